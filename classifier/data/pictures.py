@@ -1,0 +1,88 @@
+"""Read, check and decode pictures, each content once: facts for the catalog, pixels for the store."""
+
+import hashlib
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier.data.array_store import ArrayStore
+from classifier.data.perceptual_hash import perceptual_hash
+from classifier.data.settings import Limits
+from classifier.errors import ImageRefusedError
+from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array, decode, open_image, resize_and_crop
+from classifier.progress import track
+
+logger = logging.getLogger(__name__)
+SHARD_SIZE = 256  # 38 MB of pixels at 224: the most that is lost when a process is killed, and the most that is held
+
+
+def prepared_store(folder: Path, side: int) -> ArrayStore:
+    """Pictures as the model sees them, (side, side, 3) uint8, by the SHA-256 of their file."""
+    return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
+
+
+def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Map in order with a thread a core, holding no more than a few results at a time."""
+    num_threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(num_threads) as pool:
+        for batch in itertools.batched(items, 32 * num_threads):
+            yield from pool.map(function, batch)
+
+
+def sha256_of(path: Path) -> str | None:
+    """The hash of a file, None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Limits) -> dict[str, ImageRefusedError]:
+    """Decode what `store` does not hold; return what was refused.
+
+    `paths` maps the SHA-256 of each content to a file that holds it.
+    """
+    store.discard_corrupt(paths)
+    new = store.missing(paths)
+    refused: dict[str, ImageRefusedError] = {}
+    results = track(in_threads(lambda key: _decode_one(paths[key], side, limits), new), "decode", len(new))
+    for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
+        _keep(batch, store, refused)
+    logger.info("decoded %d pictures, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
+    return refused
+
+
+Decoded = tuple[UInt8Array, dict[str, Any]] | ImageRefusedError
+
+
+def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict[str, ImageRefusedError]) -> None:
+    keys, rows, facts = [], [], []
+    for key, result in batch:
+        if isinstance(result, ImageRefusedError):
+            refused[key] = result
+        else:
+            keys.append(key)
+            rows.append(result[0])
+            facts.append(result[1])
+    if keys:
+        store.append(keys, np.stack(rows), facts)
+
+
+def _decode_one(path: Path, side: int, limits: Limits) -> Decoded:
+    try:
+        image = open_image(path.read_bytes(), limits)
+        width, height, format_name = *image.size, image.format
+        picture = decode(image, side)
+    except ImageRefusedError as error:
+        return error
+    except OSError as error:
+        return ImageRefusedError("unreadable", f"cannot be read ({error.strerror})")
+    facts = {"width": width, "height": height, "format": format_name, "perceptual_hash": perceptual_hash(picture)}
+    return resize_and_crop(picture, side), facts

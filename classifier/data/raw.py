@@ -1,0 +1,102 @@
+"""The folder `data/raw`: the pictures as they came, which DVC tracks. Filled by us alone, and never at a person's cost."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from classifier.data.sources import folder as folders
+from classifier.errors import ImageLoopError
+from classifier.files import replacing
+from classifier.progress import track
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def place(folder: Path, workspace: Workspace) -> Path:
+    """Give back `folder` if it lies in `data/` already, else make `data/raw` hold the same files.
+
+    What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
+    """
+    if folder.resolve().is_relative_to(workspace.data.resolve()):
+        return folder
+    if workspace.home.resolve().is_relative_to(folder.resolve()):
+        raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
+    raw = workspace.data / "raw"
+    _keep_what_is_not_ours(raw, workspace)
+    _write_manifest(workspace, None)
+    if folder.is_relative_to(workspace.downloads):
+        _take_over(folder, raw)
+    else:
+        _mirror(folder, raw)
+    _write_manifest(workspace, _listing(raw))
+    return raw
+
+
+def _take_over(folder: Path, raw: Path) -> None:
+    with replacing(raw) as aside:
+        shutil.move(folder, aside)
+
+
+def _mirror(folder: Path, raw: Path) -> None:
+    """Copy what is new or changed, remove what is gone. Copies, not links: DVC may make its files read-only."""
+    files = {file.name: file.path for file in folders.list_files(folder) if file.has_portable_name}
+    present = {path.relative_to(raw).as_posix(): path for path in raw.rglob("*") if path.is_file() or path.is_symlink()}
+    for name in present.keys() - files.keys():
+        present[name].unlink()
+    new = [name for name, path in files.items() if not _is_copied(path, raw / name)]
+    for name in track(new, "copy", len(new)):
+        _copy(files[name], raw / name)
+    logger.info("copied %d files to %s, %d were there, %d are gone", len(new), raw, len(files) - len(new), len(present.keys() - files.keys()))
+
+
+def _is_copied(source: Path, target: Path) -> bool:
+    try:
+        have, want = target.stat(), source.stat()
+    except OSError:
+        return False
+    return (have.st_size, have.st_mtime_ns) == (want.st_size, want.st_mtime_ns)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.is_dir() or target.parent.is_file():
+        raise ImageLoopError(f"'{source}' is a file where there was a folder before; move '{target}' away")
+    with replacing(target) as aside:
+        try:
+            shutil.copyfile(source, aside)
+        except PermissionError:
+            aside.touch()  # the catalog will say that it cannot be read
+            aside.chmod(0)
+            return
+        status = source.stat()
+        os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
+    if not raw.exists() or not any(raw.iterdir()):
+        return
+    manifest = workspace.state / "raw.json"
+    known = json.loads(manifest.read_text())["listing"] if manifest.exists() else "never filled"
+    if known in (None, _listing(raw)):  # None: a run was ended while it filled the folder
+        return
+    kept = workspace.state / "kept" / time.strftime("raw-%Y%m%d-%H%M%S")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(raw, kept)
+    logger.warning("data/raw held files that did not come from the last source; they are kept in %s", kept)
+
+
+def _write_manifest(workspace: Workspace, listing: str | None) -> None:
+    with replacing(workspace.state / "raw.json") as aside:
+        aside.write_text(json.dumps({"listing": listing}))
+
+
+def _listing(raw: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(raw.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(raw)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()

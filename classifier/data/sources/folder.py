@@ -1,0 +1,119 @@
+"""Which files a folder holds and what class each shows: one folder a class, or Kaggle's `cat.12.jpg` names."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from classifier.errors import SettingsError
+
+KAGGLE_NAME = re.compile(r"^(?P<label>[^\W\d][\w -]*)\.\d+\.\w+$")
+SPLIT_FOLDER = re.compile(r"^(train(ing)?|val(id(ation)?)?|test(ing)?)\d*$", re.IGNORECASE)
+SHAPE = "one folder a class with its pictures in it, or names like cat.12.jpg"
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file below a source's folder: `name` is relative and POSIX, `label` None where nothing tells the class."""
+
+    path: Path
+    name: str
+    label: str | None
+
+    @property
+    def has_portable_name(self) -> bool:
+        """Names that are not UTF-8 can be neither written to a table nor copied to another system."""
+        return "\udc80" > max(self.name) or max(self.name) > "\udcff"
+
+
+def list_files(folder: Path) -> Iterator[FoundFile]:
+    """Every visible file below `folder`, links followed, loops not, each folder in the order of its names.
+
+    Raises: SettingsError for a folder that cannot be read.
+    """
+    root = unwrap(folder)
+    for path in _walk(root, seen=frozenset()):
+        name = path.relative_to(root).as_posix()
+        yield FoundFile(path, name, label_of(name))
+
+
+def label_of(name: str) -> str | None:
+    """The class that a relative POSIX name tells: its first folder that is not a split's, or Kaggle's prefix."""
+    *folders, file = PurePosixPath(name).parts
+    while folders and SPLIT_FOLDER.match(folders[0]):
+        folders.pop(0)
+    if folders:
+        return folders[0]
+    match = KAGGLE_NAME.match(file)
+    return match["label"] if match else None
+
+
+def unwrap(folder: Path) -> Path:
+    """Go down while there is nothing but one folder that itself holds folders, as archives often have it."""
+    seen = {folder.resolve()}
+    while True:
+        entries = _entries(folder)
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].resolve() in seen:
+            return folder
+        inner = _entries(entries[0])
+        if not any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for entry in inner):
+            return folder
+        folder = entries[0]
+        seen.add(folder.resolve())
+
+
+def fingerprint(folder: Path) -> str:
+    """A cheap hash of names, sizes and times: another one whenever a file came, went or changed."""
+    digest = hashlib.sha256()
+    for file in list_files(folder):
+        status = file.path.stat()
+        digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Refuse at once what cannot become a classifier; looks no further than needed.
+
+    Raises: SettingsError that names `key`.
+    """
+    if not folder.exists():
+        raise SettingsError(f"{key}: wanted a folder of pictures, found nothing at '{folder}'; check the path")
+    if not folder.is_dir():
+        raise SettingsError(f"{key}: wanted a folder, found a file at '{folder}'; name the folder that holds the class folders")
+    labels: dict[str, int] = {}
+    for file in list_files(folder):
+        if file.label is not None:
+            labels[file.label] = labels.get(file.label, 0) + 1
+        if len(labels) > 1:
+            return
+    if not labels:
+        raise SettingsError(f"{key}: wanted {SHAPE}, found no such file below '{folder}'; sort the pictures into class folders")
+    raise SettingsError(
+        f"{key}: wanted two classes or more, found one ('{next(iter(labels))}') below '{folder}'; "
+        "name the folder above it, or add a folder with pictures of what is not one"
+    )
+
+
+def _walk(folder: Path, seen: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in seen:
+        return
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _walk(entry, seen | {real})
+        elif entry.is_file():
+            yield entry
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Visible entries in the order of their names; a link that leads in a circle is none."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")))
+    except PermissionError as error:
+        raise SettingsError(f"wanted to read the folder '{folder}', found no permission; grant it or move it away") from error
+    return [folder / name for name in visible]
+
+

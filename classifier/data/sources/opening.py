@@ -1,0 +1,75 @@
+"""Every kind of source becomes a local folder of pictures; here is which kind goes where."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from classifier.data.settings import (
+    ArchiveSource,
+    DvcSource,
+    FolderSource,
+    GeneratedSource,
+    KaggleSource,
+    Source,
+)
+from classifier.data.sources import archive, folder, kaggle
+
+FetchFromDvc = Callable[[DvcSource, Path], Path]
+
+
+def bring_in(source: Source, downloads: Path, fetch_from_dvc: FetchFromDvc) -> Path:
+    """The local folder that holds the pictures of `source`; below `downloads` where it had to be made.
+
+    `fetch_from_dvc` is passed in, because the core knows no DVC.
+    """
+    match source:
+        case GeneratedSource():
+            from classifier.data.sources.generated import bring_generated  # needs NumPy and Pillow, the others do not
+
+            return bring_generated(source, downloads)
+        case FolderSource():
+            return source.path
+        case ArchiveSource():
+            return archive.bring_archive(source, downloads)
+        case KaggleSource():
+            return kaggle.bring_kaggle(source)
+        case DvcSource():
+            return fetch_from_dvc(source, downloads)
+
+
+def check(source: Source) -> None:
+    """Refuse a source that cannot work, in well under a second.
+
+    Raises: SettingsError.
+    """
+    match source:
+        case FolderSource():
+            folder.check_folder(source.path, "data.source.path")
+        case ArchiveSource():
+            archive.check_archive(source, "data.source.location")
+        case KaggleSource():
+            kaggle.check_kaggle("data.source.handle")
+        case _:
+            pass
+
+
+def fingerprint(source: Source) -> str:
+    """Another string whenever the source may hold other pictures; cheap, since it is asked before every run."""
+    match source:
+        case FolderSource():
+            return folder.fingerprint(source.path)
+        case ArchiveSource():
+            return archive.fingerprint(source)
+        case DvcSource():
+            return _dvc_fingerprint(source)
+        case _:
+            return hashlib.sha256(source.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _dvc_fingerprint(source: DvcSource) -> str:
+    """The pointer's content where the repository lies on this machine; else what was asked for."""
+    digest = hashlib.sha256(source.model_dump_json().encode())
+    for pointer in (Path(source.repository, f"{source.path}.dvc"), Path(source.repository, ".git", "HEAD")):
+        if pointer.is_file():
+            digest.update(pointer.read_bytes())
+    return digest.hexdigest()[:16]

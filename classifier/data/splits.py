@@ -1,0 +1,157 @@
+"""Which pictures teach, tune and judge: 80/10/10 of each class, for ever.
+
+A group of duplicates is placed whole, when it is first seen, by a hash; ever after its pictures keep their split and
+newcomers join it. So a growing data set moves no picture, and nothing that judges was ever learnt from.
+"""
+
+import hashlib
+import logging
+
+import pandas as pd
+
+from classifier.data.catalog import quarantine
+from classifier.data.duplicates import Lookalikes, find_lookalikes
+from classifier.data.schema import SPLIT_CATALOG, SPLITS, accepted, check_catalog
+from classifier.data.settings import SplitSettings
+from classifier.errors import ImageLoopError
+
+logger = logging.getLogger(__name__)
+SEED_ATTRIBUTE = "split_seed"
+
+
+def split_catalog(
+    catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings, max_bits: int
+) -> pd.DataFrame:
+    """Give every accepted picture its group and its split, as `previous` has them where it knows the picture.
+
+    Raises: ImageLoopError if a class is too small to be split.
+    """
+    catalog = _inherit(catalog, previous, settings)
+    check_class_sizes(catalog, settings)
+    roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
+    catalog = quarantine(catalog, ties)
+    catalog = _name_groups(catalog, roots)
+    catalog = _place_new_groups(catalog, settings)
+    catalog.attrs[SEED_ATTRIBUTE] = settings.seed
+    counts = accepted(catalog).groupby("split").size().to_dict()
+    logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
+    return check_catalog(catalog, SPLIT_CATALOG)
+
+
+def check_class_sizes(catalog: pd.DataFrame, settings: SplitSettings) -> None:
+    """Raises: ImageLoopError that names each class that is too small, or the only one."""
+    sizes = accepted(catalog).groupby("label").size()
+    if len(sizes) < 2:
+        raise ImageLoopError(
+            f"wanted two classes or more with usable pictures, found {len(sizes)} ({', '.join(sizes.index) or 'none'}); "
+            f"{_quarantine_summary(catalog)}"
+        )
+    small = sizes[sizes < settings.min_pictures_per_class]
+    if len(small):
+        named = ", ".join(f"'{label}' has {count}" for label, count in small.items())
+        raise ImageLoopError(
+            f"wanted {settings.min_pictures_per_class} usable pictures or more of each class, found: {named}; "
+            f"add pictures or take the class out; {_quarantine_summary(catalog)}"
+        )
+
+
+def _quarantine_summary(catalog: pd.DataFrame) -> str:
+    reasons = catalog.loc[catalog["status"] == "quarantined", "reason"].str.split(":").str[0].value_counts()
+    if reasons.empty:
+        return "no picture was put aside"
+    return "put aside: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+
+
+def _inherit(catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings) -> pd.DataFrame:
+    """Carry over split, group and time of arrival by content; another seed asks for another split on purpose."""
+    if previous is None or previous.attrs.get(SEED_ATTRIBUTE) != settings.seed:
+        return catalog.assign(split="")
+    known = previous[previous["sha256"] != ""].drop_duplicates("sha256").set_index("sha256")
+    seen = catalog["sha256"].isin(known.index)
+    usable = seen & (catalog["status"] == "accepted")
+    catalog = catalog.assign(split="")
+    catalog.loc[usable, "split"] = catalog.loc[usable, "sha256"].map(known["split"])
+    old_groups = catalog.loc[usable, "sha256"].map(known["group"])
+    catalog.loc[usable, "group"] = old_groups.where(old_groups != "", catalog.loc[usable, "group"])
+    catalog.loc[seen, "added_at"] = catalog.loc[seen, "sha256"].map(known["added_at"])
+    return catalog
+
+
+class _Groups:
+    """Disjoint sets of look-alikes, each with the split that its pictures have, if any."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._parent = list(range(num_nodes))
+        self._split = [""] * num_nodes
+
+    def root(self, node: int) -> int:
+        while self._parent[node] != node:
+            self._parent[node] = self._parent[self._parent[node]]
+            node = self._parent[node]
+        return node
+
+    def split(self, node: int) -> str:
+        return self._split[self.root(node)]
+
+    def join(self, nodes: list[int], split: str) -> None:
+        roots = {self.root(node) for node in nodes}
+        first = min(roots)
+        for root in roots:
+            self._parent[root] = first
+        self._split[first] = split
+
+
+def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int, str]]:
+    """Add one look after the other, the known first; pictures that would tie two splits together are put aside.
+
+    Returns the group's number for each row, and a reason for each row that is put aside.
+    """
+    groups = _Groups(len(alike.rows))
+    splits, ages = catalog["split"].to_dict(), catalog["added_at"].to_dict()
+    ties: dict[int, str] = {}
+    present: set[int] = set()
+    oldest_first = sorted(range(len(alike.rows)), key=lambda node: min((splits[row] == "", ages[row]) for row in alike.rows[node]))
+    for node in oldest_first:
+        linked = [other for other in alike.near.get(node, ()) if other in present]
+        rows = alike.rows[node]
+        found = {splits[row] for row in rows} | {groups.split(other) for other in linked}
+        found.discard("")
+        if len(found) > 1:
+            ties.update(dict.fromkeys(rows, f"ties_splits: shows the same as pictures of {' and '.join(sorted(found))}"))
+            continue
+        present.add(node)
+        groups.join([node, *linked], next(iter(found), ""))
+    roots = {row: groups.root(node) for node in present for row in alike.rows[node]}
+    return pd.Series(roots, dtype=int), ties
+
+
+def _name_groups(catalog: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
+    """A group bears the name of its oldest member, and gives its split to those who have none."""
+    catalog = catalog.copy()
+    ordered = accepted(catalog).assign(root=roots).sort_values(["added_at", "sha256"])
+    catalog.loc[ordered.index, "group"] = ordered.groupby("root")["group"].transform("first")
+    inherited = ordered["split"].where(ordered["split"] != "").groupby(ordered["root"]).transform("first")
+    catalog.loc[ordered.index, "split"] = inherited.fillna("").astype(str)
+    return catalog
+
+
+def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
+    """Go through the new groups of each class by their hash and give each to the split that lacks most."""
+    catalog = catalog.copy()
+    shares = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    chosen: dict[str, str] = {}
+    for _, pictures in accepted(catalog).groupby("label"):
+        counts = {name: int((pictures["split"] == name).sum()) for name in SPLITS}
+        sizes = pictures[pictures["split"] == ""].groupby("group").size()
+        for group in sorted(sizes.index, key=lambda name: _hash(name, settings.seed)):
+            total = sum(counts.values()) + sizes[group]
+            split = max(SPLITS, key=lambda name: shares[name] * total - counts[name])
+            counts[split] += sizes[group]
+            chosen[group] = split
+    new = (catalog["status"] == "accepted") & (catalog["split"] == "")
+    catalog.loc[new, "split"] = catalog.loc[new, "group"].map(chosen)
+    return catalog
+
+
+def _hash(group: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()

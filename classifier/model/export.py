@@ -1,0 +1,115 @@
+"""From torch to ONNX: the features once per backbone, the head and what belongs to it as a few nodes on top.
+
+Shapes: B pictures, S pixels a side, D features, K classes, h x w cells of the feature map.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from classifier.files import replacing
+from classifier.model.backbones import Features
+from classifier.model.package import BATCH, INPUT
+from classifier.model.preprocessing import UInt8Array
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float32]
+OPSET = 20
+
+
+def export_features(features: Features, side: int, target: Path) -> None:
+    """Write the features as ONNX: `images` (B, S, S, 3) uint8 -> `feature_map` (B, D, h, w) and `embedding` (B, D)."""
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    with replacing(target) as aside:
+        torch.onnx.export(
+            _WithMean(features).eval().cpu(),
+            (example,),
+            aside,
+            input_names=[INPUT],
+            output_names=["feature_map", "embedding"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65_536)},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+
+
+class _WithMean(torch.nn.Module):
+    def __init__(self, features: Features) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images_BHWC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features_BDhw = self.features(images_BHWC)
+        return features_BDhw, features_BDhw.mean((2, 3))
+
+
+def attach_head(features: Path, target: Path, weight_KD: FloatArray, bias_K: FloatArray, temperature: float) -> None:
+    """Write a whole classifier: softmax((W e + b) / T), the embedding e, and for each class its map W f over the cells."""
+    model = onnx.load(features)
+    graph = model.graph
+    scaled_KD, scaled_K = weight_KD / temperature, bias_K / temperature
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(scaled_KD.T.astype(np.float32), "head_weight"),
+            numpy_helper.from_array(scaled_K.astype(np.float32), "head_bias"),
+            numpy_helper.from_array(weight_KD[:, :, None, None].astype(np.float32), "map_weight"),
+        ]
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Gemm", ["embedding", "head_weight", "head_bias"], ["scaled_logits"], name="head"),
+            helper.make_node("Softmax", ["scaled_logits"], ["probabilities"], name="head_softmax", axis=-1),
+            helper.make_node("Conv", ["feature_map", "map_weight"], ["activation_map"], name="head_map"),
+        ]
+    )
+    num_classes, num_features = weight_KD.shape
+    del graph.output[:]
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", num_classes]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", num_features]),
+            helper.make_tensor_value_info("activation_map", TensorProto.FLOAT, ["batch", num_classes, None, None]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    with replacing(target) as aside:
+        onnx.save(model, aside)
+
+
+def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
+    """Write an int8 copy of a features model: unsigned activations, signed weights per channel, ranges from `images`.
+
+    Source: ONNX Runtime's guidance for x86-64 with VNNI.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    with replacing(target) as aside:
+        quantize_static(
+            features,
+            aside,
+            _Calibration(images_BHWC),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Add", "Clip", "Relu"],
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+
+
+class _Calibration:
+    """Hands pictures to ONNX Runtime's calibrator, a batch at a time."""
+
+    def __init__(self, images_BHWC: UInt8Array) -> None:
+        self._batches: Iterator[UInt8Array] = (images_BHWC[i : i + BATCH] for i in range(0, len(images_BHWC), BATCH))
+
+    def get_next(self) -> dict[str, UInt8Array] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}

@@ -1,0 +1,87 @@
+"""Which model is fitted, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from classifier.settings import Settings
+
+BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+
+
+class LoopSettings(Settings):
+    """What any fitting needs."""
+
+    max_epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    patience_epochs: int = Field(ge=1, description="stop when the validation loss has not fallen for so long")
+
+
+class HeadLoop(LoopSettings):
+    max_epochs: int = 60
+    batch_size: int = 256
+    learning_rate: float = 3e-3  # AdamW on features of norm about 15: falls fast, does not jump
+    weight_decay: float = 1e-2
+    patience_epochs: int = 8
+
+
+class NetworkLoop(LoopSettings):
+    max_epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 2e-3  # peak of the one-cycle schedule
+    weight_decay: float = 5e-2
+    patience_epochs: int = 12
+
+
+class FineTuneLoop(LoopSettings):
+    max_epochs: int = 6
+    batch_size: int = 16
+    learning_rate: float = 1e-4  # the blocks know much already; a larger step forgets it
+    weight_decay: float = 1e-2
+    patience_epochs: int = 2
+
+
+class BaselineCnn(Settings):
+    """A small network trained from scratch: what the pictures alone give."""
+
+    kind: Literal["baseline_cnn"] = "baseline_cnn"
+    side_pixels: int = Field(112, ge=32, le=512, description="a quarter of the pixels for four times the epochs in the same time")
+    channels: tuple[int, ...] = Field((24, 48, 96, 192), min_length=2, description="of each stage; each halves the picture")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    max_minutes: float = Field(10.0, gt=0, description="stop then, with the best weights so far")
+    loop: NetworkLoop = NetworkLoop()
+
+
+class Transfer(Settings):
+    """A backbone that knows ImageNet, with a head trained on its features."""
+
+    kind: Literal["transfer"] = "transfer"
+    backbone: str = Field(
+        "efficientnet_lite0",
+        pattern=r"^[a-z0-9_.]+$",
+        description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's and downloads them",
+    )
+    side_pixels: int | None = Field(None, ge=32, le=1024, description="by default the backbone's own")
+    flipped_views: bool = Field(True, description="mirrored pictures as further training rows")
+    fine_tune_blocks: int = Field(0, ge=0, description="how many of the last blocks are trained too; 0 keeps the backbone frozen")
+    loop: HeadLoop = HeadLoop()
+    fine_tune: FineTuneLoop = FineTuneLoop()
+
+
+Model = Annotated[Transfer | BaselineCnn, Field(discriminator="kind")]
+
+
+class TrainingSettings(Settings):
+    model: Model = Transfer()
+    seed: int = Field(7, ge=0)
+    class_weights: bool = Field(True, description="rare classes weigh more, so that they are not given up for the common ones")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def side_pixels(self) -> int:
+        """The side of the square that the model sees."""
+        if self.model.side_pixels is not None:
+            return self.model.side_pixels
+        return BACKBONE_SIDES.get(self.model.backbone, 224) if isinstance(self.model, Transfer) else 224

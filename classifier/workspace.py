@@ -1,0 +1,55 @@
+"""Where things lie on this machine: one folder, so that a test or a second site has all of its own."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "IMAGELOOP_HOME"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds `data/` (tracked by DVC) and `.imageloop/` (everything that can be made again, and the keys)."""
+
+    home: Path
+
+    @classmethod
+    def current(cls) -> "Workspace":
+        """The folder that `IMAGELOOP_HOME` names, by default the one that holds run.py."""
+        return cls(Path(os.environ.get(HOME_VARIABLE) or Path(__file__).parents[1]).resolve())
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def state(self) -> Path:
+        return self.home / ".imageloop"
+
+    @property
+    def prepared(self) -> Path:
+        return self.state / "prepared"
+
+    @property
+    def features(self) -> Path:
+        return self.state / "features"
+
+    @property
+    def backbones(self) -> Path:
+        return self.state / "backbones"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.state / "checkpoints"
+
+    @property
+    def downloads(self) -> Path:
+        return self.state / "downloads"
+
+    @property
+    def keys(self) -> Path:
+        return self.state / "keys"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
