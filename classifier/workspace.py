@@ -28,7 +28,7 @@ class Workspace:
 
     @property
     def prepared(self) -> Path:
-        return self.state / "prepared"
+        return self.data / "prepared"
 
     @property
     def features(self) -> Path:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
-from classifier.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package
+from classifier.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
 from classifier.model.preprocessing import UInt8Array, preprocess
 
 FloatArray = NDArray[np.float32]
@@ -61,9 +61,12 @@ class Predictor:
         Raises: PackageError, SignatureError.
         """
         info = open_package(folder, key)
-        quantised = folder / INT8_MODEL
-        model = quantised if quantised.exists() and not exact else folder / EXACT_MODEL
-        return cls(model, info, threads or os.cpu_count() or 1)
+        return cls(_model_file(folder, exact=exact), info, threads or os.cpu_count() or 1)
+
+    @classmethod
+    def unsigned(cls, folder: Path, threads: int) -> Self:
+        """Open a package that is still being made, on the machine that makes it; `load` is for all others."""
+        return cls(_model_file(folder, exact=False), read_info(folder), threads)
 
     def predict(self, images: Sequence[bytes] | UInt8Array) -> Predictions:
         """Shapes: B files' contents, or pictures (B, S, S, 3) uint8 that are preprocessed already.
@@ -123,3 +126,8 @@ class Predictor:
 
     def _run(self, images_BSSC: UInt8Array) -> list[FloatArray]:
         return list(self._session.run(list(OUTPUTS), {INPUT: np.ascontiguousarray(images_BSSC)}))
+
+
+def _model_file(folder: Path, *, exact: bool) -> Path:
+    quantised = folder / INT8_MODEL
+    return quantised if quantised.exists() and not exact else folder / EXACT_MODEL

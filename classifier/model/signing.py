@@ -10,6 +10,7 @@ from classifier.errors import ImageLoopError
 from classifier.files import replacing
 
 SIGNATURE = "signature"
+PUBLIC_NAME = "signing.pub"
 SIGNING_KEY_VARIABLE = "IMAGELOOP_SIGNING_KEY"
 VERIFICATION_KEY_VARIABLE = "IMAGELOOP_VERIFICATION_KEY"
 
@@ -23,12 +24,20 @@ def private_key(keys: Path) -> Path:
 
     Raises: SignatureError if the variable names no file.
     """
-    return _named_file(SIGNING_KEY_VARIABLE) or _own_pair(keys)[0]
+    return _named_file(SIGNING_KEY_VARIABLE) or _own_key(keys)
 
 
 def public_key(keys: Path) -> Path:
-    """The key that verifies: the file that `IMAGELOOP_VERIFICATION_KEY` names, or the pair of our own signing key."""
-    return _named_file(VERIFICATION_KEY_VARIABLE) or _own_pair(keys)[1]
+    """The key that verifies: the file that `IMAGELOOP_VERIFICATION_KEY` names, or the pair of our own signing key.
+
+    Raises: SignatureError if there is neither; a key made now would verify nothing.
+    """
+    named = _named_file(VERIFICATION_KEY_VARIABLE)
+    if named is None and not (keys / PUBLIC_NAME).exists():
+        raise SignatureError(
+            f"wanted the key that verifies packages, found none in '{keys}'; train a model, or name the key's file in {VERIFICATION_KEY_VARIABLE}"
+        )
+    return named or keys / PUBLIC_NAME
 
 
 def _named_file(variable: str) -> Path | None:
@@ -40,8 +49,8 @@ def _named_file(variable: str) -> Path | None:
     return Path(value)
 
 
-def _own_pair(keys: Path) -> tuple[Path, Path]:
-    private, public = keys / "signing.key", keys / "signing.pub"
+def _own_key(keys: Path) -> Path:
+    private, public = keys / "signing.key", keys / PUBLIC_NAME
     if not public.exists():
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -51,7 +60,7 @@ def _own_pair(keys: Path) -> tuple[Path, Path]:
             aside.write_bytes(content)
         with replacing(public) as aside:
             aside.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return private, public
+    return private
 
 
 def sign(folder: Path, key: Path) -> None:

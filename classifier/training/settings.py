@@ -20,7 +20,7 @@ class LoopSettings(Settings):
 
 
 class HeadLoop(LoopSettings):
-    max_epochs: int = 60
+    max_epochs: int = 40
     batch_size: int = 256
     learning_rate: float = 3e-3  # AdamW on features of norm about 15: falls fast, does not jump
     weight_decay: float = 1e-2

@@ -1,0 +1,167 @@
+"""DVC: pictures and catalogs are kept by content, and can be had back by a run's record alone, whatever Git holds."""
+
+import hashlib
+import logging
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from classifier.data.settings import DvcSource, VersioningSettings
+from classifier.errors import ImageLoopError
+from classifier.files import replacing
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+NUM_ARCHIVES = 16
+DEFAULT_REMOTE = "store"
+
+
+class VersioningError(ImageLoopError):
+    """DVC could not keep or give back data."""
+
+
+@contextmanager
+def data_lock(workspace: Workspace) -> Iterator[None]:
+    """One run at a time reads pictures in or tracks them; others wait."""
+    folder = workspace.state / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "data.lock")
+    if lock.is_locked:
+        logger.info("another run is reading pictures in; waiting for it")
+    with lock:
+        yield
+
+
+def track(path: Path, workspace: Workspace, settings: VersioningSettings) -> str:
+    """Add a file or folder below `data/` to DVC, push it, and return its pointer: the text of the .dvc file.
+
+    Raises: VersioningError with DVC's own words.
+    """
+    with _repository(workspace) as repository, _dvc_errors(f"track '{path}'"):
+        (stage,) = repository.add(str(path))
+        repository.push(targets=[stage.addressing], remote=settings.remote)
+    return Path(f"{path}.dvc").read_text()
+
+
+def track_pictures(raw: Path, workspace: Workspace, settings: VersioningSettings) -> str:
+    """Track the folder of pictures, as it is or as archives, and return its pointer."""
+    if not settings.archive:
+        return track(raw, workspace, settings)
+    archives = raw.with_name(f"{raw.name}.archives")
+    pack(raw, archives)
+    return track(archives, workspace, settings)
+
+
+def pack(folder: Path, target: Path) -> None:
+    """The files of `folder` as tar archives in the folder `target`; a new picture changes one of them.
+
+    The same files give the same bytes, so DVC sees no change where there is none.
+    """
+    members: list[list[Path]] = [[] for _ in range(NUM_ARCHIVES)]
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            members[hashlib.sha256(name.encode(errors="surrogateescape")).digest()[0] % NUM_ARCHIVES].append(path)
+    with replacing(target) as aside:
+        aside.mkdir()
+        for number, paths in enumerate(members):
+            with tarfile.open(aside / f"{number:02d}.tar", "w") as tar:
+                for path in paths:
+                    tar.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_without_history)
+
+
+def _without_history(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member
+
+
+def restore(pointer: str, target: Path, workspace: Workspace, remote: str | None = None) -> None:
+    """Make `target` what the pointer says, byte for byte, from the remote alone.
+
+    `remote`: a remote's name in the configuration, or its address; by default the default remote.
+    Raises: VersioningError; `target` must not exist yet.
+    """
+    if target.exists():
+        raise VersioningError(f"wanted a new folder to restore to, found '{target}' there already; name another or move it away")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    address = remote if remote and ("/" in remote or ":" in remote) else _remote_config(workspace, remote)
+    from dvc.repo import Repo
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".restore-") as scratch, _dvc_errors("restore the data"):
+        with Repo.init(scratch, no_scm=True) as repository:
+            with repository.config.edit("repo") as config:
+                config["remote"][DEFAULT_REMOTE] = address if isinstance(address, dict) else {"url": address}
+                config["core"]["remote"] = DEFAULT_REMOTE
+            pointer_file = Path(scratch, "data.dvc")
+            pointer_file.write_text(pointer)
+        with Repo(scratch) as repository:
+            repository.pull(targets=[str(pointer_file)])
+        out = Path(scratch, _path_in(pointer))
+        if out.name.endswith(".archives"):
+            _unpack_all(out, Path(scratch, "unpacked"))
+            out = Path(scratch, "unpacked")
+        shutil.move(out, target)
+
+
+def _unpack_all(archives: Path, target: Path) -> None:
+    target.mkdir()
+    for archive in sorted(archives.glob("*.tar")):
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+
+
+def fetch_source(source: DvcSource, downloads: Path) -> Path:
+    """A path of another DVC repository as a local folder, taken from its cache or its remote."""
+    from dvc.repo import Repo
+
+    folder = downloads / "dvc"
+    with replacing(folder) as aside, _dvc_errors(f"get '{source.path}' from '{source.repository}'"):
+        Repo.get(source.repository, source.path, out=str(aside), rev=source.revision)
+    return folder
+
+
+def _path_in(pointer: str) -> str:
+    import yaml
+
+    return str(yaml.safe_load(pointer)["outs"][0]["path"])
+
+
+def _remote_config(workspace: Workspace, name: str | None) -> dict[str, Any]:
+    with _repository(workspace) as repository:
+        name = name or repository.config["core"].get("remote")
+        remotes = repository.config["remote"]
+        if name not in remotes:
+            raise VersioningError(f"wanted the DVC remote '{name}', found: {', '.join(remotes) or 'none'}; see `dvc remote list`")
+        return dict(remotes[name])
+
+
+@contextmanager
+def _repository(workspace: Workspace) -> Iterator[Any]:
+    """The DVC repository of the workspace, made where there is none, with a local folder as its remote."""
+    from dvc.repo import Repo
+
+    if not (workspace.home / ".dvc").is_dir():
+        with Repo.init(str(workspace.home), no_scm=not (workspace.home / ".git").exists()) as repository, repository.config.edit("repo") as config:
+            config["core"] |= {"remote": DEFAULT_REMOTE, "analytics": False}
+            config["remote"][DEFAULT_REMOTE] = {"url": str(workspace.state / "dvc-remote")}
+    with Repo(str(workspace.home)) as repository:
+        yield repository
+
+
+@contextmanager
+def _dvc_errors(what: str) -> Iterator[None]:
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        raise VersioningError(f"DVC could not {what}: {error}{cause}") from error

@@ -1,0 +1,63 @@
+"""From a verdict to a version in the registry, one promotion at a time."""
+
+import json
+import logging
+
+from adapters.champion import champion_on
+from adapters.registry import ModelRegistry, promotion_lock
+from classifier.data.prepared import PreparedPictures
+from classifier.errors import ImageLoopError
+from classifier.promotion.evaluation import Evaluation
+from classifier.promotion.gates import GateVerdict, judge
+from classifier.promotion.records import ModelPackage, Registration
+from classifier.promotion.settings import PromotionSettings
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def register_version(
+    package: ModelPackage,
+    evaluation: Evaluation,
+    verdict: GateVerdict,
+    prepared: PreparedPictures,
+    run_id: str,
+    settings: PromotionSettings,
+    workspace: Workspace,
+) -> Registration:
+    """Register the package and promote it where the verdict and the settings say so.
+
+    If another run promoted a model since the verdict, the verdict is given again, against that one.
+    """
+    registry, digest = ModelRegistry(settings.model_name), package.digest()
+    with promotion_lock(workspace):
+        champion = registry.champion()
+        if (known := registry.find(digest)) is not None:
+            outcome = "champion" if known.version == champion else "refused" if known.verdict == "rollback" else "waiting for approval"
+            return Registration(name=registry.name, version=known.version, outcome=outcome, reason="these files are registered already")
+        if champion != verdict.champion_version:
+            logger.info("version %s became the champion meanwhile: the gates judge again", champion)
+            verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates)
+        waits = verdict.passed and settings.approval == "manual"
+        kind = "hold" if waits else verdict.decision
+        tags = {"verdict": kind, "reason": verdict.sentence(), "package_digest": digest, "figures": json.dumps(evaluation.summary())}
+        version = registry.register(package.folder, run_id, tags)
+        if kind == "advance":
+            registry.promote(version)
+    outcome = {"advance": "champion", "hold": "waiting for approval"}.get(kind, "refused")
+    return Registration.model_validate({"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()})
+
+
+def approve_version(name: str, version: str, workspace: Workspace) -> str | None:
+    """Make a version that passed its gates the champion; return the one before it.
+
+    Raises: ImageLoopError for a version that was refused.
+    """
+    registry = ModelRegistry(name)
+    with promotion_lock(workspace):
+        found, before = registry.get(version), registry.champion()
+        if found.verdict == "rollback":
+            raise ImageLoopError(f"wanted a version that passed its gates, found {version} {found.reason}; train a better one")
+        registry.promote(version)
+        registry.set_tag(version, "verdict", "advance")
+    return before

@@ -1,0 +1,135 @@
+"""The MLflow model registry: versions of the package, and which of them is the champion."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from adapters.tracking import connect
+from classifier.errors import ImageLoopError
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+CHAMPION = "champion"
+LOADER = "classifier.model.pyfunc"
+
+
+class UnknownVersionError(ImageLoopError):
+    """A version that the registry does not have."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval)."""
+
+    name: str
+    version: str
+    run_id: str
+    verdict: str
+    reason: str
+    digest: str
+
+
+class ModelRegistry:
+    """Versions of one model; every one is a signed package."""
+
+    def __init__(self, name: str) -> None:
+        import mlflow
+
+        connect()
+        self.name = name
+        self._client = mlflow.MlflowClient()
+
+    def register(self, package: Path, run_id: str, tags: dict[str, str]) -> str:
+        """Copy the package to the registry as a new version and return that version; a half-copied one is never listed."""
+        import mlflow
+
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            logged = mlflow.pyfunc.log_model(
+                name="package", loader_module=LOADER, data_path=str(package), pip_requirements=["onnxruntime", "pillow", "numpy"]
+            )
+        self._ensure_model()
+        version = self._client.create_model_version(self.name, logged.model_uri, run_id, tags=tags)
+        return str(version.version)
+
+    def champion(self) -> str | None:
+        """The version that serves, None where there is none yet."""
+        import mlflow
+
+        try:
+            return str(self._client.get_model_version_by_alias(self.name, CHAMPION).version)
+        except mlflow.MlflowException:
+            return None
+
+    def promote(self, version: str) -> None:
+        self._client.set_registered_model_alias(self.name, CHAMPION, version)
+        logger.info("version %s of '%s' is the champion now", version, self.name)
+
+    def set_tag(self, version: str, key: str, value: str) -> None:
+        self._client.set_model_version_tag(self.name, version, key, value)
+
+    def get(self, version: str) -> RegisteredVersion:
+        """Raises: UnknownVersionError."""
+        import mlflow
+
+        try:
+            found = self._client.get_model_version(self.name, version)
+        except mlflow.MlflowException as error:
+            known = ", ".join(sorted((v.version for v in self.versions()), key=int)) or "none"
+            raise UnknownVersionError(f"wanted version '{version}' of '{self.name}', found only: {known}") from error
+        return _registered(found)
+
+    def versions(self) -> list[RegisteredVersion]:
+        """All versions, the newest first."""
+        found = self._client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
+        return sorted(map(_registered, found), key=lambda version: -int(version.version))
+
+    def find(self, digest: str) -> RegisteredVersion | None:
+        """The version that has exactly these files."""
+        return next((version for version in self.versions() if version.digest == digest), None)
+
+    def package(self, version: str) -> Path:
+        """The folder of a version's package, on this machine."""
+        import mlflow
+
+        self.get(version)
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{self.name}/{version}"))
+        inner = [path for path in (folder / "data").iterdir() if path.is_dir()]
+        return inner[0]
+
+    def _ensure_model(self) -> None:
+        import mlflow
+
+        try:
+            self._client.create_registered_model(self.name, description="made by ImageLoop")
+        except mlflow.MlflowException:  # it is there already
+            self._client.get_registered_model(self.name)
+
+
+def _registered(found: Any) -> RegisteredVersion:
+    tags = found.tags
+    return RegisteredVersion(
+        found.name, str(found.version), found.run_id, tags.get("verdict", ""), tags.get("reason", ""), tags.get("package_digest", "")
+    )
+
+
+@contextmanager
+def promotion_lock(workspace: Workspace) -> Iterator[None]:
+    """Between 'who is the champion' and 'I am' nobody else may answer: one promotion at a time on this machine."""
+    folder = workspace.state / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "promotion.lock"):
+        yield
+
+
+def champions() -> dict[str, str]:
+    """The champion of every model in the registry."""
+    import mlflow
+
+    connect()
+    models = mlflow.MlflowClient().search_registered_models()
+    return {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}

@@ -1,0 +1,178 @@
+"""MLflow tracking: our words (epochs, evaluations) become its parameters, metrics, figures and tags."""
+
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from classifier.data.versions import DataVersion
+from classifier.errors import ImageLoopError, SettingsError
+from classifier.training.loop import EpochReport
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+RAW_POINTER = "data/raw.dvc"
+CATALOG_POINTER = "data/catalog.parquet.dvc"
+
+
+def connect() -> str:
+    """Point MLflow at the tracker of the active stack, whichever that is, and return its address.
+
+    Raises: SettingsError if the active stack has no MLflow tracker.
+    """
+    from zenml.client import Client
+
+    stack = Client().active_stack
+    tracker = stack.experiment_tracker
+    if tracker is None or tracker.flavor != "mlflow":
+        raise SettingsError(f"wanted a stack with an MLflow tracker, found '{stack.name}' without one; run: zenml stack set local")
+    tracker.configure_mlflow()
+    return str(tracker.get_tracking_uri())
+
+
+def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> None:
+    """Create the experiment where MLflow keeps its files itself, so that they lie in our folder and not in the current one."""
+    if not tracking_uri.startswith("sqlite:"):
+        return
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri)
+    if client.get_experiment_by_name(name) is None:
+        try:
+            client.create_experiment(name, artifact_location=(workspace.state / "mlartifacts").as_uri())
+        except mlflow.MlflowException:  # another run was faster
+            if client.get_experiment_by_name(name) is None:
+                raise
+
+
+@contextmanager
+def run_of(run_id: str) -> Iterator[None]:
+    """Log to an existing MLflow run: what is found out later belongs to the run that trained the model."""
+    import mlflow
+
+    connect()
+    status = mlflow.MlflowClient().get_run(run_id).info.status
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        yield
+    mlflow.MlflowClient().set_terminated(run_id, status="FINISHED" if status == "RUNNING" else status)
+
+
+class EpochLog:
+    """Epochs become metrics; written together every few epochs, since each write is a transaction."""
+
+    EPOCHS_PER_WRITE = 10
+
+    def __init__(self) -> None:
+        self._waiting: list[EpochReport] = []
+
+    def __call__(self, report: EpochReport) -> None:
+        self._waiting.append(report)
+        if len(self._waiting) >= self.EPOCHS_PER_WRITE:
+            self.flush()
+
+    def flush(self) -> None:
+        import mlflow
+        from mlflow.entities import Metric
+
+        run = mlflow.active_run()
+        if run is None or not self._waiting:
+            return
+        now = pd.Timestamp.now().value // 10**6
+        metrics = [
+            Metric(name, value, now, report.epoch) for report in self._waiting for name, value in _epoch_values(report).items()
+        ]
+        for start in range(0, len(metrics), 1000):  # the most that MLflow takes at once
+            mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
+        self._waiting.clear()
+
+
+def _epoch_values(report: EpochReport) -> dict[str, float]:
+    losses = {"train_loss": report.train_loss, "validation_loss": report.validation_loss}
+    return losses | {_metric_name(f"validation_{name}"): value for name, value in report.validation.flat().items()}
+
+
+def log_parameters(values: dict[str, Any]) -> None:
+    """Nested settings as parameters `a.b.c`."""
+    import mlflow
+
+    mlflow.log_params(dict(flatten(values)))
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def log_metrics(values: dict[str, float]) -> None:
+    import mlflow
+
+    mlflow.log_metrics({_metric_name(name): float(value) for name, value in values.items()})
+
+
+def log_files(files: dict[str, Any]) -> None:
+    """Texts, tables and figures under the paths that are their keys."""
+    import mlflow
+    from matplotlib.figure import Figure
+
+    for path, content in files.items():
+        match content:
+            case str():
+                mlflow.log_text(content, path)
+            case Figure():
+                mlflow.log_figure(content, path)
+            case dict() | list():
+                mlflow.log_dict(content, path)
+
+
+def active_run_id() -> str:
+    """Raises: ImageLoopError outside a tracked step."""
+    import mlflow
+
+    run = mlflow.active_run()
+    if run is None:
+        raise ImageLoopError("wanted a run of MLflow, found none; the step needs experiment_tracker=True")
+    return str(run.info.run_id)
+
+
+def set_tags(values: dict[str, str]) -> None:
+    import mlflow
+
+    mlflow.set_tags(values)
+
+
+def read_file(run_id: str, path: str) -> str:
+    """The text of a file that a run logged.
+
+    Raises: ImageLoopError if there is no such run or file.
+    """
+    import mlflow
+
+    connect()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path)).read_text()
+    except (mlflow.MlflowException, OSError) as error:
+        raise ImageLoopError(f"wanted '{path}' of the run '{run_id}', found none; `mlflow runs list` and the dashboard show the runs") from error
+
+
+def _metric_name(name: str) -> str:
+    """MLflow allows letters, digits and a few signs; class names may hold anything."""
+    return "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in name)
+
+
+def describe_run(training: dict[str, Any], data_version: DataVersion) -> None:
+    """What a run must say of itself to be made again: settings, data with the way back to it, environment."""
+    log_parameters({"training": training, "data_version": data_version.version})
+    set_tags({"data_version": data_version.version})
+    packages = sorted(f"{found.name}=={found.version}" for found in importlib.metadata.distributions())
+    files = {"environment/packages.txt": "\n".join(packages), "environment/python.txt": sys.version}
+    if data_version.raw_pointer:
+        files |= {RAW_POINTER: data_version.raw_pointer, CATALOG_POINTER: data_version.catalog_pointer}
+    log_files(files)

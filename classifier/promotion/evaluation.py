@@ -1,0 +1,177 @@
+"""What a package is worth, measured with the exported files through `Predictor`: what serves is what is measured.
+
+Shapes: N pictures, K classes.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from classifier.data.prepared import PreparedPictures
+from classifier.data.statistics import NAMES, image_statistics
+from classifier.model.package import REFERENCE, size_bytes
+from classifier.model.predictor import Predictor
+from classifier.promotion.calibration import expected_calibration_error, reliability
+from classifier.training.metrics import ClassificationScores, confusion_matrix, score
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+NUM_RESAMPLES = 2000
+NUM_REFERENCE_PICTURES = 500
+SMALL_SIDE_PIXELS = 224  # smaller originals were enlarged
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test pictures that may fare worse than the rest."""
+
+    name: str
+    count: int
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`predictions`: one row a test picture (sha256, path, label, predicted, confidence, right, a column a class)."""
+
+    class_names: list[str]
+    scores: ClassificationScores
+    intervals: dict[str, Interval]
+    calibration_error: float
+    reliability: list[tuple[float, float, int]]
+    confusion_KK: NDArray[np.int64]
+    slices: list[Slice]
+    predictions: pd.DataFrame
+    milliseconds_per_picture: float
+    package_bytes: int
+    precision: str
+    extra: dict[str, float] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as one flat table, for the registry and for gates."""
+        return {
+            **self.scores.flat(),
+            "accuracy_low": self.intervals["accuracy"][0],
+            "accuracy_high": self.intervals["accuracy"][1],
+            "calibration_error": self.calibration_error,
+            "milliseconds_per_picture": self.milliseconds_per_picture,
+            "package_megabytes": self.package_bytes / 2**20,
+            "num_test_pictures": len(self.predictions),
+            **self.extra,
+        }
+
+
+def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, workspace: Workspace) -> Evaluation:
+    """Answer every test picture and compare with the truth."""
+    table = pictures.of_split("test")
+    images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
+    predictor.predict(images_NSSC[:8])  # the first run allocates
+    started = time.perf_counter()
+    probabilities_NK = predictor.predict(images_NSSC).probabilities
+    milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(table))
+    predictions = _predictions(table, probabilities_NK, pictures.class_names)
+    return describe(predictions, pictures.class_names, image_statistics(images_NSSC), milliseconds, size_bytes(folder), predictor.precision)
+
+
+def describe(
+    predictions: pd.DataFrame,
+    class_names: list[str],
+    statistics_N4: NDArray[np.float32],
+    milliseconds: float,
+    package_bytes: int,
+    precision: str,
+) -> Evaluation:
+    """All figures that follow from the answers."""
+    places = {name: place for place, name in enumerate(class_names)}
+    targets, predicted = (predictions[column].map(places).to_numpy(np.int64) for column in ("label", "predicted"))
+    probabilities_NK = predictions[[f"p_{name}" for name in class_names]].to_numpy(np.float32)
+    scores = score(predicted, targets, class_names)
+    return Evaluation(
+        class_names=class_names,
+        scores=scores,
+        intervals=_intervals(predicted, targets, class_names),
+        calibration_error=expected_calibration_error(probabilities_NK, targets),
+        reliability=reliability(probabilities_NK, targets),
+        confusion_KK=confusion_matrix(predicted, targets, len(class_names)),
+        slices=_slices(predictions, statistics_N4),
+        predictions=predictions,
+        milliseconds_per_picture=milliseconds,
+        package_bytes=package_bytes,
+        precision=precision,
+    )
+
+
+def write_reference(predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path) -> None:
+    """Keep what the model saw and said: all validation pictures and some training pictures, through the served file."""
+    train = pictures.of_split("train")
+    chosen = train.iloc[np.linspace(0, len(train) - 1, min(NUM_REFERENCE_PICTURES, len(train))).astype(int)]
+    table = pd.concat([pictures.of_split("validation"), chosen])
+    images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
+    answers = predictor.predict(images_NSSC)
+    reference = _predictions(table, answers.probabilities, pictures.class_names).assign(
+        split=table["split"].to_numpy(),
+        embedding=list(answers.embeddings.astype(np.float16)),
+        **dict(zip(NAMES, image_statistics(images_NSSC).T, strict=True)),
+    )
+    reference.to_parquet(folder / REFERENCE, index=False)
+
+
+def wilson(successes: int, count: int) -> Interval:
+    """The 95 % interval of a share. Source: Wilson, 1927."""
+    if count == 0:
+        return 0.0, 1.0
+    z, share = 1.959964, successes / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _predictions(table: pd.DataFrame, probabilities_NK: NDArray[np.float32], class_names: list[str]) -> pd.DataFrame:
+    predicted = np.array(class_names)[probabilities_NK.argmax(1)]
+    columns = {f"p_{name}": probabilities_NK[:, place] for place, name in enumerate(class_names)}
+    rows = table[["sha256", "path", "label", "width", "height"]].reset_index(drop=True)
+    return rows.assign(predicted=predicted, confidence=probabilities_NK.max(1), right=predicted == rows["label"], **columns)
+
+
+def _intervals(predicted: NDArray[np.int64], targets: NDArray[np.int64], class_names: list[str]) -> dict[str, Interval]:
+    """Wilson for the accuracy and each class's recall, a bootstrap for the means over classes."""
+    right = predicted == targets
+    intervals = {"accuracy": wilson(int(right.sum()), len(right))}
+    for place, name in enumerate(class_names):
+        mine = right[targets == place]
+        intervals[f"{name}_recall"] = wilson(int(mine.sum()), len(mine))
+    rng = np.random.default_rng(0)
+    resampled = [
+        score(predicted[rows], targets[rows], class_names).f1
+        for rows in rng.integers(0, len(targets), (NUM_RESAMPLES // 10, len(targets)))
+    ]
+    intervals["f1"] = (float(np.quantile(resampled, 0.025)), float(np.quantile(resampled, 0.975)))
+    return intervals
+
+
+def _slices(predictions: pd.DataFrame, statistics_N4: NDArray[np.float32]) -> list[Slice]:
+    """The tenth that is darkest, brightest, most blurred, and the originals smaller than the model's input."""
+    if predictions.empty:
+        return []
+    brightness, sharpness = statistics_N4[:, 0], statistics_N4[:, 2]
+    short_side = predictions[["width", "height"]].min(axis=1).to_numpy()
+    members = {
+        "dark": brightness <= np.quantile(brightness, 0.1),
+        "bright": brightness >= np.quantile(brightness, 0.9),
+        "blurred": sharpness <= np.quantile(sharpness, 0.1),
+        "small": short_side < SMALL_SIDE_PIXELS,
+    }
+    right = predictions["right"].to_numpy()
+    return [
+        Slice(name, int(rows.sum()), float(right[rows].mean()), wilson(int(right[rows].sum()), int(rows.sum())))
+        for name, rows in members.items()
+        if rows.any()
+    ]

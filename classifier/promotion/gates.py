@@ -1,0 +1,114 @@
+"""May this model serve? A pure function of figures, so that a decision can be replayed."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from classifier.promotion.evaluation import Evaluation
+from classifier.promotion.settings import GateSettings
+
+NUM_RESAMPLES = 4000
+Comparison = Literal["no champion", "other classes", "compared"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One gate: what was wanted, what was found."""
+
+    name: str
+    passed: bool
+    wanted: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves now, with its answers to the candidate's test pictures; None if it knows other classes."""
+
+    version: str
+    class_names: list[str]
+    predictions: pd.DataFrame | None
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """`advance` or `rollback` (refused; the champion stays), with the figures that led to it."""
+
+    decision: Literal["advance", "rollback"]
+    checks: list[Check]
+    champion_version: str | None
+    comparison: Comparison
+
+    @property
+    def passed(self) -> bool:
+        return self.decision == "advance"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        failed = [f"{check.name} {check.found} (wanted {check.wanted})" for check in self.checks if not check.passed]
+        if failed:
+            return "refused: " + "; ".join(failed)
+        against = {
+            "no champion": "the first model: there is no champion to beat",
+            "other classes": f"champion {self.champion_version} knows other classes: not comparable",
+            "compared": f"not worse than champion {self.champion_version}",
+        }
+        return f"passed {len(self.checks)} gates; {against[self.comparison]}"
+
+
+def judge(evaluation: Evaluation, champion: Champion | None, settings: GateSettings) -> GateVerdict:
+    """Hold an evaluation against the absolute gates and, where there is one that knows the same classes, the champion."""
+    checks = _absolute_checks(evaluation, settings)
+    comparison: Comparison = "no champion"
+    if champion is not None:
+        comparison = "other classes"
+        if champion.predictions is not None:
+            comparison = "compared"
+            checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))
+    decision: Literal["advance", "rollback"] = "advance" if all(check.passed for check in checks) else "rollback"
+    return GateVerdict(decision, checks, champion.version if champion else None, comparison)
+
+
+def paired_difference(candidate: pd.DataFrame, champion: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
+    """Candidate's accuracy less the champion's on the same pictures: mean, and its 95 % interval by a paired bootstrap."""
+    paired = candidate.merge(champion, on="sha256", suffixes=("", "_champion"), validate="one_to_one")
+    differences = paired["right"].to_numpy(float) - paired["right_champion"].to_numpy(float)
+    rng = np.random.default_rng(seed)
+    # The pictures differ in one of three ways only, so a resample is one draw of three counts.
+    counts = np.array([(differences == value).sum() for value in (-1, 0, 1)])
+    draws = rng.multinomial(len(differences), counts / max(1, len(differences)), NUM_RESAMPLES)
+    means = (draws[:, 2] - draws[:, 0]) / max(1, len(differences))
+    return float(differences.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def _absolute_checks(evaluation: Evaluation, settings: GateSettings) -> list[Check]:
+    worst_name, worst = min(evaluation.scores.by_class.items(), key=lambda item: item[1].recall)
+    megabytes = evaluation.package_bytes / 2**20
+    return [
+        _at_least("accuracy", evaluation.scores.accuracy, settings.min_accuracy),
+        _at_least(f"recall of '{worst_name}', the worst class", worst.recall, settings.min_class_recall),
+        _at_most("calibration error", evaluation.calibration_error, settings.max_calibration_error),
+        _at_most("package size in MB", megabytes, settings.max_package_megabytes),
+        _at_most("milliseconds a picture", evaluation.milliseconds_per_picture, settings.max_milliseconds_per_picture),
+    ]
+
+
+def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: float) -> Check:
+    """Fails only when the whole interval lies below the margin: few pictures are no proof against a model."""
+    mean, low, high = paired_difference(candidate, champion)
+    return Check(
+        "accuracy less the champion's", high >= -margin, f"not below -{margin:.3f} with 95 % confidence", f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+    )
+
+
+def _at_least(name: str, value: float, limit: float) -> Check:
+    return Check(name, value >= limit, f"at least {limit:g}", f"{value:.4g}")
+
+
+def _at_most(name: str, value: float, limit: float) -> Check:
+    return Check(name, value <= limit, f"at most {limit:g}", f"{value:.4g}")

@@ -1,0 +1,46 @@
+"""What the steps from a trained model to a registered version hand to each other."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Calibration(BaseModel):
+    """The temperature, and the expected calibration error on the validation pictures before and after it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    temperature: float
+    error_before: float
+    error_after: float
+
+
+class Registration(BaseModel):
+    """The version in the registry, and what became of it: champion, waiting for approval, or refused."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    outcome: Literal["champion", "waiting for approval", "refused"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A package's folder on this machine."""
+
+    folder: Path
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+    def digest(self) -> str:
+        """The same for the same files under the same names."""
+        digest = hashlib.sha256()
+        for path in self.files():
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:32]

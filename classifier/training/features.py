@@ -1,0 +1,86 @@
+"""What a frozen backbone says of each picture: computed once by ONNX Runtime, kept by content hash."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from classifier.data.array_store import ArrayStore
+from classifier.data.prepared import PreparedPictures, in_batches
+from classifier.files import replacing
+from classifier.model.package import BATCH, INPUT
+from classifier.progress import track
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float32]
+EXPORT_VERSION = "1"  # another number: every backbone is exported anew
+SHARD_SIZE = 512
+VIEWS = ("plain", "flipped")
+
+
+def exported_backbone(name: str, side: int, folder: Path) -> Path:
+    """The backbone as ONNX, exported on first use; a file that was changed since is made again."""
+    target = folder / f"{name}-{side}-v{EXPORT_VERSION}.onnx"
+    if is_whole(target):
+        return target
+    from classifier.model.backbones import load_backbone  # torch: not needed where the file is there
+    from classifier.model.export import export_features
+
+    export_features(load_backbone(name), side, target)
+    seal(target)
+    return target
+
+
+def seal(file: Path) -> None:
+    """Keep the hash of a finished file beside it."""
+    with replacing(file.with_suffix(".sha256")) as aside:
+        aside.write_text(_hash(file))
+
+
+def is_whole(file: Path) -> bool:
+    """Whether the file is there and as it was when it was sealed."""
+    mark = file.with_suffix(".sha256")
+    return file.exists() and mark.exists() and mark.read_text() == _hash(file)
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+class FeatureExtractor:
+    """Features by SHA-256 of the picture and by view, (N, D) float32."""
+
+    def __init__(self, backbone: Path, features_folder: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = os.cpu_count() or 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(backbone, options, providers=["CPUExecutionProvider"])
+        self.num_features = int(self._session.get_outputs()[1].shape[1])
+        self._folder = features_folder / f"{backbone.stem}-{_hash(backbone)[:12]}"
+
+    def extract(self, pictures: PreparedPictures, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
+        """The features of `keys` in their order; those that are known are not computed.
+
+        Shapes: N keys -> (N, D) float32.
+        """
+        store = ArrayStore(self._folder / view, (self.num_features,), np.float32)
+        store.discard_corrupt(keys)
+        new = store.missing(keys)
+        ticks = track(range(0, len(new), SHARD_SIZE), f"features ({view})", len(new), SHARD_SIZE)
+        for start in ticks:
+            shard = new[start : start + SHARD_SIZE]
+            store.append(shard, self._run(prepared, shard, flipped=view == "flipped"))
+        logger.info("computed features of %d pictures (%s), %d were known", len(new), view, len(keys) - len(new))
+        return store.read(keys)
+
+    def _run(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
+        rows = []
+        for images_BSSC in in_batches(prepared, keys, BATCH):
+            images = images_BSSC[:, :, ::-1] if flipped else images_BSSC
+            rows.append(self._session.run(["embedding"], {INPUT: np.ascontiguousarray(images)})[0])
+        return np.concatenate(rows)

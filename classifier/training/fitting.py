@@ -1,0 +1,183 @@
+"""Two models behind one function: from prepared pictures to a trained model."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from classifier.data.array_store import ArrayStore
+from classifier.data.prepared import PreparedPictures, in_batches
+from classifier.fingerprint import core_fingerprint
+from classifier.model.backbones import blocks_of, load_backbone
+from classifier.model.network import Classifier, baseline_features
+from classifier.training.augmentation import augment, augmentation
+from classifier.training.checkpoint import Checkpoint
+from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.loop import Batches, EpochReport, Fitted, Work, balanced_weights, fit
+from classifier.training.settings import BaselineCnn, LoopSettings, TrainingSettings, Transfer
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+Report = Callable[[EpochReport], None]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """`state`: the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`)."""
+
+    settings: TrainingSettings
+    class_names: list[str]
+    state: dict[str, Tensor]
+    head_only: bool
+    history: list[EpochReport]
+    best_epoch: int
+    validation_logits_NK: NDArray[np.float32]
+    validation_targets_N: NDArray[np.int64]
+
+    def build(self) -> Classifier:
+        """The torch model, in evaluation mode."""
+        model = new_classifier(self.settings, len(self.class_names))
+        model.load_state_dict(self.state, strict=not self.head_only)
+        return model.eval()
+
+
+def new_classifier(settings: TrainingSettings, num_classes: int) -> Classifier:
+    """A network with an untrained head; its first weights depend on the seed alone."""
+    torch.manual_seed(settings.seed)
+    match settings.model:
+        case BaselineCnn() as model:
+            return Classifier(baseline_features(model.channels), num_classes, model.dropout)
+        case Transfer() as model:
+            return Classifier(load_backbone(model.backbone), num_classes)
+
+
+def train(pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace, report: Report) -> TrainedModel:
+    """Fit the model that `settings` names on the train split, watched on the validation split."""
+    work = _Training(pictures, settings, workspace, report)
+    match settings.model:
+        case BaselineCnn() as model:
+            return work.from_scratch(model)
+        case Transfer() as model:
+            return work.transfer(model)
+
+
+class _Training:
+    """One training: its pictures, its settings, its places."""
+
+    def __init__(self, pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace, report: Report) -> None:
+        self.pictures, self.settings, self.workspace, self.report = pictures, settings, workspace, report
+        self.store = pictures.open_store(workspace.prepared)
+        self.train_rows, self.validation_rows = pictures.of_split("train"), pictures.of_split("validation")
+        self.train_targets = pictures.targets(self.train_rows)
+        self.validation_targets = pictures.targets(self.validation_rows)
+        wanted = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(wanted)
+
+    def from_scratch(self, model_settings: BaselineCnn) -> TrainedModel:
+        model = new_classifier(self.settings, len(self.pictures.class_names))
+        fitted = self._fit_on_pictures(model, model_settings.loop, "baseline", model_settings.max_minutes * 60)
+        return self._trained(model, fitted, head_only=False)
+
+    def transfer(self, model_settings: Transfer) -> TrainedModel:
+        head, fitted = self._fit_head(model_settings)
+        if not model_settings.fine_tune_blocks:
+            state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
+            return self._trained_from(state, fitted, head_only=True)
+        model = new_classifier(self.settings, len(self.pictures.class_names))
+        model.head.load_state_dict(head.state_dict())
+        _freeze_all_but(model, model_settings.fine_tune_blocks)
+        tuned = self._fit_on_pictures(model, model_settings.fine_tune, "fine-tune", math.inf)
+        tuned.history[:0] = fitted.history
+        tuned.best_epoch += len(fitted.history)
+        return self._trained(model, tuned, head_only=False)
+
+    def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
+        backbone = exported_backbone(model_settings.backbone, self.pictures.side_pixels, self.workspace.backbones)
+        extractor = FeatureExtractor(backbone, self.workspace.features)
+        keys = self.train_rows["sha256"].tolist()
+        views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
+        features_ND = torch.from_numpy(np.concatenate([extractor.extract(self.pictures, keys, view, self.store) for view in views]))
+        targets_N = torch.from_numpy(np.tile(self.train_targets, len(views)))
+        validation_keys = self.validation_rows["sha256"].tolist()
+        validation_ND = torch.from_numpy(extractor.extract(self.pictures, validation_keys, "plain", self.store))
+        torch.manual_seed(self.settings.seed)
+        head = nn.Linear(extractor.num_features, len(self.pictures.class_names))
+        loop = model_settings.loop
+        batches = rows_in_batches(features_ND, targets_N, loop.batch_size, self.settings.seed)
+        work = self._work(batches, math.ceil(len(targets_N) / loop.batch_size), lambda: [validation_ND], math.inf)
+        return head, fit(head, work, loop, self._checkpoint("head"), self.report)
+
+    def _fit_on_pictures(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float) -> Fitted:
+        keys, validation_keys = (rows["sha256"].tolist() for rows in (self.train_rows, self.validation_rows))
+        batches = pictures_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed)
+        validation = lambda: map(torch.from_numpy, in_batches(self.store, validation_keys, loop.batch_size))  # noqa: E731
+        work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
+        return fit(model, work, loop, self._checkpoint(name), self.report)
+
+    def _work(
+        self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float
+    ) -> Work:
+        names = self.pictures.class_names
+        weights = balanced_weights(self.train_targets, len(names)) if self.settings.class_weights else None
+        return Work(
+            batches, num_batches, validation, self.validation_targets, names, weights, self.device, self.settings.seed, max_seconds
+        )
+
+    def _checkpoint(self, name: str) -> Checkpoint:
+        identity = f"{name}|{self.settings.model_dump_json()}|{self.pictures.data_version}|{core_fingerprint()}"
+        return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
+
+    def _trained(self, model: Classifier, fitted: Fitted, *, head_only: bool) -> TrainedModel:
+        return self._trained_from({key: value.cpu() for key, value in model.state_dict().items()}, fitted, head_only=head_only)
+
+    def _trained_from(self, state: dict[str, Tensor], fitted: Fitted, *, head_only: bool) -> TrainedModel:
+        return TrainedModel(
+            self.settings, self.pictures.class_names, state, head_only, fitted.history, fitted.best_epoch,
+            fitted.logits_NK, self.validation_targets,
+        )  # fmt: skip
+
+
+def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) -> Batches:
+    """Rows in another order each epoch, all of them."""
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in _shuffled(len(targets_N), seed, epoch).split(size):
+            yield rows_ND[chosen], targets_N[chosen]
+
+    return batches
+
+
+def pictures_in_batches(store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], size: int, seed: int) -> Batches:
+    """Augmented pictures in another order each epoch; a last batch that is not full is left out, for the batch norms."""
+    transform = augmentation(store.row_shape[0])
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        chunks = _shuffled(len(keys), seed, epoch).split(size)
+        for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
+            images_BHWC = torch.from_numpy(store.read([keys[i] for i in chosen.tolist()]))
+            yield augment(images_BHWC, transform), torch.from_numpy(targets_N[chosen.numpy()])
+
+    return batches
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
+
+
+def _freeze_all_but(model: Classifier, num_blocks: int) -> None:
+    """Leave the last blocks and the head trainable; batch norms keep the statistics of ImageNet."""
+    for parameter in model.features.parameters():
+        parameter.requires_grad = False
+    for block in blocks_of(model.features)[-num_blocks:]:
+        for parameter in block.parameters():
+            parameter.requires_grad = True
+    for module in model.features.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc,assignment]

@@ -1,0 +1,61 @@
+"""Pictures whose labels look wrong, the likeliest first.
+
+Every picture is judged by a model that has not seen it (cross-validation on the backbone's features), as confident
+learning does. Source: Northcutt et al., Confident Learning, 2021, through the library cleanlab.
+"""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from classifier.data.prepared import PreparedPictures
+from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.settings import TrainingSettings, Transfer
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+NUM_FOLDS = 5
+
+
+def find_label_issues(pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace) -> pd.DataFrame:
+    """Rank the pictures of train and validation; the test split stays unseen.
+
+    Shapes: one row a picture that looks wrong (path, label, suggested, quality, sha256), the lowest quality first.
+    """
+    table = pictures.table[pictures.table["split"] != "test"]
+    targets = pictures.targets(table)
+    probabilities_NK = _out_of_sample(_features(pictures, table, settings, workspace), targets, settings.seed)
+    from cleanlab.filter import find_label_issues as find
+    from cleanlab.rank import get_label_quality_scores
+
+    quality = get_label_quality_scores(targets, probabilities_NK)
+    wrong = find(targets, probabilities_NK, n_jobs=1)
+    suggested = np.array(pictures.class_names)[probabilities_NK.argmax(1)]
+    issues = table[["path", "label", "sha256"]].assign(suggested=suggested, quality=quality)[wrong]
+    logger.info("%d of %d labels look wrong", len(issues), len(table))
+    return issues.sort_values("quality").reset_index(drop=True)
+
+
+def _features(
+    pictures: PreparedPictures, table: pd.DataFrame, settings: TrainingSettings, workspace: Workspace
+) -> NDArray[np.float32]:
+    """A transferred model's own backbone, whose features are known already; for others the default one, on their pictures."""
+    name = settings.model.backbone if isinstance(settings.model, Transfer) else Transfer().backbone
+    backbone = exported_backbone(name, pictures.side_pixels, workspace.backbones)
+    store = pictures.open_store(workspace.prepared)
+    return FeatureExtractor(backbone, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
+
+
+def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Each row's probabilities by a model of the other folds, (N, K)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    num_folds = min(NUM_FOLDS, int(np.bincount(targets_N).min()))
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    scaled = features_ND / np.linalg.norm(features_ND, axis=1).mean()
+    model = LogisticRegression(C=10.0, max_iter=200)
+    probabilities: NDArray[np.float64] = cross_val_predict(model, scaled, targets_N, cv=folds, method="predict_proba")
+    return probabilities

@@ -1,0 +1,40 @@
+"""A model package between two steps: the folder, file by file; in the dashboard what it says of itself."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from zenml.enums import ArtifactType, VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from classifier import pages
+from classifier.model.package import read_info
+from materializers.storing import read_bytes, write_bytes
+from classifier.promotion.records import ModelPackage
+
+
+class PackageMaterializer(BaseMaterializer):
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (ModelPackage,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    def load(self, data_type: type) -> ModelPackage:
+        with self.get_temporary_directory(delete_at_exit=False) as temporary:  # deleted after the step
+            folder = Path(temporary)
+        for name in self.artifact_store.listdir(self.uri):
+            if not str(name).endswith(".html"):
+                (folder / str(name)).write_bytes(read_bytes(self.artifact_store, f"{self.uri}/{name}"))
+        return ModelPackage(folder)
+
+    def save(self, package: ModelPackage) -> None:
+        for path in package.files():
+            write_bytes(self.artifact_store, f"{self.uri}/{path.name}", path.read_bytes())
+
+    def save_visualizations(self, package: ModelPackage) -> dict[str, VisualizationType]:
+        info = read_info(package.folder).model_dump(mode="json")
+        files = pages.table(["file", "bytes"], [(path.name, path.stat().st_size) for path in package.files()])
+        told = pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
+        path = f"{self.uri}/package.html"
+        write_bytes(self.artifact_store, path, pages.page("The model package", "What is served.", files, told).encode())
+        return {path: VisualizationType.HTML}
+
+    def compute_content_hash(self, package: ModelPackage) -> str:
+        return package.digest()

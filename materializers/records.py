@@ -1,0 +1,33 @@
+"""Small records that say what was decided or kept: JSON, and in the dashboard a table."""
+
+from typing import ClassVar
+
+from pydantic import BaseModel
+from zenml.enums import ArtifactType, VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from classifier import pages
+from classifier.data.versions import DataVersion, RawVersion
+from materializers.storing import hash_of, read_bytes, write_bytes
+from classifier.promotion.records import Calibration, Registration
+
+
+class RecordMaterializer(BaseMaterializer):
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (RawVersion, DataVersion, Calibration, Registration)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def load(self, data_type: type[BaseModel]) -> BaseModel:
+        return data_type.model_validate_json(read_bytes(self.artifact_store, f"{self.uri}/record.json"))
+
+    def save(self, record: BaseModel) -> None:
+        write_bytes(self.artifact_store, f"{self.uri}/record.json", record.model_dump_json().encode())
+
+    def save_visualizations(self, record: BaseModel) -> dict[str, VisualizationType]:
+        path = f"{self.uri}/record.html"
+        rows = [(name, str(value)) for name, value in record.model_dump().items()]
+        title = type(record).__name__
+        write_bytes(self.artifact_store, path, pages.page(title, (type(record).__doc__ or "").strip(), pages.table(["", ""], rows)).encode())
+        return {path: VisualizationType.HTML}
+
+    def compute_content_hash(self, record: BaseModel) -> str:
+        return hash_of(record.model_dump_json())

@@ -1,0 +1,71 @@
+"""What every materializer needs: one file in or out of the artifact store, whichever store that is."""
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import pandas as pd
+from zenml.artifact_stores import BaseArtifactStore
+
+from classifier import pages
+from classifier.data.array_store import CorruptRowError
+from classifier.data.pictures import prepared_store
+from classifier.data.report import Look
+from classifier.model.preprocessing import UInt8Array
+from classifier.workspace import Workspace
+
+
+def write_bytes(store: BaseArtifactStore, path: str, content: bytes) -> None:
+    with store.open(path, "wb") as file:
+        file.write(content)
+
+
+def read_bytes(store: BaseArtifactStore, path: str) -> bytes:
+    with store.open(path, "rb") as file:
+        content: bytes = file.read()
+    return content
+
+
+def write_table(store: BaseArtifactStore, path: str, table: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    table.to_parquet(content)
+    write_bytes(store, path, content.getvalue())
+
+
+def read_table(store: BaseArtifactStore, path: str) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(read_bytes(store, path)))
+
+
+def write_json(store: BaseArtifactStore, path: str, values: Any) -> None:
+    write_bytes(store, path, json.dumps(values).encode())
+
+
+def read_json(store: BaseArtifactStore, path: str) -> Any:
+    return json.loads(read_bytes(store, path))
+
+
+def hash_of(*parts: bytes | str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()[:32]
+
+
+def hash_of_table(table: pd.DataFrame) -> str:
+    values = pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy()
+    return hash_of(",".join(map(str, table.columns)), values.tobytes())
+
+
+def prepared_pictures(side: int) -> Look:
+    """Look pictures up for a report; one that is not at hand is a grey square, a report is never worth an error."""
+    store = prepared_store(Workspace.current().prepared, side)
+
+    def look(sha256: str) -> UInt8Array:
+        try:
+            picture: UInt8Array = store.read([sha256])[0]
+            return picture
+        except (KeyError, OSError, CorruptRowError):
+            return pages.blank(side)
+
+    return look

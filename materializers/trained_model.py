@@ -1,0 +1,66 @@
+"""A trained model between two steps: tensors and plain values, no pickle; in the dashboard its losses."""
+
+import io
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import torch
+from zenml.enums import ArtifactType, VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from classifier.promotion.figures import history_figure, png_of
+from classifier.training.fitting import TrainedModel
+from classifier.training.loop import EpochReport
+from classifier.training.metrics import ClassificationScores
+from classifier.training.settings import TrainingSettings
+from materializers.storing import hash_of, read_bytes, write_bytes
+
+
+class TrainedModelMaterializer(BaseMaterializer):
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (TrainedModel,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    def load(self, data_type: type) -> TrainedModel:
+        content = io.BytesIO(read_bytes(self.artifact_store, f"{self.uri}/model.pt"))
+        return _from_values(torch.load(content, weights_only=True))
+
+    def save(self, model: TrainedModel) -> None:
+        content = io.BytesIO()
+        torch.save(_to_values(model), content)
+        write_bytes(self.artifact_store, f"{self.uri}/model.pt", content.getvalue())
+
+    def save_visualizations(self, model: TrainedModel) -> dict[str, VisualizationType]:
+        path = f"{self.uri}/losses.png"
+        write_bytes(self.artifact_store, path, png_of(history_figure(model.history, model.best_epoch)))
+        return {path: VisualizationType.IMAGE}
+
+    def compute_content_hash(self, model: TrainedModel) -> str:
+        tensors = (value.numpy().tobytes() for value in model.state.values())
+        return hash_of(model.settings.model_dump_json(), str(model.class_names), *tensors, model.validation_logits_NK.tobytes())
+
+
+def _to_values(model: TrainedModel) -> dict[str, Any]:
+    return {
+        "settings": model.settings.model_dump_json(),
+        "class_names": model.class_names,
+        "state": model.state,
+        "head_only": model.head_only,
+        "history": [asdict(row) for row in model.history],
+        "best_epoch": model.best_epoch,
+        "validation_logits": torch.from_numpy(model.validation_logits_NK),
+        "validation_targets": torch.from_numpy(model.validation_targets_N),
+    }
+
+
+def _from_values(values: dict[str, Any]) -> TrainedModel:
+    history = [EpochReport(**{**row, "validation": ClassificationScores.from_dict(row["validation"])}) for row in values["history"]]
+    return TrainedModel(
+        settings=TrainingSettings.model_validate_json(values["settings"]),
+        class_names=values["class_names"],
+        state=values["state"],
+        head_only=values["head_only"],
+        history=history,
+        best_epoch=values["best_epoch"],
+        validation_logits_NK=values["validation_logits"].numpy(),
+        validation_targets_N=values["validation_targets"].numpy(),
+    )

@@ -1,0 +1,40 @@
+"""Which versions there are, and who serves."""
+
+from typing import Any
+
+from classifier.workspace import Workspace
+from operations.store import open_store
+
+
+def approve(model_name: str, version: str) -> dict[str, Any]:
+    """Make a version that passed its gates the champion."""
+    open_store()
+    from adapters.promotion import approve_version
+
+    before = approve_version(model_name, version, Workspace.current())
+    return {"model_name": model_name, "champion": version, "before": before}
+
+
+def describe_approval(result: dict[str, Any]) -> str:
+    return f"version {result['champion']} of '{result['model_name']}' is the champion now; before: {result['before'] or 'none'}"
+
+
+def versions(model_name: str) -> dict[str, Any]:
+    """All versions, the newest first."""
+    open_store()
+    from adapters.registry import ModelRegistry
+
+    registry = ModelRegistry(model_name)
+    rows = [vars(version) for version in registry.versions()]
+    return {"model_name": model_name, "champion": registry.champion(), "versions": rows}
+
+
+def describe_versions(result: dict[str, Any]) -> str:
+    if not result["versions"]:
+        return f"'{result['model_name']}' has no versions yet; python run.py train makes the first"
+    marks = {result["champion"]: "champion"}
+    rows = [
+        f"{row['version']:>4}  {marks.get(row['version'], {'hold': 'waits', 'rollback': 'refused'}.get(row['verdict'], '')):<9} {row['reason']}"
+        for row in result["versions"]
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,53 @@
+"""Two versions side by side on the same pictures."""
+
+from typing import Any
+
+from classifier.errors import ImageLoopError
+from classifier.workspace import Workspace
+from operations.prediction import load_version
+
+
+def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
+    """Both versions answer the test pictures of the last catalog.
+
+    Raises: ImageLoopError if a version is unknown, or no catalog names test pictures that both know.
+    """
+    from adapters.registry import ModelRegistry
+    from classifier.data.previous import previous_catalog
+    from classifier.data.prepared import prepare
+    from classifier.promotion.evaluation import evaluate
+    from classifier.promotion.gates import paired_difference
+
+    workspace = Workspace.current()
+    catalog = previous_catalog(workspace)
+    if catalog is None:
+        raise ImageLoopError("wanted test pictures, found no catalog; train a model first: python run.py train")
+    registry, evaluations = ModelRegistry(model_name), []
+    for version in (first, second):
+        predictor, _ = load_version(model_name, version)
+        pictures = prepare(catalog, workspace.data / "raw", workspace.prepared, predictor.info.side_pixels, "")
+        if pictures.class_names != predictor.info.class_names:
+            raise ImageLoopError(
+                f"wanted a version that knows {', '.join(pictures.class_names)}, found version {version}, "
+                f"which knows {', '.join(predictor.info.class_names)}; train it on these pictures"
+            )
+        evaluations.append(evaluate(predictor, registry.package(version), pictures, workspace))
+    mean, low, high = paired_difference(evaluations[1].predictions, evaluations[0].predictions)
+    return {
+        "model_name": model_name,
+        "versions": [first, second],
+        "figures": [evaluation.summary() for evaluation in evaluations],
+        "accuracy_difference": {"mean": mean, "low": low, "high": high},
+        "num_pictures": len(evaluations[0].predictions),
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    first, second = result["figures"]
+    names = [name for name in first if name in second]
+    width = max(map(len, names))
+    lines = [f"{'':<{width}}  {'version ' + result['versions'][0]:>12}  {'version ' + result['versions'][1]:>12}"]
+    lines += [f"{name:<{width}}  {first[name]:>12.4g}  {second[name]:>12.4g}" for name in names]
+    difference = result["accuracy_difference"]
+    lines += ["", "accuracy, second less first, on the same {} pictures: {mean:+.3f} (95 %: {low:+.3f} to {high:+.3f})".format(result["num_pictures"], **difference)]
+    return "\n".join(lines)

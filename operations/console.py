@@ -1,0 +1,138 @@
+"""What a person sees while something runs, and where the rest of it is written.
+
+Standard output carries the result alone. Progress and decisions go to standard error; everything that libraries say,
+and every traceback, goes to a log file, which an error message names.
+"""
+
+import atexit
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from classifier import progress
+from classifier.workspace import Workspace
+
+OUR_LOGGERS = ("classifier", "adapters", "steps", "operations")
+SHOW_AFTER_SECONDS = 2.0
+KEPT_LOGS = 50
+
+
+class Bars:
+    """A progress bar in a terminal, a plain line elsewhere; for work of more than two seconds only."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._what, self._total, self._done, self._started, self._told = "", 0, 0, 0.0, 0.0
+        self._bar: Progress | None = None
+
+    def start(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._started = self._told = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self._done = min(self._done + count, self._total) if self._total else self._done + count
+        if time.monotonic() - self._started < SHOW_AFTER_SECONDS:
+            return
+        if self._terminal:
+            self._draw()
+        elif time.monotonic() - self._told > 5 * SHOW_AFTER_SECONDS or self._told == self._started:
+            self._told = time.monotonic()
+            print(f"  {self._what}: {self._done:,} of {self._total:,}", file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=RichConsole(stderr=True), transient=True)
+            self._bar.add_task(self._what, total=self._total or None)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+
+class Session:
+    """One command's run: a log file, and standard output kept free for the result."""
+
+    def __init__(self, command: str, workspace: Workspace) -> None:
+        workspace.logs.mkdir(parents=True, exist_ok=True)
+        self.log = workspace.logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{command}-{os.getpid()}.log"
+        self._handlers = [_file_handler(self.log), _console_handler()]
+        _delete_old(workspace.logs)
+
+    def __enter__(self) -> Self:
+        quiet_libraries()
+        root = logging.getLogger()
+        root.setLevel(logging.INFO)
+        for handler in self._handlers:
+            root.addHandler(handler)
+        logging.captureWarnings(True)
+        self._token = progress.listener.set(Bars())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            logging.getLogger(__name__).debug("the command failed", exc_info=error)
+            self._handlers[0].handle(logging.makeLogRecord({"msg": "the command failed", "levelname": "ERROR", "levelno": 40, "exc_info": (kind, error, trace)}))
+        progress.listener.reset(self._token)
+        # ZenML's log handler starts a thread when Python flushes it at exit, which an exiting interpreter refuses: flush now.
+        logging.shutdown()
+        atexit.unregister(logging.shutdown)
+        for handler in self._handlers:
+            logging.getLogger().removeHandler(handler)
+
+
+def quiet_libraries() -> None:
+    """Before they load: what libraries tell belongs in the log."""
+    os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
+    os.environ.setdefault("ZENML_ENABLE_RICH_TRACEBACK", "false")
+    os.environ.setdefault("ZENML_LOGGING_COLORS_DISABLED", "true")
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    warnings.simplefilter("ignore")
+
+
+@contextmanager
+def result_alone_on_stdout() -> Iterator[int]:
+    """Send everything that is written to standard output to standard error, and yield a descriptor for the result."""
+    sys.stdout.flush()
+    result = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield result
+    finally:
+        sys.stdout.flush()
+        os.dup2(result, 1)
+        os.close(result)
+
+
+def _file_handler(log: Path) -> logging.Handler:
+    handler = logging.FileHandler(log, delay=True, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _console_handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("  %(message)s"))
+    handler.addFilter(lambda record: record.name.partition(".")[0] in OUR_LOGGERS and record.levelno >= logging.INFO)
+    return handler
+
+
+def _delete_old(logs: Path) -> None:
+    for old in sorted(logs.glob("*.log"))[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"""Answer pictures with a registered version: files and folders in, a table out."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classifier.data.sources.folder import list_files
+from classifier.errors import ImageLoopError, ImageRefusedError
+from classifier.files import replacing
+from classifier.progress import track
+from classifier.workspace import Workspace
+from operations.store import open_store
+
+if TYPE_CHECKING:
+    from classifier.model.predictor import Prediction, Predictor
+
+logger = logging.getLogger(__name__)
+
+
+def predict(
+    paths: list[Path], model_name: str, version: str | None = None, explain: Path | None = None, *, exact: bool = False
+) -> dict[str, Any]:
+    """Answer every picture below `paths` with the champion or with `version`; go on after those that are refused.
+
+    Raises: ImageLoopError if there is no picture, or no such version.
+    """
+    files = list(_files_below(paths))
+    if not files:
+        raise ImageLoopError(f"wanted pictures, found no file at {', '.join(map(str, paths)) or 'no path at all'}")
+    predictor, version = load_version(model_name, version, exact=exact)
+    answered, refused = [], []
+    answers = predictor.predict_each(_contents(files))
+    for file, answer in zip(files, track(answers, "predict", len(files)), strict=True):
+        if isinstance(answer, ImageRefusedError):
+            refused.append({"path": str(file), "reason": str(answer)})
+        else:
+            answered.append(_row(file, answer) | _heat_map(predictor, file, explain))
+    return {"model_name": model_name, "model_version": version, "precision": predictor.precision, "predictions": answered, "refused": refused}
+
+
+def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, str]":
+    """The predictor of a version, verified; by default the champion's.
+
+    Raises: ImageLoopError if there is none.
+    """
+    from adapters.registry import ModelRegistry
+    from classifier.model.predictor import Predictor
+    from classifier.model.signing import public_key
+
+    open_store()
+    registry = ModelRegistry(model_name)
+    version = version or registry.champion()
+    if version is None:
+        raise ImageLoopError(f"wanted a champion of '{model_name}', found none; train a model first: python run.py train")
+    folder = registry.package(version)
+    return Predictor.load(folder, public_key(Workspace.current().keys), exact=exact), version
+
+
+def _files_below(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (file.path for file in list_files(path))
+        else:
+            yield path
+
+
+def _contents(files: list[Path]) -> Iterator[bytes]:
+    """A file that cannot be read is refused like one that is no picture: empty."""
+    for file in files:
+        try:
+            yield file.read_bytes()
+        except OSError as error:
+            logger.warning("cannot read '%s' (%s)", file, error.strerror)
+            yield b""
+
+
+def _row(file: Path, answer: "Prediction") -> dict[str, Any]:
+    return {"path": str(file), "label": answer.label, "probability": answer.probability, "probabilities": answer.probabilities}
+
+
+def _heat_map(predictor: "Predictor", file: Path, folder: Path | None) -> dict[str, str]:
+    if folder is None:
+        return {}
+    from classifier.model.explanation import draw_heat_map
+
+    target = folder / f"{'_'.join(file.parts[-2:])}.png"
+    with replacing(target) as aside:
+        draw_heat_map(predictor, file.read_bytes()).save(aside, "PNG")
+    return {"heat_map": str(target)}
+
+
+def describe(result: dict[str, Any]) -> str:
+    """A table for a person."""
+    width = max((len(row["path"]) for row in result["predictions"]), default=4)
+    lines = [f"{row['path']:<{width}}  {row['label']}  {row['probability']:.1%}" for row in result["predictions"]]
+    if result["refused"]:
+        lines += ["", f"refused {len(result['refused'])}:", *(f"  {row['path']}: {row['reason']}" for row in result["refused"])]
+    lines += ["", f"{len(result['predictions'])} pictures by {result['model_name']} {result['model_version']} ({result['precision']})"]
+    return "\n".join(lines)
+
+
+def as_csv(result: dict[str, Any]) -> str:
+    """Columns path, label, probability; refused pictures have neither label nor probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "probability"])
+    writer.writerows((row["path"], row["label"], f"{row['probability']:.6f}") for row in result["predictions"])
+    writer.writerows((row["path"], "", "") for row in result["refused"])
+    return text.getvalue()

@@ -1,0 +1,23 @@
+"""Bring back the pictures and the catalog of a run, byte for byte."""
+
+from pathlib import Path
+from typing import Any
+
+from classifier.workspace import Workspace
+from operations.store import open_store
+
+
+def restore(run_id: str, target: Path, remote: str | None) -> dict[str, Any]:
+    """From what the run recorded and the DVC remote alone, whatever the working folder and Git hold."""
+    open_store()
+    from adapters import dvc, tracking
+
+    workspace = Workspace.current()
+    pointers = {"pictures": tracking.read_file(run_id, tracking.RAW_POINTER), "catalog.parquet": tracking.read_file(run_id, tracking.CATALOG_POINTER)}
+    for name, pointer in pointers.items():
+        dvc.restore(pointer, target / name, workspace, remote)
+    return {"run": run_id, "folder": str(target), "files": sum(path.is_file() for path in (target / "pictures").rglob("*"))}
+
+
+def describe(result: dict[str, Any]) -> str:
+    return f"{result['files']:,} pictures and the catalog of run {result['run']} are in {result['folder']}"

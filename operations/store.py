@@ -1,0 +1,60 @@
+"""Reach ZenML, or say in a sentence why that cannot work."""
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+import yaml
+
+from classifier.errors import SettingsError
+
+if TYPE_CHECKING:
+    from zenml.client import Client
+
+
+def open_store() -> "Client":
+    """ZenML's client, once it is sure that it can work.
+
+    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker.
+    """
+    refuse_dead_server()
+    from zenml.client import Client
+
+    _silence_console()
+    client = Client()
+    if client.root is None:
+        raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
+    if client.active_stack_model.name == "default":
+        raise SettingsError("wanted one of our stacks, found ZenML's 'default', which has no tracker; run: zenml stack set local")
+    return client
+
+
+def refuse_dead_server() -> None:
+    """A server that is gone costs half a minute and a traceback later on.
+
+    Raises: SettingsError if ZenML points at a server that does not answer.
+    """
+    file = Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")) / "config.yaml"
+    store = (yaml.safe_load(file.read_text()) or {}).get("store") or {} if file.exists() else {}
+    address = urlsplit(str(store.get("url") or ""))
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return
+    try:
+        socket.create_connection((address.hostname, address.port or (443 if address.scheme == "https" else 80)), timeout=5).close()
+    except OSError as error:
+        raise SettingsError(
+            f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "
+            "start it again (zenml login --local), or go on without it: zenml logout --local"
+        ) from error
+
+
+def _silence_console() -> None:
+    """ZenML's console handler repeats on the terminal what its log store and our log file have."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler).__name__ == "ZenMLConsoleHandler":
+            root.removeHandler(handler)

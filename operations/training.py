@@ -1,0 +1,124 @@
+"""Run the training pipeline on the active stack, and say what came of it."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from classifier.data.sources.opening import fingerprint
+from classifier.workspace import Workspace
+from configs.models import TrainSettings
+from operations.store import open_store
+
+logger = logging.getLogger(__name__)
+EXPERIMENT = "imageloop"
+NUM_TRIED = 4
+STEP_NAMES = (
+    "ingest", "validate", "split", "version", "prepare", "train", "find_label_issues", "calibrate", "export",
+    "evaluate", "gate", "sign", "register",
+)  # fmt: skip
+
+
+def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
+    """Pictures in, a registered model out.
+
+    Raises: ImageLoopError with the sentence of the step that failed.
+    """
+    started = time.monotonic()
+    client = open_store()
+    from zenml import Model
+
+    from adapters import tracking
+    from pipelines.training import training
+
+    workspace = Workspace.current()
+    tracking.ensure_experiment(tracking.connect(), EXPERIMENT, workspace)
+    configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
+    begun = time.monotonic()
+    side = settings.training.side_pixels
+    run = configured(settings.data, settings.training, settings.promotion, side, fingerprint(settings.data.source))
+    if run is None:  # an orchestrator that does not wait
+        return {"stack": client.active_stack_model.name, "submitted": True}
+    result = _summary(client.get_pipeline_run(run.id), settings)
+    return result | {
+        "stack": client.active_stack_model.name,
+        "seconds": {"start_up": begun - started, **result["seconds"], "together": time.monotonic() - started},
+    }
+
+
+def _summary(run: Any, settings: TrainSettings) -> dict[str, Any]:
+    steps = run.steps
+    registration = steps["register"].outputs["registration"][0].load()
+    evaluation = steps["evaluate"].outputs["evaluation"][0].load()
+    version = steps["version"].outputs["data_version"][0].load()
+    low, high = evaluation.intervals["accuracy"]
+    return {
+        "run": str(run.name),
+        "tracking_run": steps["train"].outputs["tracking_run"][0].load(),
+        "data_version": version.version,
+        "class_names": evaluation.class_names,
+        "accuracy": evaluation.scores.accuracy,
+        "accuracy_interval": [low, high],
+        "model_name": registration.name,
+        "model_version": registration.version,
+        "outcome": registration.outcome,
+        "reason": registration.reason,
+        "precision": evaluation.precision,
+        "seconds": {name: _seconds(steps[name]) for name in STEP_NAMES},
+        "cached": [name for name in STEP_NAMES if steps[name].status.value == "cached"],
+        "tried": _try_on_some(evaluation.predictions, steps, settings),
+    }
+
+
+def _seconds(step: Any) -> float:
+    if step.status.value == "cached" or not step.end_time:
+        return 0.0
+    return float((step.end_time - step.start_time).total_seconds())
+
+
+def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSettings) -> list[dict[str, Any]]:
+    """A few test pictures through the registered package, as a user's own pictures would go."""
+    from operations.prediction import predict
+
+    raw = Path(steps["ingest"].outputs["raw_version"][0].load().folder)
+    chosen = predictions.sort_values("sha256").groupby("label").head(max(1, NUM_TRIED // predictions["label"].nunique()))
+    paths = [raw / path for path in chosen["path"] if (raw / path).is_file()][:NUM_TRIED]
+    registration = steps["register"].outputs["registration"][0].load()
+    result = predict(paths, settings.promotion.model_name, registration.version)
+    return [row | {"path": str(Path(row["path"]).relative_to(raw))} for row in result["predictions"]]
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The summary for a person, and the next three commands."""
+    if result.get("submitted"):
+        return f"the run was handed to the stack '{result['stack']}'; its dashboard shows the rest"
+    low, high = result["accuracy_interval"]
+    seconds = result["seconds"]
+    parts = [f"{name} {seconds[name]:.1f}" for name in ("start_up", *STEP_NAMES) if seconds[name] >= 0.05]
+    lines = [
+        "",
+        f"data version   {result['data_version']}",
+        f"classes        {', '.join(result['class_names'])}",
+        f"accuracy       {result['accuracy']:.1%} on the test pictures (95 %: {low:.1%} to {high:.1%}), {result['precision']}",
+        f"model version  {result['model_name']} {result['model_version']}: {result['outcome']} ({result['reason']})",
+        f"seconds        {seconds['together']:.1f} together: {', '.join(parts)}",
+        f"from cache     {', '.join(result['cached']) or 'nothing'}",
+        f"run            {result['run']} (stack '{result['stack']}', MLflow {result['tracking_run']})",
+        "",
+        *(f"  {row['path']}: {row['label']} ({row['probability']:.1%})" for row in result["tried"]),
+        "",
+        "next:",
+        *(f"  {command}" for command in _next_commands(result)),
+    ]
+    return "\n".join(lines)
+
+
+def _next_commands(result: dict[str, Any]) -> list[str]:
+    python = Path(sys.executable)
+    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return [
+        f"{python} run.py predict data/raw/{result['tried'][0]['path'] if result['tried'] else ''} --explain heatmaps",
+        f"{python} run.py train --set training.seed=8",
+        f"{python.parent / 'zenml'} login --local",
+    ]

@@ -1,0 +1,42 @@
+"""From a folder of pictures to a registered model."""
+
+from zenml import pipeline
+
+from classifier.data.settings import DataSettings
+from classifier.promotion.settings import PromotionSettings
+from classifier.training.settings import TrainingSettings
+from steps.data.ingest import ingest
+from steps.data.prepare import prepare
+from steps.data.split import split
+from steps.data.validate import validate
+from steps.data.version import version
+from steps.promotion.evaluate import evaluate
+from steps.promotion.gate import gate
+from steps.promotion.register import register
+from steps.promotion.sign import sign
+from steps.training.calibrate import calibrate
+from steps.training.export import export
+from steps.training.find_label_issues import find_label_issues
+from steps.training.train import train
+
+
+@pipeline
+def training(data: DataSettings, training: TrainingSettings, promotion: PromotionSettings, side_pixels: int, fingerprint: str) -> None:
+    # data
+    files, raw_version = ingest(data, side_pixels, fingerprint)
+    valid_files = validate(files, data)
+    catalog = split(valid_files, data)
+    data_version = version(catalog, raw_version, data.versioning)
+    prepared = prepare(catalog, raw_version, data_version, data.versioning, side_pixels)
+
+    # training
+    trained_model, tracking_run = train(prepared, data_version, training)
+    find_label_issues(prepared, trained_model)
+    calibration = calibrate(trained_model)
+    exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export)
+
+    # promotion
+    evaluation = evaluate(exported_package, prepared, tracking_run)
+    verdict = gate(evaluation, prepared, promotion)
+    package = sign(exported_package, evaluation, verdict, prepared, promotion.gates)
+    register(package, evaluation, verdict, prepared, tracking_run, promotion)

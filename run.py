@@ -1,0 +1,191 @@
+"""ImageLoop: a folder of labelled pictures goes in; a classifier comes out that is served, watched and retrained.
+
+Every command works on the active ZenML stack (zenml stack set local), prints its result on standard output and all else
+on standard error, and takes --json for scripts. Exit code 1: it failed, and says why. Exit code 2: a setting is wrong.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from classifier.errors import ImageLoopError, SettingsError
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+Result = dict[str, Any]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
+NAME = "imageloop"
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your pictures: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, also those whose inputs have not changed.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Pictures in, a registered model out.
+
+    Without options it draws its own pictures. With your own:
+
+        python run.py train --data pets
+
+        python run.py train --data pets --set training.model.kind=baseline_cnn --set training.seed=8
+    """
+    settings = _checked_settings(config, overrides or [], data)
+
+    def work() -> Result:
+        from operations import training
+
+        return training.train(settings, use_cache=not no_cache)
+
+    _run("train", work, lambda result: _lazy("training", "describe", result), json_output)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")],
+    model: ModelName = NAME,
+    version: Annotated[str | None, typer.Option(help="A version; by default the champion.")] = None,
+    explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each picture to this folder.")] = None,
+    exact: Annotated[bool, typer.Option(help="Use the exact model even where the quantised one is as good.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Say what pictures show; go on after bad files and list them."""
+    for path in paths:
+        if not path.exists():
+            _fail(SettingsError(f"wanted a picture or a folder, found nothing at '{path}'"))
+
+    def work() -> Result:
+        from operations import prediction
+
+        return prediction.predict(paths, model, version, explain, exact=exact)
+
+    _run("predict", work, lambda result: _lazy("prediction", "as_csv" if csv else "describe", result).rstrip("\n"), json_output)
+
+
+@app.command()
+def compare(first: str, second: str, model: ModelName = NAME, json_output: Json = False) -> None:
+    """Show two versions side by side on the same test pictures."""
+
+    def work() -> Result:
+        from operations import comparison
+
+        return comparison.compare(model, first, second)
+
+    _run("compare", work, lambda result: _lazy("comparison", "describe", result), json_output)
+
+
+@app.command()
+def approve(version: str, model: ModelName = NAME, json_output: Json = False) -> None:
+    """Make a version that passed its gates the champion."""
+
+    def work() -> Result:
+        from operations import approval
+
+        return approval.approve(model, version)
+
+    _run("approve", work, lambda result: _lazy("approval", "describe_approval", result), json_output)
+
+
+@app.command()
+def versions(model: ModelName = NAME, json_output: Json = False) -> None:
+    """List the versions in the registry, and what became of each."""
+
+    def work() -> Result:
+        from operations import approval
+
+        return approval.versions(model)
+
+    _run("versions", work, lambda result: _lazy("approval", "describe_versions", result), json_output)
+
+
+@app.command()
+def restore(
+    run: Annotated[str, typer.Argument(help="The id of an MLflow run; train prints it.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")],
+    remote: Annotated[str | None, typer.Option(help="A DVC remote's name or address; by default the default remote.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Bring back the pictures and the catalog that a run was trained on, byte for byte."""
+
+    def work() -> Result:
+        from operations import restoration
+
+        return restoration.restore(run, to, remote)
+
+    _run("restore", work, lambda result: _lazy("restoration", "describe", result), json_output)
+
+
+def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> Any:
+    """Settings that are right, before anything heavy is loaded."""
+    from classifier.data.sources.opening import check
+    from configs.loading import load_settings
+    from configs.models import TrainSettings
+
+    try:
+        preset = {}
+        if data is not None:
+            is_file = data.is_file()
+            preset["data__source"] = {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
+        settings = load_settings(TrainSettings, config, overrides, **preset)
+        check(settings.data.source)
+    except SettingsError as error:
+        _fail(error)
+    return settings
+
+
+def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], str], json_output: bool) -> None:
+    """Do the work with a log file beside it; print the result, or the one sentence that says what went wrong."""
+    from classifier.workspace import Workspace
+    from operations.console import Session, result_alone_on_stdout
+
+    session = Session(command, Workspace.current())
+    with result_alone_on_stdout() as output:
+        try:
+            with session:
+                result = work()
+                text = json.dumps(result, indent=2) if json_output else describe(result)
+        except SettingsError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            _fail(ImageLoopError("stopped; the same command goes on where it can"))
+        except Exception as error:  # the edge of the process: a sentence for the person, the rest in the log
+            _fail(_sentence(error), session.log)
+        os.write(output, f"{text}\n".encode(errors="backslashreplace"))
+
+
+def _sentence(error: Exception) -> ImageLoopError:
+    from operations.failures import failed_step
+
+    return failed_step(error) or ImageLoopError(f"something went wrong that should not: {type(error).__name__}: {error}")
+
+
+def _fail(error: ImageLoopError, log: Path | None = None) -> None:
+    sys.stderr.write(f"error: {error}\n" + (f"       the details are in {log}\n" if log else ""))
+    sys.stderr.flush()
+    raise typer.Exit(2 if isinstance(error, SettingsError) else 1)
+
+
+def _lazy(module: str, function: str, result: Result) -> str:
+    import importlib
+
+    text: str = getattr(importlib.import_module(f"operations.{module}"), function)(result)
+    return text
+
+
+if __name__ == "__main__":
+    app()

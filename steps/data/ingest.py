@@ -1,0 +1,36 @@
+"""Pictures in: every file of the source is read once, and the raw pictures are tracked."""
+
+from typing import Annotated
+
+import pandas as pd
+from zenml import step
+
+from adapters import dvc
+from classifier.data.catalog import read_catalog
+from classifier.data.pictures import prepared_store
+from classifier.data.raw import place
+from classifier.data.settings import DataSettings
+from classifier.data.sources.opening import bring_in
+from classifier.data.versions import RawVersion
+from classifier.workspace import Workspace
+from materializers.catalog import PlainCatalogMaterializer
+from materializers.records import RecordMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"files": PlainCatalogMaterializer, "raw_version": RecordMaterializer})
+def ingest(
+    settings: DataSettings, side_pixels: int, fingerprint: str
+) -> tuple[Annotated[pd.DataFrame, "files"], Annotated[RawVersion, "raw_version"]]:
+    """Bring the source in, decode what is new, and put aside with a reason what is no usable picture.
+
+    `fingerprint` says what the source holds now, so that a changed folder is read again.
+    """
+    workspace = Workspace.current()
+    with dvc.data_lock(workspace):
+        folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
+        raw = place(folder, workspace) if settings.versioning.enabled else folder
+        store = prepared_store(workspace.prepared, side_pixels)
+        files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
+        pointer = dvc.track_pictures(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
+    return files, RawVersion(folder=str(raw), pointer=pointer)

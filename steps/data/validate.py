@@ -1,0 +1,21 @@
+"""Hold the catalog against its contract, and put aside pictures that stand in two classes."""
+
+from typing import Annotated
+
+import pandas as pd
+from zenml import step
+
+from classifier.data.duplicates import quarantine_contradictions
+from classifier.data.schema import check_catalog
+from classifier.data.settings import DataSettings
+from classifier.data.splits import check_class_sizes
+from materializers.catalog import PlainCatalogMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"valid_files": PlainCatalogMaterializer})
+def validate(files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.DataFrame, "valid_files"]:
+    """Fail before anything is trained where there is not enough to learn from."""
+    valid = quarantine_contradictions(check_catalog(files), settings.duplicate_bits)
+    check_class_sizes(valid, settings.split)
+    return valid

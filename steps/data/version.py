@@ -1,0 +1,29 @@
+"""Give the data its version, and keep the way back to it."""
+
+from typing import Annotated
+
+import pandas as pd
+from zenml import log_metadata, step
+
+from adapters import dvc
+from classifier.data.previous import NAME, keep_catalog
+from classifier.data.schema import SPLIT_CATALOG, check_catalog, content_hash
+from classifier.data.settings import VersioningSettings
+from classifier.data.versions import DataVersion, RawVersion
+from classifier.workspace import Workspace
+from materializers.records import RecordMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"data_version": RecordMaterializer})
+def version(
+    catalog: pd.DataFrame, raw_version: RawVersion, settings: VersioningSettings
+) -> Annotated[DataVersion, "data_version"]:
+    """Keep the catalog for the next run and track it beside the pictures."""
+    workspace = Workspace.current()
+    number = content_hash(check_catalog(catalog, SPLIT_CATALOG))
+    with dvc.data_lock(workspace):
+        keep_catalog(catalog, workspace)
+        pointer = dvc.track(workspace.data / NAME, workspace, settings) if settings.enabled else ""
+    log_metadata({"data_version": number}, infer_artifact=True)
+    return DataVersion(version=number, raw_pointer=raw_version.pointer, catalog_pointer=pointer)

@@ -1,0 +1,34 @@
+"""Finish the package and sign it."""
+
+from typing import Annotated
+
+from zenml import step
+
+from classifier.data.prepared import PreparedPictures
+from classifier.model.package import read_info
+from classifier.model.predictor import Predictor
+from classifier.model.signing import private_key
+from classifier.model.signing import sign as sign_folder
+from classifier.promotion.evaluation import Evaluation, write_reference
+from classifier.promotion.gates import GateVerdict
+from classifier.promotion.records import ModelPackage
+from classifier.promotion.settings import GateSettings
+from classifier.workspace import Workspace
+from materializers.package import PackageMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"package": PackageMaterializer})
+def sign(
+    exported_package: ModelPackage, evaluation: Evaluation, verdict: GateVerdict, prepared: PreparedPictures, settings: GateSettings
+) -> Annotated[ModelPackage, "package"]:
+    """Write the figures and the reference for drift into the package; from here on no byte of it may change.
+
+    A refused model is signed as well: it is registered with its figures, and nothing moves.
+    """
+    workspace, folder = Workspace.current(), exported_package.folder
+    write_reference(Predictor.unsigned(folder, threads=2), prepared, workspace, folder)
+    figures = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
+    read_info(folder).model_copy(update=figures).write(folder)
+    sign_folder(folder, private_key(workspace.keys))
+    return exported_package

@@ -1,0 +1,21 @@
+"""Make the probabilities mean what they say."""
+
+from typing import Annotated
+
+from scipy.special import softmax
+from zenml import step
+
+from classifier.promotion.calibration import expected_calibration_error, fit_temperature
+from classifier.promotion.records import Calibration
+from classifier.training.fitting import TrainedModel
+from materializers.records import RecordMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"calibration": RecordMaterializer})
+def calibrate(trained_model: TrainedModel) -> Annotated[Calibration, "calibration"]:
+    """Fit one temperature on the validation split."""
+    logits, targets = trained_model.validation_logits_NK, trained_model.validation_targets_N
+    temperature = fit_temperature(logits, targets)
+    before, after = (expected_calibration_error(softmax(logits / t, axis=1), targets) for t in (1.0, temperature))
+    return Calibration(temperature=temperature, error_before=before, error_after=after)

@@ -1,0 +1,46 @@
+"""Write the files that will be served."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from adapters.git import commit_of
+from classifier.data.prepared import PreparedPictures
+from classifier.model.package import PackageInfo
+from classifier.model.preprocessing import PREPROCESSING_VERSION
+from classifier.promotion.building import build_package
+from classifier.promotion.records import Calibration, ModelPackage
+from classifier.promotion.settings import ExportSettings
+from classifier.training.fitting import TrainedModel
+from classifier.workspace import Workspace
+from materializers.package import PackageMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"exported_package": PackageMaterializer})
+def export(
+    trained_model: TrainedModel, calibration: Calibration, prepared: PreparedPictures, tracking_run: str, settings: ExportSettings
+) -> Annotated[ModelPackage, "exported_package"]:
+    """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
+    model = trained_model.settings.model
+    info = PackageInfo(
+        class_names=prepared.class_names,
+        side_pixels=prepared.side_pixels,
+        preprocessing_version=PREPROCESSING_VERSION,
+        model_kind=model.kind,
+        backbone=getattr(model, "backbone", ""),
+        temperature=calibration.temperature,
+        seed=trained_model.settings.seed,
+        data_version=prepared.data_version,
+        git_commit=commit_of(Path(__file__).parent),
+        run_id=tracking_run,
+        created_at=datetime.now(UTC),
+    )
+    folder = Path(tempfile.mkdtemp(prefix="imageloop-export-"))
+    verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
+    if verdict:
+        log_metadata({"int8": vars(verdict)})
+    return ModelPackage(folder)

@@ -1,0 +1,21 @@
+"""Rank the pictures whose labels look wrong."""
+
+from typing import Annotated
+
+import pandas as pd
+from zenml import log_metadata, step
+
+from classifier.data.prepared import PreparedPictures
+from classifier.training.fitting import TrainedModel
+from classifier.training.label_quality import find_label_issues as find
+from classifier.workspace import Workspace
+from materializers.label_issues import LabelIssuesMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"label_issues": LabelIssuesMaterializer})
+def find_label_issues(prepared: PreparedPictures, trained_model: TrainedModel) -> Annotated[pd.DataFrame, "label_issues"]:
+    """For a person to look at: nothing is relabelled or dropped by itself."""
+    issues = find(prepared, trained_model.settings, Workspace.current())
+    log_metadata({"num_issues": len(issues)})
+    return issues

@@ -1,0 +1,27 @@
+"""Fit the model on the train split, watched on the validation split."""
+
+from typing import Annotated
+
+from zenml import step
+
+from adapters import tracking
+from classifier.data.prepared import PreparedPictures
+from classifier.data.versions import DataVersion
+from classifier.training.fitting import TrainedModel
+from classifier.training.fitting import train as fit_model
+from classifier.training.settings import TrainingSettings
+from classifier.workspace import Workspace
+from materializers.trained_model import TrainedModelMaterializer
+from steps.caching import ON_CODE
+
+
+@step(cache_policy=ON_CODE, experiment_tracker=True, output_materializers={"trained_model": TrainedModelMaterializer})
+def train(
+    prepared: PreparedPictures, data_version: DataVersion, settings: TrainingSettings
+) -> tuple[Annotated[TrainedModel, "trained_model"], Annotated[str, "tracking_run"]]:
+    """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
+    tracking.describe_run(settings.model_dump(mode="json"), data_version)
+    epochs = tracking.EpochLog()
+    model = fit_model(prepared, settings, Workspace.current(), epochs)
+    epochs.flush()
+    return model, tracking.active_run_id()
