@@ -15,9 +15,7 @@ import typer
 
 from classifier.errors import ImageLoopError, SettingsError
 
-app = typer.Typer(
-    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 Result = dict[str, Any]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
@@ -31,9 +29,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Your pictures: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it.")
+        Path | None,
+        typer.Option(help="Your pictures: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, also those whose inputs have not changed.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step, also those whose inputs have not changed.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Pictures in, a registered model out.
@@ -140,7 +141,9 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
         preset = {}
         if data is not None:
             is_file = data.is_file()
-            preset["data__source"] = {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
+            preset["data__source"] = (
+                {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
+            )
         settings = load_settings(TrainSettings, config, overrides, **preset)
         check(settings.data.source)
     except SettingsError as error:
@@ -148,7 +151,7 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
     return settings
 
 
-def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], str], json_output: bool) -> None:
+def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], str], json_output: bool) -> None:  # noqa: FBT001
     """Do the work with a log file beside it; print the result, or the one sentence that says what went wrong."""
     from classifier.workspace import Workspace
     from operations.console import Session, result_alone_on_stdout

@@ -148,8 +148,12 @@ def _repository(workspace: Workspace) -> Iterator[Any]:
     """The DVC repository of the workspace, made where there is none, with a local folder as its remote."""
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     if not (workspace.home / ".dvc").is_dir():
-        with Repo.init(str(workspace.home), no_scm=not (workspace.home / ".git").exists()) as repository, repository.config.edit("repo") as config:
+        with (
+            Repo.init(str(workspace.home), no_scm=not (workspace.home / ".git").exists()) as repository,
+            repository.config.edit("repo") as config,
+        ):
             config["core"] |= {"remote": DEFAULT_REMOTE, "analytics": False}
             config["remote"][DEFAULT_REMOTE] = {"url": str(workspace.state / "dvc-remote")}
     with Repo(str(workspace.home)) as repository:

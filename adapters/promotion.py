@@ -33,19 +33,30 @@ def register_version(
     with promotion_lock(workspace):
         champion = registry.champion()
         if (known := registry.find(digest)) is not None:
-            outcome = "champion" if known.version == champion else "refused" if known.verdict == "rollback" else "waiting for approval"
-            return Registration(name=registry.name, version=known.version, outcome=outcome, reason="these files are registered already")
+            outcome = (
+                "champion" if known.version == champion else "refused" if known.verdict == "rollback" else "waiting for approval"
+            )
+            return Registration(
+                name=registry.name, version=known.version, outcome=outcome, reason="these files are registered already"
+            )
         if champion != verdict.champion_version:
             logger.info("version %s became the champion meanwhile: the gates judge again", champion)
             verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates)
         waits = verdict.passed and settings.approval == "manual"
         kind = "hold" if waits else verdict.decision
-        tags = {"verdict": kind, "reason": verdict.sentence(), "package_digest": digest, "figures": json.dumps(evaluation.summary())}
+        tags = {
+            "verdict": kind,
+            "reason": verdict.sentence(),
+            "package_digest": digest,
+            "figures": json.dumps(evaluation.summary()),
+        }
         version = registry.register(package.folder, run_id, tags)
         if kind == "advance":
             registry.promote(version)
     outcome = {"advance": "champion", "hold": "waiting for approval"}.get(kind, "refused")
-    return Registration.model_validate({"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()})
+    return Registration.model_validate(
+        {"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()}
+    )
 
 
 def approve_version(name: str, version: str, workspace: Workspace) -> str | None:

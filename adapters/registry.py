@@ -113,7 +113,12 @@ class ModelRegistry:
 def _registered(found: Any) -> RegisteredVersion:
     tags = found.tags
     return RegisteredVersion(
-        found.name, str(found.version), found.run_id, tags.get("verdict", ""), tags.get("reason", ""), tags.get("package_digest", "")
+        found.name,
+        str(found.version),
+        found.run_id,
+        tags.get("verdict", ""),
+        tags.get("reason", ""),
+        tags.get("package_digest", ""),
     )
 
 

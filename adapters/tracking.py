@@ -3,17 +3,18 @@
 import importlib.metadata
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from classifier.data.versions import DataVersion
 from classifier.errors import ImageLoopError, SettingsError
-from classifier.training.loop import EpochReport
 from classifier.workspace import Workspace
+
+if TYPE_CHECKING:
+    from classifier.training.loop import EpochReport
 
 logger = logging.getLogger(__name__)
 RAW_POINTER = "data/raw.dvc"
@@ -30,7 +31,9 @@ def connect() -> str:
     stack = Client().active_stack
     tracker = stack.experiment_tracker
     if tracker is None or tracker.flavor != "mlflow":
-        raise SettingsError(f"wanted a stack with an MLflow tracker, found '{stack.name}' without one; run: zenml stack set local")
+        raise SettingsError(
+            f"wanted a stack with an MLflow tracker, found '{stack.name}' without one; run: zenml stack set local"
+        )
     tracker.configure_mlflow()
     return str(tracker.get_tracking_uri())
 
@@ -70,7 +73,7 @@ class EpochLog:
     def __init__(self) -> None:
         self._waiting: list[EpochReport] = []
 
-    def __call__(self, report: EpochReport) -> None:
+    def __call__(self, report: "EpochReport") -> None:
         self._waiting.append(report)
         if len(self._waiting) >= self.EPOCHS_PER_WRITE:
             self.flush()
@@ -82,7 +85,7 @@ class EpochLog:
         run = mlflow.active_run()
         if run is None or not self._waiting:
             return
-        now = pd.Timestamp.now().value // 10**6
+        now = time.time_ns() // 10**6
         metrics = [
             Metric(name, value, now, report.epoch) for report in self._waiting for name, value in _epoch_values(report).items()
         ]
@@ -91,7 +94,7 @@ class EpochLog:
         self._waiting.clear()
 
 
-def _epoch_values(report: EpochReport) -> dict[str, float]:
+def _epoch_values(report: "EpochReport") -> dict[str, float]:
     losses = {"train_loss": report.train_loss, "validation_loss": report.validation_loss}
     return losses | {_metric_name(f"validation_{name}"): value for name, value in report.validation.flat().items()}
 
@@ -159,7 +162,9 @@ def read_file(run_id: str, path: str) -> str:
     try:
         return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path)).read_text()
     except (mlflow.MlflowException, OSError) as error:
-        raise ImageLoopError(f"wanted '{path}' of the run '{run_id}', found none; `mlflow runs list` and the dashboard show the runs") from error
+        raise ImageLoopError(
+            f"wanted '{path}' of the run '{run_id}', found none; `mlflow runs list` and the dashboard show the runs"
+        ) from error
 
 
 def _metric_name(name: str) -> str:

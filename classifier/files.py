@@ -1,6 +1,5 @@
 """Files that are whole or absent: written aside, then renamed."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ def replacing(target: Path) -> Iterator[Path]:
         yield aside
         if target.is_dir():
             shutil.rmtree(target)
-        os.replace(aside, target)
+        aside.replace(target)
     finally:
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)

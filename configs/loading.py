@@ -26,6 +26,7 @@ def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: li
         if not sign or not key:
             raise SettingsError(f"--set: wanted key.path=value, found '{override}'; write for example --set training.seed=8")
         _put(values, key.strip(), _parse(value, f"--set {key}"))
+    _complete_kinds(values, model)
     try:
         settings = model.model_validate(values)
     except ValidationError as error:
@@ -60,9 +61,25 @@ def _put(values: Values, key_path: str, value: Any) -> None:
     for depth, parent in enumerate(parents):
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise SettingsError(f"--set {key_path}: wanted a group of keys at '{'.'.join(parents[: depth + 1])}', found {inner!r}")
+            raise SettingsError(
+                f"--set {key_path}: wanted a group of keys at '{'.'.join(parents[: depth + 1])}', found {inner!r}"
+            )
         values = inner
     values[key] = value
+
+
+def _complete_kinds(values: Values, model: type[BaseModel]) -> None:
+    """A variant whose `kind` is not said is the default one, so that one key of it can be set alone."""
+    for name, field in model.model_fields.items():
+        inner = values.get(name)
+        if not isinstance(inner, dict):
+            continue
+        chosen = field.default if isinstance(field.default, BaseModel) else None
+        if chosen is not None and "kind" in type(chosen).model_fields:
+            inner.setdefault("kind", chosen.kind)  # type: ignore[attr-defined]
+        variant = _variant(field.annotation, str(inner.get("kind"))) or (type(chosen) if chosen is not None else None)
+        if variant is not None:
+            _complete_kinds(inner, variant)
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
@@ -78,7 +95,8 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:
     """A tagged union puts its tag into the path; the file has no such level."""
-    parts, current = [], model
+    parts: list[str] = []
+    current: Any = model
     for part in location:
         field = getattr(current, "model_fields", {}).get(part)
         if field is None and parts and _variant(current, part) is not None:

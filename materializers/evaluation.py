@@ -35,7 +35,11 @@ class EvaluationMaterializer(BaseMaterializer):
     def save(self, evaluation: Evaluation) -> None:
         write_table(self.artifact_store, f"{self.uri}/predictions.parquet", evaluation.predictions)
         values = asdict(replace(evaluation, predictions=pd.DataFrame()))
-        write_json(self.artifact_store, f"{self.uri}/figures.json", values | {"predictions": None, "confusion_KK": evaluation.confusion_KK.tolist()})
+        write_json(
+            self.artifact_store,
+            f"{self.uri}/figures.json",
+            values | {"predictions": None, "confusion_KK": evaluation.confusion_KK.tolist()},
+        )
 
     def save_visualizations(self, evaluation: Evaluation) -> dict[str, VisualizationType]:
         path = f"{self.uri}/evaluation.html"
@@ -43,7 +47,11 @@ class EvaluationMaterializer(BaseMaterializer):
         return {path: VisualizationType.HTML}
 
     def extract_metadata(self, evaluation: Evaluation) -> dict[str, float]:
-        return {"accuracy": evaluation.scores.accuracy, "f1": evaluation.scores.f1, "calibration_error": evaluation.calibration_error}
+        return {
+            "accuracy": evaluation.scores.accuracy,
+            "f1": evaluation.scores.f1,
+            "calibration_error": evaluation.calibration_error,
+        }
 
     def compute_content_hash(self, evaluation: Evaluation) -> str:
         return hash_of_table(evaluation.predictions)

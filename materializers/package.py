@@ -8,8 +8,8 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from classifier import pages
 from classifier.model.package import read_info
-from materializers.storing import read_bytes, write_bytes
 from classifier.promotion.records import ModelPackage
+from materializers.storing import read_bytes, write_bytes
 
 
 class PackageMaterializer(BaseMaterializer):

@@ -7,7 +7,16 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from classifier import pages
 from classifier.data.prepared import PreparedPictures
-from materializers.storing import hash_of, hash_of_table, prepared_pictures, read_json, read_table, write_bytes, write_json, write_table
+from materializers.storing import (
+    hash_of,
+    hash_of_table,
+    prepared_pictures,
+    read_json,
+    read_table,
+    write_bytes,
+    write_json,
+    write_table,
+)
 
 NUM_SHOWN = 48
 
@@ -29,7 +38,9 @@ class PreparedMaterializer(BaseMaterializer):
         look = prepared_pictures(pictures.side_pixels)
         shown = pictures.table.sort_values("sha256").head(NUM_SHOWN)
         figures = pages.grid(pages.picture(look(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples())
-        lead = f"{len(pictures.table):,} pictures of {pictures.side_pixels} x {pictures.side_pixels} pixels, as the model sees them."
+        lead = (
+            f"{len(pictures.table):,} pictures of {pictures.side_pixels} x {pictures.side_pixels} pixels, as the model sees them."
+        )
         path = f"{self.uri}/pictures.html"
         write_bytes(self.artifact_store, path, pages.page("Prepared pictures", lead, figures).encode())
         return {path: VisualizationType.HTML}

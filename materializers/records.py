@@ -8,8 +8,8 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from classifier import pages
 from classifier.data.versions import DataVersion, RawVersion
-from materializers.storing import hash_of, read_bytes, write_bytes
 from classifier.promotion.records import Calibration, Registration
+from materializers.storing import hash_of, read_bytes, write_bytes
 
 
 class RecordMaterializer(BaseMaterializer):
@@ -26,7 +26,11 @@ class RecordMaterializer(BaseMaterializer):
         path = f"{self.uri}/record.html"
         rows = [(name, str(value)) for name, value in record.model_dump().items()]
         title = type(record).__name__
-        write_bytes(self.artifact_store, path, pages.page(title, (type(record).__doc__ or "").strip(), pages.table(["", ""], rows)).encode())
+        write_bytes(
+            self.artifact_store,
+            path,
+            pages.page(title, (type(record).__doc__ or "").strip(), pages.table(["", ""], rows)).encode(),
+        )
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, record: BaseModel) -> str:

@@ -53,7 +53,9 @@ def _to_values(model: TrainedModel) -> dict[str, Any]:
 
 
 def _from_values(values: dict[str, Any]) -> TrainedModel:
-    history = [EpochReport(**{**row, "validation": ClassificationScores.from_dict(row["validation"])}) for row in values["history"]]
+    history = [
+        EpochReport(**{**row, "validation": ClassificationScores.from_dict(row["validation"])}) for row in values["history"]
+    ]
     return TrainedModel(
         settings=TrainingSettings.model_validate_json(values["settings"]),
         class_names=values["class_names"],

@@ -1,5 +1,6 @@
 """A verdict between two steps: JSON, and in the dashboard each gate with what was wanted and found."""
 
+import json
 from typing import ClassVar
 
 from zenml.enums import ArtifactType, VisualizationType
@@ -7,7 +8,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from classifier.promotion.gates import Check, GateVerdict
 from classifier.promotion.report import verdict_report
-from materializers.storing import read_json, write_bytes, write_json
+from materializers.storing import hash_of, read_json, write_bytes, write_json
 
 
 class VerdictMaterializer(BaseMaterializer):
@@ -25,3 +26,6 @@ class VerdictMaterializer(BaseMaterializer):
         path = f"{self.uri}/verdict.html"
         write_bytes(self.artifact_store, path, verdict_report(verdict).encode())
         return {path: VisualizationType.HTML}
+
+    def compute_content_hash(self, verdict: GateVerdict) -> str:
+        return hash_of(json.dumps(verdict.as_dict()))

@@ -13,8 +13,8 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
     Raises: ImageLoopError if a version is unknown, or no catalog names test pictures that both know.
     """
     from adapters.registry import ModelRegistry
-    from classifier.data.previous import previous_catalog
     from classifier.data.prepared import prepare
+    from classifier.data.previous import previous_catalog
     from classifier.promotion.evaluation import evaluate
     from classifier.promotion.gates import paired_difference
 
@@ -49,5 +49,10 @@ def describe(result: dict[str, Any]) -> str:
     lines = [f"{'':<{width}}  {'version ' + result['versions'][0]:>12}  {'version ' + result['versions'][1]:>12}"]
     lines += [f"{name:<{width}}  {first[name]:>12.4g}  {second[name]:>12.4g}" for name in names]
     difference = result["accuracy_difference"]
-    lines += ["", "accuracy, second less first, on the same {} pictures: {mean:+.3f} (95 %: {low:+.3f} to {high:+.3f})".format(result["num_pictures"], **difference)]
+    lines += [
+        "",
+        "accuracy, second less first, on the same {} pictures: {mean:+.3f} (95 %: {low:+.3f} to {high:+.3f})".format(
+            result["num_pictures"], **difference
+        ),
+    ]
     return "\n".join(lines)

@@ -85,7 +85,11 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             logging.getLogger(__name__).debug("the command failed", exc_info=error)
-            self._handlers[0].handle(logging.makeLogRecord({"msg": "the command failed", "levelname": "ERROR", "levelno": 40, "exc_info": (kind, error, trace)}))
+            self._handlers[0].handle(
+                logging.makeLogRecord(
+                    {"msg": "the command failed", "levelname": "ERROR", "levelno": 40, "exc_info": (kind, error, trace)}
+                )
+            )
         progress.listener.reset(self._token)
         # ZenML's log handler starts a thread when Python flushes it at exit, which an exiting interpreter refuses: flush now.
         logging.shutdown()
@@ -101,6 +105,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("ZENML_LOGGING_COLORS_DISABLED", "true")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     warnings.simplefilter("ignore")
@@ -123,6 +128,7 @@ def result_alone_on_stdout() -> Iterator[int]:
 def _file_handler(log: Path) -> logging.Handler:
     handler = logging.FileHandler(log, delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(lambda record: record.name != "root" or record.levelno > logging.INFO)  # ONNX tells each weight there
     return handler
 
 

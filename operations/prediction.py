@@ -38,7 +38,13 @@ def predict(
             refused.append({"path": str(file), "reason": str(answer)})
         else:
             answered.append(_row(file, answer) | _heat_map(predictor, file, explain))
-    return {"model_name": model_name, "model_version": version, "precision": predictor.precision, "predictions": answered, "refused": refused}
+    return {
+        "model_name": model_name,
+        "model_version": version,
+        "precision": predictor.precision,
+        "predictions": answered,
+        "refused": refused,
+    }
 
 
 def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, str]":
@@ -98,7 +104,10 @@ def describe(result: dict[str, Any]) -> str:
     lines = [f"{row['path']:<{width}}  {row['label']}  {row['probability']:.1%}" for row in result["predictions"]]
     if result["refused"]:
         lines += ["", f"refused {len(result['refused'])}:", *(f"  {row['path']}: {row['reason']}" for row in result["refused"])]
-    lines += ["", f"{len(result['predictions'])} pictures by {result['model_name']} {result['model_version']} ({result['precision']})"]
+    lines += [
+        "",
+        f"{len(result['predictions'])} pictures by {result['model_name']} {result['model_version']} ({result['precision']})",
+    ]
     return "\n".join(lines)
 
 

@@ -13,7 +13,10 @@ def restore(run_id: str, target: Path, remote: str | None) -> dict[str, Any]:
     from adapters import dvc, tracking
 
     workspace = Workspace.current()
-    pointers = {"pictures": tracking.read_file(run_id, tracking.RAW_POINTER), "catalog.parquet": tracking.read_file(run_id, tracking.CATALOG_POINTER)}
+    pointers = {
+        "pictures": tracking.read_file(run_id, tracking.RAW_POINTER),
+        "catalog.parquet": tracking.read_file(run_id, tracking.CATALOG_POINTER),
+    }
     for name, pointer in pointers.items():
         dvc.restore(pointer, target / name, workspace, remote)
     return {"run": run_id, "folder": str(target), "files": sum(path.is_file() for path in (target / "pictures").rglob("*"))}

@@ -44,7 +44,9 @@ def refuse_dead_server() -> None:
     if address.scheme not in ("http", "https") or address.hostname is None:
         return
     try:
-        socket.create_connection((address.hostname, address.port or (443 if address.scheme == "https" else 80)), timeout=5).close()
+        socket.create_connection(
+            (address.hostname, address.port or (443 if address.scheme == "https" else 80)), timeout=5
+        ).close()
     except OSError as error:
         raise SettingsError(
             f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "

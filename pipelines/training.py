@@ -21,7 +21,9 @@ from steps.training.train import train
 
 
 @pipeline
-def training(data: DataSettings, training: TrainingSettings, promotion: PromotionSettings, side_pixels: int, fingerprint: str) -> None:
+def training(
+    data: DataSettings, training: TrainingSettings, promotion: PromotionSettings, side_pixels: int, fingerprint: str
+) -> None:
     # data
     files, raw_version = ingest(data, side_pixels, fingerprint)
     valid_files = validate(files, data)
@@ -38,5 +40,5 @@ def training(data: DataSettings, training: TrainingSettings, promotion: Promotio
     # promotion
     evaluation = evaluate(exported_package, prepared, tracking_run)
     verdict = gate(evaluation, prepared, promotion)
-    package = sign(exported_package, evaluation, verdict, prepared, promotion.gates)
+    package = sign(exported_package, evaluation, prepared, promotion.gates, after="gate")
     register(package, evaluation, verdict, prepared, tracking_run, promotion)

@@ -1,10 +1,12 @@
 """Register every stack under stacks/ with ZenML, again and again with the same result.
 
-    python stacks/apply.py [FILE ...]
+    python stacks/apply.py [--activate NAME] [FILE ...]
 
 What changed in a file is updated, a key that was taken out of it is taken out of ZenML, and nothing else is touched.
+--activate makes this folder a ZenML repository and NAME its stack, unless one of ours is active in it already.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -13,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import yaml
+from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands one folder below the project's root
 
+from adapters.tracking import ensure_experiment
 from classifier.errors import SettingsError
 from classifier.settings import Settings
 from classifier.workspace import HOME_VARIABLE, Workspace
+from operations.console import quiet_libraries
+from operations.store import refuse_dead_server
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -29,9 +35,11 @@ VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
 
 
 class ComponentFile(Settings):
+    """A component as ZenML's CLI would register it."""
+
     name: str
     flavor: str
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
 
 
 class StackFile(Settings):
@@ -55,7 +63,9 @@ def fill_in(text: str, environment: dict[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         found = environment.get(match["name"]) or match["default"]
         if found is None:
-            raise SettingsError(f"wanted the environment variable {match['name']}, found it unset; set it, or give it a default in the file")
+            raise SettingsError(
+                f"wanted the environment variable {match['name']}, found it unset; set it, or give it a default in the file"
+            )
         return found
 
     while VARIABLE.search(text):
@@ -70,18 +80,20 @@ def apply(stack: StackFile, client: "Client") -> None:
     if found is None:
         client.create_stack(stack.name, components={_kind(kind): ids[0] for kind, ids in components.items()})
     else:
-        _update_stack(found.id, {kind: [part.id for part in parts] for kind, parts in found.components.items()}, components, client)
+        _update_stack(
+            found.id, {kind: [part.id for part in parts] for kind, parts in found.components.items()}, components, client
+        )
 
 
 def _update_stack(stack_id: UUID, have: dict[Any, list[UUID]], wanted: dict[str, list[UUID]], client: "Client") -> None:
     by_name = {getattr(kind, "value", kind): ids for kind, ids in have.items()}
     if by_name == wanted:
         return
-    gone = {_kind(kind): [] for kind in by_name.keys() - wanted.keys()}
+    gone: dict[Any, list[UUID]] = {_kind(kind): [] for kind in by_name.keys() - wanted.keys()}
     client.update_stack(stack_id, component_updates=gone | {_kind(kind): ids for kind, ids in wanted.items()})
 
 
-def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> UUID:
+def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
     found = _find(kind, wanted.name, client)
     if found is not None and found.flavor_name != wanted.flavor:
         raise SettingsError(
@@ -107,19 +119,43 @@ def _kind(kind: str) -> Any:
     return StackComponentType(kind)
 
 
-def main(files: list[Path]) -> None:
+def activate(name: str, ours: list[str], client: "Client") -> None:
+    """Make the project's folder a repository of ZenML's, and `name` its stack where none of `ours` is."""
+    from zenml.client import Client
+
+    if client.root is None:
+        Client.initialize(FOLDER.parent)
+        client = Client(FOLDER.parent)
+    if client.active_stack_model.name not in ours:
+        client.activate_stack(name)
+
+
+def main(arguments: list[str]) -> None:
+    """Register the files that are named, by default all, and make their MLflow ready."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--activate", metavar="NAME")
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, default=sorted(FOLDER.glob("*.yaml")))
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
+    quiet_libraries()
+    refuse_dead_server()
     from zenml.client import Client
 
     environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
-    client = Client()
-    for file in files:
-        stack = read_stack(file, environment)
-        apply(stack, client)
-        print(f"stack '{stack.name}' is registered as {file.name} has it")
+    stacks = [read_stack(file, environment) for file in options.files]
+    for stack in stacks:
+        apply(stack, Client())
+        print(f"stack '{stack.name}' is registered", file=sys.stderr)
+    if options.activate:
+        activate(options.activate, [stack.name for stack in stacks], Client())
+    for tracker in (
+        stack.components["experiment_tracker"].config for stack in stacks if "experiment_tracker" in stack.components
+    ):
+        ensure_experiment(tracker["tracking_uri"], tracker["experiment_name"], Workspace.current())
 
 
 if __name__ == "__main__":
     try:
-        main([Path(name) for name in sys.argv[1:]] or sorted(FOLDER.glob("*.yaml")))
+        main(sys.argv[1:])
     except SettingsError as error:
         sys.exit(f"error: {error}")

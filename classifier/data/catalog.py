@@ -1,7 +1,6 @@
 """The catalog: one row for each file that was found, with what became of it."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +39,7 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
     refused = decode_new(usable, store, side, limits)
     now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
     catalog = pd.DataFrame([_describe(row, store, refused, limits) for row in rows])
-    return check_catalog(catalog.assign(group=_empty, split="", source=source, added_at=now)[_COLUMNS])
+    return check_catalog(catalog.assign(group=_own_group, split="", source=source, added_at=now)[_COLUMNS])
 
 
 _COLUMNS = [
@@ -49,7 +48,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _empty(catalog: pd.DataFrame) -> Sequence[str]:
+def _own_group(catalog: pd.DataFrame) -> pd.Series:
     """An accepted picture is its own group until duplicates are looked for."""
     return catalog["sha256"].str[:16].where(catalog["status"] == "accepted", "")
 

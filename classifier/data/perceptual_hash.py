@@ -4,6 +4,7 @@ Source: the DCT hash known as pHash (Zauner, 2010): signs of the lowest 8 x 8 fr
 """
 
 import functools
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ UInt64Array = NDArray[np.uint64]
 @functools.cache
 def _cosines() -> NDArray[np.float32]:
     k, n = np.mgrid[0:8, 0:SIDE]
-    return np.cos(np.pi * k * (2 * n + 1) / (2 * SIDE)).astype(np.float32)
+    cosines: NDArray[np.float32] = np.cos(np.pi * k * (2 * n + 1) / (2 * SIDE)).astype(np.float32)
+    return cosines
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -39,7 +41,7 @@ def near_pairs(hashes: UInt64Array, max_bits: int) -> NDArray[np.int64]:
     num_bands = max_bits + 1
     edges = np.linspace(0, 64, num_bands + 1).astype(int)
     found = [np.empty((0, 2), np.int64)]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
         found.append(_close_within_band(hashes, band, max_bits))
     return np.unique(np.concatenate(found), axis=0)

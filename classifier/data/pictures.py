@@ -78,7 +78,7 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
 def _decode_one(path: Path, side: int, limits: Limits) -> Decoded:
     try:
         image = open_image(path.read_bytes(), limits)
-        width, height, format_name = *image.size, image.format
+        (width, height), format_name = image.size, image.format
         picture = decode(image, side)
     except ImageRefusedError as error:
         return error

@@ -32,7 +32,8 @@ class PreparedPictures:
     def targets(self, table: pd.DataFrame) -> NDArray[np.int64]:
         """The classes of `table`'s rows as places in `class_names`, (N,)."""
         places = {name: place for place, name in enumerate(self.class_names)}
-        return table["label"].map(places).to_numpy(np.int64)
+        targets: NDArray[np.int64] = table["label"].map(places).to_numpy(np.int64)
+        return targets
 
     def at_side(self, side: int, store_folder: Path) -> "PreparedPictures":
         """The same pictures for a model that sees another size; its store is filled with the test pictures.

@@ -51,7 +51,13 @@ def _mirror(folder: Path, raw: Path) -> None:
     new = [name for name, path in files.items() if not _is_copied(path, raw / name)]
     for name in track(new, "copy", len(new)):
         _copy(files[name], raw / name)
-    logger.info("copied %d files to %s, %d were there, %d are gone", len(new), raw, len(files) - len(new), len(present.keys() - files.keys()))
+    logger.info(
+        "copied %d files to %s, %d were there, %d are gone",
+        len(new),
+        raw,
+        len(files) - len(new),
+        len(present.keys() - files.keys()),
+    )
 
 
 def _is_copied(source: Path, target: Path) -> bool:

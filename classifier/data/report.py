@@ -1,5 +1,6 @@
 """The catalog as a page that a person reads before trusting the data."""
 
+import html
 from collections.abc import Callable
 
 import pandas as pd
@@ -31,10 +32,11 @@ def data_report(catalog: pd.DataFrame, look: Look) -> str:
 
 def _counts(good: pd.DataFrame) -> str:
     splits = [split for split in SPLITS if (good["split"] == split).any()]
-    rows = [
-        (str(label), *(int((rows["split"] == split).sum()) for split in splits), len(rows)) for label, rows in good.groupby("label")
+    rows: list[tuple[pages.Cell, ...]] = [
+        (str(label), *(int((rows["split"] == split).sum()) for split in splits), len(rows))
+        for label, rows in good.groupby("label")
     ]
-    totals = ("together", *(int((good["split"] == split).sum()) for split in splits), len(good))
+    totals: tuple[pages.Cell, ...] = ("together", *(int((good["split"] == split).sum()) for split in splits), len(good))
     return pages.table(["class", *splits, "together"], [*rows, totals])
 
 
@@ -53,7 +55,7 @@ def _samples(good: pd.DataFrame, look: Look) -> list[str]:
     parts = []
     for label, rows in good.groupby("label"):
         chosen = rows.sort_values("sha256").head(MAX_PER_CLASS)
-        parts.append(f"<h3>{pages.html.escape(str(label))}</h3>")
+        parts.append(f"<h3>{html.escape(str(label))}</h3>")
         parts.append(pages.grid(pages.picture(look(row.sha256), row.path) for row in chosen.itertuples()))
     return parts
 
@@ -65,7 +67,9 @@ def _groups(good: pd.DataFrame, look: Look) -> str:
     groups = list(shared.groupby("group"))
     parts = [f"<p>{len(groups):,} groups, {len(shared):,} pictures; each group stands in one split.</p>"]
     for _, rows in groups[:MAX_GROUPS]:
-        figures = [pages.picture(look(row.sha256), f"{row.path} ({row.split or 'no split yet'})") for row in rows.head(6).itertuples()]
+        figures = [
+            pages.picture(look(row.sha256), f"{row.path} ({row.split or 'no split yet'})") for row in rows.head(6).itertuples()
+        ]
         parts.append(f"<div class='grid group'>{''.join(figures)}</div>")
     return "".join(parts)
 

@@ -85,9 +85,7 @@ class DvcSource(Settings):
     revision: str | None = Field(None, description="a Git revision of it; by default its working tree or HEAD")
 
 
-Source = Annotated[
-    GeneratedSource | FolderSource | ArchiveSource | KaggleSource | DvcSource, Field(discriminator="kind")
-]
+Source = Annotated[GeneratedSource | FolderSource | ArchiveSource | KaggleSource | DvcSource, Field(discriminator="kind")]
 
 
 class Limits(Settings):

@@ -19,9 +19,7 @@ logger = logging.getLogger(__name__)
 SEED_ATTRIBUTE = "split_seed"
 
 
-def split_catalog(
-    catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings, max_bits: int
-) -> pd.DataFrame:
+def split_catalog(catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
     """Give every accepted picture its group and its split, as `previous` has them where it knows the picture.
 
     Raises: ImageLoopError if a class is too small to be split.
@@ -110,7 +108,9 @@ def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int
     splits, ages = catalog["split"].to_dict(), catalog["added_at"].to_dict()
     ties: dict[int, str] = {}
     present: set[int] = set()
-    oldest_first = sorted(range(len(alike.rows)), key=lambda node: min((splits[row] == "", ages[row]) for row in alike.rows[node]))
+    oldest_first = sorted(
+        range(len(alike.rows)), key=lambda node: min((splits[row] == "", ages[row]) for row in alike.rows[node])
+    )
     for node in oldest_first:
         linked = [other for other in alike.near.get(node, ()) if other in present]
         rows = alike.rows[node]

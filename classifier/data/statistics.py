@@ -14,7 +14,9 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
     Shapes: (B, H, W, 3) uint8 -> (B, 4) float32, in the order of `NAMES`.
     """
-    return np.stack([_statistics_of(image_HWC) for image_HWC in images_BHWC]) if len(images_BHWC) else np.empty((0, 4), np.float32)
+    return (
+        np.stack([_statistics_of(image_HWC) for image_HWC in images_BHWC]) if len(images_BHWC) else np.empty((0, 4), np.float32)
+    )
 
 
 def _statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:

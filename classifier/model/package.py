@@ -1,11 +1,11 @@
 """The model package: the folder that is registered, shipped and served, and nothing else ever is.
 
-    model.onnx         pictures in; probabilities, embedding and class activation map out
-    model.int8.onnx    the same, quantised, only if it passed its gate
-    weights.pt         the state dict of the torch model, readable with weights_only=True
-    model.json         PackageInfo
-    reference.parquet  what the model saw and said when it was made: what drift is measured against
-    signature          over all of it
+model.onnx         pictures in; probabilities, embedding and class activation map out
+model.int8.onnx    the same, quantised, only if it passed its gate
+weights.pt         the state dict of the torch model, readable with weights_only=True
+model.json         PackageInfo
+reference.parquet  what the model saw and said when it was made: what drift is measured against
+signature          over all of it
 """
 
 import json
@@ -66,7 +66,9 @@ def open_package(folder: Path, key: Path) -> PackageInfo:
     """
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing:
-        raise PackageError(f"wanted a model package in '{folder}', found no {', '.join(missing)}; train again or restore the package")
+        raise PackageError(
+            f"wanted a model package in '{folder}', found no {', '.join(missing)}; train again or restore the package"
+        )
     verify(folder, key)
     return read_info(folder)
 

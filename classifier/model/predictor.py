@@ -104,7 +104,7 @@ class Predictor:
 
     def _answer(self, images: list[UInt8Array | ImageRefusedError]) -> Iterator[Prediction | ImageRefusedError]:
         usable = [image for image in images if isinstance(image, np.ndarray)]
-        rows = iter(self.predict(np.stack(usable)).probabilities if usable else [])
+        rows: Iterator[FloatArray] = iter(self.predict(np.stack(usable)).probabilities if usable else ())
         for image in images:
             yield image if isinstance(image, ImageRefusedError) else self._prediction(next(rows))
 

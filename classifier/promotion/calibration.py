@@ -19,10 +19,10 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         value = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), targets)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return float(log_temperature.detach().exp().clamp(0.05, 20.0).nan_to_num(1.0))
 
 

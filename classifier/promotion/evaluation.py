@@ -78,7 +78,9 @@ def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, wor
     probabilities_NK = predictor.predict(images_NSSC).probabilities
     milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(table))
     predictions = _predictions(table, probabilities_NK, pictures.class_names)
-    return describe(predictions, pictures.class_names, image_statistics(images_NSSC), milliseconds, size_bytes(folder), predictor.precision)
+    return describe(
+        predictions, pictures.class_names, image_statistics(images_NSSC), milliseconds, size_bytes(folder), predictor.precision
+    )
 
 
 def describe(

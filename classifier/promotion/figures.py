@@ -18,7 +18,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
     axes.imshow(matrix / matrix.sum(1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(matrix.shape):
         dark = matrix[row, column] > matrix[row].sum() / 2
-        axes.text(column, row, int(matrix[row, column]), ha="center", va="center", color="white" if dark else "black")
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else "black")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="answer", ylabel="truth", title="Confusion matrix")

@@ -102,7 +102,10 @@ def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: f
     """Fails only when the whole interval lies below the margin: few pictures are no proof against a model."""
     mean, low, high = paired_difference(candidate, champion)
     return Check(
-        "accuracy less the champion's", high >= -margin, f"not below -{margin:.3f} with 95 % confidence", f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        "accuracy less the champion's",
+        high >= -margin,
+        f"not below -{margin:.3f} with 95 % confidence",
+        f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
     )
 
 

@@ -22,7 +22,9 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
         (name, row.precision, row.recall, row.f1, "{:.3f} to {:.3f}".format(*evaluation.intervals[f"{name}_recall"]), row.support)
         for name, row in scores.by_class.items()
     ]
-    slices = [(part.name, part.count, part.accuracy, f"{part.interval[0]:.3f} to {part.interval[1]:.3f}") for part in evaluation.slices]
+    slices = [
+        (part.name, part.count, part.accuracy, f"{part.interval[0]:.3f} to {part.interval[1]:.3f}") for part in evaluation.slices
+    ]
     charts = [pages.chart(png_of(draw(evaluation))) for draw in (confusion_figure, roc_figure, calibration_figure)]
     return pages.page(
         "How good the model is",

@@ -25,7 +25,10 @@ class GateSettings(Settings):
     max_package_megabytes: float = Field(200.0, gt=0)
     max_milliseconds_per_picture: float = Field(100.0, gt=0, description="of model time, on this machine")
     champion_margin: float = Field(
-        0.01, ge=0, le=1, description="refused if worse than the champion by more than this, with 95 % confidence, on the same pictures"
+        0.01,
+        ge=0,
+        le=1,
+        description="refused if worse than the champion by more than this, with 95 % confidence, on the same pictures",
     )
 
 

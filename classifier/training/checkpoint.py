@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ class Checkpoint:
         self.file = folder / f"{key}.pt"
         self._saved_at = time.monotonic()
 
-    def save(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Keep `state()`, at most every few seconds."""
-        if time.monotonic() - self._saved_at < SECONDS_BETWEEN:
-            return
+    def is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
+
+    def save(self, state: dict[str, Any]) -> None:
         with replacing(self.file) as aside:
-            torch.save(state(), aside)
+            torch.save(state, aside)
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

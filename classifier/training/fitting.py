@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -103,7 +102,9 @@ class _Training:
         extractor = FeatureExtractor(backbone, self.workspace.features)
         keys = self.train_rows["sha256"].tolist()
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
-        features_ND = torch.from_numpy(np.concatenate([extractor.extract(self.pictures, keys, view, self.store) for view in views]))
+        features_ND = torch.from_numpy(
+            np.concatenate([extractor.extract(self.pictures, keys, view, self.store) for view in views])
+        )
         targets_N = torch.from_numpy(np.tile(self.train_targets, len(views)))
         validation_keys = self.validation_rows["sha256"].tolist()
         validation_ND = torch.from_numpy(extractor.extract(self.pictures, validation_keys, "plain", self.store))
@@ -121,13 +122,19 @@ class _Training:
         work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
         return fit(model, work, loop, self._checkpoint(name), self.report)
 
-    def _work(
-        self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float
-    ) -> Work:
+    def _work(self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float) -> Work:
         names = self.pictures.class_names
         weights = balanced_weights(self.train_targets, len(names)) if self.settings.class_weights else None
         return Work(
-            batches, num_batches, validation, self.validation_targets, names, weights, self.device, self.settings.seed, max_seconds
+            batches,
+            num_batches,
+            validation,
+            self.validation_targets,
+            names,
+            weights,
+            self.device,
+            self.settings.seed,
+            max_seconds,
         )
 
     def _checkpoint(self, name: str) -> Checkpoint:
@@ -148,7 +155,7 @@ def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) ->
     """Rows in another order each epoch, all of them."""
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in _shuffled(len(targets_N), seed, epoch).split(size):
+        for chosen in torch.split(_shuffled(len(targets_N), seed, epoch), size):
             yield rows_ND[chosen], targets_N[chosen]
 
     return batches
@@ -159,7 +166,7 @@ def pictures_in_batches(store: ArrayStore, keys: list[str], targets_N: NDArray[n
     transform = augmentation(store.row_shape[0])
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        chunks = _shuffled(len(keys), seed, epoch).split(size)
+        chunks = torch.split(_shuffled(len(keys), seed, epoch), size)
         for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
             images_BHWC = torch.from_numpy(store.read([keys[i] for i in chosen.tolist()]))
             yield augment(images_BHWC, transform), torch.from_numpy(targets_N[chosen.numpy()])
@@ -178,6 +185,4 @@ def _freeze_all_but(model: Classifier, num_blocks: int) -> None:
     for block in blocks_of(model.features)[-num_blocks:]:
         for parameter in block.parameters():
             parameter.requires_grad = True
-    for module in model.features.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc,assignment]
+    model.features_train = False

@@ -96,21 +96,29 @@ def fit(
             num_rows += len(targets_B)
 
         logits_NK = predict_logits(model, work.validation(), work.device)
-        validation_loss = loss_of(torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)).item()
+        validation_loss = loss_of(
+            torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
+        ).item()
         scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
         fitted.history.append(EpochReport(epoch, losses / num_rows, validation_loss, scores))
         report(fitted.history[-1])
         if validation_loss <= min(past.validation_loss for past in fitted.history):
             fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
         spent += time.monotonic() - started
-        checkpoint.save(lambda: _state(model, optimizer, schedule, fitted, best, spent))
+        if checkpoint.is_due():
+            checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
         if epoch - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds:
             break
 
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)
     checkpoint.remove()
-    logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch, len(fitted.history), fitted.history[fitted.best_epoch].validation_loss)
+    logger.info(
+        "best epoch %d of %d, validation loss %.4f",
+        fitted.best_epoch,
+        len(fitted.history),
+        fitted.history[fitted.best_epoch].validation_loss,
+    )
     return fitted
 
 
@@ -137,12 +145,12 @@ def _state(
         "best": best,
         "best_epoch": fitted.best_epoch,
         "spent": spent,
-        "history": [
-            (row.epoch, row.train_loss, row.validation_loss, row.validation.as_dict()) for row in fitted.history
-        ],
+        "history": [(row.epoch, row.train_loss, row.validation_loss, row.validation.as_dict()) for row in fitted.history],
     }
 
 
 def _history_from(saved: dict[str, Any]) -> Fitted:
-    rows = [EpochReport(epoch, train, loss, ClassificationScores.from_dict(scores)) for epoch, train, loss, scores in saved["history"]]
+    rows = [
+        EpochReport(epoch, train, loss, ClassificationScores.from_dict(scores)) for epoch, train, loss, scores in saved["history"]
+    ]
     return Fitted(rows, saved["best_epoch"])

@@ -57,8 +57,8 @@ def score(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], class_na
     """Compare answers with the truth, both as places in `class_names`."""
     matrix = confusion_matrix(predicted_N, targets_N, len(class_names))
     right = matrix.diagonal()
-    precision = right / matrix.sum(0).clip(min=1)
-    recall = right / matrix.sum(1).clip(min=1)
+    precision = right / np.maximum(matrix.sum(0), 1)
+    recall = right / np.maximum(matrix.sum(1), 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     by_class = {
         name: ClassScores(float(precision[k]), float(recall[k]), float(f1[k]), int(matrix.sum(1)[k]))

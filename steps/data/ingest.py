@@ -20,7 +20,9 @@ from steps.caching import ON_CODE
 
 @step(cache_policy=ON_CODE, output_materializers={"files": PlainCatalogMaterializer, "raw_version": RecordMaterializer})
 def ingest(
-    settings: DataSettings, side_pixels: int, fingerprint: str
+    settings: DataSettings,
+    side_pixels: int,
+    fingerprint: str,  # noqa: ARG001 - part of the cache key
 ) -> tuple[Annotated[pd.DataFrame, "files"], Annotated[RawVersion, "raw_version"]]:
     """Bring the source in, decode what is new, and put aside with a reason what is no usable picture.
 

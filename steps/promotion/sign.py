@@ -10,7 +10,6 @@ from classifier.model.predictor import Predictor
 from classifier.model.signing import private_key
 from classifier.model.signing import sign as sign_folder
 from classifier.promotion.evaluation import Evaluation, write_reference
-from classifier.promotion.gates import GateVerdict
 from classifier.promotion.records import ModelPackage
 from classifier.promotion.settings import GateSettings
 from classifier.workspace import Workspace
@@ -20,7 +19,7 @@ from steps.caching import ON_CODE
 
 @step(cache_policy=ON_CODE, output_materializers={"package": PackageMaterializer})
 def sign(
-    exported_package: ModelPackage, evaluation: Evaluation, verdict: GateVerdict, prepared: PreparedPictures, settings: GateSettings
+    exported_package: ModelPackage, evaluation: Evaluation, prepared: PreparedPictures, settings: GateSettings
 ) -> Annotated[ModelPackage, "package"]:
     """Write the figures and the reference for drift into the package; from here on no byte of it may change.
 

@@ -107,7 +107,9 @@ def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
         for name, content in _members(file):
             num_files += 1
             if num_files > max_files:
-                raise ArchiveError(f"'{file.name}' holds more than {max_files} files; raise data.source.max_files if that is right")
+                raise ArchiveError(
+                    f"'{file.name}' holds more than {max_files} files; raise data.source.max_files if that is right"
+                )
             num_bytes += _write(content, _inside(target, name, file), max_bytes - num_bytes, file)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ArchiveError(f"wanted a whole zip or tar file, found a damaged or locked one at '{file}' ({error})") from error
@@ -125,9 +127,9 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
         return
     with tarfile.open(file) as tar:
         for member in tar:
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is not None:
-                yield member.name, content
+            extracted = tar.extractfile(member) if member.isreg() else None
+            if extracted is not None:
+                yield member.name, extracted
 
 
 def _inside(target: Path, name: str, file: Path) -> Path:

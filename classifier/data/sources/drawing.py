@@ -35,21 +35,21 @@ def draw_picture(label: str, seed: tuple[int, ...], drift: Drift) -> Image.Image
     rng = np.random.default_rng(seed)
     canvas = _background(rng)
     _Animal(rng, canvas, _anatomy(label, rng), outlined=drift.style == "outlined").draw()
-    _distract(rng, ImageDraw.Draw(canvas), num_shapes=int(rng.integers(0, 4)))
+    _distract(rng, ImageDraw.Draw(canvas), num_shapes=int(rng.integers(0, 3)))
     return _photograph(rng, canvas, drift)
 
 
 def _anatomy(label: str, rng: np.random.Generator) -> Anatomy:
     if label == CLASSES[0]:
         return Anatomy(
-            ears=str(rng.choice(["pointed", "folded"], p=[0.85, 0.15])),
+            ears=str(rng.choice(["pointed", "folded"], p=[0.9, 0.1])),
             muzzle=rng.uniform(0.20, 0.40),
-            whiskers=bool(rng.random() < 0.75),
+            whiskers=bool(rng.random() < 0.8),
             tail_width=rng.uniform(0.06, 0.13),
             eye_squeeze=rng.uniform(0.35, 0.9),
         )
     return Anatomy(
-        ears=str(rng.choice(["hanging", "folded", "pointed"], p=[0.65, 0.15, 0.20])),
+        ears=str(rng.choice(["hanging", "folded", "pointed"], p=[0.75, 0.10, 0.15])),
         muzzle=rng.uniform(0.32, 0.62),
         whiskers=bool(rng.random() < 0.10),
         tail_width=rng.uniform(0.09, 0.18),
@@ -63,7 +63,7 @@ class _Animal:
     def __init__(self, rng: np.random.Generator, canvas: Image.Image, anatomy: Anatomy, *, outlined: bool) -> None:
         self.rng, self.anatomy, self.outlined = rng, anatomy, outlined
         self.brush = ImageDraw.Draw(canvas)
-        self.scale = SIDE * rng.uniform(0.10, 0.24)
+        self.scale = SIDE * rng.uniform(0.12, 0.25)
         angle = rng.normal(0, 0.3)
         mirror = rng.choice([-1, 1])
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -25,7 +25,7 @@ class FoundFile:
     @property
     def has_portable_name(self) -> bool:
         """Names that are not UTF-8 can be neither written to a table nor copied to another system."""
-        return "\udc80" > max(self.name) or max(self.name) > "\udcff"
+        return max(self.name) < "\udc80" or max(self.name) > "\udcff"
 
 
 def list_files(folder: Path) -> Iterator[FoundFile]:
@@ -115,5 +115,3 @@ def _entries(folder: Path) -> list[Path]:
     except PermissionError as error:
         raise SettingsError(f"wanted to read the folder '{folder}', found no permission; grant it or move it away") from error
     return [folder / name for name in visible]
-
-

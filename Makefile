@@ -1,0 +1,65 @@
+# make demo    set everything up and run the main job on the embedded pictures
+# make test    set up what is missing and pass all tests
+# make check   lint, format, types, arrows between rooms
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+PYTHON := .venv/bin/python
+TEST_WORKERS ?= 2
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
+
+demo: setup ## train on the embedded pictures, end with a registered model
+	$(PYTHON) run.py train --config configs/train.yaml
+
+setup: .venv/.synced ## environment, ZenML store, stacks
+	@$(PYTHON) stacks/apply.py --activate local
+
+test: .venv/.synced ## all tests
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist worksteal
+
+coverage: .venv/.synced ## all tests, and the share of our lines that they run
+	$(PYTHON) -m coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=90
+	$(PYTHON) -m coverage report
+
+check: .venv/.synced ## lint, format, types, arrows between rooms
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy .
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/hadolint Dockerfile
+
+format: .venv/.synced ## put the code into its form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench-data: .venv/.synced ## catalog, prepare and DVC for 20,000 pictures
+	$(PYTHON) benchmarks/data.py
+
+bench-training: .venv/.synced ## accuracy against time, beside the usual way
+	$(PYTHON) benchmarks/training.py
+
+bench-prediction: .venv/.synced ## pictures a second from JPEG to label
+	$(PYTHON) benchmarks/prediction.py
+
+lock: | $(UV) ## resolve pyproject.toml anew into the locks
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group dev -o requirements/development.txt
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
+
+clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
+	rm -rf .venv .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
+
+.venv/.synced: requirements/development.txt .python-version | $(UV)
+	$(UV) venv -q --allow-existing --python 3.12 .venv
+	VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes --compile-bytecode requirements/development.txt
+	@touch $@
+
+.tools/bin/uv:
+	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
+	.tools/bin/pip install -q uv==$(UV_VERSION)
+
+.PHONY: help demo setup test coverage check format bench-data bench-training bench-prediction lock clean
