@@ -100,7 +100,7 @@ def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:
     for part in location:
         field = getattr(current, "model_fields", {}).get(part)
         if field is None and parts and _variant(current, part) is not None:
-            current = _variant(current, part)  # type: ignore[assignment]
+            current = _variant(current, part)
             continue
         parts.append(part)
         current = field.annotation if field is not None else current

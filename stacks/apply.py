@@ -124,8 +124,9 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
     from zenml.client import Client
 
     if client.root is None:
-        Client.initialize(FOLDER.parent)
-        client = Client(FOLDER.parent)
+        root = Path(os.environ.get("ZENML_REPOSITORY_PATH") or FOLDER.parent)
+        Client.initialize(root)
+        client = Client(root)
     if client.active_stack_model.name not in ours:
         client.activate_stack(name)
 

@@ -120,7 +120,7 @@ class ArrayStore:
                 raise ValueError(f"wanted {expected} {self.dtype}, found {rows.shape} {rows.dtype}")
             entries = zip(content["keys"], content["crc32"], content["attributes"], strict=True)
             places = {key: _Place(shard, row, crc, extra) for row, (key, crc, extra) in enumerate(entries)}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             logger.warning("a shard cannot be read and is made again: %s (%s)", shard, error)
             return
         self._places.update(places)

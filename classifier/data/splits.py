@@ -128,7 +128,8 @@ def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int
 def _name_groups(catalog: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
     """A group bears the name of its oldest member, and gives its split to those who have none."""
     catalog = catalog.copy()
-    ordered = accepted(catalog).assign(root=roots).sort_values(["added_at", "sha256"])
+    pictures = accepted(catalog).assign(root=roots)
+    ordered = pictures.assign(is_new=pictures["split"] == "").sort_values(["is_new", "added_at", "sha256"])
     catalog.loc[ordered.index, "group"] = ordered.groupby("root")["group"].transform("first")
     inherited = ordered["split"].where(ordered["split"] != "").groupby(ordered["root"]).transform("first")
     catalog.loc[ordered.index, "split"] = inherited.fillna("").astype(str)

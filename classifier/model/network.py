@@ -21,7 +21,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(features.num_features, num_classes)
         self.features_train = True  # False while fine-tuning: batch norms keep the statistics of ImageNet
 
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001 - torch's signature
         super().train(mode)
         self.features.train(mode and self.features_train)
         return self

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PREPROCESSING_VERSION = "1"  # another number: every prepared picture and every feature is made anew
 CROP_SHARE = 0.875
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 UInt8Array = NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits.max_pixels` is checked before decoding
 

@@ -19,7 +19,7 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         value = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), targets)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]

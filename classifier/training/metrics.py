@@ -64,5 +64,5 @@ def score(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], class_na
         name: ClassScores(float(precision[k]), float(recall[k]), float(f1[k]), int(matrix.sum(1)[k]))
         for k, name in enumerate(class_names)
     }
-    accuracy = float(right.sum() / max(1, matrix.sum()))
+    accuracy = int(right.sum()) / max(1, int(matrix.sum()))
     return ClassificationScores(accuracy, float(precision.mean()), float(recall.mean()), float(f1.mean()), by_class)

@@ -9,38 +9,42 @@ from classifier.settings import Settings
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
 
-class LoopSettings(Settings):
-    """What any fitting needs."""
+AtLeastOne = Annotated[int, Field(ge=1)]
+AboveZero = Annotated[float, Field(gt=0)]
 
-    max_epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    patience_epochs: int = Field(ge=1, description="stop when the validation loss has not fallen for so long")
+
+class LoopSettings(Settings):
+    """What any fitting needs; it stops when the validation loss has not fallen for `patience_epochs`."""
+
+    max_epochs: AtLeastOne
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: AboveZero
+    weight_decay: Annotated[float, Field(ge=0)]
+    patience_epochs: AtLeastOne
 
 
 class HeadLoop(LoopSettings):
-    max_epochs: int = 40
-    batch_size: int = 256
-    learning_rate: float = 3e-3  # AdamW on features of norm about 15: falls fast, does not jump
-    weight_decay: float = 1e-2
-    patience_epochs: int = 8
+    max_epochs: AtLeastOne = 40
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    learning_rate: AboveZero = 3e-3  # AdamW on features of norm about 15: falls fast, does not jump
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    patience_epochs: AtLeastOne = 8
 
 
 class NetworkLoop(LoopSettings):
-    max_epochs: int = 60
-    batch_size: int = 32
-    learning_rate: float = 2e-3  # peak of the one-cycle schedule
-    weight_decay: float = 5e-2
-    patience_epochs: int = 12
+    max_epochs: AtLeastOne = 60
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: AboveZero = 2e-3  # peak of the one-cycle schedule
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
+    patience_epochs: AtLeastOne = 12
 
 
 class FineTuneLoop(LoopSettings):
-    max_epochs: int = 6
-    batch_size: int = 16
-    learning_rate: float = 1e-4  # the blocks know much already; a larger step forgets it
-    weight_decay: float = 1e-2
-    patience_epochs: int = 2
+    max_epochs: AtLeastOne = 6
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    learning_rate: AboveZero = 1e-4  # the blocks know much already; a larger step forgets it
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    patience_epochs: AtLeastOne = 2
 
 
 class BaselineCnn(Settings):

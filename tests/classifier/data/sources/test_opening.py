@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from classifier.data.settings import ArchiveSource, DvcSource, FolderSource, GeneratedSource, KaggleSource
+from classifier.data.sources import opening
+from classifier.data.sources.kaggle import bring_kaggle, check_kaggle
+from classifier.errors import ImageLoopError, SettingsError
+
+
+def no_dvc(source, downloads):
+    raise AssertionError
+
+
+def test_every_kind_of_source_becomes_a_folder(tmp_path, draw_folder):
+    folder = draw_folder(cat=1, dog=1)
+
+    assert opening.bring_in(FolderSource(path=folder), tmp_path, no_dvc) == folder
+    assert opening.bring_in(GeneratedSource(num_pictures=40), tmp_path, no_dvc).is_dir()
+    assert opening.bring_in(DvcSource(repository="r"), tmp_path, lambda source, downloads: downloads / source.path) == tmp_path / "data/raw"
+
+
+def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
+    folder = draw_folder(cat=1, dog=1)
+    (tmp_path / "repo" / "data").mkdir(parents=True)
+    dvc = DvcSource(repository=str(tmp_path / "repo"))
+    before = opening.fingerprint(FolderSource(path=folder)), opening.fingerprint(dvc)
+
+    draw_folder(bee=1)
+    (tmp_path / "repo" / "data" / "raw.dvc").write_text("md5")
+
+    assert opening.fingerprint(FolderSource(path=folder)) != before[0]
+    assert opening.fingerprint(dvc) != before[1]
+    assert opening.fingerprint(GeneratedSource(seed=1)) != opening.fingerprint(GeneratedSource(seed=2))
+
+
+def test_a_url_needs_a_hash_and_http():
+    with pytest.raises(ValidationError, match="sha256"):
+        ArchiveSource(location="https://example.org/a.zip")
+    with pytest.raises(ValidationError, match="URL"):
+        ArchiveSource(location="ftp://example.org/a.zip", sha256="0" * 64)
+
+
+def test_kaggle_wants_its_own_variables_and_nothing_else(monkeypatch):
+    with pytest.raises(SettingsError, match="KAGGLE_API_TOKEN"):
+        opening.check(KaggleSource(handle="a/b"))
+
+    check_kaggle("key", {"KAGGLE_API_TOKEN": "t"})
+    check_kaggle("key", {"KAGGLE_USERNAME": "u", "KAGGLE_KEY": "k"})
+
+
+def test_kaggles_client_is_asked_for_data_sets_and_competitions(monkeypatch, tmp_path):
+    import kagglehub
+
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "t")
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(tmp_path))
+    monkeypatch.setattr(kagglehub, "competition_download", lambda handle: 1 / 0)
+
+    assert bring_kaggle(KaggleSource(handle="owner/pets")) == tmp_path
+    with pytest.raises(ImageLoopError, match="found none"):
+        bring_kaggle(KaggleSource(handle="owner/pets", folder="gone"))
+    with pytest.raises(ImageLoopError, match="accepted the rules"):
+        bring_kaggle(KaggleSource(handle="dogs-vs-cats"))
+
+
+def test_checks_pass_what_can_only_be_known_later():
+    opening.check(GeneratedSource())
+    opening.check(ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))
+    assert Path("x") != opening.fingerprint(ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))

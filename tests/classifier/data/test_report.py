@@ -1,0 +1,27 @@
+import shutil
+
+from classifier.data.catalog import read_catalog
+from classifier.data.duplicates import quarantine_contradictions
+from classifier.data.pictures import prepared_store
+from classifier.data.report import data_report
+from classifier.data.settings import Limits, SplitSettings
+from classifier.data.splits import split_catalog
+
+
+def test_the_report_shows_counts_samples_groups_and_reasons(draw_folder, tmp_path):
+    folder = draw_folder(**{"cat": 12, "d<o>g": 12})
+    shutil.copy(folder / "cat" / "1.png", folder / "cat" / "twin.png")
+    (folder / "cat" / "bad.jpg").write_text("no picture")
+    store = prepared_store(tmp_path / "store", 32)
+    catalog = split_catalog(
+        quarantine_contradictions(read_catalog(folder, "folder", store, 32, Limits()), 4), None, SplitSettings(), 4
+    )
+
+    page = data_report(catalog, lambda sha256: store.read([sha256])[0])
+
+    assert "25 pictures in 2 classes, 1 put aside" in page
+    assert "d&lt;o&gt;g" in page
+    assert "<o>" not in page
+    assert page.count("data:image/jpeg") >= 18
+    assert "1 groups, 2 pictures" in page
+    assert "not_a_picture" in page

@@ -1,0 +1,176 @@
+import io
+import shutil
+import zipfile
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from classifier.data.settings import Limits
+from classifier.errors import ImageRefusedError
+from classifier.model.explanation import draw_heat_map
+from classifier.model.export import attach_head, export_features
+from classifier.model.network import Classifier, baseline_features
+from classifier.model.package import EXACT_MODEL, WEIGHTS, PackageError, PackageInfo
+from classifier.model.predictor import Predictor
+from classifier.model.preprocessing import preprocess
+from classifier.model.pyfunc import _load_pyfunc
+from classifier.model.signing import SignatureError, private_key, public_key, sign
+
+SIDE, TEMPERATURE = 32, 1.7
+
+
+@pytest.fixture(scope="session")
+def unsigned(tmp_path_factory):
+    """A whole package of a small untrained network, and the network."""
+    folder = tmp_path_factory.mktemp("package")
+    torch.manual_seed(0)
+    model = Classifier(baseline_features((8, 16)), 2).eval()
+    export_features(model.features, SIDE, folder / "features.onnx")
+    weight, bias = (value.detach().numpy() for value in (model.head.weight, model.head.bias))
+    attach_head(folder / "features.onnx", folder / EXACT_MODEL, weight, bias, TEMPERATURE)
+    (folder / "features.onnx").unlink()
+    torch.save(model.state_dict(), folder / WEIGHTS)
+    PackageInfo(
+        class_names=["cat", "dog"], side_pixels=SIDE, preprocessing_version="1", model_kind="baseline_cnn", backbone="", temperature=TEMPERATURE,
+        seed=0, data_version="v", git_commit="c", run_id="r", created_at=datetime.now(UTC),
+    ).write(folder)  # fmt: skip
+    (folder / "reference.parquet").write_bytes(b"reference")
+    return folder, model
+
+
+@pytest.fixture
+def package(unsigned, tmp_path, workspace):
+    folder = shutil.copytree(unsigned[0], tmp_path / "package")
+    sign(folder, private_key(workspace.keys))
+    return folder
+
+
+def picture_bytes(seed=0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (50, 70, 3)).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_torch_and_onnx_give_the_same_probabilities(unsigned, package, workspace):
+    model, predictor = unsigned[1], Predictor.load(package, public_key(workspace.keys), threads=1)
+    contents = [picture_bytes(seed) for seed in range(11)]
+    images = np.stack([preprocess(content, SIDE, Limits()) for content in contents])
+    with torch.inference_mode():
+        wanted = (model(torch.from_numpy(images)) / TEMPERATURE).softmax(1).numpy()
+
+    found = predictor.predict(contents)
+
+    assert np.abs(found.probabilities - wanted).max() < 1e-4
+    assert found.labels == [["cat", "dog"][place] for place in wanted.argmax(1)]
+    assert found.embeddings.shape == (11, 16)
+    assert np.allclose(predictor.predict(images).probabilities, found.probabilities, atol=1e-6)
+    assert predictor.predict([]).labels == []
+
+
+def test_bad_pictures_stay_in_their_place_and_the_others_are_answered(package, workspace):
+    predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
+    contents = [picture_bytes(1), b"no picture", picture_bytes(2), b""]
+
+    answers = list(predictor.predict_each(contents))
+
+    assert [isinstance(answer, ImageRefusedError) for answer in answers] == [False, True, False, True]
+    assert answers[0].probability == max(answers[0].probabilities.values())
+    with pytest.raises(ImageRefusedError):
+        predictor.predict(contents)
+
+
+def test_the_heat_map_speaks_for_the_answer(package, workspace):
+    predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
+
+    answer, heat = predictor.explain(picture_bytes())
+    _, other = predictor.explain(picture_bytes(), "cat" if answer.label == "dog" else "dog")
+
+    assert heat.min() == 0
+    assert heat.max() == 1
+    assert np.allclose(heat, 1 - other, atol=1e-4)
+    assert draw_heat_map(predictor, picture_bytes()).size == (2 * SIDE, SIDE + 20)
+
+
+def test_the_torch_weights_load_without_pickle(package, unsigned):
+    state = torch.load(package / WEIGHTS, weights_only=True)
+
+    unsigned[1].load_state_dict(state)
+
+
+def test_mlflows_loader_gives_a_table(package, workspace):
+    table = _load_pyfunc(str(package)).predict([picture_bytes()])
+
+    assert list(table.columns) == ["cat", "dog", "label"]
+
+
+def flip_a_byte(folder):
+    content = bytearray((folder / EXACT_MODEL).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / EXACT_MODEL).write_bytes(content)
+
+
+def put_a_bomb(folder):
+    with zipfile.ZipFile(folder / WEIGHTS, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(50 * 2**20))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        put_a_bomb,
+        lambda folder: (folder / "extra.py").write_text("import os"),
+        lambda folder: (folder / "signature").write_text("{}"),
+        lambda folder: (folder / "model.json").write_text((folder / "model.json").read_text().replace("cat", "cow")),
+        lambda folder: (folder / "link").symlink_to("/etc/passwd"),
+    ],
+    ids=["flipped byte", "bomb", "added file", "no signature", "other names", "link"],
+)
+def test_a_changed_package_is_refused_before_it_is_opened(package, workspace, damage, monkeypatch):
+    damage(package)
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: pytest.fail("opened"))
+
+    with pytest.raises(SignatureError):
+        Predictor.load(package, public_key(workspace.keys))
+
+
+@pytest.mark.parametrize("name", [EXACT_MODEL, WEIGHTS, "model.json", "reference.parquet", "signature"])
+def test_a_missing_file_is_named(package, workspace, name):
+    (package / name).unlink()
+
+    with pytest.raises(PackageError, match=name.replace(".", r"\.")):
+        Predictor.load(package, public_key(workspace.keys))
+
+
+def test_another_key_is_refused(package, workspace, tmp_path, monkeypatch):
+    other = private_key(tmp_path / "other").with_name("signing.pub")
+    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(other))
+
+    with pytest.raises(SignatureError, match="IMAGELOOP_VERIFICATION_KEY"):
+        Predictor.load(package, public_key(workspace.keys))
+
+
+def test_keys_are_private_and_a_named_key_must_be_there(workspace, monkeypatch):
+    assert private_key(workspace.keys).stat().st_mode & 0o077 == 0
+
+    monkeypatch.setenv("IMAGELOOP_SIGNING_KEY", "/nowhere")
+    with pytest.raises(SignatureError, match="IMAGELOOP_SIGNING_KEY"):
+        private_key(workspace.keys)
+
+
+def test_verifying_makes_no_key(workspace):
+    with pytest.raises(SignatureError, match="found none"):
+        public_key(workspace.keys)
+
+
+def test_a_description_that_makes_no_sense_is_refused(unsigned, tmp_path, workspace):
+    folder = shutil.copytree(unsigned[0], tmp_path / "odd")
+    (folder / "model.json").write_text('{"class_names": []}')
+    sign(folder, private_key(workspace.keys))
+
+    with pytest.raises(PackageError, match="class_names"):
+        Predictor.load(folder, public_key(workspace.keys))

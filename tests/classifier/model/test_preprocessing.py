@@ -1,0 +1,109 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.data.settings import Limits
+from classifier.errors import ImageRefusedError
+from classifier.model.preprocessing import preprocess
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+RED = Image.new("RGB", (80, 60), (200, 30, 30))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP"), ("1", "PNG")],
+)
+def test_every_mode_and_format_becomes_rgb_of_the_asked_side(mode, kind):
+    content = encode(RED.convert(mode), kind)
+
+    image = preprocess(content, 32, Limits())
+
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "P", "RGBA"])
+def test_the_colour_survives_the_mode(mode):
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+
+    image = preprocess(encode(RED.convert(mode), kind), 32, Limits())
+
+    assert np.abs(image.mean((0, 1)) - [200, 30, 30]).max() < 30
+
+
+def test_sixteen_bits_keep_their_brightness():
+    grey = Image.fromarray(np.full((64, 64), 32768, np.uint16))
+
+    image = preprocess(encode(grey, "PNG"), 32, Limits())
+
+    assert abs(image.mean() - 127) < 3
+
+
+def test_transparent_places_are_white():
+    clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+
+    assert preprocess(encode(clear, "PNG"), 32, Limits()).min() == 255
+
+
+def test_an_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+
+    image = preprocess(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), 32, Limits())
+
+    assert image[0, 0, 0] > 200 > image[0, 0, 2] + 150
+
+
+def test_a_picture_taken_with_a_turned_camera_is_turned_upright():
+    half = Image.new("RGB", (100, 100), "black")
+    half.paste("white", (0, 0, 100, 50))
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+
+    image = preprocess(encode(half, "JPEG", exif=turned, quality=95), 32, Limits())
+
+    assert image[:8].mean() < 30 < 220 < image[-8:].mean()
+
+
+def bomb(side: int) -> bytes:
+    """A PNG that claims side x side pixels in a few bytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not_a_picture"),
+        (b"some text that ends in .jpg", "not_a_picture"),
+        (encode(RED, "JPEG")[:-60], "damaged"),
+        (encode(RED, "PNG")[:60], "damaged"),
+        (encode(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
+        (bomb(20_000), "too_many_pixels"),
+        (bomb(300), "damaged"),
+    ],
+)
+def test_what_is_no_usable_picture_is_refused_with_its_reason(content, reason):
+    with pytest.raises(ImageRefusedError) as refused:
+        preprocess(content, 32, Limits())
+
+    assert refused.value.reason == reason
+
+
+def test_a_file_above_the_limit_is_refused_unread():
+    with pytest.raises(ImageRefusedError, match="too_large"):
+        preprocess(encode(RED, "PNG"), 32, Limits(max_bytes=10))

@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from classifier.promotion.evaluation import describe, wilson
+from classifier.promotion.gates import Champion, judge, paired_difference
+from classifier.promotion.report import evaluation_report, label_issues_report, verdict_report
+from classifier.promotion.settings import GateSettings
+
+NAMES = ["cat", "dog"]
+
+
+def answers(right_share: float, count=200, seed=0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    labels = np.array(NAMES)[np.arange(count) % 2]
+    right = np.arange(count) < right_share * count
+    rng.shuffle(right)
+    predicted = np.where(right, labels, np.where(labels == "cat", "dog", "cat"))
+    confidence = np.full(count, 0.9)
+    p_cat = np.where(predicted == "cat", 0.9, 0.1)
+    return pd.DataFrame(
+        {
+            "sha256": [f"{i}" for i in range(count)], "path": [f"{i}.jpg" for i in range(count)], "label": labels, "width": 300, "height": 200,
+            "predicted": predicted, "confidence": confidence, "right": right, "p_cat": p_cat, "p_dog": 1 - p_cat,
+        }
+    )  # fmt: skip
+
+
+def evaluation(right_share: float, seed=0):
+    predictions = answers(right_share, seed=seed)
+    statistics = np.random.default_rng(1).random((len(predictions), 4)).astype(np.float32)
+    return describe(predictions, NAMES, statistics, milliseconds=2.0, package_bytes=10 * 2**20, precision="int8")
+
+
+def test_the_first_model_has_no_champion_to_beat_and_says_so():
+    verdict = judge(evaluation(0.95), None, GateSettings())
+
+    assert verdict.passed
+    assert "first model" in verdict.sentence()
+
+
+def test_a_worse_model_is_refused_and_as_good_a_one_passes():
+    champion = Champion("3", NAMES, answers(0.98, seed=1))
+
+    worse, alike = judge(evaluation(0.85), champion, GateSettings()), judge(evaluation(0.97), champion, GateSettings())
+
+    assert worse.decision == "rollback"
+    assert "less the champion's" in worse.sentence()
+    assert alike.passed
+    assert "not worse than champion 3" in alike.sentence()
+
+
+def test_a_champion_of_other_classes_cannot_be_compared():
+    verdict = judge(evaluation(0.95), Champion("3", ["ant", "bee"], None), GateSettings())
+
+    assert verdict.passed
+    assert "other classes" in verdict.sentence()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"min_accuracy": 0.99}, "accuracy 0.95"),
+        ({"min_class_recall": 0.99}, "the worst class"),
+        ({"max_calibration_error": 0.0}, "calibration error"),
+        ({"max_package_megabytes": 5}, "package size in MB 10"),
+        ({"max_milliseconds_per_picture": 1}, "milliseconds a picture 2"),
+    ],
+)
+def test_each_gate_refuses_with_what_was_wanted_and_found(settings, words):
+    verdict = judge(evaluation(0.95), None, GateSettings(**settings))
+
+    assert not verdict.passed
+    assert words in verdict.sentence()
+    assert "FAILED" in verdict_report(verdict)
+
+
+def test_the_paired_difference_covers_the_truth():
+    mean, low, high = paired_difference(answers(0.9, seed=1), answers(0.8, seed=2))
+
+    assert np.isclose(mean, 0.1)
+    assert low < 0.1 < high
+    assert paired_difference(answers(0.9), answers(0.9)) == (0, 0, 0)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    low, high = wilson(95, 100)
+
+    assert np.allclose((low, high), (0.8883, 0.9785), atol=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_report_shows_figures_slices_and_mistakes():
+    figures = evaluation(0.9)
+    look = lambda sha256: np.zeros((32, 32, 3), np.uint8)  # noqa: E731
+
+    page = evaluation_report(figures, look)
+
+    assert "90.0% of 200 test pictures" in page
+    assert {part.name for part in figures.slices} == {"dark", "bright", "blurred", "small"}
+    assert page.count("image/png") == 3
+    assert page.count("<figure>") == 20
+    issues = pd.DataFrame({"path": ["a.jpg"], "label": ["cat"], "suggested": ["dog"], "quality": [0.01], "sha256": ["1"]})
+    assert "looks like &#x27;dog&#x27;" in label_issues_report(issues, look)

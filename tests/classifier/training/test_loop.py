@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from classifier.training.checkpoint import Checkpoint
+from classifier.training.fitting import rows_in_batches
+from classifier.training.loop import Work, balanced_weights, fit
+from classifier.training.settings import HeadLoop
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("classifier.training.checkpoint.SECONDS_BETWEEN", 0.0)
+    return Checkpoint(tmp_path, "head")
+
+
+def two_clouds(count=60):
+    rng = np.random.default_rng(0)
+    targets = np.arange(count) % 2
+    rows = rng.normal(size=(count, 8)).astype(np.float32) + targets[:, None].astype(np.float32)
+    return torch.from_numpy(rows), targets
+
+
+def run(checkpoint, report=lambda row: None, max_epochs=12, patience=12):
+    rows, targets = two_clouds()
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 2))
+    work = Work(
+        rows_in_batches(rows, torch.from_numpy(targets), 16, seed=1), 4, lambda: [rows], targets, ["a", "b"], None, torch.device("cpu"), 1
+    )
+    settings = HeadLoop(max_epochs=max_epochs, batch_size=16, learning_rate=0.05, patience_epochs=patience)
+    return head, fit(head, work, settings, checkpoint, report)
+
+
+def test_the_same_seed_gives_the_same_losses(checkpoint):
+    first, second = (run(checkpoint)[1] for _ in range(2))
+
+    assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
+
+
+def test_one_batch_can_be_learnt_by_heart(checkpoint):
+    _, fitted = run(checkpoint, max_epochs=150, patience=150)
+
+    assert fitted.history[-1].train_loss < 0.5 * fitted.history[0].train_loss
+    assert fitted.history[fitted.best_epoch].validation.accuracy > 0.85
+
+
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(checkpoint):
+    _, whole = run(checkpoint)
+
+    def die(row):
+        if row.epoch == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(checkpoint, die)
+    assert checkpoint.file.exists()
+    seen = []
+    head, resumed = run(checkpoint, lambda row: seen.append(row.epoch))
+
+    assert seen[0] == 6
+    assert [row.train_loss for row in resumed.history] == [row.train_loss for row in whole.history]
+    assert np.allclose(resumed.logits_NK, whole.logits_NK)
+    assert not checkpoint.file.exists()
+
+
+def test_a_damaged_checkpoint_is_no_obstacle(checkpoint):
+    checkpoint.file.write_bytes(b"half a file")
+
+    _, fitted = run(checkpoint)
+
+    assert len(fitted.history) == 12
+
+
+def test_it_stops_when_the_validation_loss_falls_no_more(checkpoint):
+    _, fitted = run(checkpoint, max_epochs=500, patience=3)
+
+    assert len(fitted.history) < 500
+    assert len(fitted.history) - 1 - fitted.best_epoch == 3
+
+
+def test_a_rare_class_weighs_more_and_a_row_weighs_one_on_average():
+    targets = np.array([0] * 9 + [1])
+
+    weights = balanced_weights(targets, 2)
+
+    assert torch.isclose(weights[1] / weights[0], torch.tensor(9.0))
+    assert torch.isclose(weights[torch.from_numpy(targets)].mean(), torch.tensor(1.0))

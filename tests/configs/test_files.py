@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+from configs.loading import load_settings
+from configs.models import TrainSettings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_file_under_configs_is_valid(file):
+    load_settings(TrainSettings, file, [])

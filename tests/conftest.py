@@ -1,0 +1,60 @@
+"""Worlds that several tests need: pictures, a store, a packaged model; and real photographs where there are some."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.workspace import HOME_VARIABLE, Workspace
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    """No test touches the project's own data, keys or registry."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv(HOME_VARIABLE, str(home))
+    for name in ("IMAGELOOP_SIGNING_KEY", "IMAGELOOP_VERIFICATION_KEY", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def exported_backbones(tmp_path_factory) -> Path:
+    """Seven seconds to export, so once for all tests."""
+    return tmp_path_factory.mktemp("backbones")
+
+
+@pytest.fixture
+def workspace(own_home, exported_backbones) -> Workspace:
+    workspace = Workspace(own_home)
+    workspace.state.mkdir()
+    workspace.backbones.symlink_to(exported_backbones)
+    return workspace
+
+
+@pytest.fixture
+def draw_folder(tmp_path):
+    """Make a folder of small random pictures, one folder a class: draw_folder(cat=12, dog=12)."""
+
+    def draw(name="pictures", side=64, seed=0, **counts) -> Path:
+        rng = np.random.default_rng(seed)
+        for place, (label, count) in enumerate(counts.items()):
+            (tmp_path / name / label).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                coarse = rng.integers(0, 120, (8, 8, 3)) + 100 * (place % 2)
+                picture = Image.fromarray(coarse.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+                picture.save(tmp_path / name / label / f"{index}.png")
+        return tmp_path / name
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The real photographs, where IMAGELOOP_TEST_DATA names the folder that holds them."""
+    folder = Path(os.environ.get("IMAGELOOP_TEST_DATA", ""), "data")
+    if not os.environ.get("IMAGELOOP_TEST_DATA") or not folder.is_dir():
+        pytest.skip("IMAGELOOP_TEST_DATA names no folder with photographs")
+    return folder

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from classifier.errors import SettingsError
+from stacks.apply import StackFile, fill_in, read_stack
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("file", sorted((PROJECT / "stacks").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_stack_file_is_valid_without_any_variable(file):
+    stack = read_stack(file, {"IMAGELOOP_HOME": "/home"})
+
+    assert stack.name == file.stem
+    assert {"orchestrator", "artifact_store", "experiment_tracker"} <= stack.components.keys()
+
+
+def test_variables_are_filled_in_and_defaults_may_name_others():
+    text = "${A}/${B:-${A}/x}/${C:-}"
+
+    assert fill_in(text, {"A": "a"}) == "a/a/x/"
+    assert fill_in(text, {"A": "a", "B": "b", "C": "c"}) == "a/b/c"
+    with pytest.raises(SettingsError, match="variable A"):
+        fill_in(text, {})
+
+
+def test_no_step_or_pipeline_asks_which_stack_is_active():
+    for room in ("steps", "pipelines", "classifier", "materializers"):
+        for file in (PROJECT / room).rglob("*.py"):
+            assert "active_stack" not in file.read_text(), file
+
+
+SCRIPT = """
+import json, sys, yaml
+from pathlib import Path
+from zenml.client import Client
+from stacks.apply import StackFile, apply
+client = Client()
+client.create_stack_component("imageloop-other", "local", "artifact_store", {"path": "/tmp/elsewhere"})
+seen = []
+for file in sys.argv[1:]:
+    apply(StackFile.model_validate(yaml.safe_load(Path(file).read_text())), client)
+    apply(StackFile.model_validate(yaml.safe_load(Path(file).read_text())), client)
+    stacks = {s.name: {k.value: [c.name for c in v] for k, v in s.components.items()} for s in client.list_stacks()}
+    parts = {c.name: c.configuration for c in client.list_stack_components(size=100)}
+    seen.append([stacks, parts])
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.system
+def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is_touched(tmp_path):
+    import json
+
+    first = {
+        "name": "site",
+        "components": {
+            "orchestrator": {"name": "imageloop", "flavor": "local"},
+            "artifact_store": {"name": "imageloop", "flavor": "local", "config": {"path": "/tmp/a"}},  # noqa: S108
+            "experiment_tracker": {"name": "imageloop-t", "flavor": "mlflow", "config": {"tracking_uri": "sqlite:///a.db", "experiment_name": "a"}},
+        },
+    }
+    second = yaml.safe_load(yaml.safe_dump(first))
+    second["components"]["artifact_store"]["config"]["path"] = "/tmp/b"  # noqa: S108
+    del second["components"]["experiment_tracker"]["config"]["experiment_name"]
+    third = yaml.safe_load(yaml.safe_dump(second))
+    del third["components"]["experiment_tracker"]
+    files = []
+    for number, content in enumerate((first, second, third)):
+        StackFile.model_validate(content)
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(yaml.safe_dump(content))
+    environment = os.environ | {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"), "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_LOGGING_VERBOSITY": "ERROR",
+        "PYTHONPATH": str(PROJECT),
+    }  # fmt: skip
+
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *files], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    a, b, c = json.loads(done.stdout.splitlines()[-1])
+
+    assert a[1]["imageloop-t"] == {"tracking_uri": "sqlite:///a.db", "experiment_name": "a"}
+    assert b[1]["imageloop-t"] == {"tracking_uri": "sqlite:///a.db"}
+    assert b[0]["site"]["experiment_tracker"] == ["imageloop-t"]
+    assert "experiment_tracker" not in c[0]["site"]
+    assert {parts["imageloop-other"]["path"] for _, parts in (a, b, c)} == {"/tmp/elsewhere"}  # noqa: S108

@@ -1,0 +1,59 @@
+"""What the front door says before anything heavy is loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "training.modle.kind=transfer"), "training.modle: there is no such key"),
+        (("--set", "training.seed=many"), "training.seed"),
+        (("--data", "/no/such/folder"), "found nothing at '/no/such/folder'"),
+        (("--config", "/no/such/file.yaml"), "--config: wanted a YAML file"),
+        (("--set", "data.source.kind=kaggle", "--set", "data.source.handle=a/b"), "KAGGLE_API_TOKEN"),
+    ],
+)
+def test_wrong_settings_end_with_code_2_and_load_nothing_heavy(site, arguments, words):
+    _, err = site.run("train", *arguments, expect=2)
+
+    assert err.startswith("error: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_checking_settings_loads_neither_torch_nor_zenml_nor_pandas():
+    program = (
+        "import sys; import run; from configs.loading import load_settings; from configs.models import TrainSettings;"
+        "from classifier.data.sources.opening import check; check(load_settings(TrainSettings, None, []).data.source);"
+        "print(sorted({'torch', 'zenml', 'mlflow', 'pandas', 'numpy', 'dvc'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command_and_option(site):
+    out, _ = site.run("--help")
+
+    assert {"train", "predict", "compare", "approve", "versions", "restore"} <= set(out.split())
+    assert "KEY.PATH=VALUE" in site.run("train", "--help")[0]
+
+
+def test_a_dead_zenml_server_is_noticed_first(site, tmp_path):
+    (tmp_path / "config.yaml").write_text("store: {type: rest, url: 'http://127.0.0.1:9'}")
+
+    _, err = site.run("train", expect=2, ZENML_CONFIG_PATH=str(tmp_path))
+
+    assert "found nobody there" in err
+
+
+def test_zenmls_default_stack_is_refused_with_the_command_to_type(site, tmp_path):
+    _, err = site.run("train", expect=2, ZENML_CONFIG_PATH=str(tmp_path / "fresh"), ZENML_REPOSITORY_PATH=str(tmp_path))
+
+    assert "make setup" in err

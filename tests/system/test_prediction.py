@@ -1,0 +1,93 @@
+"""`predict` on files and folders, and the registered model by MLflow's own door."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def trained(site):
+    return site.train("predicting")
+
+
+@pytest.fixture
+def mixed(site, trained, tmp_path):
+    """Three pictures, a text that calls itself one, and a name with a space."""
+    for index in range(3):
+        Image.effect_noise((200, 150), 60).convert("RGB").save(tmp_path / f"picture {index}.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    return tmp_path
+
+
+def test_a_table_goes_on_after_bad_files_and_lists_them(site, mixed):
+    out, _ = site.run("predict", str(mixed), "--model", "predicting")
+
+    assert out.count("picture ") == 3
+    assert "refused 1:" in out
+    assert "text.jpg: not_a_picture" in out
+    assert "3 pictures by predicting 1" in out
+
+
+def test_json_is_one_document_and_csv_has_its_columns(site, mixed):
+    result = site.json("predict", str(mixed), "--model", "predicting")
+    rows = list(csv.DictReader(io.StringIO(site.run("predict", str(mixed), "--model", "predicting", "--csv")[0])))
+
+    assert len(result["predictions"]) == 3
+    assert abs(sum(result["predictions"][0]["probabilities"].values()) - 1) < 1e-5
+    assert [row["label"] for row in rows] == [row["label"] for row in result["predictions"]] + [""]
+    assert list(rows[0]) == ["path", "label", "probability"]
+
+
+def test_heat_maps_are_written_as_pictures(site, mixed, tmp_path):
+    result = site.json("predict", str(mixed / "picture 0.jpg"), "--model", "predicting", "--explain", str(tmp_path / "maps"))
+
+    assert Image.open(result["predictions"][0]["heat_map"]).size == (448, 244)
+
+
+def test_the_exact_model_may_be_asked_for(site, mixed):
+    assert site.json("predict", str(mixed), "--model", "predicting", "--exact")["precision"] == "fp32"
+
+
+def test_what_is_not_there_is_said(site, trained, tmp_path):
+    for arguments, code, words in [
+        ((str(tmp_path / "gone.jpg"),), 2, "found nothing"),
+        ((str(tmp_path),), 1, "found no file"),
+        ((__file__, "--model", "unknown"), 1, "train a model first"),
+        ((__file__, "--model", "predicting", "--version", "9"), 1, "found only: 1"),
+    ]:
+        _, err = site.run("predict", *arguments, expect=code)
+        assert words in err
+        assert "Traceback" not in err
+
+
+def test_a_package_that_was_changed_in_the_registry_is_refused(site, mixed):
+    site.train("tampered")
+    packages = [path for path in (site.workspace.state / "mlartifacts").rglob("model.onnx")]
+    newest = max(packages, key=lambda path: path.stat().st_mtime)
+    newest.write_bytes(newest.read_bytes() + b"x")
+
+    _, err = site.run("predict", str(mixed), "--model", "tampered", "--exact", expect=1)
+
+    assert "is not what was signed" in err
+
+
+def test_mlflow_loads_the_champion(site, mixed, trained):
+    program = (
+        "import mlflow, sys, pathlib; model = mlflow.pyfunc.load_model('models:/predicting@champion');"
+        "print(model.predict([pathlib.Path(sys.argv[1]).read_bytes()]).columns.tolist())"
+    )
+    address = f"sqlite:///{site.workspace.state}/mlflow.db"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, mixed / "picture 0.jpg"],
+        env=os.environ | site.environment | {"MLFLOW_TRACKING_URI": address}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert "['cat', 'dog', 'label']" in done.stdout
