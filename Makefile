@@ -18,11 +18,11 @@ setup: .venv/.synced ## environment, ZenML store, stacks
 	@$(PYTHON) stacks/apply.py --activate local
 
 test: .venv/.synced ## all tests
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist worksteal
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 coverage: .venv/.synced ## all tests, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=90
+	COVERAGE_PROCESS_START=pyproject.toml $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
 check: .venv/.synced ## lint, format, types, arrows between rooms

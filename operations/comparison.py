@@ -25,7 +25,7 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
     registry, evaluations = ModelRegistry(model_name), []
     for version in (first, second):
         predictor, _ = load_version(model_name, version)
-        pictures = prepare(catalog, workspace.data / "raw", workspace.prepared, predictor.info.side_pixels, "")
+        pictures = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
         if pictures.class_names != predictor.info.class_names:
             raise ImageLoopError(
                 f"wanted a version that knows {', '.join(pictures.class_names)}, found version {version}, "

@@ -3,9 +3,11 @@
 import logging
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
+from classifier.data.raw import held_source
 from classifier.data.sources.opening import fingerprint
 from classifier.workspace import Workspace
 from configs.models import TrainSettings
@@ -37,7 +39,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
     begun = time.monotonic()
     side = settings.training.side_pixels
-    run = configured(settings.data, settings.training, settings.promotion, side, fingerprint(settings.data.source))
+    run = configured(settings.data, settings.training, settings.promotion, side, reading_of(settings, workspace))
     if run is None:  # an orchestrator that does not wait
         return {"stack": client.active_stack_model.name, "submitted": True}
     result = _summary(client.get_pipeline_run(run.id), settings)
@@ -45,6 +47,12 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
         "stack": client.active_stack_model.name,
         "seconds": {"start_up": begun - started, **result["seconds"], "together": time.monotonic() - started},
     }
+
+
+def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
+    """What the source holds now, and which filling of `data/raw` it is: another one where another set stands there."""
+    now, held = fingerprint(settings.data.source), held_source(workspace)
+    return held if held.startswith(f"{now}-") else f"{now}-{uuid.uuid4().hex[:8]}"
 
 
 def _summary(run: Any, settings: TrainSettings) -> dict[str, Any]:
@@ -85,6 +93,8 @@ def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSetting
     chosen = predictions.sort_values("sha256").groupby("label").head(max(1, NUM_TRIED // predictions["label"].nunique()))
     paths = [raw / path for path in chosen["path"] if (raw / path).is_file()][:NUM_TRIED]
     registration = steps["register"].outputs["registration"][0].load()
+    if not paths:
+        return []
     result = predict(paths, settings.promotion.model_name, registration.version)
     return [row | {"path": str(Path(row["path"]).relative_to(raw))} for row in result["predictions"]]
 

@@ -1,10 +1,12 @@
 """From a folder of pictures to a registered model."""
 
 from zenml import pipeline
+from zenml.enums import ExecutionMode
 
 from classifier.data.settings import DataSettings
 from classifier.promotion.settings import PromotionSettings
 from classifier.training.settings import TrainingSettings
+from pipelines.image import PIPELINE_IMAGE
 from steps.data.ingest import ingest
 from steps.data.prepare import prepare
 from steps.data.split import split
@@ -20,7 +22,7 @@ from steps.training.find_label_issues import find_label_issues
 from steps.training.train import train
 
 
-@pipeline
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
 def training(
     data: DataSettings, training: TrainingSettings, promotion: PromotionSettings, side_pixels: int, fingerprint: str
 ) -> None:

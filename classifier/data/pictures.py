@@ -52,7 +52,7 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
     store.discard_corrupt(paths)
     new = store.missing(paths)
     refused: dict[str, ImageRefusedError] = {}
-    results = track(in_threads(lambda key: _decode_one(paths[key], side, limits), new), "decode", len(new))
+    results = track(in_threads(lambda key: _decode_one(key, paths[key], side, limits), new), "decode", len(new))
     for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
         _keep(batch, store, refused)
     logger.info("decoded %d pictures, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
@@ -75,9 +75,12 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
         store.append(keys, np.stack(rows), facts)
 
 
-def _decode_one(path: Path, side: int, limits: Limits) -> Decoded:
+def _decode_one(key: str, path: Path, side: int, limits: Limits) -> Decoded:
     try:
-        image = open_image(path.read_bytes(), limits)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != key:
+            return ImageRefusedError("changed", "is not the file that was listed")
+        image = open_image(content, limits)
         (width, height), format_name = image.size, image.format
         picture = decode(image, side)
     except ImageRefusedError as error:

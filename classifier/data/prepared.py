@@ -16,6 +16,10 @@ from classifier.errors import ImageLoopError
 from classifier.model.preprocessing import UInt8Array
 
 
+class PicturesGoneError(ImageLoopError):
+    """Pictures that are neither prepared nor where they were when they were catalogued."""
+
+
 @dataclass(frozen=True)
 class PreparedPictures:
     """`table`: one row a picture (sha256, path, label, split, width, height); the pixels lie in the store, by sha256."""
@@ -38,7 +42,7 @@ class PreparedPictures:
     def at_side(self, side: int, store_folder: Path) -> "PreparedPictures":
         """The same pictures for a model that sees another size; its store is filled with the test pictures.
 
-        Raises: ImageLoopError if a picture is gone or no longer readable since it was catalogued.
+        Raises: PicturesGoneError if a picture is gone or no longer readable since it was catalogued.
         """
         if side == self.side_pixels:
             return self
@@ -49,10 +53,10 @@ class PreparedPictures:
         return prepared_store(folder, self.side_pixels)
 
 
-def prepare(catalog: pd.DataFrame, raw: Path, store_folder: Path, side: int, data_version: str) -> PreparedPictures:
+def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: str, raw: Path) -> PreparedPictures:
     """Make sure that the store holds every accepted picture at `side`; decode those that it lacks.
 
-    Raises: ImageLoopError if a picture is gone or no longer readable since it was catalogued.
+    Raises: PicturesGoneError if a picture is gone or no longer readable since it was catalogued.
     """
     pictures = accepted(catalog).drop_duplicates("sha256")
     _fill(pictures, raw, store_folder, side)
@@ -65,7 +69,7 @@ def _fill(pictures: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> N
     refused = decode_new(paths, prepared_store(store_folder, side), side, Limits(min_side_pixels=1))
     if refused:
         key, error = next(iter(refused.items()))
-        raise ImageLoopError(
+        raise PicturesGoneError(
             f"wanted {len(paths)} pictures, found {len(refused)} gone since they were read, such as '{paths[key]}' ({error}); "
             "run again with --no-cache to read the source again"
         )

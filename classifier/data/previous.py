@@ -1,16 +1,41 @@
-"""The catalog of the last run, `data/catalog.parquet`: the memory of which picture stands in which split."""
+"""The memory of which picture stands in which split: the catalog of the last run, and every picture ever split before.
+
+`data/catalog.parquet` is what DVC tracks and a run can bring back; `data/known.parquet` remembers pictures that are not in
+it, of other data sets or taken out, so that one that comes back finds its split.
+"""
 
 import logging
+from pathlib import Path
 
 import pandas as pd
 
 from classifier.data.schema import SPLIT_CATALOG, check_catalog
+from classifier.data.splits import SEED_ATTRIBUTE
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 NAME = "catalog.parquet"
+KNOWN = "known.parquet"
+REMEMBERED = ["sha256", "group", "split", "added_at"]
+
+
+def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
+    """Every picture ever split with `seed`, the last catalog's first: columns `REMEMBERED`.
+
+    Raises: ImageLoopError as `previous_catalog` does.
+    """
+    parts = []
+    catalog = previous_catalog(workspace)
+    if catalog is not None and catalog.attrs.get(SEED_ATTRIBUTE) == seed:
+        parts.append(catalog[REMEMBERED])
+    file = workspace.data / KNOWN
+    if file.exists():
+        known = _read(file)
+        parts.append(known.loc[known["seed"] == seed, REMEMBERED])
+    together = pd.concat(parts) if parts else pd.DataFrame(columns=REMEMBERED)
+    return together[together["split"] != ""].drop_duplicates("sha256")
 
 
 def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
@@ -21,16 +46,28 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
     file = workspace.data / NAME
     if not file.exists():
         return None
+    return check_catalog(_read(file), SPLIT_CATALOG)
+
+
+def _read(file: Path) -> pd.DataFrame:
     try:
-        return check_catalog(pd.read_parquet(file), SPLIT_CATALOG)
-    except (OSError, ValueError, KeyError, ImageLoopError) as error:
+        return pd.read_parquet(file)
+    except (OSError, ValueError, KeyError) as error:
         raise ImageLoopError(
-            f"wanted the last catalog in '{file}', found a damaged file ({error}); bring it back with "
-            "`dvc checkout data/catalog.parquet.dvc --force`, or delete it to split anew"
+            f"wanted the splits of earlier runs in '{file}', found a damaged file ({error}); bring it back "
+            "(`dvc checkout data/catalog.parquet.dvc --force`), or delete it to split anew"
         ) from error
 
 
 def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
-    """Make this catalog the one that the next run goes by."""
+    """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
+    seed = catalog.attrs[SEED_ATTRIBUTE]
+    others = _read(workspace.data / KNOWN) if (workspace.data / KNOWN).exists() else pd.DataFrame(columns=["seed", *REMEMBERED])
+    mine = known_pictures(workspace, seed)
+    now = catalog.loc[catalog["split"] != "", REMEMBERED]
+    mine = pd.concat([part for part in (now, mine) if len(part)]).drop_duplicates("sha256").assign(seed=seed)
+    rest = others[others["seed"] != seed]
+    with replacing(workspace.data / KNOWN) as aside:
+        (pd.concat([mine, rest]) if len(rest) else mine).to_parquet(aside, index=False)
     with replacing(workspace.data / NAME) as aside:
         catalog.to_parquet(aside)

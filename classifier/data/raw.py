@@ -17,10 +17,16 @@ from classifier.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
-def place(folder: Path, workspace: Workspace) -> Path:
+def held_source(workspace: Workspace) -> str:
+    """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted."""
+    manifest = workspace.state / "raw.json"
+    return str(json.loads(manifest.read_text()).get("source") or "") if manifest.exists() else ""
+
+
+def place(folder: Path, workspace: Workspace, source: str = "") -> Path:
     """Give back `folder` if it lies in `data/` already, else make `data/raw` hold the same files.
 
-    What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
+    `source` is remembered for `held_source`. What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
     """
     if folder.resolve().is_relative_to(workspace.data.resolve()):
         return folder
@@ -28,12 +34,12 @@ def place(folder: Path, workspace: Workspace) -> Path:
         raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
     raw = workspace.data / "raw"
     _keep_what_is_not_ours(raw, workspace)
-    _write_manifest(workspace, None)
+    _write_manifest(workspace, None, "")
     if folder.is_relative_to(workspace.downloads):
         _take_over(folder, raw)
     else:
         _mirror(folder, raw)
-    _write_manifest(workspace, _listing(raw))
+    _write_manifest(workspace, _listing(raw), source)
     return raw
 
 
@@ -95,9 +101,9 @@ def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
     logger.warning("data/raw held files that did not come from the last source; they are kept in %s", kept)
 
 
-def _write_manifest(workspace: Workspace, listing: str | None) -> None:
+def _write_manifest(workspace: Workspace, listing: str | None, source: str) -> None:
     with replacing(workspace.state / "raw.json") as aside:
-        aside.write_text(json.dumps({"listing": listing}))
+        aside.write_text(json.dumps({"listing": listing, "source": source}))
 
 
 def _listing(raw: Path) -> str:

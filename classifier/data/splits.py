@@ -19,12 +19,13 @@ logger = logging.getLogger(__name__)
 SEED_ATTRIBUTE = "split_seed"
 
 
-def split_catalog(catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
-    """Give every accepted picture its group and its split, as `previous` has them where it knows the picture.
+def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
+    """Give every accepted picture its group and its split, as `known` has them where it knows the picture.
 
+    `known`: pictures split before with the same seed (sha256, group, split, added_at).
     Raises: ImageLoopError if a class is too small to be split.
     """
-    catalog = _inherit(catalog, previous, settings)
+    catalog = _inherit(catalog, known)
     check_class_sizes(catalog, settings)
     roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
     catalog = quarantine(catalog, ties)
@@ -60,18 +61,15 @@ def _quarantine_summary(catalog: pd.DataFrame) -> str:
     return "put aside: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
-def _inherit(catalog: pd.DataFrame, previous: pd.DataFrame | None, settings: SplitSettings) -> pd.DataFrame:
-    """Carry over split, group and time of arrival by content; another seed asks for another split on purpose."""
-    if previous is None or previous.attrs.get(SEED_ATTRIBUTE) != settings.seed:
-        return catalog.assign(split="")
-    known = previous[previous["sha256"] != ""].drop_duplicates("sha256").set_index("sha256")
-    seen = catalog["sha256"].isin(known.index)
-    usable = seen & (catalog["status"] == "accepted")
+def _inherit(catalog: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+    """Carry over split, group and time of arrival by content."""
     catalog = catalog.assign(split="")
-    catalog.loc[usable, "split"] = catalog.loc[usable, "sha256"].map(known["split"])
-    old_groups = catalog.loc[usable, "sha256"].map(known["group"])
-    catalog.loc[usable, "group"] = old_groups.where(old_groups != "", catalog.loc[usable, "group"])
-    catalog.loc[seen, "added_at"] = catalog.loc[seen, "sha256"].map(known["added_at"])
+    if known is None or known.empty:
+        return catalog
+    known = known[known["split"] != ""].drop_duplicates("sha256").set_index("sha256")
+    seen = catalog["sha256"].isin(known.index) & (catalog["status"] == "accepted")
+    for column in ("split", "group", "added_at"):
+        catalog.loc[seen, column] = catalog.loc[seen, "sha256"].map(known[column])
     return catalog
 
 

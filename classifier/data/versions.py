@@ -4,12 +4,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RawVersion(BaseModel):
-    """The pictures as they came: where they lay, and DVC's pointer to them (empty where DVC is off)."""
+    """The pictures as they came: where they lay, which reading of which source it was, and DVC's pointer (empty where it is off)."""
 
     model_config = ConfigDict(frozen=True)
 
     folder: str
     pointer: str = ""
+    fingerprint: str = ""
 
 
 class DataVersion(BaseModel):

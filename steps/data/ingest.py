@@ -22,17 +22,18 @@ from steps.caching import ON_CODE
 def ingest(
     settings: DataSettings,
     side_pixels: int,
-    fingerprint: str,  # noqa: ARG001 - part of the cache key
+    fingerprint: str,
 ) -> tuple[Annotated[pd.DataFrame, "files"], Annotated[RawVersion, "raw_version"]]:
     """Bring the source in, decode what is new, and put aside with a reason what is no usable picture.
 
-    `fingerprint` says what the source holds now, so that a changed folder is read again.
+    `fingerprint` says what the source holds now, so that a changed folder is read again, and which filling of `data/raw`
+    this is, so that a set that another one took the place of is brought back.
     """
     workspace = Workspace.current()
     with dvc.data_lock(workspace):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
-        raw = place(folder, workspace) if settings.versioning.enabled else folder
+        raw = place(folder, workspace, fingerprint) if settings.versioning.enabled else folder
         store = prepared_store(workspace.prepared, side_pixels)
         files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
         pointer = dvc.track_pictures(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
-    return files, RawVersion(folder=str(raw), pointer=pointer)
+    return files, RawVersion(folder=str(raw), pointer=pointer, fingerprint=fingerprint)

@@ -1,5 +1,7 @@
 """Make sure that every accepted picture is at hand as the model sees it."""
 
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +9,7 @@ import pandas as pd
 from zenml import step
 
 from adapters import dvc
-from classifier.data.prepared import PreparedPictures
+from classifier.data.prepared import PicturesGoneError, PreparedPictures
 from classifier.data.prepared import prepare as prepare_pictures
 from classifier.data.schema import SPLIT_CATALOG, check_catalog
 from classifier.data.settings import VersioningSettings
@@ -24,7 +26,15 @@ def prepare(
     """Decode what ingest did not: pictures at another size, or shards that were lost."""
     workspace = Workspace.current()
     check_catalog(catalog, SPLIT_CATALOG)
-    pictures = prepare_pictures(catalog, Path(raw_version.folder), workspace.prepared, side_pixels, data_version.version)
+    prepared_from = partial(prepare_pictures, catalog, workspace.prepared, side_pixels, data_version.version)
+    try:
+        pictures = prepared_from(Path(raw_version.folder))
+    except PicturesGoneError:  # another data set stands there now: take this one from DVC
+        if not raw_version.pointer:
+            raise
+        with tempfile.TemporaryDirectory(dir=workspace.state) as scratch:
+            dvc.restore(raw_version.pointer, Path(scratch, "raw"), workspace, settings.remote)
+            pictures = prepared_from(Path(scratch, "raw"))
     if settings.enabled and settings.prepared:
         with dvc.data_lock(workspace):
             dvc.track(workspace.prepared, workspace, settings)

@@ -1,11 +1,11 @@
-"""Give every picture its split, as the previous catalog has it where it knows the picture."""
+"""Give every picture its split, as earlier runs have it where they knew the picture."""
 
 from typing import Annotated
 
 import pandas as pd
 from zenml import step
 
-from classifier.data.previous import previous_catalog
+from classifier.data.previous import known_pictures
 from classifier.data.schema import check_catalog
 from classifier.data.settings import DataSettings
 from classifier.data.splits import split_catalog
@@ -17,5 +17,5 @@ from steps.caching import ON_CODE
 @step(cache_policy=ON_CODE, output_materializers={"catalog": CatalogMaterializer})
 def split(valid_files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.DataFrame, "catalog"]:
     """80/10/10 of each class; groups of duplicates whole; nobody moves who was here before."""
-    previous = previous_catalog(Workspace.current())
-    return split_catalog(check_catalog(valid_files), previous, settings.split, settings.duplicate_bits)
+    known = known_pictures(Workspace.current(), settings.split.seed)
+    return split_catalog(check_catalog(valid_files), known, settings.split, settings.duplicate_bits)

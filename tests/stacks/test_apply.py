@@ -61,12 +61,16 @@ def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is
         "name": "site",
         "components": {
             "orchestrator": {"name": "imageloop", "flavor": "local"},
-            "artifact_store": {"name": "imageloop", "flavor": "local", "config": {"path": "/tmp/a"}},  # noqa: S108
-            "experiment_tracker": {"name": "imageloop-t", "flavor": "mlflow", "config": {"tracking_uri": "sqlite:///a.db", "experiment_name": "a"}},
+            "artifact_store": {"name": "imageloop", "flavor": "local", "config": {"path": "/tmp/a"}},
+            "experiment_tracker": {
+                "name": "imageloop-t",
+                "flavor": "mlflow",
+                "config": {"tracking_uri": "sqlite:///a.db", "experiment_name": "a"},
+            },
         },
     }
     second = yaml.safe_load(yaml.safe_dump(first))
-    second["components"]["artifact_store"]["config"]["path"] = "/tmp/b"  # noqa: S108
+    second["components"]["artifact_store"]["config"]["path"] = "/tmp/b"
     del second["components"]["experiment_tracker"]["config"]["experiment_name"]
     third = yaml.safe_load(yaml.safe_dump(second))
     del third["components"]["experiment_tracker"]
@@ -80,8 +84,14 @@ def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is
         "PYTHONPATH": str(PROJECT),
     }  # fmt: skip
 
+    (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *files], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, tmp_path / "script.py", *files],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     a, b, c = json.loads(done.stdout.splitlines()[-1])
@@ -90,4 +100,4 @@ def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is
     assert b[1]["imageloop-t"] == {"tracking_uri": "sqlite:///a.db"}
     assert b[0]["site"]["experiment_tracker"] == ["imageloop-t"]
     assert "experiment_tracker" not in c[0]["site"]
-    assert {parts["imageloop-other"]["path"] for _, parts in (a, b, c)} == {"/tmp/elsewhere"}  # noqa: S108
+    assert {parts["imageloop-other"]["path"] for _, parts in (a, b, c)} == {"/tmp/elsewhere"}

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def test_json_is_one_document_and_csv_has_its_columns(site, mixed):
 def test_heat_maps_are_written_as_pictures(site, mixed, tmp_path):
     result = site.json("predict", str(mixed / "picture 0.jpg"), "--model", "predicting", "--explain", str(tmp_path / "maps"))
 
-    assert Image.open(result["predictions"][0]["heat_map"]).size == (448, 244)
+    with Image.open(result["predictions"][0]["heat_map"]) as heat_map:
+        assert heat_map.size == (448, 244)
 
 
 def test_the_exact_model_may_be_asked_for(site, mixed):

@@ -1,6 +1,5 @@
 import shutil
 
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -21,9 +20,9 @@ def store(tmp_path) -> ArrayStore:
     return prepared_store(tmp_path / "store", SIDE)
 
 
-def catalog_of(folder, store, previous=None, seed=7):
+def catalog_of(folder, store, known=None, seed=7):
     files = quarantine_contradictions(read_catalog(folder, "folder", store, SIDE, Limits()), 4)
-    return split_catalog(files, previous, SplitSettings(seed=seed), 4)
+    return split_catalog(files, known, SplitSettings(seed=seed), 4)
 
 
 def test_each_class_is_split_80_10_10(draw_folder, store):
@@ -50,7 +49,7 @@ def test_the_same_pictures_give_the_same_version_wherever_they_lie(draw_folder, 
 def test_a_growing_data_set_moves_no_picture(draw_folder, store):
     first = catalog_of(draw_folder(cat=20, dog=20), store)
 
-    grown = catalog_of(draw_folder(cat=60, dog=33, seed=0), store, previous=first)
+    grown = catalog_of(draw_folder(cat=60, dog=33, seed=0), store, known=first)
 
     both = first.merge(grown, on="sha256")
     assert len(both) >= 20
@@ -66,7 +65,7 @@ def test_duplicates_stand_in_one_split_and_newcomers_join_their_group(draw_folde
     picture.save(folder / "cat" / "same again.jpg", quality=60)
     shutil.copy(folder / original["path"], folder / "cat" / "copy.png")
 
-    second = catalog_of(folder, store, previous=first)
+    second = catalog_of(folder, store, known=first)
 
     group = second[second["group"] == original["group"]]
     assert set(group["path"]) == {original["path"], "cat/same again.jpg", "cat/copy.png"}
@@ -82,17 +81,12 @@ def test_a_picture_that_ties_two_splits_together_is_put_aside(draw_folder, store
     before = catalog.drop(index=new)
 
     files = catalog.assign(split="", group=catalog["sha256"].str[:16])
-    after = split_catalog(files, _with_seed(before), SplitSettings(), 3)
+    after = split_catalog(files, before, SplitSettings(), 3)
 
     assert after.loc[new, "status"] == "quarantined"
     assert after.loc[new, "reason"].startswith("ties_splits")
     assert after.loc[train, "split"] == "train"
     assert after.loc[test, "split"] == "test"
-
-
-def _with_seed(catalog: pd.DataFrame) -> pd.DataFrame:
-    catalog.attrs["split_seed"] = 7
-    return catalog
 
 
 def test_a_picture_in_two_classes_is_put_aside_under_both_names(draw_folder, store):

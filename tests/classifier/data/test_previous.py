@@ -1,24 +1,65 @@
 import pandas as pd
 import pytest
 
-from classifier.data.previous import keep_catalog, previous_catalog
+from classifier.data.catalog import read_catalog
+from classifier.data.pictures import prepared_store
+from classifier.data.previous import keep_catalog, known_pictures, previous_catalog
+from classifier.data.settings import Limits, SplitSettings
+from classifier.data.splits import split_catalog
 from classifier.errors import ImageLoopError
 
 
-def test_no_catalog_is_no_error_and_a_damaged_one_is(workspace):
+def run(folder, workspace, seed=7):
+    """What the steps split and version do."""
+    files = read_catalog(folder, "folder", prepared_store(workspace.prepared, 32), 32, Limits())
+    catalog = split_catalog(files, known_pictures(workspace, seed), SplitSettings(seed=seed), 4)
+    keep_catalog(catalog, workspace)
+    return catalog
+
+
+@pytest.mark.parametrize("name", ["catalog.parquet", "known.parquet"])
+def test_no_memory_is_no_error_and_a_damaged_one_is(workspace, name):
     assert previous_catalog(workspace) is None
+    assert known_pictures(workspace, 7).empty
 
     workspace.data.mkdir()
-    (workspace.data / "catalog.parquet").write_text("broken")
+    (workspace.data / name).write_text("broken")
 
     with pytest.raises(ImageLoopError, match="dvc checkout"):
-        previous_catalog(workspace)
+        known_pictures(workspace, 7)
 
 
-def test_the_seed_of_the_split_is_kept_with_the_catalog(workspace):
-    catalog = pd.DataFrame({"path": []})
-    catalog.attrs["split_seed"] = 3
+def test_another_data_set_in_between_moves_no_picture(draw_folder, workspace):
+    first = run(draw_folder(cat=20, dog=20), workspace)
+    run(draw_folder(name="other", seed=3, ant=12, bee=12), workspace)
 
-    keep_catalog(catalog, workspace)
+    grown = run(draw_folder(cat=33, dog=27), workspace)
 
-    assert pd.read_parquet(workspace.data / "catalog.parquet").attrs == {"split_seed": 3}
+    both = first.merge(grown, on="sha256")
+    assert len(both) >= 20
+    assert (both["split_x"] == both["split_y"]).all()
+    assert (both["group_x"] == both["group_y"]).all()
+
+
+def test_a_picture_that_was_taken_out_finds_its_split_again(draw_folder, workspace):
+    folder = draw_folder(cat=20, dog=20)
+    first = run(folder, workspace)
+    content = (folder / "cat" / "4.png").read_bytes()
+    (folder / "cat" / "4.png").unlink()
+    run(folder, workspace)
+    (folder / "cat" / "4.png").write_bytes(content)
+
+    again = run(folder, workspace)
+
+    pd.testing.assert_series_equal(first["split"], again["split"])
+
+
+def test_seeds_are_remembered_apart(draw_folder, workspace):
+    folder = draw_folder(cat=40, dog=40)
+    first, other = run(folder, workspace), run(folder, workspace, seed=8)
+
+    again = run(folder, workspace)
+
+    assert (first["split"] == again["split"]).all()
+    assert (first["split"] != other["split"]).any()
+    assert again.attrs["split_seed"] == 7

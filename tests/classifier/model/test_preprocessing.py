@@ -22,7 +22,18 @@ RED = Image.new("RGB", (80, 60), (200, 30, 30))
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP"), ("1", "PNG")],
+    [
+        ("RGB", "JPEG"),
+        ("L", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("P", "PNG"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("P", "GIF"),
+        ("RGB", "WEBP"),
+        ("RGB", "BMP"),
+        ("1", "PNG"),
+    ],
 )
 def test_every_mode_and_format_becomes_rgb_of_the_asked_side(mode, kind):
     content = encode(RED.convert(mode), kind)

@@ -12,7 +12,9 @@ def overconfident(count=4000):
     """Answers drawn from softmax(z), claimed as softmax(3 z)."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (count, 3)).astype(np.float32)
-    targets = np.array([rng.choice(3, p=row) for row in softmax(logits).astype(float) / softmax(logits).astype(float).sum(1, keepdims=True)])
+    targets = np.array(
+        [rng.choice(3, p=row) for row in softmax(logits).astype(float) / softmax(logits).astype(float).sum(1, keepdims=True)]
+    )
     return 3 * logits, targets
 
 
@@ -22,7 +24,11 @@ def test_the_temperature_undoes_overconfidence():
     temperature = fit_temperature(logits, targets)
 
     assert 2.7 < temperature < 3.3
-    assert expected_calibration_error(softmax(logits / temperature), targets) < 0.03 < expected_calibration_error(softmax(logits), targets)
+    assert (
+        expected_calibration_error(softmax(logits / temperature), targets)
+        < 0.03
+        < expected_calibration_error(softmax(logits), targets)
+    )
     assert sum(count for _, _, count in reliability(softmax(logits), targets)) == len(targets)
 
 

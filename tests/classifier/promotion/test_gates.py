@@ -92,7 +92,7 @@ def test_the_interval_of_a_share_is_wilsons():
 
 def test_the_report_shows_figures_slices_and_mistakes():
     figures = evaluation(0.9)
-    look = lambda sha256: np.zeros((32, 32, 3), np.uint8)  # noqa: E731
+    look = lambda sha256: np.zeros((32, 32, 3), np.uint8)
 
     page = evaluation_report(figures, look)
 

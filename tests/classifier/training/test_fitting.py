@@ -23,7 +23,7 @@ TINY = {"kind": "baseline_cnn", "side_pixels": 32, "channels": [8, 16], "loop": 
 def pictures_of(folder, workspace, side) -> PreparedPictures:
     store = prepared_store(workspace.prepared, side)
     catalog = split_catalog(read_catalog(folder, "folder", store, side, Limits()), None, SplitSettings(), 3)
-    return prepare(catalog, folder, workspace.prepared, side, content_hash(catalog))
+    return prepare(catalog, workspace.prepared, side, content_hash(catalog), folder)
 
 
 @pytest.fixture
@@ -102,7 +102,13 @@ def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_agai
 
 
 def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, workspace):
-    model = {"kind": "transfer", "side_pixels": 32, "fine_tune_blocks": 1, "loop": {"max_epochs": 2}, "fine_tune": {"max_epochs": 1}}
+    model = {
+        "kind": "transfer",
+        "side_pixels": 32,
+        "fine_tune_blocks": 1,
+        "loop": {"max_epochs": 2},
+        "fine_tune": {"max_epochs": 1},
+    }
 
     trained = train(pictures, TrainingSettings.model_validate({"model": model}), workspace, lambda row: None)
 
@@ -148,4 +154,4 @@ def test_pictures_that_are_gone_are_said_with_the_way_out(draw_folder, workspace
     (folder / "cat" / "0.png").unlink()
 
     with pytest.raises(ImageLoopError, match="--no-cache"):
-        prepare(catalog, folder, workspace.prepared, 48, "v")
+        prepare(catalog, workspace.prepared, 48, "v", folder)

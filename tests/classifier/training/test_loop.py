@@ -31,7 +31,14 @@ def run(checkpoint, report=lambda row: None, max_epochs=12, patience=12):
     torch.manual_seed(0)
     head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 2))
     work = Work(
-        rows_in_batches(rows, torch.from_numpy(targets), 16, seed=1), 4, lambda: [rows], targets, ["a", "b"], None, torch.device("cpu"), 1
+        rows_in_batches(rows, torch.from_numpy(targets), 16, seed=1),
+        4,
+        lambda: [rows],
+        targets,
+        ["a", "b"],
+        None,
+        torch.device("cpu"),
+        1,
     )
     settings = HeadLoop(max_epochs=max_epochs, batch_size=16, learning_rate=0.05, patience_epochs=patience)
     return head, fit(head, work, settings, checkpoint, report)

@@ -41,7 +41,7 @@ def test_zip_and_tar_are_unpacked(tmp_path, make, name):
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
-@pytest.mark.parametrize("name", ["../out.jpg", "/tmp/out.jpg", "cat/../../out.jpg", "..\\out.jpg", "C:\\out.jpg"])  # noqa: S108
+@pytest.mark.parametrize("name", ["../out.jpg", "/tmp/out.jpg", "cat/../../out.jpg", "..\\out.jpg", "C:\\out.jpg"])
 def test_no_path_leaves_the_folder_and_nothing_half_unpacked_stays(tmp_path, make, name):
     source = ArchiveSource(location=str(make(tmp_path / "a.archive", FILES | {name: b"x"})))
 

@@ -54,7 +54,9 @@ def test_the_fingerprint_changes_with_any_file(tmp_path):
     assert fingerprint(tmp_path) != before
 
 
-@pytest.mark.parametrize(("names", "words"), [((), "one folder a class"), (("cat/1.jpg",), "two classes or more"), (("1.jpg",), "one folder a class")])
+@pytest.mark.parametrize(
+    ("names", "words"), [((), "one folder a class"), (("cat/1.jpg",), "two classes or more"), (("1.jpg",), "one folder a class")]
+)
 def test_a_folder_that_cannot_work_is_refused_with_the_way_out(tmp_path, names, words):
     touch(tmp_path, *names)
 

@@ -11,7 +11,8 @@ def pictures(folder):
 
 def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path):
     first, second, other = (
-        pictures(bring_generated(GeneratedSource(num_pictures=40, seed=seed), tmp_path / str(n))) for n, seed in enumerate((7, 7, 8))
+        pictures(bring_generated(GeneratedSource(num_pictures=40, seed=seed), tmp_path / str(n)))
+        for n, seed in enumerate((7, 7, 8))
     )
 
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -22,10 +23,16 @@ def test_the_drift_knobs_turn(tmp_path):
     def drawn(**drift):
         return pictures(bring_generated(GeneratedSource(num_pictures=40, drift=Drift(**drift)), tmp_path / str(drift)))
 
-    plain, dark, blurred, outlined, mixed = drawn(), drawn(darkness=0.7), drawn(blur_pixels=4), drawn(style="outlined"), drawn(first_class_share=0.9)
+    plain, dark, blurred, outlined, mixed = (
+        drawn(),
+        drawn(darkness=0.7),
+        drawn(blur_pixels=4),
+        drawn(style="outlined"),
+        drawn(first_class_share=0.9),
+    )
 
-    mean = lambda group: np.mean([image.mean() for image in group.values()])  # noqa: E731
-    edges = lambda group: np.mean([np.abs(np.diff(image.astype(int), axis=1)).mean() for image in group.values()])  # noqa: E731
+    mean = lambda group: np.mean([image.mean() for image in group.values()])
+    edges = lambda group: np.mean([np.abs(np.diff(image.astype(int), axis=1)).mean() for image in group.values()])
     assert mean(dark) < 0.6 * mean(plain)
     assert edges(blurred) < edges(plain)
     assert any(not np.array_equal(plain[name], outlined[name]) for name in plain)

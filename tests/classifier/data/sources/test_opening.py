@@ -18,7 +18,10 @@ def test_every_kind_of_source_becomes_a_folder(tmp_path, draw_folder):
 
     assert opening.bring_in(FolderSource(path=folder), tmp_path, no_dvc) == folder
     assert opening.bring_in(GeneratedSource(num_pictures=40), tmp_path, no_dvc).is_dir()
-    assert opening.bring_in(DvcSource(repository="r"), tmp_path, lambda source, downloads: downloads / source.path) == tmp_path / "data/raw"
+    assert (
+        opening.bring_in(DvcSource(repository="r"), tmp_path, lambda source, downloads: downloads / source.path)
+        == tmp_path / "data/raw"
+    )
 
 
 def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):

@@ -1,0 +1,33 @@
+"""Pictures to measure with: the real photographs where there are some, else drawn ones."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from classifier.data.settings import GeneratedSource
+from classifier.data.sources.generated import bring_generated
+
+
+def photographs(scratch: Path) -> tuple[Path, str]:
+    """A folder of labelled pictures, and what they are."""
+    named = os.environ.get("IMAGELOOP_TEST_DATA")
+    if named and Path(named, "data", "catsdogs").is_dir():
+        return Path(named, "data", "catsdogs"), "photographs"
+    return bring_generated(
+        GeneratedSource(num_pictures=2000), scratch
+    ), "drawn pictures (IMAGELOOP_TEST_DATA names no photographs)"
+
+
+def multiply(folder: Path, target: Path, count: int) -> Path:
+    """`count` different pictures, made of those in `folder` by shifting them round."""
+    rng = np.random.default_rng(0)
+    originals = sorted(path for path in folder.rglob("*") if path.is_file())
+    for index in range(count):
+        original = originals[index % len(originals)]
+        (target / original.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(original) as image:
+            pixels = np.roll(np.asarray(image.convert("RGB")), rng.integers(0, 200, 2), axis=(0, 1))
+        Image.fromarray(pixels).save(target / original.parent.name / f"{index:06d}.jpg", quality=85)
+    return target

@@ -1,0 +1,79 @@
+"""Pictures a second from JPEG to label: the package, quantised and exact, beside eager PyTorch.
+
+make bench-prediction
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from benchmarks.pictures import photographs
+from classifier.data.settings import Limits
+from classifier.model.export import attach_head, quantise
+from classifier.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
+from classifier.model.predictor import Predictor
+from classifier.model.preprocessing import preprocess
+from classifier.training.features import exported_backbone
+from classifier.workspace import Workspace
+
+NUM_PICTURES = int(os.environ.get("N", "1000"))
+ROUNDS = 3
+
+
+def eager(contents: list[bytes]) -> None:
+    """What most services do: one picture after the other through torch."""
+    import torch
+
+    from classifier.model.backbones import load_backbone
+
+    model = load_backbone("efficientnet_lite0")
+    with torch.inference_mode():
+        for content in contents:
+            model(torch.from_numpy(preprocess(content, 224, Limits())[None].copy())).mean((2, 3))
+
+
+def rate(work: Callable[[list[bytes]], Iterable[object] | None], contents: list[bytes]) -> float:
+    started = time.perf_counter()
+    for _ in work(contents) or ():
+        pass
+    return len(contents) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        source, kind = photographs(scratch / "drawn")
+        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_PICTURES]]
+        backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
+        quantise(backbone, scratch / "int8.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
+        info = PackageInfo(
+            class_names=["a", "b"], side_pixels=224, preprocessing_version="1", model_kind="transfer", backbone="", temperature=1.0, seed=0,
+            data_version="", git_commit="", run_id="", created_at=datetime.now(UTC),
+        )  # fmt: skip
+        weight = np.random.default_rng(0).normal(0, 0.05, (2, 1280)).astype(np.float32)
+        predictors = {}
+        for file, features in ((INT8_MODEL, scratch / "int8.onnx"), (EXACT_MODEL, backbone)):
+            attach_head(features, scratch / file, weight, np.zeros(2, np.float32), 1.0)
+            predictors[file] = Predictor(scratch / file, info, threads=os.cpu_count() or 1)
+        rates: dict[str, list[float]] = {"int8": [], "fp32": [], "eager": []}
+        for _ in range(ROUNDS):  # interleaved, so that a slow minute of the machine hits all alike
+            rates["int8"].append(rate(predictors[INT8_MODEL].predict_each, contents))
+            rates["fp32"].append(rate(predictors[EXACT_MODEL].predict_each, contents))
+            rates["eager"].append(rate(eager, contents[:100]))
+        middle = {key: median(values) for key, values in rates.items()}
+        print(f"{len(contents):,} {kind}, median of {ROUNDS} rounds, {os.cpu_count()} cores")
+        for key, value in middle.items():
+            print(f"{key:<6} {value:6.0f} pictures a second, {value / middle['eager']:.1f} times eager PyTorch")
+
+
+if __name__ == "__main__":
+    main()

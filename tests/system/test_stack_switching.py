@@ -1,0 +1,45 @@
+"""`zenml stack set kubernetes` compiles the same pipelines for a cluster; no cluster is touched."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
+
+PROJECT = Path(__file__).parents[2]
+SCRIPT = """
+import json, os, sys
+sys.path.insert(0, os.environ["PROJECT"])
+from zenml.client import Client
+from zenml.config.compiler import Compiler
+from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from configs.models import TrainSettings
+from pipelines.training import training
+
+client = Client()
+client.activate_stack(sys.argv[1])
+settings = TrainSettings.model_validate(TrainSettings().model_dump())
+training.prepare(settings.data, settings.training, settings.promotion, 224, "fingerprint")
+snapshot = Compiler().compile(training, client.active_stack, PipelineRunConfiguration())
+print(json.dumps({
+    "steps": sorted(snapshot.step_configurations),
+    "trackers": {n: s.config.experiment_tracker for n, s in snapshot.step_configurations.items() if s.config.experiment_tracker},
+    "docker": snapshot.pipeline_configuration.settings["docker"].model_dump(mode="json"),
+    "parameters": snapshot.step_configurations["train"].config.parameters,
+}))
+client.activate_stack("local")
+"""
+
+
+@pytest.mark.parametrize("stack", ["local", "kubernetes"])
+def test_the_training_pipeline_compiles_for_each_stack(site, tmp_path, stack):
+    (tmp_path / "compile.py").write_text(SCRIPT)
+
+    out, _ = site.run(stack, program=str(tmp_path / "compile.py"), PROJECT=str(PROJECT), ZENML_LOGGING_VERBOSITY="ERROR")
+
+    compiled = json.loads(out.splitlines()[-1])
+    assert len(compiled["steps"]) == 13
+    assert compiled["trackers"] == {"train": f"imageloop-{stack}"}
+    assert compiled["docker"]["parent_image_build_config"]["build_options"] == {"target": "pipeline"}
+    assert compiled["parameters"]["settings"]["model"]["kind"] == "transfer"
