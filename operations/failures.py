@@ -1,5 +1,7 @@
 """Find the sentence for a person in a chain of errors."""
 
+import errno
+
 from classifier.errors import ImageLoopError
 
 
@@ -9,5 +11,7 @@ def failed_step(error: BaseException) -> ImageLoopError | None:
     while seen is not None:
         if isinstance(seen, ImageLoopError):
             return seen
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return ImageLoopError(f"wanted space on the disk, found none left ({seen}); free some and run the same command again")
         seen = seen.__cause__ or seen.__context__
     return None

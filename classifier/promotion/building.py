@@ -83,6 +83,7 @@ def _quantised_file(features: Path, pictures: PreparedPictures, settings: Export
     identity = hashlib.sha256("".join([core_fingerprint(), *chosen]).encode() + features.read_bytes()).hexdigest()[:16]
     file = workspace.backbones / f"int8-{identity}.onnx"
     if not is_whole(file):
+        logger.info("quantising the model, which takes some seconds")
         quantise(features, file, pictures.open_store(workspace.prepared).read(chosen))
         seal(file)
     return file

@@ -30,6 +30,7 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
     from classifier.model.backbones import load_backbone  # torch: not needed where the file is there
     from classifier.model.export import export_features
 
+    logger.info("exporting the backbone '%s' for the first time, which takes some seconds", name)
     export_features(load_backbone(name), side, target)
     seal(target)
     return target

@@ -26,5 +26,7 @@ def register(
 ) -> Annotated[Registration, "registration"]:
     """A refused model is registered as refused; files that are registered already keep their version."""
     registration = register_version(package, evaluation, verdict, prepared, tracking_run, settings, Workspace.current())
-    log_metadata({"model_version": registration.version, "outcome": registration.outcome})
+    facts = {"registry_version": registration.version, "outcome": registration.outcome, "data_version": prepared.data_version}
+    log_metadata(facts)
+    log_metadata(facts, infer_model=True)  # ZenML's model version points at the registry's
     return registration

@@ -1,0 +1,77 @@
+import os
+
+from classifier import progress
+from classifier.workspace import Workspace
+from operations.console import KEPT_LOGS, Bars, Session, result_alone_on_stdout
+
+
+def test_plain_lines_appear_where_there_is_no_terminal_and_only_for_long_work(capsys, monkeypatch):
+    bars = Bars()
+    now = iter([0.0, 0.5, 3.0, 3.0, 3.0, 4.0])
+    monkeypatch.setattr("operations.console.time.monotonic", lambda: next(now))
+
+    bars.start("decode", 10)
+    bars.advance(4)
+    bars.advance(4)
+    bars.finish()
+
+    assert capsys.readouterr().err == "  decode: 8 of 10\n"
+
+
+def test_a_bar_is_drawn_in_a_terminal(monkeypatch):
+    bars = Bars()
+    bars._terminal = True
+    bars.start("decode", 10)
+    bars._started -= 5
+
+    bars.advance(4)
+    drawn = bars._bar.tasks[0].completed
+    bars.finish()
+
+    assert drawn == 4
+    assert bars._bar is None
+
+
+def test_only_the_result_reaches_standard_output(capfd):
+    with result_alone_on_stdout() as output:
+        os.write(1, b"noise of a library")
+        os.write(output, b"result\n")
+
+    captured = capfd.readouterr()
+    assert captured.out == "result\n"
+    assert "noise" in captured.err
+
+
+def test_old_logs_are_deleted(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.logs.mkdir(parents=True)
+    for index in range(KEPT_LOGS + 5):
+        (workspace.logs / f"2020{index:04d}.log").touch()
+
+    Session("train", workspace)
+
+    assert len(list(workspace.logs.glob("*.log"))) == KEPT_LOGS
+
+
+def test_tracked_items_tell_the_listener_even_when_the_work_breaks_off():
+    told = []
+
+    class Ear:
+        def start(self, what, total):
+            told.append((what, total))
+
+        def advance(self, count):
+            told.append(count)
+
+        def finish(self):
+            told.append("end")
+
+    token = progress.listener.set(Ear())
+    try:
+        for item in progress.track([1, 2, 3], "work", 3):
+            if item == 2:
+                break
+    finally:
+        progress.listener.reset(token)
+
+    assert told[:2] == [("work", 3), 1]
