@@ -58,7 +58,7 @@ def grid(figures: Iterable[str]) -> str:
 
 
 def chart(png: bytes) -> str:
-    return f'<img alt="" style="max-width:40rem" src="{data_uri(png, "image/png")}">'
+    return f'<img alt="" style="max-width:20rem" src="{data_uri(png, "image/png")}">'
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -35,7 +35,7 @@ def training(
 
     # training
     trained_model, tracking_run = train(prepared, data_version, training)
-    find_label_issues(prepared, trained_model)
+    find_label_issues(prepared, training.label_backbone)
     calibration = calibrate(trained_model)
     exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
@@ -61,7 +60,7 @@ def build_package(
     if settings.int8:
         small = _quantised_file(features, pictures, settings, workspace)
         attach_head(small, target / INT8_MODEL, weight_KD, bias_K, temperature)
-        verdict = _judge_int8(exact, Predictor(target / INT8_MODEL, info, threads=2), pictures, settings, workspace)
+        verdict = _judge_int8(trained, Predictor(target / INT8_MODEL, info, threads=2), pictures, settings, workspace)
         if not verdict.accepted:
             (target / INT8_MODEL).unlink()
     (target / "features.onnx").unlink(missing_ok=True)
@@ -105,14 +104,14 @@ def _check_agreement(
 
 
 def _judge_int8(
-    exact: Predictor, small: Predictor, pictures: PreparedPictures, settings: ExportSettings, workspace: Workspace
+    trained: TrainedModel, small: Predictor, pictures: PreparedPictures, settings: ExportSettings, workspace: Workspace
 ) -> Int8Verdict:
-    table = pictures.of_split("validation")
-    targets = pictures.targets(table)
-    images_BSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
-    answers: list[NDArray[np.int64]] = [p.predict(images_BSSC).probabilities.argmax(1) for p in (exact, small)]
-    loss = float((answers[0] == targets).mean() - (answers[1] == targets).mean())
-    agreement = float((answers[0] == answers[1]).mean())
+    """Hold the quantised answers against the exact ones, which training gave on the same validation pictures."""
+    keys = pictures.of_split("validation")["sha256"].tolist()
+    answers = small.predict(pictures.open_store(workspace.prepared).read(keys)).probabilities.argmax(1)
+    exact, targets = trained.validation_logits_NK.argmax(1), trained.validation_targets_N
+    loss = float((exact == targets).mean() - (answers == targets).mean())
+    agreement = float((exact == answers).mean())
     passed = loss <= settings.int8_max_accuracy_loss and agreement >= settings.int8_min_agreement
     logger.info("int8 %s: accuracy loss %.4f, agreement %.4f", "passed" if passed else "refused", loss, agreement)
     return Int8Verdict(passed, loss, agreement)

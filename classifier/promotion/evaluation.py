@@ -23,7 +23,7 @@ from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_RESAMPLES = 2000
-NUM_REFERENCE_PICTURES = 500
+NUM_REFERENCE_PICTURES = 400
 SMALL_SIDE_PIXELS = 224  # smaller originals were enlarged
 Interval = tuple[float, float]
 
@@ -112,10 +112,9 @@ def describe(
 
 
 def write_reference(predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path) -> None:
-    """Keep what the model saw and said: all validation pictures and some training pictures, through the served file."""
-    train = pictures.of_split("train")
-    chosen = train.iloc[np.linspace(0, len(train) - 1, min(NUM_REFERENCE_PICTURES, len(train))).astype(int)]
-    table = pd.concat([pictures.of_split("validation"), chosen])
+    """Keep what the model saw and said, through the served file: validation pictures, and training pictures for the rest."""
+    unseen = spread(pictures.of_split("validation"), NUM_REFERENCE_PICTURES)
+    table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
     images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
     answers = predictor.predict(images_NSSC)
     reference = _predictions(table, answers.probabilities, pictures.class_names).assign(
@@ -124,6 +123,11 @@ def write_reference(predictor: Predictor, pictures: PreparedPictures, workspace:
         **dict(zip(NAMES, image_statistics(images_NSSC).T, strict=True)),
     )
     reference.to_parquet(folder / REFERENCE, index=False)
+
+
+def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """At most `count` rows, evenly taken from all of `table`."""
+    return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]
 
 
 def wilson(successes: int, count: int) -> Interval:

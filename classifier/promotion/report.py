@@ -31,7 +31,7 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
         lead,
         pages.section("By class", pages.table(["class", "precision", "recall", "F1", "recall, 95 %", "pictures"], by_class)),
         pages.section("By kind of picture", pages.table(["slice", "pictures", "accuracy", "95 %"], slices)),
-        pages.section("Charts", *charts),
+        pages.section("Charts", pages.grid(charts)),
         pages.section("The worst mistakes", mistakes_grid(evaluation.predictions, look)),
     )
 

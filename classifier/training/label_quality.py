@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 
 from classifier.data.prepared import PreparedPictures
 from classifier.training.features import FeatureExtractor, exported_backbone
-from classifier.training.settings import TrainingSettings, Transfer
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_FOLDS = 5
 
 
-def find_label_issues(pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace) -> pd.DataFrame:
-    """Rank the pictures of train and validation; the test split stays unseen.
+def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Workspace) -> pd.DataFrame:
+    """Rank the pictures of train and validation by what `backbone` says of them; the test split stays unseen.
 
     Shapes: one row a picture that looks wrong (path, label, suggested, quality, sha256), the lowest quality first.
     """
     table = pictures.table[pictures.table["split"] != "test"]
     targets = pictures.targets(table)
-    probabilities_NK = _out_of_sample(_features(pictures, table, settings, workspace), targets, settings.seed)
+    probabilities_NK = _out_of_sample(_features(pictures, table, backbone, workspace), targets)
     from cleanlab.filter import find_label_issues as find
     from cleanlab.rank import get_label_quality_scores
 
@@ -38,23 +37,19 @@ def find_label_issues(pictures: PreparedPictures, settings: TrainingSettings, wo
     return issues.sort_values("quality").reset_index(drop=True)
 
 
-def _features(
-    pictures: PreparedPictures, table: pd.DataFrame, settings: TrainingSettings, workspace: Workspace
-) -> NDArray[np.float32]:
-    """A transferred model's own backbone, whose features are known already; for others the default one, on their pictures."""
-    name = settings.model.backbone if isinstance(settings.model, Transfer) else Transfer().backbone
-    backbone = exported_backbone(name, pictures.side_pixels, workspace.backbones)
+def _features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> NDArray[np.float32]:
+    file = exported_backbone(backbone, pictures.side_pixels, workspace.backbones)
     store = pictures.open_store(workspace.prepared)
-    return FeatureExtractor(backbone, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
+    return FeatureExtractor(file, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
 
 
-def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64]) -> NDArray[np.float64]:
     """Each row's probabilities by a model of the other folds, (N, K)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     num_folds = min(NUM_FOLDS, int(np.bincount(targets_N).min()))
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
     scaled = features_ND / np.linalg.norm(features_ND, axis=1).mean()
     model = LogisticRegression(C=10.0, max_iter=200)
     probabilities: NDArray[np.float64] = cross_val_predict(model, scaled, targets_N, cv=folds, method="predict_proba")

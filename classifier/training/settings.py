@@ -89,3 +89,8 @@ class TrainingSettings(Settings):
         if self.model.side_pixels is not None:
             return self.model.side_pixels
         return BACKBONE_SIDES.get(self.model.backbone, 224) if isinstance(self.model, Transfer) else 224
+
+    @property
+    def label_backbone(self) -> str:
+        """Whose features judge the labels: a transferred model's own, whose are known already, else the default's."""
+        return self.model.backbone if isinstance(self.model, Transfer) else Transfer().backbone

@@ -125,7 +125,7 @@ def test_another_seed_runs_from_training_on(site, trained):
 
     other = site.train("main", "--set", "training.seed=8")
 
-    assert {"ingest", "validate", "split", "version", "prepare"} == set(other["cached"])
+    assert {"ingest", "validate", "split", "version", "prepare", "find_label_issues"} == set(other["cached"])
 
 
 def test_prepared_pictures_that_were_damaged_or_deleted_are_made_again(site, tmp_path):

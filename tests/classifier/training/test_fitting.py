@@ -141,7 +141,7 @@ def test_turned_round_labels_are_found(draw_folder, workspace):
         (folder / "cat" / f"{index}.png").rename(folder / "dog" / f"wrong{index}.png")
     pictures = pictures_of(folder, workspace, 32)
 
-    issues = find_label_issues(pictures, TrainingSettings.model_validate({"model": TINY}), workspace)
+    issues = find_label_issues(pictures, "efficientnet_lite0", workspace)
 
     wrong = set(pictures.table.loc[pictures.table["split"] != "test", "path"]) & {"dog/wrong0.png", "dog/wrong1.png"}
     assert wrong <= set(issues.head(4)["path"])
