@@ -172,8 +172,11 @@ def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], 
 
 
 def _sentence(error: Exception) -> ImageLoopError:
-    from operations.failures import failed_step
+    from classifier.workspace import Workspace
+    from operations.failures import disk_is_full, failed_step
 
+    if disk_is_full(Workspace.current().home):
+        return ImageLoopError(f"wanted space on the disk, found none left ({error}); free some and run the same command again")
     return failed_step(error) or ImageLoopError(f"something went wrong that should not: {type(error).__name__}: {error}")
 
 

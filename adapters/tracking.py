@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.data.versions import DataVersion
@@ -160,7 +159,7 @@ def read_file(run_id: str, path: str) -> str:
 
     connect()
     try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path)).read_text()
+        return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
     except (mlflow.MlflowException, OSError) as error:
         raise ImageLoopError(
             f"wanted '{path}' of the run '{run_id}', found none; `mlflow runs list` and the dashboard show the runs"

@@ -76,7 +76,7 @@ def dvc_figures(folder: Path, home: Path) -> dict[str, float]:
         started = time.perf_counter()
         dvc.track(workspace.data / "raw", workspace, VersioningSettings())
         figures[name] = time.perf_counter() - started
-        multiply(folder, workspace.data / "raw" / "new", NUM_NEW)
+        multiply(folder, workspace.data / "raw", NUM_NEW, first=2 * NUM_PICTURES)
     started = time.perf_counter()
     dvc.track_pictures(workspace.data / "raw", workspace, VersioningSettings(archive=True))
     figures["as_archives"] = time.perf_counter() - started
@@ -91,7 +91,7 @@ def main() -> None:
         usual = run(USUAL, many)["rate"]
         small = run(CATALOGUE, few, scratch / "store-few")
         first = run(CATALOGUE, many, scratch / "store")
-        multiply(source, many / "new", NUM_NEW)
+        multiply(source, many, NUM_NEW, first=NUM_PICTURES)
         second = run(CATALOGUE, many, scratch / "store")
         dvc = dvc_figures(many, scratch / "home")
         rate = first["pictures"] / first["read"]

@@ -20,11 +20,11 @@ def photographs(scratch: Path) -> tuple[Path, str]:
     ), "drawn pictures (IMAGELOOP_TEST_DATA names no photographs)"
 
 
-def multiply(folder: Path, target: Path, count: int) -> Path:
-    """`count` different pictures, made of those in `folder` by shifting them round."""
-    rng = np.random.default_rng(0)
+def multiply(folder: Path, target: Path, count: int, first: int = 0) -> Path:
+    """`count` different pictures, numbered from `first`, made of those in `folder` by shifting them round."""
+    rng = np.random.default_rng(first)
     originals = sorted(path for path in folder.rglob("*") if path.is_file())
-    for index in range(count):
+    for index in range(first, first + count):
         original = originals[index % len(originals)]
         (target / original.parent.name).mkdir(parents=True, exist_ok=True)
         with Image.open(original) as image:

@@ -74,6 +74,7 @@ class Session:
 
     def __enter__(self) -> Self:
         quiet_libraries()
+        logging.raiseExceptions = False  # a log that cannot be written, say on a full disk, is no reason for a traceback
         root = logging.getLogger()
         root.setLevel(logging.INFO)
         for handler in self._handlers:

@@ -1,8 +1,17 @@
 """Find the sentence for a person in a chain of errors."""
 
 import errno
+import shutil
+from pathlib import Path
 
 from classifier.errors import ImageLoopError
+
+NO_SPACE_BYTES = 2**20
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Some libraries say that files failed, and not why."""
+    return shutil.disk_usage(folder).free < NO_SPACE_BYTES
 
 
 def failed_step(error: BaseException) -> ImageLoopError | None:

@@ -36,6 +36,16 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
     )
 
 
+def mistakes_report(evaluation: Evaluation, look: Look) -> str:
+    """The worst mistakes as a page of their own."""
+    wrong = int((~evaluation.predictions["right"]).sum())
+    return pages.page(
+        "The worst mistakes",
+        f"{wrong} of {len(evaluation.predictions)} answers are wrong.",
+        mistakes_grid(evaluation.predictions, look),
+    )
+
+
 def mistakes_grid(predictions: pd.DataFrame, look: Look) -> str:
     """Wrong answers, the most confident first."""
     wrong = predictions[~predictions["right"]].sort_values("confidence", ascending=False)

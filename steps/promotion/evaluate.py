@@ -12,7 +12,7 @@ from classifier.promotion import figures
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.evaluation import evaluate as measure
 from classifier.promotion.records import ModelPackage
-from classifier.promotion.report import evaluation_report
+from classifier.promotion.report import mistakes_report
 from classifier.workspace import Workspace
 from materializers.evaluation import EvaluationMaterializer
 from materializers.storing import prepared_pictures
@@ -33,7 +33,7 @@ def evaluate(
                 "figures/confusion_matrix.png": figures.confusion_figure(evaluation),
                 "figures/roc.png": figures.roc_figure(evaluation),
                 "figures/calibration.png": figures.calibration_figure(evaluation),
-                "evaluation.html": evaluation_report(evaluation, prepared_pictures(prepared.side_pixels)),
+                "mistakes.html": mistakes_report(evaluation, prepared_pictures(prepared.side_pixels)),
             }
         )
     return evaluation

@@ -1,5 +1,7 @@
 """Write the files that will be served."""
 
+import atexit
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +42,7 @@ def export(
         created_at=datetime.now(UTC),
     )
     folder = Path(tempfile.mkdtemp(prefix="imageloop-export-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then
     verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
     if verdict:
         log_metadata({"int8": vars(verdict)})

@@ -1,7 +1,7 @@
 import errno
 
 from classifier.errors import ImageLoopError
-from operations.failures import failed_step
+from operations.failures import disk_is_full, failed_step
 
 
 def chained(cause: Exception) -> Exception:
@@ -20,6 +20,10 @@ def test_the_sentence_is_found_below_the_errors_of_others():
 
 def test_a_full_disk_has_a_sentence_of_its_own():
     assert "free some" in str(failed_step(chained(OSError(errno.ENOSPC, "No space left on device"))))
+
+
+def test_a_disk_with_room_is_not_full(tmp_path):
+    assert not disk_is_full(tmp_path)
 
 
 def test_a_defect_of_ours_has_none():

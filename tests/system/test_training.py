@@ -75,7 +75,7 @@ def test_mlflow_has_parameters_epochs_figures_and_the_way_back_to_the_data(site,
         "figures/confusion_matrix.png",
         "figures/roc.png",
         "figures/calibration.png",
-        "evaluation.html",
+        "mistakes.html",
         "data/raw.dvc",
     } <= files
     assert not (site.home / "mlruns").exists()
