@@ -1,0 +1,50 @@
+"""What the README tells a reader to type exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
+
+
+def test_every_make_target_exists():
+    makefile = (PROJECT / "Makefile").read_text()
+
+    for target in set(re.findall(r"`make ([a-z-]+)`|\$ make ([a-z-]+)", README)):
+        assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python run\.py (\w+)", README))))
+def test_every_sub_command_exists(command):
+    done = subprocess.run([sys.executable, "run.py", command, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+
+
+def test_every_setting_that_is_shown_is_right():
+    from classifier.errors import SettingsError
+    from configs.loading import load_settings
+    from configs.models import TrainSettings
+
+    url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'0' * 64}"]
+    for line in README.splitlines():
+        shown = [value.strip("`") for value in re.findall(r"--set (\S+)", line)]
+        if not shown or "bakbone" in line:
+            continue
+        if "archive" in line:
+            shown = [value for value in shown if "location" not in value and "sha256" not in value] + url
+        load_settings(TrainSettings, None, shown)
+    with pytest.raises(SettingsError, match=re.escape("did you mean 'backbone'?")):
+        load_settings(TrainSettings, None, ["training.model.bakbone=efficientnet_lite1"])
+
+
+def test_every_file_and_picture_that_is_named_exists():
+    for path in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (PROJECT / path).exists(), path
+    for path in re.findall(r"`((?:classifier|operations|pipelines|configs|adapters)/[\w/.]*)`", README):
+        assert (PROJECT / path).exists(), path
