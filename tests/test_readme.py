@@ -33,7 +33,7 @@ def test_every_setting_that_is_shown_is_right():
 
     url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'0' * 64}"]
     for line in README.splitlines():
-        shown = [value.strip("`") for value in re.findall(r"--set (\S+)", line)]
+        shown = re.findall(r"--set ([^\s`]+)", line)
         if not shown or "bakbone" in line or "key.path=value" in line:
             continue
         if "archive" in line:
