@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from classifier.data.settings import DvcSource, VersioningSettings
 from classifier.errors import ImageLoopError
@@ -32,10 +32,15 @@ def data_lock(workspace: Workspace) -> Iterator[None]:
     folder = workspace.state / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "data.lock")
-    if lock.is_locked:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
         logger.info("another run is reading pictures in; waiting for it")
-    with lock:
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def track(path: Path, workspace: Workspace, settings: VersioningSettings) -> str:
@@ -163,9 +168,10 @@ def _repository(workspace: Workspace) -> Iterator[Any]:
 @contextmanager
 def _dvc_errors(what: str) -> Iterator[None]:
     from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
 
     try:
         yield
-    except DvcException as error:
+    except (DvcException, SCMError, OSError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise VersioningError(f"DVC could not {what}: {error}{cause}") from error

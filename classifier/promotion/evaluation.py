@@ -5,7 +5,7 @@ Shapes: N pictures, K classes.
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,6 @@ class Evaluation:
     milliseconds_per_picture: float
     package_bytes: int
     precision: str
-    extra: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """The figures as one flat table, for the registry and for gates."""
@@ -65,7 +64,6 @@ class Evaluation:
             "milliseconds_per_picture": self.milliseconds_per_picture,
             "package_megabytes": self.package_bytes / 2**20,
             "num_test_pictures": len(self.predictions),
-            **self.extra,
         }
 
 
