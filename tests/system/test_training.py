@@ -286,3 +286,11 @@ def test_the_baseline_goes_the_same_way(site, tmp_path):
 
     assert result["outcome"] == "champion"
     assert site.json("predict", str(folder / "cat"), "--model", "baseline")["predictions"]
+
+
+def test_real_photographs_of_ants_and_bees_work_with_the_folder_alone(site, photographs, tmp_path):
+    result = site.json("train", "--data", str(photographs / "antsbees"), "--set", "promotion.model_name=ants")
+
+    assert result["class_names"] == ["ant", "bee"]
+    assert result["accuracy"] > 0.85
+    assert result["outcome"] == "champion"
