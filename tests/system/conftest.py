@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from classifier.workspace import Workspace
 
@@ -71,3 +73,21 @@ def site(tmp_path_factory) -> Site:
     site = Site(home, environment)
     site.run("--activate", "local", program="stacks/apply.py")
     return site
+
+
+@pytest.fixture
+def draw():
+    """Fill a folder with random pictures of a class each: draw(folder, cat=20, dog=20)."""
+    return draw_pictures
+
+
+def draw_pictures(folder, seed=0, **counts):
+    rng = np.random.default_rng(seed)
+    for place, (label, count) in enumerate(counts.items()):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            coarse = rng.integers(0, 120, (8, 8, 3)) + 100 * (place % 2)
+            Image.fromarray(coarse.astype(np.uint8)).resize((96, 80), Image.Resampling.BICUBIC).save(
+                folder / label / f"{seed}-{index}.png"
+            )
+    return folder

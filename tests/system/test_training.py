@@ -1,33 +1,15 @@
 """The main job, from pictures to a registered, signed, usable model, on a real ZenML store and a real MLflow database."""
 
 import json
-import shutil
-import signal
 import sqlite3
-import time
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("training")]
 
 STEPS = {
     "ingest", "validate", "split", "version", "prepare", "train", "find_label_issues", "calibrate", "export", "evaluate", "gate", "sign", "register",
 }  # fmt: skip
-
-
-def draw(folder, seed=0, **counts):
-    rng = np.random.default_rng(seed)
-    for place, (label, count) in enumerate(counts.items()):
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            coarse = rng.integers(0, 120, (8, 8, 3)) + 100 * (place % 2)
-            Image.fromarray(coarse.astype(np.uint8)).resize((96, 80), Image.Resampling.BICUBIC).save(
-                folder / label / f"{seed}-{index}.png"
-            )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +87,7 @@ def test_each_artifact_has_its_picture(site, trained):
     } <= pages
 
 
-def test_a_new_picture_runs_ingest_again_and_decodes_only_itself(site, tmp_path):
+def test_a_new_picture_runs_ingest_again_and_decodes_only_itself(site, tmp_path, draw):
     folder = draw(tmp_path / "pets", cat=20, dog=20)
     first = site.train("growing", "--data", str(folder))
     draw(folder, seed=1, cat=1)
@@ -126,19 +108,6 @@ def test_another_seed_runs_from_training_on(site, trained):
     other = site.train("main", "--set", "training.seed=8")
 
     assert {"ingest", "validate", "split", "version", "prepare", "find_label_issues"} == set(other["cached"])
-
-
-def test_prepared_pictures_that_were_damaged_or_deleted_are_made_again(site, tmp_path):
-    folder = draw(tmp_path / "pets", seed=9, cat=20, dog=20)
-    site.train("healing", "--data", str(folder))
-    for shard in site.workspace.prepared.rglob("*.npy"):
-        shard.write_bytes(shard.read_bytes()[:-1] + b"\x00")
-
-    healed = site.train("healing", "--data", str(folder), "--set", "training.seed=2")
-    shutil.rmtree(site.workspace.prepared)
-    again = site.train("healing", "--data", str(folder), "--set", "training.seed=3")
-
-    assert healed["outcome"] == again["outcome"] == "champion"
 
 
 def test_a_refused_model_is_registered_as_refused_and_nothing_moves(site, trained):
@@ -175,117 +144,6 @@ def test_two_versions_are_compared_on_the_same_pictures(site, trained):
     assert "accuracy" in site.run("compare", "1", "2", "--model", "compared")[0]
     _, err = site.run("compare", "1", "77", "--model", "compared", expect=1)
     assert "wanted version '77' of 'compared', found only: 1, 2" in err
-
-
-def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path):
-    folder = draw(tmp_path / "pets", seed=5, cat=15, dog=15)
-    run = site.train("restored", "--data", str(folder))
-    shutil.rmtree(site.workspace.data)
-    shutil.rmtree(site.home / ".dvc" / "cache")
-
-    out, _ = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
-
-    assert "30 pictures" in out
-    for path in folder.rglob("*.png"):
-        assert (tmp_path / "back" / "pictures" / path.relative_to(folder)).read_bytes() == path.read_bytes()
-    assert (tmp_path / "back" / "catalog.parquet").stat().st_size > 0
-    _, err = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"), expect=1)
-    assert "found" in err
-    assert "there already" in err
-    _, err = site.run("restore", "no-such-run", "--to", str(tmp_path / "other"), expect=1)
-    assert "no-such-run" in err
-
-
-def test_pictures_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path):
-    folder = draw(tmp_path / "pets", seed=6, cat=12, dog=12)
-    options = ("--set", "data.versioning.archive=true", "--set", "data.versioning.prepared=true")
-
-    run = site.train("archived", "--data", str(folder), *options)
-    site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
-
-    names = lambda root: {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
-    assert names(tmp_path / "back" / "pictures") == names(folder)
-    assert (site.workspace.data / "prepared.dvc").exists()
-
-
-def test_a_run_without_dvc_reads_the_folder_where_it_lies(site, tmp_path):
-    folder = draw(tmp_path / "pets", seed=7, cat=12, dog=12)
-
-    run = site.train("loose", "--data", str(folder), "--set", "data.versioning.enabled=false")
-
-    _, err = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"), expect=1)
-    assert "data/raw.dvc" in err
-
-
-def test_a_failing_step_shows_one_sentence_and_the_log_file(site, tmp_path):
-    folder = draw(tmp_path / "pets", cat=20, dog=1)
-
-    out, err = site.run("train", "--config", "configs/smoke.yaml", "--data", str(folder), expect=1)
-
-    assert out == ""
-    assert "error: wanted 10 usable pictures or more of each class, found: 'dog' has 1" in err
-    assert "Traceback" not in err
-    log = err.split("the details are in ")[1].split()[0]
-    assert "Traceback" in Path(log).read_text()
-
-
-@pytest.mark.parametrize("after_seconds", [9, 14])
-def test_a_killed_run_is_simply_run_again(site, tmp_path, after_seconds):
-    folder = draw(tmp_path / "pets", seed=after_seconds, cat=20, dog=20)
-    arguments = (
-        "train",
-        "--config",
-        "configs/smoke.yaml",
-        "--set",
-        "promotion.model_name=killed",
-        "--data",
-        str(folder),
-        "--json",
-    )
-    process = site.start(*arguments)
-    time.sleep(after_seconds)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-    result = json.loads(site.run(*arguments)[0])
-
-    assert result["outcome"] in ("champion", "refused")
-    assert not [path for path in site.home.rglob("*.tmp") if "prepared" in str(path) and path.suffix != ".tmp"]
-
-
-def test_two_runs_at_once_both_register_and_one_is_champion(site):
-    arguments = ("train", "--config", "configs/smoke.yaml", "--set", "promotion.model_name=twins", "--json")
-    processes = [site.start(*arguments, "--set", f"training.seed={seed}") for seed in (21, 22)]
-
-    answers = [process.communicate(timeout=300) for process in processes]
-
-    assert [process.returncode for process in processes] == [0, 0], answers
-    results = [json.loads(out) for out, _ in answers]
-
-    listed = site.json("versions", "--model", "twins")
-    assert {result["model_version"] for result in results} == {"1", "2"}
-    passed = [version["version"] for version in listed["versions"] if version["verdict"] == "advance"]
-    assert listed["champion"] == max(passed)
-
-
-def test_the_baseline_goes_the_same_way(site, tmp_path):
-    folder = draw(tmp_path / "pets", seed=11, cat=20, dog=20)
-    options = (
-        "model.kind=baseline_cnn",
-        "model.side_pixels=32",
-        "model.channels=[8,16]",
-        "model.loop.max_epochs=2",
-        "model.loop.batch_size=8",
-    )
-
-    result = site.json(
-        "train", "--config", "configs/baseline.yaml", "--data", str(folder), "--set", "promotion.model_name=baseline",
-        "--set", "promotion.gates.min_accuracy=0", "--set", "promotion.gates.min_class_recall=0", "--set", "promotion.gates.max_calibration_error=1",
-        *(part for option in options for part in ("--set", f"training.{option}")),
-    )  # fmt: skip
-
-    assert result["outcome"] == "champion"
-    assert site.json("predict", str(folder / "cat"), "--model", "baseline")["predictions"]
 
 
 def test_real_photographs_of_ants_and_bees_work_with_the_folder_alone(site, photographs, tmp_path):

@@ -1,0 +1,135 @@
+"""Data that goes missing, processes that die, settings that differ: the main job goes on or says why not."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("robustness")]
+
+
+def test_prepared_pictures_that_were_damaged_or_deleted_are_made_again(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", seed=9, cat=20, dog=20)
+    site.train("healing", "--data", str(folder))
+    for shard in site.workspace.prepared.rglob("*.npy"):
+        shard.write_bytes(shard.read_bytes()[:-1] + b"\x00")
+
+    healed = site.train("healing", "--data", str(folder), "--set", "training.seed=2")
+    shutil.rmtree(site.workspace.prepared)
+    again = site.train("healing", "--data", str(folder), "--set", "training.seed=3")
+
+    assert healed["outcome"] == again["outcome"] == "champion"
+
+
+def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", seed=5, cat=15, dog=15)
+    run = site.train("restored", "--data", str(folder))
+    shutil.rmtree(site.workspace.data)
+    shutil.rmtree(site.home / ".dvc" / "cache")
+
+    out, _ = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
+
+    assert "30 pictures" in out
+    for path in folder.rglob("*.png"):
+        assert (tmp_path / "back" / "pictures" / path.relative_to(folder)).read_bytes() == path.read_bytes()
+    assert (tmp_path / "back" / "catalog.parquet").stat().st_size > 0
+    _, err = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"), expect=1)
+    assert "found" in err
+    assert "there already" in err
+    _, err = site.run("restore", "no-such-run", "--to", str(tmp_path / "other"), expect=1)
+    assert "no-such-run" in err
+
+
+def test_pictures_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", seed=6, cat=12, dog=12)
+    options = ("--set", "data.versioning.archive=true", "--set", "data.versioning.prepared=true")
+
+    run = site.train("archived", "--data", str(folder), *options)
+    site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
+
+    names = lambda root: {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
+    assert names(tmp_path / "back" / "pictures") == names(folder)
+    assert (site.workspace.data / "prepared.dvc").exists()
+
+
+def test_a_run_without_dvc_reads_the_folder_where_it_lies(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", seed=7, cat=12, dog=12)
+
+    run = site.train("loose", "--data", str(folder), "--set", "data.versioning.enabled=false")
+
+    _, err = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"), expect=1)
+    assert "data/raw.dvc" in err
+
+
+def test_a_failing_step_shows_one_sentence_and_the_log_file(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", cat=20, dog=1)
+
+    out, err = site.run("train", "--config", "configs/smoke.yaml", "--data", str(folder), expect=1)
+
+    assert out == ""
+    assert "error: wanted 10 usable pictures or more of each class, found: 'dog' has 1" in err
+    assert "Traceback" not in err
+    log = err.split("the details are in ")[1].split()[0]
+    assert "Traceback" in Path(log).read_text()
+
+
+@pytest.mark.parametrize("after_seconds", [9, 14])
+def test_a_killed_run_is_simply_run_again(site, tmp_path, after_seconds, draw):
+    folder = draw(tmp_path / "pets", seed=after_seconds, cat=20, dog=20)
+    arguments = (
+        "train",
+        "--config",
+        "configs/smoke.yaml",
+        "--set",
+        "promotion.model_name=killed",
+        "--data",
+        str(folder),
+        "--json",
+    )
+    process = site.start(*arguments)
+    time.sleep(after_seconds)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    result = json.loads(site.run(*arguments)[0])
+
+    assert result["outcome"] in ("champion", "refused")
+    assert not [path for path in site.home.rglob("*.tmp") if "prepared" in str(path) and path.suffix != ".tmp"]
+
+
+def test_two_runs_at_once_both_register_and_one_is_champion(site):
+    arguments = ("train", "--config", "configs/smoke.yaml", "--set", "promotion.model_name=twins", "--json")
+    processes = [site.start(*arguments, "--set", f"training.seed={seed}") for seed in (21, 22)]
+
+    answers = [process.communicate(timeout=300) for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], answers
+    results = [json.loads(out) for out, _ in answers]
+
+    listed = site.json("versions", "--model", "twins")
+    assert {result["model_version"] for result in results} == {"1", "2"}
+    passed = [version["version"] for version in listed["versions"] if version["verdict"] == "advance"]
+    assert listed["champion"] == max(passed)
+
+
+def test_the_baseline_goes_the_same_way(site, tmp_path, draw):
+    folder = draw(tmp_path / "pets", seed=11, cat=20, dog=20)
+    options = (
+        "model.kind=baseline_cnn",
+        "model.side_pixels=32",
+        "model.channels=[8,16]",
+        "model.loop.max_epochs=2",
+        "model.loop.batch_size=8",
+    )
+
+    result = site.json(
+        "train", "--config", "configs/baseline.yaml", "--data", str(folder), "--set", "promotion.model_name=baseline",
+        "--set", "promotion.gates.min_accuracy=0", "--set", "promotion.gates.min_class_recall=0", "--set", "promotion.gates.max_calibration_error=1",
+        *(part for option in options for part in ("--set", f"training.{option}")),
+    )  # fmt: skip
+
+    assert result["outcome"] == "champion"
+    assert site.json("predict", str(folder / "cat"), "--model", "baseline")["predictions"]
