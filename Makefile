@@ -22,7 +22,7 @@ test: .venv/.synced ## all tests
 
 coverage: .venv/.synced ## all tests, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
 check: .venv/.synced ## lint, format, types, arrows between rooms
