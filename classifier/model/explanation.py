@@ -3,8 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from classifier.data.settings import Limits
-from classifier.model.predictor import Predictor
+from classifier.model.predictor import SERVED, Predictor
 from classifier.model.preprocessing import UInt8Array, preprocess
 
 OPACITY = 0.55
@@ -17,7 +16,7 @@ def draw_heat_map(predictor: Predictor, content: bytes) -> Image.Image:
     """
     side = predictor.info.side_pixels
     answer, heat_hw = predictor.explain(content)
-    seen = Image.fromarray(preprocess(content, side, Limits(min_side_pixels=1)))
+    seen = Image.fromarray(preprocess(content, side, SERVED))
     heat = Image.fromarray((heat_hw * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     heated = Image.blend(seen, Image.fromarray(_colours()[np.asarray(heat)]), OPACITY)
     canvas = Image.new("RGB", (2 * side, side + 20), "white")

@@ -21,6 +21,7 @@ from classifier.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTP
 from classifier.model.preprocessing import UInt8Array, preprocess
 
 FloatArray = NDArray[np.float32]
+SERVED = Limits(min_side_pixels=8)  # smaller ones say nothing, yet are answered with confidence
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Predictor:
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.info = info
         self.precision = "int8" if model.name == INT8_MODEL else "fp32"
-        self._limits = Limits(min_side_pixels=1)
+        self._limits = SERVED
 
     @classmethod
     def load(cls, folder: Path, key: Path, threads: int | None = None, *, exact: bool = False) -> Self:

@@ -1,0 +1,81 @@
+"""What every place that serves can do, with one manifest."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from classifier.errors import ImageLoopError
+from seldon.manifest import Manifest
+
+
+class DeploymentError(ImageLoopError):
+    """A deployment that could not be made what its manifest says; what served before serves on."""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """One process, or pod, of a predictor."""
+
+    name: str
+    ready: bool
+    restarts: int
+    address: str
+
+
+@dataclass(frozen=True)
+class PredictorStatus:
+    name: str
+    version: str
+    traffic: int
+    shadow: bool
+    wanted_replicas: int
+    replicas: list[ReplicaStatus]
+
+    @property
+    def ready_replicas(self) -> int:
+        return sum(replica.ready for replica in self.replicas)
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """`state` is the CRD's: Available, Creating or Failed."""
+
+    name: str
+    namespace: str
+    state: str
+    url: str
+    predictors: list[PredictorStatus]
+    notes: list[str] = field(default_factory=list)
+    description: str = ""
+
+
+class Cluster(Protocol):
+    """A place that serves. Every method may raise DeploymentError."""
+
+    def apply(self, manifest: Manifest) -> None:
+        """Make it so: new replicas are ready before they get traffic, old ones finish their work before they go."""
+        raise NotImplementedError
+
+    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
+        raise NotImplementedError
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        """The manifest as it was applied last."""
+        raise NotImplementedError
+
+    def delete(self, namespace: str, name: str) -> None:
+        raise NotImplementedError
+
+    def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
+        raise NotImplementedError
+
+    def deployments(self) -> list[Manifest]:
+        raise NotImplementedError
+
+    def changing(self, namespace: str, name: str) -> AbstractContextManager[None]:
+        """Nobody else changes this deployment within the block; raises DeploymentError where somebody does."""
+        raise NotImplementedError
+
+    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
+        """What each ready replica of a predictor tells Prometheus."""
+        raise NotImplementedError

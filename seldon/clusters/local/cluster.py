@@ -1,0 +1,358 @@
+"""A SeldonDeployment on one machine: supervisord keeps its processes, Envoy is its gateway.
+
+The order of every change: new replicas start and are ready; what is deployed is written down; the gateway takes it; old replicas
+finish their work and go. Whatever ends a change in the middle, what is written down is whole, and the next change starts from it.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from seldon.clusters.contract import DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
+from seldon.clusters.local import gateway
+from seldon.clusters.local.envoy import Envoy
+from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
+from seldon.clusters.local.settings import GatewaySettings, read_keys
+from seldon.clusters.local.state import DeploymentState, Replica, SiteState, Store
+from seldon.clusters.local.supervisor import ROOT, Supervisor, find_program
+from seldon.clusters.local.support import named_here, refuse_impossible
+from seldon.manifest import Manifest, PredictorSpec
+
+logger = logging.getLogger(__name__)
+GATEWAY = "gateway"
+READY_SECONDS = 60.0
+DRAIN_SECONDS = 15.0
+DEFAULT_HEALTH_PATH = "/health/status"
+
+
+class LocalCluster:
+    """`environment` is given to every replica, below what the manifest says."""
+
+    def __init__(self, folder: Path, settings: GatewaySettings, python: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._layout = Layout(folder.resolve())
+        self._settings = settings
+        self._python = python
+        self._environment = dict(environment or {})
+        self._store = Store(self._layout.deployments)
+        self._supervisor = Supervisor(self._layout)
+
+    def apply(self, manifest: Manifest) -> None:
+        """Raises: DeploymentError; what served before serves on."""
+        refuse_impossible(manifest)
+        with self._site():
+            self._ensure_running()
+            before = self._store.get(manifest.metadata.namespace, manifest.metadata.name)
+            kept, started = self._start_missing(manifest, before.replicas if before else [])
+            self._store.put(DeploymentState(manifest=manifest, replicas=kept + started))
+            self._route()
+            self._retire()
+
+    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
+        """`apply` returns when all is ready; this asks again."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            status = self.describe(namespace, name)
+            if status is not None and status.state == "Available":
+                return
+            if time.monotonic() > deadline:
+                found = status.description if status else "there is no such deployment"
+                raise DeploymentError(f"wanted '{namespace}/{name}' to be ready within {timeout_seconds:.0f} s, found: {found}")
+            time.sleep(0.2)
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        state = self._store.get(namespace, name)
+        return state.manifest if state else None
+
+    def deployments(self) -> list[Manifest]:
+        return [state.manifest for state in self._store.deployments()]
+
+    def delete(self, namespace: str, name: str) -> None:
+        """The last one takes the gateway and the supervisor with it."""
+        with self._site():
+            self._store.remove(namespace, name)
+            if not self._store.deployments():
+                self._supervisor.stop()
+                for file in self._layout.programs.glob("*.conf"):
+                    file.unlink()
+            elif self._supervisor.is_running():
+                self._route()
+                self._retire()
+
+    def stop(self) -> None:
+        """Stop everything and leave nothing running; what was deployed is forgotten."""
+        for manifest in self.deployments():
+            self.delete(manifest.metadata.namespace, manifest.metadata.name)
+        self._supervisor.stop()
+
+    def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
+        state = self._store.get(namespace, name)
+        site = self._store.site()
+        if state is None or site is None:
+            return None
+        manifest = state.manifest
+        predictors = [self._describe(predictor, state) for predictor in manifest.spec.predictors]
+        troubles = self._troubles(predictors, site)
+        return DeploymentStatus(
+            name=name,
+            namespace=namespace,
+            state="Failed" if troubles else "Available",
+            url=self._url(manifest, site),
+            predictors=predictors,
+            notes=named_here(manifest),
+            description="; ".join(troubles),
+        )
+
+    @contextmanager
+    def changing(self, namespace: str, name: str) -> Iterator[None]:
+        """The lock goes with the process that holds it, however that ends."""
+        self._layout.locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._layout.locks / f"{namespace}--{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise DeploymentError(f"wanted to change '{namespace}/{name}', found another rollout at work on it; wait for it to end") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
+        state = self._store.get(namespace, name)
+        replicas = [replica for replica in state.replicas if replica.predictor == predictor] if state else []
+        found = [_get(replica.port, "/metrics") for replica in replicas]
+        return [text for text in found if text is not None]
+
+    def metrics_addresses(self) -> list[str]:
+        """Where Prometheus scrapes: each replica, and the gateway."""
+        site = self._store.site()
+        ports = [replica.port for state in self._store.deployments() for replica in state.replicas]
+        addresses = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+        return addresses + ([f"http://127.0.0.1:{site.admin_port}/stats/prometheus"] if site else [])
+
+    def logs(self) -> Path:
+        return self._layout.logs
+
+    @property
+    def records(self) -> Path:
+        """The folder that predictions and feedback are written to."""
+        return self._layout.records
+
+    @contextmanager
+    def _site(self) -> Iterator[None]:
+        """One change of the site at a time."""
+        self._layout.locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._layout.locks / "site.lock"):
+            yield
+
+    def _ensure_running(self) -> SiteState:
+        """A supervisor and a gateway, also after a reboot or a kill."""
+        keys = read_keys()
+        self._settings.check(keys)
+        site = self._store.site()
+        if site is None or not self._supervisor.is_running():
+            known = site.gateway_port if site else self._settings.port
+            if not self._supervisor.is_running():
+                self._supervisor.end_orphans()  # they would hold the ports
+            port = free_port(known)
+            if known not in (0, port):
+                logger.warning("port %d is taken; the gateway listens at %d", known, port)
+            site = SiteState(gateway_port=port, admin_port=free_port(), version=site.version if site else 0)
+            self._store.put_site(site)
+        folder = self._layout.gateway
+        bootstrap = gateway.write_bootstrap(folder, site.admin_port)
+        gateway.write_listener(folder, site.gateway_port, self._settings, keys)
+        self._write_routes(site)
+        self._supervisor.start()
+        envoy = find_program("envoy")
+        command = [str(envoy), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warn", "--concurrency", "1", "--drain-time-s", "5"]
+        self._supervisor.add(GATEWAY, command, {SITE_VARIABLE: str(self._layout.folder)})
+        Envoy(site.admin_port).wait_until_live(20)
+        return site
+
+    def _start_missing(self, manifest: Manifest, have: list[Replica]) -> tuple[list[Replica], list[Replica]]:
+        """Those that do already, and new ones that are ready; where one does not get ready, all new ones go again."""
+        states = self._supervisor.states()
+        kept: list[Replica] = []
+        started: list[Replica] = []
+        try:
+            for predictor in manifest.spec.predictors:
+                fitting = [
+                    replica
+                    for replica in have
+                    if replica.predictor == predictor.name
+                    and replica.process == _digest(predictor)
+                    and states.get(replica.name) in ("RUNNING", "STARTING")
+                ][: predictor.replicas]
+                kept += fitting
+                started += [self._start(manifest, predictor) for _ in range(predictor.replicas - len(fitting))]
+            for replica in kept + started:
+                self._wait_for(replica, _health_path(manifest, replica.predictor))
+        except BaseException:
+            for replica in started:
+                self._supervisor.remove(replica.name)
+            raise
+        return kept, started
+
+    def _start(self, manifest: Manifest, predictor: PredictorSpec) -> Replica:
+        name = f"{manifest.metadata.namespace}--{manifest.metadata.name}--{predictor.name}--{uuid.uuid4().hex[:6]}"
+        replica = Replica(name=name, predictor=predictor.name, port=free_port(), process=_digest(predictor))
+        home = self._layout.replicas / name
+        home.mkdir(parents=True, exist_ok=True)
+        parameters = [{"name": "model_uri", "value": predictor.graph.model_uri, "type": "STRING"}]
+        parameters += [{"name": part.name, "value": part.value, "type": part.type} for part in predictor.graph.parameters]
+        environment = {
+            "GUNICORN_WORKERS": "1",
+            **self._environment,
+            **{variable.name: variable.value or "" for variable in (predictor.container.env if predictor.container else ())},
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home),
+            "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
+            "PYTHONPATH": str(ROOT),
+            "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(replica.port),
+            "PREDICTIVE_UNIT_PARAMETERS": json.dumps(parameters),
+            "PREDICTIVE_UNIT_ID": predictor.graph.name,
+            "PREDICTOR_ID": predictor.name,
+            "SELDON_DEPLOYMENT_ID": manifest.metadata.name,
+            "IMAGELOOP_RECORDS": str(self._layout.records / manifest.metadata.namespace / manifest.metadata.name),
+            SITE_VARIABLE: str(self._layout.folder),
+        }
+        self._supervisor.add(name, [str(self._python), "-m", "seldon.launcher"], environment)
+        return replica
+
+    def _wait_for(self, replica: Replica, path: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while _get(replica.port, path) is None:
+            state = self._supervisor.states().get(replica.name)
+            if state in ("BACKOFF", "FATAL", "EXITED") or time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"wanted a replica of '{replica.predictor}' to get ready, found that it did not ({state}): {self._last_words(replica.name)}"
+                )
+            time.sleep(0.05)
+
+    def _last_words(self, program: str) -> str:
+        log = self._layout.logs / f"{program}.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        for line in reversed(lines):
+            try:
+                return str(json.loads(line)["message"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        return lines[-1] if lines else "it said nothing"
+
+    def _upstreams(self) -> list[gateway.Deployment]:
+        return [
+            gateway.Deployment(
+                state.manifest,
+                [
+                    gateway.Upstream(
+                        predictor.name,
+                        [replica.port for replica in state.replicas if replica.predictor == predictor.name],
+                        _health_path(state.manifest, predictor.name),
+                    )
+                    for predictor in state.manifest.spec.predictors
+                ],
+            )
+            for state in self._store.deployments()
+        ]
+
+    def _write_routes(self, site: SiteState) -> SiteState:
+        site = site.model_copy(update={"version": site.version + 1})
+        gateway.write_routes(self._layout.gateway, self._upstreams(), self._settings, read_keys(), str(site.version))
+        self._store.put_site(site)
+        return site
+
+    def _route(self) -> None:
+        """Make the gateway send requests to what is written down, and wait until it does."""
+        site = self._store.site()
+        if site is None:
+            raise DeploymentError("wanted a gateway, found none; run: python run.py deploy")
+        site = self._write_routes(site)
+        deployments = self._upstreams()
+        Envoy(site.admin_port).wait_until_taken(str(site.version), deployments, 20)
+        gateway.prune(self._layout.gateway, deployments, str(site.version))
+
+    def _retire(self) -> None:
+        """End the programs that no deployment has any more, once they have answered what they were asked."""
+        kept = {replica.name for state in self._store.deployments() for replica in state.replicas} | {GATEWAY}
+        surplus = [name for name in self._supervisor.states() if name not in kept]
+        time.sleep(0.2 if surplus else 0)  # a request that the gateway had routed already reaches its replica
+        for name in surplus:
+            self._supervisor.remove(name)
+
+    def _describe(self, predictor: PredictorSpec, state: DeploymentState) -> PredictorStatus:
+        path = _health_path(state.manifest, predictor.name)
+        replicas = [
+            ReplicaStatus(
+                name=replica.name,
+                ready=_get(replica.port, path) is not None,
+                restarts=max(0, self._supervisor.starts(replica.name) - 1),
+                address=f"http://127.0.0.1:{replica.port}",
+            )
+            for replica in state.replicas
+            if replica.predictor == predictor.name
+        ]
+        return PredictorStatus(
+            name=predictor.name,
+            version=predictor.version,
+            traffic=state.manifest.weights.get(predictor.name, 0),
+            shadow=predictor.shadow,
+            wanted_replicas=predictor.replicas,
+            replicas=replicas,
+        )
+
+    def _troubles(self, predictors: list[PredictorStatus], site: SiteState) -> list[str]:
+        troubles = [
+            f"'{part.name}' has {part.ready_replicas} of {part.wanted_replicas} replicas ready"
+            for part in predictors
+            if part.ready_replicas < part.wanted_replicas
+        ]
+        if not self._supervisor.is_running():
+            troubles.append("the supervisor is gone, nothing would be started again; run: python run.py deploy")
+        if not Envoy(site.admin_port).is_live():
+            troubles.append("the gateway is not live")
+        return troubles
+
+    def _url(self, manifest: Manifest, site: SiteState) -> str:
+        scheme = "https" if self._settings.tls_certificate else "http"
+        return f"{scheme}://{self._settings.host}:{site.gateway_port}/seldon/{manifest.key}"
+
+
+def _digest(predictor: PredictorSpec) -> str:
+    return hashlib.sha256(predictor.process().encode()).hexdigest()[:16]
+
+
+def _health_path(manifest: Manifest, name: str) -> str:
+    predictor = manifest.predictor(name)
+    container = predictor.container if predictor else None
+    probe = container.readiness_probe if container else None
+    return probe.http_get.path if probe and probe.http_get else DEFAULT_HEALTH_PATH
+
+
+def _get(port: int, path: str) -> str | None:
+    """The text at a replica's path, None where it does not answer well."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            return str(answer.read().decode())
+    except (OSError, urllib.error.URLError, ValueError):
+        return None
+
+
+def serving_python() -> Path:
+    """The Python of the serving environment, which is not this one: they cannot share a process.
+
+    Raises: DeploymentError where `make setup` has not made it.
+    """
+    python = Path(os.environ.get("IMAGELOOP_SERVING_PYTHON") or ROOT / ".venv-serving" / "bin" / "python")
+    if not python.exists():
+        raise DeploymentError(f"wanted the serving environment, found no '{python}'; run: make setup")
+    return python

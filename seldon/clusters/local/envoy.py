@@ -1,0 +1,75 @@
+"""What the running Envoy says of itself, through its administration port."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from seldon.clusters.contract import DeploymentError
+from seldon.clusters.local.gateway import Deployment, cluster_name
+
+
+class Envoy:
+    """Asks; changes come through files."""
+
+    def __init__(self, admin_port: int) -> None:
+        self._address = f"http://127.0.0.1:{admin_port}"
+
+    def is_live(self) -> bool:
+        try:
+            return self._get("/ready").strip() == "LIVE"
+        except OSError:
+            return False
+
+    def wait_until_live(self, seconds: float) -> None:
+        self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")
+
+    def wait_until_taken(self, version: str, deployments: list[Deployment], seconds: float) -> None:
+        """Until it routes by the files of `version` and knows the endpoints in them.
+
+        Raises: DeploymentError if it refused them.
+        """
+        wanted = {
+            cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports) for part in deployments for upstream in part.upstreams
+        }
+        self._wait(
+            lambda: self._routes_version() == version and self._ports(wanted.keys()) == wanted,
+            seconds,
+            "wanted the gateway to take its new routes, found that it keeps the old ones",
+        )
+
+    def _routes_version(self) -> str:
+        found = json.loads(self._get("/config_dump?resource=dynamic_route_configs"))
+        hosts = [host for config in found.get("configs", []) for host in config["route_config"].get("virtual_hosts", [])]
+        return str(hosts[0]["name"].removeprefix("version-")) if hosts else ""
+
+    def _ports(self, names: Any) -> dict[str, set[int]]:
+        return {
+            status["name"]: {host["address"]["socket_address"]["port_value"] for host in status.get("host_statuses", [])}
+            for status in self._clusters()
+            if status["name"] in names
+        }
+
+    def _clusters(self) -> list[dict[str, Any]]:
+        return list(json.loads(self._get("/clusters?format=json")).get("cluster_statuses", []))
+
+    def _get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(self._address + path, timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return str(error.read().decode())
+
+    @staticmethod
+    def _wait(condition: Any, seconds: float, sentence: str) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except (OSError, ValueError, KeyError):
+                pass
+            if time.monotonic() > deadline:
+                raise DeploymentError(sentence)
+            time.sleep(0.02)

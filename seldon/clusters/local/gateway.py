@@ -1,0 +1,264 @@
+"""Envoy's configuration: a pure function of what is deployed. Envoy watches the files and takes a new one when it is renamed in.
+
+One listener; one route configuration; a cluster for each predictor, whose endpoints are its ready replicas.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifier.files import replacing
+from seldon.clusters.local.settings import ApiKey, GatewaySettings
+from seldon.manifest import Manifest
+
+TYPE = "type.googleapis.com/envoy."
+PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller may ask for one predictor by name
+UPLOAD_SECONDS = 30
+ANSWER_SECONDS = 30
+FEEDBACK_PATHS = ("feedback", "send-feedback", "api/v1.0/feedback", "api/v0.1/feedback")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A predictor and the ports of those of its replicas that may get requests."""
+
+    predictor: str
+    ports: list[int]
+    health_path: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the gateway needs to know of one."""
+
+    manifest: Manifest
+    upstreams: list[Upstream]
+
+
+def cluster_name(key: str, predictor: str) -> str:
+    return f"{key}/{predictor}".replace("/", "--")
+
+
+def write_bootstrap(folder: Path, admin_port: int) -> Path:
+    """What Envoy starts with: where the rest stands."""
+    value = {
+        "node": {"id": "gateway", "cluster": "imageloop"},
+        "admin": {"address": _address("127.0.0.1", admin_port)},
+        "dynamic_resources": {
+            "lds_config": {"path_config_source": {"path": str(folder / "listeners.json")}},
+            "cds_config": {"path_config_source": {"path": str(folder / "clusters.json")}},
+        },
+    }
+    path = folder / "bootstrap.json"
+    _write(path, value)
+    return path
+
+
+def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: list[ApiKey]) -> None:
+    """The door: who may come in, how much they may bring, and how errors look."""
+    manager = {
+        "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "rds": {"route_config_name": "routes", "config_source": {"path_config_source": {"path": str(folder / "routes.json")}}},
+        "http_filters": _filters(settings, keys),
+        "request_timeout": f"{UPLOAD_SECONDS}s",
+        "request_headers_timeout": "10s",
+        "stream_idle_timeout": "60s",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "use_remote_address": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "generate_request_id": True,
+        "local_reply_config": _local_replies(),
+    }
+    chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
+    if settings.tls_certificate and settings.tls_key:
+        pair = {"certificate_chain": {"filename": str(settings.tls_certificate)}, "private_key": {"filename": str(settings.tls_key)}}
+        context = {"@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {"tls_certificates": [pair]}}
+        chain["transport_socket"] = {"name": "tls", "typed_config": context}
+    listener = {
+        "name": "gateway",
+        "address": _address(settings.host, port),
+        "filter_chains": [chain],
+        "per_connection_buffer_limit_bytes": settings.max_body_bytes + 2**20,
+    }
+    _write_resources(folder / "listeners.json", "config.listener.v3.Listener", [listener], "1")
+
+
+def write_routes(folder: Path, deployments: list[Deployment], settings: GatewaySettings, keys: list[ApiKey], version: str) -> None:
+    """Endpoints before the clusters that need them, clusters before the routes that need them.
+
+    Clusters that are not needed any more stay until `prune`: a request may be on its way to one.
+    """
+    for deployment in deployments:
+        for upstream in deployment.upstreams:
+            name = cluster_name(deployment.manifest.key, upstream.predictor)
+            points = [{"endpoint": {"address": _address("127.0.0.1", port)}} for port in sorted(upstream.ports)]
+            value = {"cluster_name": name, "endpoints": [{"lb_endpoints": points}]}
+            _write_resources(folder / "endpoints" / f"{name}.json", "config.endpoint.v3.ClusterLoadAssignment", [value], version)
+    clusters = _clusters(folder, deployments)
+    needed = {cluster["name"] for cluster in clusters}
+    surplus = [cluster for cluster in _read_resources(folder / "clusters.json") if cluster["name"] not in needed]
+    _write_resources(folder / "clusters.json", "config.cluster.v3.Cluster", clusters + surplus, version)
+    routes = [route for deployment in deployments for route in _routes(deployment, settings, keys)]
+    if deployments:
+        first = f"/seldon/{deployments[0].manifest.key}/"
+        routes.append({"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | _open_to_all(keys))
+    hosts = [{"name": f"version-{version}", "domains": ["*"], "routes": routes}]  # Envoy takes no notice where only version_info is new
+    _write_resources(folder / "routes.json", "config.route.v3.RouteConfiguration", [{"name": "routes", "virtual_hosts": hosts}], version)
+
+
+def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
+    """Take away the clusters that no route names any more, and then their endpoints' files."""
+    clusters = _clusters(folder, deployments)
+    _write_resources(folder / "clusters.json", "config.cluster.v3.Cluster", clusters, version)
+    kept = {cluster["name"] for cluster in clusters}
+    for file in (folder / "endpoints").glob("*.json"):
+        if file.stem not in kept:
+            file.unlink()
+
+
+def _clusters(folder: Path, deployments: list[Deployment]) -> list[dict[str, Any]]:
+    return [_cluster(folder, deployment, upstream) for deployment in deployments for upstream in deployment.upstreams]
+
+
+def _read_resources(path: Path) -> list[dict[str, Any]]:
+    return list(json.loads(path.read_text())["resources"]) if path.exists() else []
+
+
+def _cluster(folder: Path, deployment: Deployment, upstream: Upstream) -> dict[str, Any]:
+    name = cluster_name(deployment.manifest.key, upstream.predictor)
+    most = {"max_connections": 1024, "max_pending_requests": 64, "max_requests": 256, "max_retries": 64}
+    return {
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {
+            "service_name": name,
+            "eds_config": {"path_config_source": {"path": str(folder / "endpoints" / f"{name}.json")}},
+        },
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": {"thresholds": [most]},
+        "ignore_health_on_host_removal": True,
+        "health_checks": [
+            {
+                "timeout": "2s",
+                "interval": "2s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "no_traffic_interval": "2s",
+                "http_health_check": {"path": upstream.health_path},
+            }
+        ],
+    }
+
+
+def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
+    manifest = deployment.manifest
+    prefix = f"/seldon/{manifest.key}/"
+    weights = manifest.weights
+    weighted = {"clusters": [{"name": cluster_name(manifest.key, name), "weight": weight} for name, weight in weights.items()]}
+    action: dict[str, Any] = {
+        "prefix_rewrite": "/",
+        "timeout": f"{ANSWER_SECONDS}s",
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset",
+            "num_retries": 5,
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+            "retry_host_predicate": [
+                {
+                    "name": "previous_hosts",
+                    "typed_config": {"@type": f"{TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+            "host_selection_retry_max_attempts": 3,
+        },
+    }
+    mirrors = [
+        {"cluster": cluster_name(manifest.key, predictor.name), "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}}}
+        for predictor in manifest.spec.predictors
+        if predictor.shadow
+    ]
+    asked = [
+        (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)}) for upstream in deployment.upstreams
+    ]
+    usual = action | {"weighted_clusters": weighted} | ({"request_mirror_policies": mirrors} if mirrors else {})
+    routes = []
+    for paths, right in (((prefix + "metrics",), "metrics"), (tuple(prefix + path for path in FEEDBACK_PATHS), "feedback"), ((prefix,), "predict")):
+        for path in paths:
+            match = {"prefix": path} if path == prefix else {"path": path}
+            rewritten = {} if path == prefix else {"prefix_rewrite": "/" + path.removeprefix(prefix)}
+            plain = usual if right == "predict" else {key: value for key, value in usual.items() if key != "request_mirror_policies"}
+            for name, route in asked:
+                header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
+                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | _rights(keys, right) | _limits(settings))
+            routes.append({"match": match, "route": plain | rewritten} | _rights(keys, right) | _limits(settings))
+    return routes
+
+
+def _limits(settings: GatewaySettings) -> dict[str, Any]:
+    return {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
+
+
+def _rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
+    if not keys:
+        return {}
+    allowed = [key.name for key in keys if right in key.rights]
+    config = {"@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute", "allowed_clients": allowed or ["nobody"]}
+    return {"typed_per_filter_config": {"keys": config}}
+
+
+def _open_to_all(keys: list[ApiKey]) -> dict[str, Any]:
+    if not keys:
+        return {}
+    config = {"@type": f"{TYPE}config.route.v3.FilterConfig", "disabled": True}
+    return {"typed_per_filter_config": {"keys": config}}
+
+
+def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
+    filters: list[dict[str, Any]] = []
+    if settings.requests_per_second:
+        bucket = {"max_tokens": settings.requests_per_second, "tokens_per_fill": settings.requests_per_second, "fill_interval": "1s"}
+        full = {"default_value": {"numerator": 100}}
+        filters.append(
+            _filter(
+                "rate", "local_ratelimit.v3.LocalRateLimit", stat_prefix="rate", token_bucket=bucket, filter_enabled=full, filter_enforced=full,
+                response_headers_to_add=[{"header": {"key": "Retry-After", "value": "1"}}],
+            )
+        )  # fmt: skip
+    if keys:
+        credentials = [{"key": key.key, "client": key.name} for key in keys]
+        sources = [{"header": "X-API-Key"}, {"header": "Authorization"}]
+        forwarding = {"header": "X-Client", "hide_credentials": True}
+        filters.append(_filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=forwarding))
+    filters.append(_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
+    filters.append(_filter("router", "router.v3.Router"))
+    return filters
+
+
+def _filter(name: str, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": f"{TYPE}extensions.filters.http.{kind}", **fields}}
+
+
+def _local_replies() -> dict[str, Any]:
+    """What Envoy answers by itself has the shape of the service's own errors."""
+    body = {"status": {"status": "FAILURE", "code": "%RESPONSE_CODE%", "reason": "GATEWAY", "info": "%LOCAL_REPLY_BODY%"}}
+    full = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 503, "runtime_key": "unused"}}}}
+    later = [{"header": {"key": "Retry-After", "value": "1"}}]
+    return {"mappers": [{"filter": full, "headers_to_add": later}], "body_format": {"json_format": body}}
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _write_resources(path: Path, kind: str, resources: list[dict[str, Any]], version: str) -> None:
+    _write(path, {"version_info": version, "resources": [{"@type": f"{TYPE}{kind}"} | resource for resource in resources]})
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    with replacing(path) as aside:
+        aside.touch(mode=0o600)
+        aside.write_text(json.dumps(value, indent=1))

@@ -1,0 +1,71 @@
+"""Where the local cluster keeps things: one folder a site, so that two sites on one machine do not meet."""
+
+import hashlib
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SITE_VARIABLE = "IMAGELOOP_SITE"  # set in every process of ours, so that orphans of a killed supervisor can be told
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`folder` holds everything but the supervisor's socket, whose path may have 107 characters at most."""
+
+    folder: Path
+
+    @property
+    def socket(self) -> Path:
+        digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"imageloop-{os.getuid()}-{digest}.sock"
+
+    @property
+    def supervisor_config(self) -> Path:
+        return self.folder / "supervisord.conf"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.folder / "logs" / "supervisord.log"
+
+    @property
+    def programs(self) -> Path:
+        return self.folder / "programs"
+
+    @property
+    def gateway(self) -> Path:
+        return self.folder / "gateway"
+
+    @property
+    def deployments(self) -> Path:
+        return self.folder / "deployments"
+
+    @property
+    def replicas(self) -> Path:
+        return self.folder / "replicas"
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def locks(self) -> Path:
+        return self.folder / "locks"
+
+
+def free_port(preferred: int = 0) -> int:
+    """A port of the loopback interface that is free now; `preferred` where that is."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

@@ -1,0 +1,71 @@
+"""What is deployed, on disk: the truth from which the gateway's files are made anew at any time."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from classifier.files import replacing
+from seldon.manifest import Manifest
+
+
+class Replica(BaseModel):
+    """A process that serves one predictor; `process` tells which manifest's part it was started for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    predictor: str
+    port: int
+    process: str
+
+
+class DeploymentState(BaseModel):
+    """A manifest, and the replicas that answer for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest: Manifest
+    replicas: list[Replica]
+
+
+class SiteState(BaseModel):
+    """What all deployments of a site share."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gateway_port: int
+    admin_port: int
+    version: int = 0
+
+
+class Store:
+    """Reads and writes whole files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def deployments(self) -> list[DeploymentState]:
+        return [DeploymentState.model_validate_json(file.read_text()) for file in sorted(self._folder.glob("*--*.json"))]
+
+    def get(self, namespace: str, name: str) -> DeploymentState | None:
+        file = self._file(namespace, name)
+        return DeploymentState.model_validate_json(file.read_text()) if file.exists() else None
+
+    def put(self, state: DeploymentState) -> None:
+        metadata = state.manifest.metadata
+        with replacing(self._file(metadata.namespace, metadata.name)) as aside:
+            aside.write_text(state.model_dump_json(by_alias=True, exclude_none=True, indent=1))
+
+    def remove(self, namespace: str, name: str) -> None:
+        self._file(namespace, name).unlink(missing_ok=True)
+
+    def site(self) -> SiteState | None:
+        file = self._folder / "site.json"
+        return SiteState.model_validate_json(file.read_text()) if file.exists() else None
+
+    def put_site(self, site: SiteState) -> None:
+        with replacing(self._folder / "site.json") as aside:
+            aside.write_text(site.model_dump_json(indent=1))
+
+    def _file(self, namespace: str, name: str) -> Path:
+        return self._folder / f"{namespace}--{name}.json"

@@ -1,0 +1,123 @@
+"""Serve `ImageClassifier` as `seldon-core-microservice` would, under Gunicorn with settings of our own.
+
+    python -m seldon.launcher
+
+It reads what Seldon's operator sets (PREDICTIVE_UNIT_HTTP_SERVICE_PORT, PREDICTIVE_UNIT_PARAMETERS, PREDICTOR_ID,
+GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unless IMAGELOOP_BIND says otherwise, serves
+/metrics on the same port, starts no gRPC, ends at once on SIGTERM when nothing is at work, and its errors are answers.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# Before Seldon's modules, which read the environment when they are imported: bodies go to `predict_raw` as they came.
+os.environ["PAYLOAD_PASSTHROUGH"] = "true"
+os.environ["INCLUDE_METRICS_IN_CLIENT_RESPONSE"] = "false"
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="imageloop-metrics-"))
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from seldon_core.flask_utils import SeldonMicroserviceException
+from seldon_core.microservice import parse_parameters
+from seldon_core.wrapper import get_rest_microservice
+
+from classifier.errors import ImageLoopError
+from seldon.microservice import ImageClassifier
+from seldon.service import metrics
+from seldon.service.encoding import to_json
+
+THREADS = 40  # more than may wait (`admission`), so that one is always free to say that all are busy, or that all is well
+
+
+class NoSeldonMetrics:
+    """Seldon's own manager loses updates between threads and costs milliseconds; ours are prometheus-client's."""
+
+    def update(self, _metrics: list[Any], _method: str) -> None:
+        """Nothing: no method of ours returns such metrics."""
+
+    def update_reward(self, _reward: float) -> None:
+        """Nothing: feedback carries labels."""
+
+
+class Application(BaseApplication):
+    """Seldon's Flask app in Gunicorn's workers; each opens the model for itself."""
+
+    def __init__(self, model: ImageClassifier) -> None:
+        self._model = model
+        super().__init__()
+
+    def load_config(self) -> None:
+        host = os.environ.get("IMAGELOOP_BIND", "127.0.0.1")
+        port = os.environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "9000")
+        settings = {
+            "bind": f"{host}:{port}",
+            "workers": int(os.environ.get("GUNICORN_WORKERS") or os.cpu_count() or 1),
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "keepalive": 75,  # longer than the gateway's own, or it would now and then write into a closing connection
+            "timeout": 60,
+            "graceful_timeout": 15,
+            "control_socket_disable": True,
+            "loglevel": "warning",
+            "child_exit": lambda _server, worker: metrics.worker_is_gone(worker.pid),
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """In each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""
+        try:
+            return self._app()
+        except Exception:
+            logging.getLogger(__name__).critical("the model cannot be loaded", exc_info=True)
+            logging.shutdown()
+            os._exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _app(self) -> Any:
+        self._model.load()
+        app = get_rest_microservice(self._model, NoSeldonMetrics())
+        app.register_error_handler(Exception, _fail)  # Seldon's own repeat what was sent
+        app.register_error_handler(SeldonMicroserviceException, _fail)
+        return app
+
+
+def _fail(error: Exception) -> Any:
+    from flask import Response
+
+    name = getattr(error, "reason", type(error).__name__)
+    logging.getLogger(__name__).error("a request failed: %s", name, exc_info=(type(error), None, error.__traceback__))
+    body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; its log says where"}}
+    return Response(to_json(body), status=500, mimetype="application/json")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def main() -> None:
+    """Verify the package, then serve it until SIGTERM."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    metrics.start_afresh(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    try:
+        model = ImageClassifier(**parse_parameters(json.loads(os.environ.get("PREDICTIVE_UNIT_PARAMETERS", "[]"))))
+    except (ImageLoopError, TypeError) as error:
+        logging.getLogger(__name__).critical("%s", error)
+        sys.exit(1)
+    Application(model).run()
+
+
+if __name__ == "__main__":
+    main()

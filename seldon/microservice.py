@@ -1,0 +1,126 @@
+"""The model as Seldon Core serves it: `seldon-core-microservice seldon.microservice.ImageClassifier --service-type MODEL`.
+
+`seldon/launcher.py` serves the same class faster. Parameters come from the manifest (`graph.parameters`), the predictor's
+name and its folders from the environment that Seldon sets, or our local cluster in its place.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint
+
+from classifier.model.package import open_package
+from classifier.model.predictor import Predictor
+from classifier.model.signing import public_key
+from classifier.workspace import Workspace
+from records.writer import RecordWriter
+from seldon.service import metrics
+from seldon.service.admission import from_environment
+from seldon.service.answering import Answering, Identity
+from seldon.service.errors import RequestError
+from seldon.service.feedback import parse_seldon_feedback
+from seldon.service.messages import answer_message, parse_message
+
+RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
+CALLER_HEADER = "X-Request-Id"
+
+
+class ImageClassifier:
+    """Seldon's contract: `load` once in each worker, `predict_raw` for each message."""
+
+    def __init__(self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0") -> None:
+        """Verify the package; a process that must not serve it ends here.
+
+        Raises: PackageError, SignatureError.
+        """
+        self._folder = Path(model_uri.removeprefix("file://"))
+        self._key = public_key(Workspace.current().keys)
+        self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
+        self.info = open_package(self._folder, self._key)
+        self._answering: Answering | None = None
+
+    def load(self) -> None:
+        """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
+        predictor = Predictor.load(self._folder, self._key, threads=1)
+        identity = self._identity
+        metrics.model_info.labels(
+            identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision
+        ).set(1)
+        lost = metrics.records_lost.labels(identity.predictor)
+        folder = os.environ.get(RECORDS_VARIABLE)
+        writer = RecordWriter(Path(folder), lost.inc) if folder else None
+        self._answering = Answering(predictor, identity, from_environment(), writer)
+
+    @property
+    def model_name(self) -> str:
+        return self._identity.model_name
+
+    @property
+    def predictor_name(self) -> str:
+        return self._identity.predictor
+
+    @property
+    def answering(self) -> Answering:
+        """Raises: RequestError before `load`."""
+        if self._answering is None:
+            raise RequestError(503, "not_ready", "wanted a model, found it not loaded yet; try again soon", retry_after_seconds=1)
+        return self._answering
+
+    @property
+    def model_error_handler(self) -> Blueprint:
+        """Seldon registers this before its own routes: the routes and answers that its wrapper does not have."""
+        from seldon.service.routes import blueprint
+
+        return blueprint(self)
+
+    def predict_raw(self, message: Any) -> Any:
+        """A Seldon message in any of its forms (bytes of JSON, fields, protobuf), answered in the same form.
+
+        Raises: RequestError.
+        """
+        from flask import has_request_context, request
+        from seldon_core.proto import prediction_pb2
+        from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
+        from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
+
+        from seldon.service.encoding import to_json
+
+        is_proto = isinstance(message, prediction_pb2.SeldonMessage)
+        fields = seldon_message_to_json(message) if is_proto else message
+        caller_id = request.headers.get(CALLER_HEADER) if has_request_context() else None
+        contents = parse_message(fields, self.info.side_pixels)
+        answers = self.answering.answer(contents, caller_id, "seldon")
+        rows = [list(answer.probabilities.values()) for answer in answers]
+        request_id = answers[0].request_id.partition(".")[0]
+        answer = answer_message(self.info.class_names, rows, request_id, self.answering.tags(answers))
+        if is_proto:
+            return json_to_seldon_message(answer)
+        return to_json(answer) if PAYLOAD_PASSTHROUGH else answer
+
+    def send_feedback_raw(self, message: Any) -> Any:
+        """Seldon's feedback message: the true label of the answer whose `meta.puid` it names.
+
+        Raises: RequestError.
+        """
+        from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
+
+        request_id, label = parse_seldon_feedback(seldon_message_to_json(message), self.info.class_names)
+        self.answering.learn(request_id, label, "seldon")
+        return json_to_seldon_message({"meta": {"puid": request_id}})
+
+    def health_status(self) -> list[str]:
+        """Raises: RequestError while the model is not loaded."""
+        return [self.answering.identity.model_version]
+
+    def init_metadata(self) -> dict[str, Any]:
+        """What `GET /metadata` says."""
+        side = self.info.side_pixels
+        return {
+            "name": self._identity.model_name,
+            "versions": [self._identity.model_version],
+            "platform": "onnx",
+            "inputs": [{"messagetype": "ndarray", "schema": {"shape": [side, side, 3]}}, {"messagetype": "binData"}],
+            "outputs": [{"messagetype": "ndarray", "schema": {"names": self.info.class_names, "shape": [len(self.info.class_names)]}}],
+            "custom": {"data_version": self.info.data_version, "git_commit": self.info.git_commit, "run": self.info.run_id},
+        }

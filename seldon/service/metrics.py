@@ -1,0 +1,45 @@
+"""What Prometheus is told. Right with several workers where PROMETHEUS_MULTIPROC_DIR is set, as the launcher does."""
+
+import os
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# Each bucket is 1.1 times the one before: a quantile read from them is off by less than 5 %.
+SECONDS_BUCKETS = tuple(0.001 * 1.1**power for power in range(98))
+CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+
+requests = Counter("imageloop_requests_total", "Requests that were answered", ["predictor", "route", "code"])
+seconds = Histogram("imageloop_request_seconds", "From a request's head to its answer", ["predictor"], buckets=SECONDS_BUCKETS)
+predictions = Counter("imageloop_predictions_total", "Pictures that were answered", ["predictor", "version", "label"])
+confidence = Histogram("imageloop_confidence", "Probability of the answer", ["predictor"], buckets=CONFIDENCE_BUCKETS)
+feedback = Counter("imageloop_feedback_total", "True labels that were received", ["predictor", "label"])
+refused = Counter("imageloop_refused_total", "Requests that were refused", ["predictor", "reason"])
+records_lost = Counter("imageloop_records_lost_total", "Records that could not be kept", ["predictor"])
+in_flight = Gauge("imageloop_in_flight", "Requests at work or waiting", ["predictor"], multiprocess_mode="livesum")
+model_info = Gauge(
+    "imageloop_model_info", "Which model answers", ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max"
+)  # fmt: skip
+
+
+def exposition() -> tuple[bytes, str]:
+    """All workers' figures together, and their content type."""
+    if MULTIPROCESS_VARIABLE not in os.environ:
+        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def start_afresh(folder: Path) -> None:
+    """Before the first worker: what dead workers left counts no more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def worker_is_gone(pid: int) -> None:
+    """Its gauges count no more; its counters do."""
+    mark_process_dead(pid)

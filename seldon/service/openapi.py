@@ -1,0 +1,131 @@
+"""The OpenAPI document of the service, and a page that shows it without any outside asset."""
+
+import html
+import json
+from typing import Any
+
+from classifier.model.package import PackageInfo
+
+PICTURE = {"image/*": {"schema": {"type": "string", "format": "binary"}}, "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+ERRORS = {
+    "400": "no picture, no JSON, or not the fields that are wanted",
+    "408": "the body stopped coming",
+    "413": "more than 20 MiB",
+    "415": "another content type",
+    "422": "readable, but refused: too small, too many pixels, wrong shape, unknown label",
+    "503": "full, or not loaded yet; Retry-After says when to try again",
+}
+
+
+def document(info: PackageInfo, name: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of the routes that callers use; `info` gives the class names and the side of prepared pictures."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"ImageLoop: {name}", "version": "1", "description": f"Says which of {', '.join(info.class_names)} a picture shows."},
+        "servers": [{"url": "."}],
+        "paths": {
+            "/predict": {"post": _post("Say what a picture shows", "predict", PICTURE | _json("SeldonMessage"), "Prediction", "SeldonAnswer")},
+            "/api/v1.0/predictions": {"post": _post("The same in Seldon's form", "seldonPredict", _json("SeldonMessage") | _FORM, "SeldonAnswer")},
+            "/explain": {"post": _post("Show which places speak for the answer", "explain", PICTURE, "Explanation", image=True)},
+            "/feedback": {"post": _post("Tell the true label of an answer", "feedback", _json("Feedback"), "Receipt")},
+            "/api/v1.0/feedback": {"post": _post("The same in Seldon's form", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")},
+            "/health/ping": {"get": _get("Whether the process lives", "ping", "text/html")},
+            "/health/status": {"get": _get("Whether the model is ready", "status", "application/json")},
+            "/metadata": {"get": _get("What the model is", "metadata", "application/json")},
+            "/metrics": {"get": _get("Figures for Prometheus", "metrics", "text/plain")},
+        },
+        "components": {"schemas": _schemas(info)},
+    }
+
+
+_FORM = {
+    "multipart/form-data": {
+        "schema": {"type": "object", "required": ["binData"], "properties": {"binData": {"type": "string", "format": "binary"}}}
+    }
+}
+
+
+def page(description: dict[str, Any]) -> str:
+    """The document as one plain page."""
+    parts = [
+        f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(what['summary'])}</p>{_bodies(what)}</section>"
+        for path, methods in description["paths"].items()
+        for method, what in methods.items()
+    ]
+    schemas = html.escape(json.dumps(description["components"]["schemas"], indent=2))
+    errors = "".join(f"<li><code>{code}</code> {html.escape(text)}</li>" for code, text in ERRORS.items())
+    return (
+        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(description['info']['title'])}</title>"
+        '<meta name=viewport content="width=device-width"><link rel=stylesheet href="page.css"></head><body><main>'
+        f"<h1>{html.escape(description['info']['title'])}</h1><p>{html.escape(description['info']['description'])}</p>"
+        '<pre>curl -H "Content-Type: image/jpeg" --data-binary @picture.jpg ADDRESS/predict</pre>'
+        f'<p><a href="openapi.json">openapi.json</a></p>{"".join(parts)}<h2>Errors</h2><ul>{errors}</ul>'
+        f"<h2>Schemas</h2><pre>{schemas}</pre></main></body></html>"
+    )
+
+
+def _bodies(what: dict[str, Any]) -> str:
+    kinds = what.get("requestBody", {}).get("content", {})
+    return f"<p>Takes {html.escape(', '.join(kinds))}</p>" if kinds else ""
+
+
+def _post(summary: str, name: str, content: dict[str, Any], *answers: str, image: bool = False) -> dict[str, Any]:
+    schemas = [{"$ref": f"#/components/schemas/{answer}"} for answer in answers]
+    found: dict[str, Any] = {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+    if image:
+        found["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    failures = {code: {"description": text, "content": _json("Failure")} for code, text in ERRORS.items()}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": {"description": "the answer", "content": found}, **failures},
+    }
+
+
+def _get(summary: str, name: str, content_type: str) -> dict[str, Any]:
+    return {"summary": summary, "operationId": name, "responses": {"200": {"description": "as asked", "content": {content_type: {}}}}}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _schemas(info: PackageInfo) -> dict[str, Any]:
+    label, number = {"type": "string", "enum": list(info.class_names)}, {"type": "number"}
+    request_id = {"type": "string", "pattern": r"^[0-9a-f]{32}(\.[0-9]{1,2})?$"}
+    truth = {"type": "string", "enum": [*info.class_names, "other"]}
+    model = _object(model={"type": "string"}, version={"type": "string"}, predictor={"type": "string"}, precision={"type": "string"})
+    pixels = {"type": "array", "description": f"({info.side_pixels}, {info.side_pixels}, 3) or (N, ...) of 0 to 255, upright RGB"}
+    base64 = {"type": "string", "contentEncoding": "base64"}
+    rows = {"type": "array", "items": {"type": "array", "items": number}}
+    return {
+        "Prediction": _object(
+            request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
+            model=model, milliseconds=number,
+        ),
+        "SeldonMessage": {
+            "anyOf": [
+                _object(binData=base64),
+                _object(jsonData={"anyOf": [_object(image=base64), _object(images={"type": "array", "items": base64})]}),
+                _object(data={"anyOf": [_object(ndarray=pixels), _object(tensor={"type": "object"})]}),
+            ]
+        },
+        "SeldonAnswer": _object(
+            data=_object(names={"type": "array", "items": label}, ndarray=rows), meta=_object(puid=request_id, tags={"type": "object"})
+        ),
+        "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
+        "Feedback": _object(request_id=request_id, label=truth),
+        "Receipt": _object(request_id=request_id),
+        "SeldonFeedback": _object(
+            response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=truth), _object(jsonData=_object(label=truth))]}
+        ),
+        "SeldonReceipt": _object(meta=_object(puid=request_id)),
+        "Failure": _object(
+            status=_object(status={"const": "FAILURE"}, code={"type": "integer"}, reason={"type": "string"}, info={"type": "string"})
+        ),
+    }  # fmt: skip

@@ -1,0 +1,264 @@
+"""The routes and the answers that Seldon's wrapper does not have: raw pictures, explanations, short feedback, metrics, the page.
+
+A blueprint, since Seldon's wrapper registers one before its own routes: it works under Seldon's own command too.
+"""
+
+import io
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, g, request, send_from_directory
+from werkzeug.exceptions import HTTPException
+
+from classifier.errors import ImageRefusedError
+from classifier.model.explanation import draw_heat_map
+from seldon.service import metrics
+from seldon.service.encoding import to_json
+from seldon.service.errors import RequestError, refused_picture
+from seldon.service.feedback import parse_feedback, parse_seldon_feedback
+from seldon.service.messages import read_json
+from seldon.service.openapi import document, page
+
+if TYPE_CHECKING:
+    from flask.blueprints import BlueprintSetupState
+
+    from seldon.microservice import ImageClassifier
+
+logger = logging.getLogger(__name__)
+WEB = Path(__file__).parents[1] / "web"
+MAX_BODY_BYTES = 20 * 2**20
+SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
+PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
+FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
+WORK = ("/predict", "/explain", "/feedback", *PREDICTIONS, *FEEDBACK)
+WATCHED = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics")
+SHOWN = ("/", "/page.js", "/page.css", "/docs", "/openapi.json")
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+def blueprint(model: "ImageClassifier") -> Blueprint:
+    """All of it, bound to one model."""
+    routes = Blueprint("imageloop", __name__)
+    routes.record(_configure)
+    service = _Service(model)
+    routes.before_app_request(service.begin)
+    routes.after_app_request(service.finish)
+    routes.teardown_app_request(service.give_back)
+    for rule, method, view in (
+        ("/explain", "POST", service.explain),
+        ("/feedback", "POST", service.feedback),
+        ("/metrics", "GET", service.metrics),
+        ("/openapi.json", "GET", service.openapi),
+        ("/docs", "GET", service.docs),
+        ("/", "GET", service.page),
+        ("/page.js", "GET", service.page),
+        ("/page.css", "GET", service.page),
+    ):
+        routes.add_url_rule(rule, f"{view.__name__}{rule}".replace(".", "-"), view, methods=[method])
+    routes.app_errorhandler(RequestError)(service.refuse)
+    routes.app_errorhandler(HTTPException)(service.refuse_http)
+    routes.app_errorhandler(UnicodeDecodeError)(service.refuse_multipart)
+    routes.app_errorhandler(ValueError)(service.refuse_multipart)
+    routes.app_errorhandler(TimeoutError)(service.refuse_slow)
+    return routes
+
+
+def _configure(state: "BlueprintSetupState") -> None:
+    state.app.after_request_funcs.get(None, []).clear()  # so that `finish` has the last word
+    state.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+
+
+class _Service:
+    """The views, and what happens before and after each of them."""
+
+    def __init__(self, model: "ImageClassifier") -> None:
+        self._model = model
+
+    def begin(self) -> Response | None:
+        """Count the request in, refuse what no route takes, and answer raw pictures and feedback before Seldon's routes do."""
+        g.begun = time.perf_counter()
+        g.place = None
+        if request.path not in (*WORK, *WATCHED, *SHOWN):
+            raise RequestError(404, "no_such_route", "wanted a route of /docs, found another")
+        if request.path not in WORK:
+            return None
+        if request.method != "POST":
+            return self._refused_method()
+        self._take_place()
+        _allow_silence(SILENT_UPLOAD_SECONDS)
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise RequestError(413, "too_large", f"wanted at most {MAX_BODY_BYTES} bytes, found {request.content_length}")
+        if request.path in FEEDBACK:
+            return self.seldon_feedback()
+        if request.path == "/predict" and _is_picture():
+            return self.predict()
+        if request.path in ("/predict", *PREDICTIONS) and request.mimetype not in ("application/json", "multipart/form-data"):
+            raise _wrong_type("application/json, multipart/form-data" + (", image/*" if request.path == "/predict" else ""))
+        return None
+
+    def predict(self) -> Response:
+        (answer,) = self._model.answering.answer([_body()], request.headers.get("X-Request-Id"), "http")
+        return _json(
+            {
+                "request_id": answer.request_id,
+                "label": answer.label,
+                "probability": answer.probability,
+                "probabilities": answer.probabilities,
+                "model": self._model.answering.speaker(),
+                "milliseconds": round(1000 * (time.perf_counter() - g.begun), 1),
+            }
+        )
+
+    def explain(self) -> Response:
+        if not _is_picture():
+            raise _wrong_type("image/*, application/octet-stream")
+        answering = self._model.answering
+        content = _body()
+        try:
+            with answering.admission.working():
+                if request.accept_mimetypes.best_match(["application/json", "image/png"]) == "image/png":
+                    out = io.BytesIO()
+                    draw_heat_map(answering.predictor, content).save(out, "PNG")
+                    return Response(out.getvalue(), mimetype="image/png")
+                answer, heat_hw = answering.predictor.explain(content)
+        except ImageRefusedError as error:
+            raise refused_picture(error) from error
+        heat = [[round(float(value), 4) for value in row] for row in heat_hw]
+        return _json({"label": answer.label, "probability": answer.probability, "heat_map": heat, "model": answering.speaker()})
+
+    def feedback(self) -> Response:
+        request_id, label = parse_feedback(_json_body(), self._model.info.class_names)
+        self._model.answering.learn(request_id, label, "http")
+        return _json({"request_id": request_id})
+
+    def seldon_feedback(self) -> Response:
+        request_id, label = parse_seldon_feedback(_json_body(), self._model.info.class_names)
+        self._model.answering.learn(request_id, label, "seldon")
+        return _json({"meta": {"puid": request_id}})
+
+    def metrics(self) -> Response:
+        text, content_type = metrics.exposition()
+        return Response(text, content_type=content_type)
+
+    def openapi(self) -> Response:
+        return _json(document(self._model.info, self._model.model_name))
+
+    def docs(self) -> Response:
+        return Response(page(document(self._model.info, self._model.model_name)), mimetype="text/html")
+
+    def page(self) -> Response:
+        return send_from_directory(WEB, request.path[1:] or "index.html")
+
+    def finish(self, response: Response) -> Response:
+        """Security headers, and the figures of a request that did work.
+
+        Seldon's app lets any origin in, and with it any web page that a colleague opens, which could poison the feedback.
+        """
+        for name in [name for name in response.headers.keys() if name.startswith("Access-Control-")]:
+            del response.headers[name]
+        response.headers.update(SECURITY_HEADERS)
+        if request.path in WORK:
+            metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
+            metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
+        return response
+
+    def give_back(self, _error: BaseException | None) -> None:
+        place = g.pop("place", None)
+        if place is not None:
+            place.__exit__(None, None, None)
+            metrics.in_flight.labels(self._model.predictor_name).dec()
+
+    def refuse(self, error: RequestError) -> Response:
+        metrics.refused.labels(self._model.predictor_name, error.reason).inc()
+        response = _json(error.body(), error.code)
+        if error.retry_after_seconds is not None:
+            response.headers["Retry-After"] = str(error.retry_after_seconds)
+        if error.code in (408, 413):  # what is still on the way is not worth waiting for
+            response.headers["Connection"] = "close"
+        return response
+
+    def refuse_http(self, error: HTTPException) -> Response:
+        code = error.code or 500
+        reason = {413: "too_large", 404: "no_such_route", 405: "wrong_method", 415: "wrong_type"}.get(code, "bad_request")
+        return self.refuse(RequestError(code, reason, error.name))
+
+    def refuse_multipart(self, error: ValueError) -> Response:
+        """Seldon's wrapper reads each part of a form as JSON or text."""
+        if request.mimetype != "multipart/form-data" or not _is_from_forms(error):
+            return self.fail(error)
+        return self.refuse(RequestError(400, "wrong_field", "wanted the picture's file in the field binData, found another field"))
+
+    def refuse_slow(self, _error: TimeoutError) -> Response:
+        return self.refuse(RequestError(408, "too_slow", f"wanted the rest of the body, found silence for {SILENT_UPLOAD_SECONDS} s"))
+
+    def fail(self, error: Exception) -> Response:
+        """A defect of ours: the log has it, without what was sent; the caller is told that it is not the caller's."""
+        logger.error("a request failed: %s in %s", type(error).__name__, _place(error))
+        return self.refuse(RequestError(500, "internal", "the service failed; its log says where"))
+
+    def _take_place(self) -> None:
+        place = self._model.answering.admission.admitted()
+        place.__enter__()
+        g.place = place
+        metrics.in_flight.labels(self._model.predictor_name).inc()
+
+    def _refused_method(self) -> Response:
+        response = self.refuse(RequestError(405, "wrong_method", "wanted POST, found another method"))
+        response.headers["Allow"] = "POST"
+        return response
+
+
+def _is_picture() -> bool:
+    return request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream"
+
+
+def _body() -> bytes:
+    content = request.get_data(cache=False)
+    if not content:
+        raise RequestError(400, "empty_body", "wanted a picture's bytes, found an empty body")
+    return content
+
+
+def _json_body() -> Any:
+    if request.mimetype != "application/json":
+        raise _wrong_type("application/json")
+    return read_json(request.get_data(cache=False))
+
+
+def _wrong_type(wanted: str) -> RequestError:
+    found = request.mimetype[:60] or "none"
+    return RequestError(415, "wrong_type", f"wanted the content type {wanted}, found {found}; with curl: -H 'Content-Type: image/jpeg'")
+
+
+def _allow_silence(seconds: float) -> None:
+    socket = request.environ.get("gunicorn.socket")
+    if socket is not None:
+        socket.settimeout(seconds)
+
+
+def _is_from_forms(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "get_multi_form_data_request":
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+
+
+def _json(value: Any, code: int = 200) -> Response:
+    return Response(to_json(value), status=code, mimetype="application/json")
