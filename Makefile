@@ -11,16 +11,19 @@ TEST_WORKERS ?= 2
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
-demo: setup ## train on the embedded pictures, end with a registered model
-	$(PYTHON) run.py train --config configs/train.yaml
+demo: setup ## train on the embedded pictures, end with a model that serves
+	$(PYTHON) run.py train --config configs/train.yaml --deploy
 
-setup: .venv/.synced ## environment, ZenML store, stacks
+down: .venv/.synced ## stop what serves
+	$(PYTHON) run.py down
+
+setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
 	@$(PYTHON) stacks/apply.py --activate local
 
-test: .venv/.synced ## all tests
+test: .venv/.synced .venv-serving/.synced ## all tests
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
-coverage: .venv/.synced ## all tests, and the share of our lines that they run
+coverage: .venv/.synced .venv-serving/.synced ## all tests, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
@@ -51,15 +54,21 @@ lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
 
 clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
-	rm -rf .venv .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
+	rm -rf .venv .venv-serving .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
 
 .venv/.synced: requirements/development.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes --compile-bytecode requirements/development.txt
+	@echo '$(CURDIR)' > .venv/lib/python3.12/site-packages/imageloop.pth # so that the command `zenml` finds our flavor
+	@touch $@
+
+.venv-serving/.synced: requirements/serving.txt .python-version | $(UV)
+	$(UV) venv -q --allow-existing --python 3.12 .venv-serving
+	VIRTUAL_ENV=.venv-serving $(UV) pip sync -q --require-hashes --compile-bytecode requirements/serving.txt
 	@touch $@
 
 .tools/bin/uv:
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo setup test coverage check format bench-data bench-training bench-prediction lock clean
+.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction lock clean

@@ -35,6 +35,7 @@ def train(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every step, also those whose inputs have not changed.")
     ] = False,
+    serve: Annotated[bool, typer.Option("--deploy", help="Serve the champion afterwards, as `deploy` would.")] = False,
     json_output: Json = False,
 ) -> None:
     """Pictures in, a registered model out.
@@ -50,9 +51,87 @@ def train(
     def work() -> Result:
         from operations import training
 
-        return training.train(settings, use_cache=not no_cache)
+        result = training.train(settings, use_cache=not no_cache)
+        if not serve:
+            return result
+        from operations import deployment
+        from seldon.rollouts.settings import DeploySettings
 
-    _run("train", work, lambda result: _lazy("training", "describe", result), json_output)
+        wanted = DeploySettings.model_validate({"model_name": settings.promotion.model_name, "strategy": {"kind": "rolling"}})
+        return result | {"deployment": deployment.deploy(wanted)}
+
+    def describe(result: Result) -> str:
+        text = str(_lazy("training", "describe", result))
+        return text + (f"\n{_lazy('deployment', 'describe_deployment', result['deployment'])}" if serve else "")
+
+    _run("train", work, describe, json_output)
+
+
+@app.command()
+def deploy(
+    config: Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Serve a version through the gateway; the one before it serves until the new one has shown itself.
+
+    Strategies: rolling (the default), canary, blue_green, shadow, ab_test. For example:
+
+        python run.py deploy --set strategy.kind=canary --set strategy.steps=[10,50]
+    """
+    from configs.loading import load_settings
+    from seldon.rollouts.settings import DeploySettings
+
+    try:
+        settings = load_settings(DeploySettings, config, overrides or [], **({} if version is None else {"version": version}))
+    except SettingsError as error:
+        _fail(error)
+
+    def work() -> Result:
+        from operations import deployment
+
+        return deployment.deploy(settings)
+
+    _run("deploy", work, lambda result: _lazy("deployment", "describe_deployment", result), json_output)
+
+
+@app.command()
+def status(json_output: Json = False) -> None:
+    """Show what is served: versions, traffic, replicas, health, addresses."""
+
+    def work() -> Result:
+        from operations import deployment
+
+        return deployment.status()
+
+    _run("status", work, lambda result: _lazy("deployment", "describe_status", result), json_output)
+
+
+@app.command()
+def rollback(json_output: Json = False) -> None:
+    """Give all traffic back to the version before, and the champion's title with it."""
+
+    def work() -> Result:
+        from operations import deployment
+
+        return deployment.roll_back()
+
+    _run("rollback", work, lambda result: _lazy("deployment", "describe_rollback", result), json_output)
+
+
+@app.command()
+def down(json_output: Json = False) -> None:
+    """Stop all that is served from here, and leave nothing running."""
+
+    def work() -> Result:
+        from operations import deployment
+
+        return deployment.down()
+
+    _run("down", work, lambda result: _lazy("deployment", "describe_down", result), json_output)
 
 
 @app.command()

@@ -101,6 +101,14 @@ class ModelRegistry:
         inner = [path for path in (folder / "data").iterdir() if path.is_dir()]
         return inner[0]
 
+    def package_uri(self, version: str) -> str:
+        """Where a server finds a version's package: file:// on this machine, else the artifact store's own address."""
+        folder = self.package(version)
+        source = str(self._client.get_model_version_download_uri(self.name, version))
+        if source.startswith(("s3://", "gs://", "wasbs://", "abfss://")):
+            return f"{source.rstrip('/')}/data/{folder.name}"
+        return f"file://{folder}"
+
     def _ensure_model(self) -> None:
         import mlflow
 

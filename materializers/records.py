@@ -8,12 +8,12 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from classifier import pages
 from classifier.data.versions import DataVersion, RawVersion
-from classifier.promotion.records import Calibration, Registration
+from classifier.promotion.records import Calibration, Candidate, Registration, RolloutRecord
 from materializers.storing import hash_of, read_bytes, write_bytes
 
 
 class RecordMaterializer(BaseMaterializer):
-    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (RawVersion, DataVersion, Calibration, Registration)
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (RawVersion, DataVersion, Calibration, Registration, Candidate, RolloutRecord)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def load(self, data_type: type[BaseModel]) -> BaseModel:

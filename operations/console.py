@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from classifier import progress
 from classifier.workspace import Workspace
 
-OUR_LOGGERS = ("classifier", "adapters", "steps", "operations")
+OUR_LOGGERS = ("classifier", "adapters", "records", "seldon", "steps", "operations")
 SHOW_AFTER_SECONDS = 2.0
 KEPT_LOGS = 50
 

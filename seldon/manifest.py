@@ -14,8 +14,8 @@ from pydantic.alias_generators import to_camel
 CONTAINER = "classifier"
 SERVING_IMAGE = "imageloop-serve:latest"
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
-HISTORY_ANNOTATION = "imageloop.ai/history"  # versions that served all traffic, the last one last
-MAX_HISTORY = 20
+HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
+MAX_HISTORY = 5
 
 
 class Part(BaseModel):
@@ -166,8 +166,9 @@ class Manifest(Part):
         return {predictor.name: predictor.traffic for predictor in serving}
 
     @property
-    def history(self) -> list[str]:
-        return json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))  # type: ignore[no-any-return]
+    def history(self) -> list[PredictorSpec]:
+        """What served all traffic, whole: going back needs nothing else."""
+        return [PredictorSpec.model_validate(part) for part in json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))]
 
     @property
     def rollout(self) -> dict[str, Any] | None:
@@ -187,10 +188,10 @@ class Manifest(Part):
         spec = self.spec.model_copy(update={"predictors": tuple(predictors)})
         return Manifest.model_validate(dump(self.model_copy(update={"metadata": metadata, "spec": spec})))
 
-    def with_history(self, version: str) -> "Manifest":
-        """The same with `version` as the last one that served all traffic."""
-        history = [known for known in self.history if known != version][-MAX_HISTORY:] + [version]
-        annotations = self.metadata.annotations | {HISTORY_ANNOTATION: json.dumps(history)}
+    def with_history(self, history: list[PredictorSpec]) -> "Manifest":
+        """The same with another past; what is long past is forgotten."""
+        text = json.dumps([dump(part) for part in history[-MAX_HISTORY:]], sort_keys=True)
+        annotations = self.metadata.annotations | {HISTORY_ANNOTATION: text}
         return self.model_copy(update={"metadata": self.metadata.model_copy(update={"annotations": annotations})})
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zenml.models import ComponentResponse
 
 FOLDER = Path(__file__).parent
+FLAVOR = "imageloop_seldon"
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
 
 
@@ -113,6 +114,15 @@ def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
     return next((part for part in client.list_stack_components(type=kind, name=name, size=1000) if part.name == name), None)
 
 
+def _register_flavors(client: "Client") -> None:
+    """Our own flavors, once; ZenML loads them by their path below the repository."""
+    from zenml.enums import StackComponentType
+
+    known = {flavor.name for flavor in client.get_flavors_by_type(StackComponentType.MODEL_DEPLOYER)}
+    if FLAVOR not in known:
+        client.create_flavor("seldon.deployer.flavor.SeldonDeployerFlavor", StackComponentType.MODEL_DEPLOYER)
+
+
 def _kind(kind: str) -> Any:
     from zenml.enums import StackComponentType
 
@@ -143,6 +153,7 @@ def main(arguments: list[str]) -> None:
     from zenml.client import Client
 
     environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
+    _register_flavors(Client())
     stacks = [read_stack(file, environment) for file in options.files]
     for stack in stacks:
         apply(stack, Client())

@@ -4,6 +4,7 @@ model.onnx         pictures in; probabilities, embedding and class activation ma
 model.int8.onnx    the same, quantised, only if it passed its gate
 weights.pt         the state dict of the torch model, readable with weights_only=True
 model.json         PackageInfo
+examples.json      known pictures and what the model says of them: what a new server is asked first
 reference.parquet  what the model saw and said when it was made: what drift is measured against
 signature          over all of it
 """

@@ -44,3 +44,31 @@ class ModelPackage:
         for path in self.files():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:32]
+
+
+class Candidate(BaseModel):
+    """A registered version that shall serve; `uri` names its package's folder as the cluster will open it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_name: str
+    version: str
+    uri: str
+    run_id: str
+
+
+class RolloutRecord(BaseModel):
+    """What came of a rollout: promoted, withdrawn (a shadow) or unchanged; one that was undone fails its run instead."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    namespace: str
+    version: str
+    before: str | None
+    outcome: str
+    reason: str
+    url: str
+    exposure: float
+    smoke: list[str]
+    verdicts: list[str]

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from classifier.errors import ImageLoopError
@@ -49,6 +50,14 @@ class DeploymentStatus:
     description: str = ""
 
 
+@dataclass(frozen=True)
+class Caller:
+    """An address, and the headers that lead there."""
+
+    url: str
+    headers: dict[str, str]
+
+
 class Cluster(Protocol):
     """A place that serves. Every method may raise DeploymentError."""
 
@@ -74,6 +83,14 @@ class Cluster(Protocol):
 
     def changing(self, namespace: str, name: str) -> AbstractContextManager[None]:
         """Nobody else changes this deployment within the block; raises DeploymentError where somebody does."""
+        raise NotImplementedError
+
+    def caller(self, namespace: str, name: str, predictor: str) -> "Caller":
+        """How to reach one predictor whatever its weight."""
+        raise NotImplementedError
+
+    def records(self, namespace: str, name: str) -> Path | None:
+        """The folder that holds the records of a deployment, where this machine has it."""
         raise NotImplementedError
 
     def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:

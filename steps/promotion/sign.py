@@ -10,6 +10,7 @@ from classifier.model.predictor import Predictor
 from classifier.model.signing import private_key
 from classifier.model.signing import sign as sign_folder
 from classifier.promotion.evaluation import Evaluation, write_reference
+from classifier.promotion.known_pictures import write_known_pictures
 from classifier.promotion.records import ModelPackage
 from classifier.promotion.settings import GateSettings
 from classifier.workspace import Workspace
@@ -21,12 +22,14 @@ from steps.caching import ON_CODE
 def sign(
     exported_package: ModelPackage, evaluation: Evaluation, prepared: PreparedPictures, settings: GateSettings
 ) -> Annotated[ModelPackage, "package"]:
-    """Write the figures and the reference for drift into the package; from here on no byte of it may change.
+    """Write the figures, the reference for drift and known pictures into the package; from here on no byte of it may change.
 
     A refused model is signed as well: it is registered with its figures, and nothing moves.
     """
     workspace, folder = Workspace.current(), exported_package.folder
-    write_reference(Predictor.unsigned(folder, threads=2), prepared, workspace, folder)
+    predictor = Predictor.unsigned(folder, threads=2)
+    write_reference(predictor, prepared, workspace, folder)
+    write_known_pictures(predictor, evaluation.predictions, prepared, workspace, folder)
     figures = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
     read_info(folder).model_copy(update=figures).write(folder)
     sign_folder(folder, private_key(workspace.keys))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from seldon.clusters.contract import DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
+from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
@@ -142,10 +142,18 @@ class LocalCluster:
     def logs(self) -> Path:
         return self._layout.logs
 
-    @property
-    def records(self) -> Path:
-        """The folder that predictions and feedback are written to."""
-        return self._layout.records
+    def records(self, namespace: str, name: str) -> Path:
+        """Where the services of a deployment write what they answered and what they learnt."""
+        return self._layout.records / namespace / name
+
+    def caller(self, namespace: str, name: str, predictor: str) -> Caller:
+        """Through the gateway, by the header that chooses a predictor."""
+        state, site = self._store.get(namespace, name), self._store.site()
+        if state is None or site is None:
+            raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
+        headers = {gateway.PREDICTOR_HEADER: predictor}
+        key = next((key.key for key in read_keys() if "predict" in key.rights), None)
+        return Caller(self._url(state.manifest, site), headers | ({"X-API-Key": key} if key else {}))
 
     @contextmanager
     def _site(self) -> Iterator[None]:
@@ -223,7 +231,7 @@ class LocalCluster:
             "PREDICTIVE_UNIT_ID": predictor.graph.name,
             "PREDICTOR_ID": predictor.name,
             "SELDON_DEPLOYMENT_ID": manifest.metadata.name,
-            "IMAGELOOP_RECORDS": str(self._layout.records / manifest.metadata.namespace / manifest.metadata.name),
+            "IMAGELOOP_RECORDS": str(self.records(manifest.metadata.namespace, manifest.metadata.name)),
             SITE_VARIABLE: str(self._layout.folder),
         }
         self._supervisor.add(name, [str(self._python), "-m", "seldon.launcher"], environment)

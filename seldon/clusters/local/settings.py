@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 from pydantic import Field, model_validator
 
@@ -26,8 +25,8 @@ class GatewaySettings(Settings):
 
     host: str = Field("127.0.0.1", description="beyond loopback only with keys")
     port: int = Field(8080, ge=0, le=65535, description="another one that is free where this one is taken")
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     requests_per_second: int | None = Field(None, ge=1, description="for all callers together; more are answered with 429")
     max_body_bytes: int = Field(20 * 2**20, ge=1)
 

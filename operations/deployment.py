@@ -1,0 +1,181 @@
+"""Serve a version, say how it goes, go back, stop."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from classifier.errors import ImageLoopError
+from classifier.workspace import Workspace
+from operations.store import open_store
+from seldon.clusters.choosing import open_cluster
+from seldon.clusters.contract import Cluster, DeploymentStatus
+from seldon.clusters.local.settings import read_keys
+from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
+from seldon.rollouts.settings import DeploySettings
+
+logger = logging.getLogger(__name__)
+
+
+def deploy(settings: DeploySettings) -> dict[str, Any]:
+    """Run the deployment pipeline on the active stack.
+
+    Raises: ImageLoopError with the reason when the version was rolled back.
+    """
+    started = time.monotonic()
+    client = open_store()
+    from zenml import Model
+
+    from pipelines.deployment import deployment
+    from seldon.deployer.choosing import active_deployer
+
+    cluster = active_deployer().config.cluster
+    workspace = Workspace.current()
+    write_deployed(workspace, Deployed(cluster=cluster, namespace=settings.namespace, name=settings.name))
+    run = deployment.with_options(model=Model(name=settings.model_name))(settings)
+    if run is None:
+        return {"stack": client.active_stack_model.name, "submitted": True}
+    steps = client.get_pipeline_run(run.id).steps
+    record = steps["roll_out"].outputs["rollout"][0].load()
+    return record.model_dump() | {
+        "stack": client.active_stack_model.name,
+        "run": run.name,
+        "tried": _try_one(record.url, steps["select"].outputs["candidate"][0].load().uri),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _try_one(url: str, package_uri: str) -> dict[str, Any] | None:
+    """A known picture through the gateway, as a caller's would go."""
+    from classifier.model.examples import read_examples
+
+    examples = read_examples(Path(package_uri.removeprefix("file://"))) if package_uri.startswith("file://") else []
+    if not examples:
+        return None
+    key = next((key.key for key in read_keys() if "predict" in key.rights), "")
+    answer = requests.post(f"{url}/predict", examples[0].content, headers={"Content-Type": "image/png", "X-API-Key": key}, timeout=30)
+    answer.raise_for_status()
+    return {"wanted": examples[0].label, **answer.json()}
+
+
+def describe_deployment(result: dict[str, Any]) -> str:
+    """What came of it, and where to go on."""
+    if result.get("submitted"):
+        return f"the rollout was handed to the stack '{result['stack']}'; its dashboard shows the rest"
+    url = result["url"]
+    python = Path(sys.executable)
+    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    lines = [
+        "",
+        f"deployment     {result['namespace']}/{result['name']}: version {result['version']} {result['outcome']}"
+        + (f" ({result['reason']})" if result["reason"] else ""),
+        *(f"               {line}" for line in result["smoke"] + result["verdicts"]),
+        f"page           {url}/",
+        f"API            {url}/api/v1.0/predictions, {url}/predict",
+        f"its docs       {url}/docs",
+        f"metrics        {url}/metrics",
+        f"seconds        {result['seconds']:.1f}",
+    ]
+    if result["tried"]:
+        tried = result["tried"]
+        lines.append(f"through it     a picture of '{tried['wanted']}': {tried['label']} ({tried['probability']:.1%}) in {tried['milliseconds']} ms")
+    return "\n".join([*lines, "", "next:", f"  {python} run.py status", f"  {python} run.py down"])
+
+
+def status() -> dict[str, Any]:
+    """What is served where this folder deployed last."""
+    deployed, cluster = _deployed()
+    found = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in cluster.deployments()]
+    rollouts = {one.key: one.rollout for one in cluster.deployments() if one.rollout}
+    return {
+        "cluster": deployed.cluster.kind,
+        "deployments": [_plain(one, rollouts) for one in found if one is not None],
+        "metrics": getattr(cluster, "metrics_addresses", list)(),
+    }
+
+
+def describe_status(result: dict[str, Any]) -> str:
+    if not result["deployments"]:
+        return "nothing is deployed; python run.py deploy serves the champion"
+    lines = []
+    for one in result["deployments"]:
+        lines.append(f"{one['namespace']}/{one['name']}  {one['state']}  {one['url']}/" + (f"  ({one['description']})" if one["description"] else ""))
+        for part in one["predictors"]:
+            share = "shadow" if part["shadow"] else f"{part['traffic']} %"
+            lines.append(f"  {part['name']:<8} version {part['version']:<4} {share:>7}  {part['ready']} of {part['wanted']} replicas ready")
+            lines += [f"    {replica['address']}  {'ready' if replica['ready'] else 'not ready'}, started again {replica['restarts']} times" for replica in part["replicas"]]
+        if one["rollout"]:
+            lines.append(f"  a rollout from {one['rollout']['from']} to {one['rollout']['to']} is going on, or was interrupted; deploy and rollback undo it then")
+        lines += [f"  {note}" for note in one["notes"]]
+    return "\n".join([*lines, "metrics", *(f"  {address}" for address in result["metrics"])])
+
+
+def roll_back() -> dict[str, Any]:
+    """All traffic to the version before; the registry's champion follows it."""
+    from seldon.rollouts.runner import roll_back as back
+
+    started = time.monotonic()
+    deployed, cluster = _deployed()
+    rollout = back(cluster, deployed.namespace, deployed.name)
+    seconds = time.monotonic() - started
+    logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
+    from adapters.deployment import take_back
+
+    manifest = cluster.get(deployed.namespace, deployed.name)
+    parameters = manifest.spec.predictors[0].graph.parameters if manifest else ()
+    model_name = next((part.value for part in parameters if part.name == "model_name"), "imageloop")
+    open_store()
+    take_back(model_name, rollout.version, rollout.before, "rolled back by hand", Workspace.current())
+    return {"namespace": deployed.namespace, "name": deployed.name, "from": rollout.version, "to": rollout.before, "seconds": seconds}
+
+
+def describe_rollback(result: dict[str, Any]) -> str:
+    return f"version {result['to']} serves again in place of {result['from']}, after {result['seconds']:.1f} s"
+
+
+def down() -> dict[str, Any]:
+    """Stop all that is served from here."""
+    deployed, cluster = _deployed()
+    names = [one.key for one in cluster.deployments()]
+    for one in cluster.deployments():
+        cluster.delete(one.metadata.namespace, one.metadata.name)
+    getattr(cluster, "stop", lambda: None)()
+    return {"cluster": deployed.cluster.kind, "stopped": names}
+
+
+def describe_down(result: dict[str, Any]) -> str:
+    return f"stopped {', '.join(result['stopped']) or 'nothing, for nothing was deployed'}"
+
+
+def _deployed() -> tuple[Deployed, Cluster]:
+    deployed = read_deployed(Workspace.current())
+    if deployed is None:
+        raise ImageLoopError("wanted a deployment, found that nothing was ever deployed from here; run: python run.py deploy")
+    return deployed, open_cluster(deployed.cluster, Workspace.current())
+
+
+def _plain(one: DeploymentStatus, rollouts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "namespace": one.namespace,
+        "name": one.name,
+        "state": one.state,
+        "description": one.description,
+        "url": one.url,
+        "notes": one.notes,
+        "rollout": rollouts.get(f"{one.namespace}/{one.name}"),
+        "predictors": [
+            {
+                "name": part.name,
+                "version": part.version,
+                "traffic": part.traffic,
+                "shadow": part.shadow,
+                "wanted": part.wanted_replicas,
+                "ready": part.ready_replicas,
+                "replicas": [vars(replica) for replica in part.replicas],
+            }
+            for part in one.predictors
+        ],
+    }

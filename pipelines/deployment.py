@@ -1,0 +1,15 @@
+"""From a registered version to one that serves."""
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from pipelines.image import PIPELINE_IMAGE
+from seldon.rollouts.settings import DeploySettings
+from steps.deployment.roll_out import roll_out
+from steps.deployment.select import select
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
+def deployment(settings: DeploySettings) -> None:
+    candidate = select(settings)
+    roll_out(candidate, settings)

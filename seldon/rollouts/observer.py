@@ -1,0 +1,44 @@
+"""Watch two predictors: their counters, and where this machine has the records, their answers to the same pictures and the truth."""
+
+from seldon.clusters.contract import Cluster
+from seldon.manifest import PredictorSpec
+from seldon.rollouts.observations import Counters, Observation, between, read_counters
+
+from records.lines import FeedbackRecord, PredictionRecord
+from records.reader import RecordTail
+
+
+class Observer:
+    """What has happened since it was made."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str, stable: PredictorSpec, candidate: PredictorSpec) -> None:
+        self._cluster, self._place = cluster, (namespace, name)
+        self._names = (stable.name, candidate.name)
+        self._before = {predictor: self._counters(predictor) for predictor in self._names}
+        folder = cluster.records(namespace, name)
+        self._tail = RecordTail(folder, from_now=True) if folder else None
+        self._answers: dict[str, PredictionRecord] = {}
+        self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
+        self._said: dict[str, dict[str, str]] = {}
+
+    def look(self) -> tuple[Observation, Observation, tuple[bool, ...]]:
+        """The stable version, the candidate, and whether they agreed on each picture that both answered."""
+        self._read_records()
+        stable, candidate = (
+            between(self._before[name], self._counters(name), self._judged[name].values()) for name in self._names
+        )
+        both = [said for said in self._said.values() if len(said) == 2]
+        return stable, candidate, tuple(len(set(said.values())) == 1 for said in both)
+
+    def _counters(self, predictor: str) -> Counters:
+        return read_counters(self._cluster.exposition(*self._place, predictor))
+
+    def _read_records(self) -> None:
+        for record in self._tail.read() if self._tail else ():
+            if isinstance(record, FeedbackRecord):
+                answer = self._answers.get(record.request_id)
+                if answer is not None:  # a later word on the same answer takes the place of the first
+                    self._judged[answer.predictor][record.request_id] = answer.label == record.true_label
+            elif record.predictor in self._names:
+                self._answers[record.request_id] = record
+                self._said.setdefault(record.sha256, {})[record.predictor] = record.label

@@ -1,0 +1,233 @@
+"""Carry a rollout out: stage after stage, and back to what served before as soon as anything is wrong.
+
+The manifest says what is going on in an annotation, so that whoever comes after a kill finds it and undoes it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from classifier.errors import ImageLoopError
+from seldon.clusters.contract import Cluster, DeploymentError
+from seldon.manifest import Manifest, PredictorSpec, render
+from seldon.rollouts.observations import Observation
+from seldon.rollouts.observer import Observer
+from seldon.rollouts.sequential import compare
+from seldon.rollouts.settings import AbTest, DeploySettings, Shadow
+from seldon.rollouts.smoke import smoke_test
+from seldon.rollouts.stages import Stage, stages
+from seldon.rollouts.verdicts import Verdict, judge
+
+logger = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+NONE_SEEN = Observation(0, 0, {}, None)
+Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
+
+
+@dataclass
+class Rollout:
+    """What came of it. `exposure`: the share of requests that the candidate answered."""
+
+    outcome: Outcome
+    version: str
+    before: str | None
+    reason: str = ""
+    verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    smoke: list[str] = field(default_factory=list)
+    exposure: float = 0.0
+
+
+class RolloutStoppedError(ImageLoopError):
+    """A rollout that was undone."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        super().__init__(
+            f"version {rollout.version} was rolled back: {rollout.reason}; "
+            + (f"version {rollout.before} has all traffic" if rollout.before else "nothing serves")
+        )
+        self.rollout = rollout
+
+
+def roll_out(
+    cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec, report: Callable[[str, Verdict], None] = lambda _stage, _verdict: None
+) -> Rollout:
+    """Let `candidate` take over as the strategy says.
+
+    Raises: RolloutStoppedError when it was undone, DeploymentError while another rollout is at work.
+    """
+    with cluster.changing(settings.namespace, settings.name):
+        before = undo_interrupted(cluster, settings.namespace, settings.name)
+        stable = _serving(before) if before else None
+        rollout = Rollout("promoted", candidate.version, stable.version if stable else None)
+        if before and stable and stable.is_same_process_as(candidate) and stable.replicas == candidate.replicas:
+            cluster.apply(before)  # whatever of it had died
+            return Rollout("unchanged", candidate.version, stable.version, "this version serves already")
+        if stable and stable.name == candidate.name:
+            return _replace(cluster, before, candidate, rollout)
+        try:
+            _carry_out(cluster, settings, before, stable, candidate, rollout, report)
+        except BaseException as error:
+            _undo(cluster, settings, before)
+            if isinstance(error, ImageLoopError):
+                rollout.outcome, rollout.reason = "rolled_back", str(error)
+                raise RolloutStoppedError(rollout) from error
+            raise
+        return rollout
+
+
+def undo_interrupted(cluster: Cluster, namespace: str, name: str) -> Manifest | None:
+    """What serves now, once a rollout that was killed in the middle is undone. Call it where `changing` holds."""
+    manifest = cluster.get(namespace, name)
+    if manifest is None or manifest.rollout is None:
+        return manifest
+    logger.warning("a rollout of '%s' to %s was interrupted; undoing it", manifest.key, manifest.rollout["to"])
+    stable = manifest.predictor(manifest.rollout["from"]) if manifest.rollout["from"] else None
+    if stable is None:
+        cluster.delete(namespace, name)
+        return None
+    whole = manifest.with_predictors([stable.model_copy(update={"traffic": 100, "shadow": False})], None)
+    cluster.apply(whole)
+    return whole
+
+
+def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
+    """All traffic to the version that served before this one.
+
+    Raises: DeploymentError where there is none.
+    """
+    with cluster.changing(namespace, name):
+        manifest = cluster.get(namespace, name)
+        if manifest is None:
+            raise DeploymentError(f"wanted a deployment '{namespace}/{name}' to roll back, found none; run: python run.py deploy")
+        if manifest.rollout is not None:
+            now = manifest.rollout["to"]
+            undone = undo_interrupted(cluster, namespace, name)
+            stable = _serving(undone) if undone else None
+            return Rollout("rolled_back", now.removeprefix("v"), stable.version if stable else None, "the rollout was undone")
+        history = manifest.history
+        if len(history) < 2:
+            raise DeploymentError(f"wanted a version before {_serving(manifest).version} of '{manifest.key}', found none in its history")
+        bad, good = history[-1], history[-2]
+        cluster.apply(manifest.with_predictors([good.model_copy(update={"traffic": 100})], None).with_history(history[:-1]))
+        return Rollout("rolled_back", bad.version, good.version, "asked for")
+
+
+def _carry_out(
+    cluster: Cluster, settings: DeploySettings, before: Manifest | None, stable: PredictorSpec | None, candidate: PredictorSpec,
+    rollout: Rollout, report: Callable[[str, Verdict], None],
+) -> None:  # fmt: skip
+    note = {
+        "strategy": settings.strategy.kind,
+        "from": stable.name if stable else None,
+        "to": candidate.name,
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    base = before or render(settings.name, settings.namespace, [candidate.model_copy(update={"traffic": 100})])
+    plan = stages(settings.strategy, stable, candidate)
+    watch = Observer(cluster, settings.namespace, settings.name, stable, candidate) if stable else None
+    for stage in plan:
+        last = stage is plan[-1]
+        going_on = None if last and not stage.smoke else note
+        manifest = base.with_predictors(list(stage.predictors), going_on)
+        if last:
+            manifest = _with_past(manifest, stage.predictors[0], base.history)
+        if last and watch:
+            rollout.exposure = _exposure(watch)
+        cluster.apply(manifest)
+        logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
+        if stage.smoke:
+            rollout.smoke = smoke_test(cluster.caller(settings.namespace, settings.name, candidate.name), _folder_of(candidate))
+            if last:  # a first version: there is nothing to go back to, so it was tried where it stands
+                cluster.apply(_with_past(base.with_predictors(list(stage.predictors), None), stage.predictors[0], base.history))
+        if stage.watch is not None and stable is not None:
+            _watch(cluster, settings, stage, stable, candidate, rollout, report, watch)
+    if isinstance(settings.strategy, Shadow) and not settings.strategy.then_promote and stable is not None:
+        rollout.outcome, rollout.reason = "withdrawn", f"{rollout.verdicts[-1][1].reason}; it answered nobody, and was taken away again"
+
+
+def _watch(
+    cluster: Cluster, settings: DeploySettings, stage: Stage, stable: PredictorSpec, candidate: PredictorSpec,
+    rollout: Rollout, report: Callable[[str, Verdict], None], whole: Observer | None,
+) -> None:  # fmt: skip
+    """Until there is a verdict that is not 'hold'.
+
+    Raises: ImageLoopError with the verdict's reason when it is against the candidate.
+    """
+    observer = Observer(cluster, settings.namespace, settings.name, stable, candidate)
+    started = time.monotonic()
+    told = ""
+    while True:
+        verdict = _judge(observer, settings, stage, time.monotonic() - started)
+        if verdict.decision != "hold":
+            break
+        if verdict.reason != told and time.monotonic() - started > 10:
+            told = verdict.reason
+        time.sleep(LOOK_SECONDS)
+    rollout.verdicts.append((stage.name, verdict))
+    report(stage.name, verdict)
+    logger.info("%s: %s (%s)", stage.name, verdict.decision, verdict.reason)
+    if whole is not None:
+        rollout.exposure = _exposure(whole)
+    watch = stage.watch
+    if verdict.decision == "rollback" or (verdict.decision == "no_data" and watch is not None and watch.on_no_data == "rollback"):
+        raise ImageLoopError(f"{stage.name}: {verdict.reason}")
+
+
+def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: float) -> Verdict:
+    stable, candidate, agreements = observer.look()
+    if stage.watch is None:
+        raise ValueError(f"stage '{stage.name}' is not watched")
+    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge)
+    if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
+        return verdict
+    evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)
+    figures = verdict.figures | {"pairs": evidence.pairs, "candidate_wins": evidence.candidate_wins, "stable_wins": evidence.stable_wins}
+    words = f"of {evidence.pairs} pairs of judged answers the candidate won {evidence.candidate_wins}, the stable version {evidence.stable_wins}"
+    if evidence.better is not None:
+        return Verdict("advance" if evidence.better == "candidate" else "rollback", words, figures)
+    if elapsed >= settings.strategy.max_seconds:
+        return Verdict("no_data", f"not settled: {words}", figures)
+    return Verdict("hold", words, figures)
+
+
+def _replace(cluster: Cluster, before: Manifest | None, candidate: PredictorSpec, rollout: Rollout) -> Rollout:
+    """The same version with other settings or another number of replicas: the cluster replaces them one for one."""
+    if before is None:
+        raise ValueError("there is nothing to replace")
+    serving = candidate.model_copy(update={"traffic": 100})
+    cluster.apply(_with_past(before.with_predictors([serving], None), serving, before.history))
+    rollout.reason = "the same version with other settings"
+    return rollout
+
+
+def _undo(cluster: Cluster, settings: DeploySettings, before: Manifest | None) -> None:
+    if before is not None:
+        cluster.apply(before)
+    elif cluster.get(settings.namespace, settings.name) is not None:
+        cluster.delete(settings.namespace, settings.name)
+
+
+def _serving(manifest: Manifest) -> PredictorSpec:
+    """The predictor with most of the traffic."""
+    weights = manifest.weights
+    name = max(weights, key=weights.__getitem__)
+    return next(predictor for predictor in manifest.spec.predictors if predictor.name == name)
+
+
+def _with_past(manifest: Manifest, serving: PredictorSpec, history: list[PredictorSpec]) -> Manifest:
+    return manifest.with_history([known for known in history if known.name != serving.name] + [serving])
+
+
+def _exposure(observer: Observer) -> float:
+    stable, candidate, _ = observer.look()
+    total = stable.requests + candidate.requests
+    return candidate.requests / total if total else 0.0
+
+
+def _folder_of(predictor: PredictorSpec) -> Path | None:
+    uri = predictor.graph.model_uri or ""
+    return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None

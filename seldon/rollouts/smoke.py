@@ -1,0 +1,48 @@
+"""Before a version gets traffic: is it well, does it know a picture of each class, does it tell Prometheus?"""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from classifier.errors import ImageLoopError
+from classifier.model.examples import read_examples
+from seldon.clusters.contract import Caller
+
+TOLERANCE = 0.05  # in probability: other processors round otherwise, other models answer otherwise
+SECONDS = 20
+
+
+class SmokeTestError(ImageLoopError):
+    """A version that must not get traffic."""
+
+
+def smoke_test(caller: Caller, package: Path | None) -> list[str]:
+    """What was tried, a line each. `package`: the folder whose examples are sent; without one that part is left out.
+
+    Raises: SmokeTestError.
+    """
+    _call(caller, "health/status")
+    tried = ["health: ready"]
+    for example in read_examples(package) if package else []:
+        answer = json.loads(_call(caller, "predict", example.content))
+        wanted, found = example.probability, answer["probabilities"].get(example.label, 0.0)
+        if answer["label"] != example.label or abs(wanted - found) > TOLERANCE:
+            raise SmokeTestError(
+                f"wanted '{example.label}' with {wanted:.3f} for a known picture, found '{answer['label']}' ({found:.3f} for '{example.label}')"
+            )
+        tried.append(f"known picture: {example.label} ({found:.1%})")
+    return tried
+
+
+def _call(caller: Caller, path: str, picture: bytes | None = None) -> bytes:
+    request = urllib.request.Request(f"{caller.url}/{path}", data=picture, headers=caller.headers)
+    if picture is not None:
+        request.add_header("Content-Type", "image/png")
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        raise SmokeTestError(f"wanted an answer from /{path}, found {error.code}: {error.read().decode(errors='replace')[:300]}") from error
+    except OSError as error:
+        raise SmokeTestError(f"wanted an answer from /{path}, found none ({error})") from error

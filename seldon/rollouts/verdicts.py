@@ -1,0 +1,120 @@
+"""Advance, hold, roll back, or no data: a pure function of what was seen, so that a rollout can be replayed."""
+
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import NormalDist
+from typing import Any, Literal
+
+from seldon.rollouts.observations import Observation
+from seldon.rollouts.settings import JudgeSettings, Watch
+
+Decision = Literal["advance", "hold", "rollback", "no_data"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision, why, and the figures that led to it."""
+
+    decision: Decision
+    reason: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    stable: Observation, candidate: Observation, agreements: tuple[bool, ...], elapsed_seconds: float, watch: Watch, settings: JudgeSettings
+) -> Verdict:
+    """`agreements`: for each picture that both versions answered, whether they said the same."""
+    figures: dict[str, Any] = {
+        "stable": stable.figures(),
+        "candidate": candidate.figures(),
+        "compared": len(agreements),
+        "agreement": sum(agreements) / len(agreements) if agreements else None,
+        "mix_distance": mix_distance(stable, candidate),
+        "elapsed_seconds": round(elapsed_seconds, 1),
+    }
+    fault = (
+        _too_many_errors(stable, candidate, settings)
+        or _too_slow(stable, candidate, settings)
+        or _another_mix(stable, candidate, settings)
+        or _disagrees(agreements, settings)
+        or _less_accurate(stable, candidate, settings)
+    )
+    if fault:
+        return Verdict("rollback", fault, figures)
+    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds:
+        return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
+    if elapsed_seconds >= watch.max_seconds:
+        return Verdict("no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, found {candidate.requests}", figures)
+    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far", figures)
+
+
+def wilson(successes: int, count: int, confidence: float) -> tuple[float, float]:
+    """The interval of a share. Source: Wilson, 1927."""
+    if count == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def mix_distance(stable: Observation, candidate: Observation) -> float | None:
+    """Total variation between the shares of the classes, from 0 (alike) to 1; None where one has not answered."""
+    one, other = sum(stable.labels.values()), sum(candidate.labels.values())
+    if not one or not other:
+        return None
+    names = stable.labels.keys() | candidate.labels.keys()
+    return sum(abs(stable.labels.get(name, 0) / one - candidate.labels.get(name, 0) / other) for name in names) / 2
+
+
+def _too_many_errors(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    low, _ = wilson(candidate.errors, candidate.requests, settings.confidence)
+    allowed = stable.error_rate + settings.max_error_increase
+    if candidate.errors and low > allowed:
+        return f"{candidate.errors} of {candidate.requests} answers failed (at least {low:.1%}; {allowed:.1%} allowed)"
+    return None
+
+
+def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    if stable.p95_ms is None or candidate.p95_ms is None or candidate.requests < settings.min_compared or stable.requests < settings.min_compared:
+        return None
+    if candidate.p95_ms > max(stable.p95_ms * settings.max_latency_ratio, stable.p95_ms + settings.min_latency_increase_ms):
+        return f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms"
+    return None
+
+
+def _another_mix(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    """The distance that chance alone gives shrinks with the number of answers: it is taken off."""
+    distance = mix_distance(stable, candidate)
+    counts = sum(stable.labels.values()), sum(candidate.labels.values())
+    if distance is None or min(counts) < settings.min_compared:
+        return None
+    chance = NormalDist().inv_cdf((1 + settings.confidence) / 2) * sqrt(0.25 / counts[0] + 0.25 / counts[1])
+    if distance - chance > settings.max_mix_distance:
+        return f"its answers are distributed otherwise ({_shares(candidate)} against {_shares(stable)})"
+    return None
+
+
+def _disagrees(agreements: tuple[bool, ...], settings: JudgeSettings) -> str | None:
+    if len(agreements) < settings.min_compared:
+        return None
+    _, high = wilson(sum(agreements), len(agreements), settings.confidence)
+    if high < settings.min_agreement:
+        return f"it agrees with the stable version on {sum(agreements)} of {len(agreements)} pictures ({settings.min_agreement:.0%} wanted)"
+    return None
+
+
+def _less_accurate(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    if min(len(stable.judged), len(candidate.judged)) < settings.min_compared:
+        return None
+    low, _ = wilson(sum(stable.judged), len(stable.judged), settings.confidence)
+    _, high = wilson(sum(candidate.judged), len(candidate.judged), settings.confidence)
+    if high < low - settings.max_accuracy_loss:
+        return f"by feedback it is right in at most {high:.1%}, the stable version in at least {low:.1%}"
+    return None
+
+
+def _shares(observation: Observation) -> str:
+    total = sum(observation.labels.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in sorted(observation.labels.items()))

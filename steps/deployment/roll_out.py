@@ -1,0 +1,54 @@
+"""Let the candidate take over."""
+
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from adapters.deployment import take_back, tell_of_verdict
+from classifier.promotion.records import Candidate, RolloutRecord
+from classifier.workspace import Workspace
+from materializers.records import RecordMaterializer
+from seldon.deployer.choosing import active_deployer
+from seldon.manifest import render_predictor
+from seldon.rollouts.runner import RolloutStoppedError
+from seldon.rollouts.settings import DeploySettings
+from seldon.rollouts.verdicts import Verdict
+
+
+@step(enable_cache=False, output_materializers={"rollout": RecordMaterializer})
+def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[RolloutRecord, "rollout"]:
+    """Stage after stage, each with its verdict; a version that is rolled back loses its title, and the run fails."""
+
+    def report(stage: str, verdict: Verdict) -> None:
+        log_metadata({f"verdict_{stage}": {"decision": verdict.decision, "reason": verdict.reason, "figures": str(verdict.figures)}})
+        tell_of_verdict(candidate.run_id, stage, verdict.figures)
+
+    deployer = active_deployer()
+    predictor = render_predictor(
+        version=candidate.version,
+        model_name=candidate.model_name,
+        model_uri=candidate.uri,
+        replicas=settings.replicas,
+        environment=settings.environment,
+    )
+    try:
+        rollout = deployer.roll_out(settings, predictor, report, "deployment", "roll_out")
+    except RolloutStoppedError as error:
+        log_metadata({"outcome": "rolled_back", "reason": error.rollout.reason, "exposure": error.rollout.exposure})
+        take_back(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, Workspace.current())
+        raise
+    found = deployer.cluster.describe(settings.namespace, settings.name)
+    record = RolloutRecord(
+        name=settings.name,
+        namespace=settings.namespace,
+        version=rollout.version,
+        before=rollout.before,
+        outcome=rollout.outcome,
+        reason=rollout.reason,
+        url=found.url if found else "",
+        exposure=rollout.exposure,
+        smoke=rollout.smoke,
+        verdicts=[f"{stage}: {verdict.decision}, {verdict.reason}" for stage, verdict in rollout.verdicts],
+    )
+    log_metadata({"outcome": record.outcome, "url": record.url, "exposure": record.exposure})
+    return record

@@ -1,0 +1,18 @@
+"""Choose the version that shall serve."""
+
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from adapters.deployment import candidate
+from classifier.promotion.records import Candidate
+from materializers.records import RecordMaterializer
+from seldon.rollouts.settings import DeploySettings
+
+
+@step(enable_cache=False, output_materializers={"candidate": RecordMaterializer})
+def select(settings: DeploySettings) -> Annotated[Candidate, "candidate"]:
+    """The champion, or the version that was asked for; never one that a gate refused, unless that is asked for too."""
+    chosen = candidate(settings.model_name, settings.version, also_refused=settings.keep_refused_version)
+    log_metadata({"registry_version": chosen.version})
+    return chosen
