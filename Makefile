@@ -33,6 +33,7 @@ check: .venv/.synced ## lint, format, types, arrows between rooms
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/bandit -q -r -c pyproject.toml run.py adapters classifier materializers operations pipelines records seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 
 format: .venv/.synced ## put the code into its form

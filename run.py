@@ -69,7 +69,9 @@ def train(
 
 @app.command()
 def deploy(
-    config: Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
     ] = None,

@@ -40,7 +40,8 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
         return {"stack": client.active_stack_model.name, "submitted": True}
     steps = client.get_pipeline_run(run.id).steps
     record = steps["roll_out"].outputs["rollout"][0].load()
-    return record.model_dump() | {
+    result: dict[str, Any] = record.model_dump()
+    return result | {
         "stack": client.active_stack_model.name,
         "run": run.name,
         "tried": _try_one(record.url, steps["select"].outputs["candidate"][0].load().uri),
@@ -56,7 +57,9 @@ def _try_one(url: str, package_uri: str) -> dict[str, Any] | None:
     if not examples:
         return None
     key = next((key.key for key in read_keys() if "predict" in key.rights), "")
-    answer = requests.post(f"{url}/predict", examples[0].content, headers={"Content-Type": "image/png", "X-API-Key": key}, timeout=30)
+    answer = requests.post(
+        f"{url}/predict", examples[0].content, headers={"Content-Type": "image/png", "X-API-Key": key}, timeout=30
+    )
     answer.raise_for_status()
     return {"wanted": examples[0].label, **answer.json()}
 
@@ -81,7 +84,9 @@ def describe_deployment(result: dict[str, Any]) -> str:
     ]
     if result["tried"]:
         tried = result["tried"]
-        lines.append(f"through it     a picture of '{tried['wanted']}': {tried['label']} ({tried['probability']:.1%}) in {tried['milliseconds']} ms")
+        lines.append(
+            f"through it     a picture of '{tried['wanted']}': {tried['label']} ({tried['probability']:.1%}) in {tried['milliseconds']} ms"
+        )
     return "\n".join([*lines, "", "next:", f"  {python} run.py status", f"  {python} run.py down"])
 
 
@@ -102,13 +107,23 @@ def describe_status(result: dict[str, Any]) -> str:
         return "nothing is deployed; python run.py deploy serves the champion"
     lines = []
     for one in result["deployments"]:
-        lines.append(f"{one['namespace']}/{one['name']}  {one['state']}  {one['url']}/" + (f"  ({one['description']})" if one["description"] else ""))
+        lines.append(
+            f"{one['namespace']}/{one['name']}  {one['state']}  {one['url']}/"
+            + (f"  ({one['description']})" if one["description"] else "")
+        )
         for part in one["predictors"]:
             share = "shadow" if part["shadow"] else f"{part['traffic']} %"
-            lines.append(f"  {part['name']:<8} version {part['version']:<4} {share:>7}  {part['ready']} of {part['wanted']} replicas ready")
-            lines += [f"    {replica['address']}  {'ready' if replica['ready'] else 'not ready'}, started again {replica['restarts']} times" for replica in part["replicas"]]
+            lines.append(
+                f"  {part['name']:<8} version {part['version']:<4} {share:>7}  {part['ready']} of {part['wanted']} replicas ready"
+            )
+            lines += [
+                f"    {replica['address']}  {'ready' if replica['ready'] else 'not ready'}, started again {replica['restarts']} times"
+                for replica in part["replicas"]
+            ]
         if one["rollout"]:
-            lines.append(f"  a rollout from {one['rollout']['from']} to {one['rollout']['to']} is going on, or was interrupted; deploy and rollback undo it then")
+            lines.append(
+                f"  a rollout from {one['rollout']['from']} to {one['rollout']['to']} is going on, or was interrupted; deploy and rollback undo it then"
+            )
         lines += [f"  {note}" for note in one["notes"]]
     return "\n".join([*lines, "metrics", *(f"  {address}" for address in result["metrics"])])
 
@@ -129,7 +144,13 @@ def roll_back() -> dict[str, Any]:
     model_name = next((part.value for part in parameters if part.name == "model_name"), "imageloop")
     open_store()
     take_back(model_name, rollout.version, rollout.before, "rolled back by hand", Workspace.current())
-    return {"namespace": deployed.namespace, "name": deployed.name, "from": rollout.version, "to": rollout.before, "seconds": seconds}
+    return {
+        "namespace": deployed.namespace,
+        "name": deployed.name,
+        "from": rollout.version,
+        "to": rollout.before,
+        "seconds": seconds,
+    }
 
 
 def describe_rollback(result: dict[str, Any]) -> str:

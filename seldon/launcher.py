@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class Application(BaseApplication):
 def _fail(error: Exception) -> Any:
     from flask import Response
 
-    name = getattr(error, "reason", type(error).__name__)
-    logging.getLogger(__name__).error("a request failed: %s", name, exc_info=(type(error), None, error.__traceback__))
+    name, places = getattr(error, "reason", type(error).__name__), "".join(traceback.format_tb(error.__traceback__))
+    logging.getLogger(__name__).error("a request failed: %s\n%s", name, places)  # not its message: it may hold what was sent
     body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; its log says where"}}
     return Response(to_json(body), status=500, mimetype="application/json")
 
@@ -99,7 +100,12 @@ class JsonLines(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        fields = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False)

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 CONTAINER = "classifier"
 SERVING_IMAGE = "imageloop-serve:latest"
+MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
 HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
 MAX_HISTORY = 5
@@ -21,7 +22,9 @@ MAX_HISTORY = 5
 class Part(BaseModel):
     """A part of a manifest, in the CRD's own names."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, protected_namespaces=()
+    )
 
     def others(self, path: str = "") -> list[str]:
         """The paths of fields that we do not know."""
@@ -113,7 +116,9 @@ class PredictorSpec(Part):
         return self.process() == other.process()
 
     def process(self) -> str:
-        return json.dumps(dump(self.model_copy(update={"replicas": 1, "traffic": 0, "shadow": False, "labels": {}})), sort_keys=True)
+        return json.dumps(
+            dump(self.model_copy(update={"replicas": 1, "traffic": 0, "shadow": False, "labels": {}})), sort_keys=True
+        )
 
 
 class DeploymentSpec(Part):
@@ -168,7 +173,9 @@ class Manifest(Part):
     @property
     def history(self) -> list[PredictorSpec]:
         """What served all traffic, whole: going back needs nothing else."""
-        return [PredictorSpec.model_validate(part) for part in json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))]
+        return [
+            PredictorSpec.model_validate(part) for part in json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))
+        ]
 
     @property
     def rollout(self) -> dict[str, Any] | None:
@@ -224,4 +231,7 @@ def render_predictor(
 
 def render(name: str, namespace: str, predictors: list[PredictorSpec]) -> Manifest:
     """A deployment of `predictors`."""
-    return Manifest(metadata=Metadata(name=name, namespace=namespace), spec=DeploymentSpec(predictors=tuple(predictors)))
+    return Manifest(
+        metadata=Metadata(name=name, namespace=namespace, labels=dict([MANAGED_BY])),
+        spec=DeploymentSpec(predictors=tuple(predictors)),
+    )

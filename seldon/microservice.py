@@ -42,6 +42,7 @@ class ImageClassifier:
 
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
+        metrics.ensure_folder()
         predictor = Predictor.load(self._folder, self._key, threads=1)
         identity = self._identity
         metrics.model_info.labels(
@@ -121,6 +122,8 @@ class ImageClassifier:
             "versions": [self._identity.model_version],
             "platform": "onnx",
             "inputs": [{"messagetype": "ndarray", "schema": {"shape": [side, side, 3]}}, {"messagetype": "binData"}],
-            "outputs": [{"messagetype": "ndarray", "schema": {"names": self.info.class_names, "shape": [len(self.info.class_names)]}}],
+            "outputs": [
+                {"messagetype": "ndarray", "schema": {"names": self.info.class_names, "shape": [len(self.info.class_names)]}}
+            ],
             "custom": {"data_version": self.info.data_version, "git_commit": self.info.git_commit, "run": self.info.run_id},
         }

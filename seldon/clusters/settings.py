@@ -22,7 +22,11 @@ class KubernetesSettings(Settings):
     kind: Literal["kubernetes"] = "kubernetes"
     context: str | None = Field(None, description="of the kubeconfig; by default the current one, in a pod its service account")
     gateway_url: str = Field("http://localhost:8004", description="where the ingress answers, as callers outside see it")
+    predictor_url: str = Field(
+        "http://{name}-{predictor}.{namespace}:8000", description="one predictor whatever its weight, from inside"
+    )
     request_timeout_seconds: float = Field(20.0, gt=0)
+    ready_timeout_seconds: float = Field(600.0, gt=0, description="images are pulled and packages downloaded meanwhile")
 
 
 ClusterSettings = Annotated[LocalSettings | KubernetesSettings, Field(discriminator="kind")]

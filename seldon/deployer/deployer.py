@@ -28,14 +28,19 @@ class SeldonDeployer(BaseModelDeployer):
 
     @property
     def config(self) -> SeldonDeployerConfig:
-        return cast(SeldonDeployerConfig, self._config)
+        return cast("SeldonDeployerConfig", self._config)
 
     @property
     def cluster(self) -> Cluster:
         return open_cluster(self.config.cluster, Workspace.current())
 
     def roll_out(
-        self, settings: DeploySettings, candidate: PredictorSpec, report: Callable[[str, Verdict], None], pipeline_name: str = "", step_name: str = ""
+        self,
+        settings: DeploySettings,
+        candidate: PredictorSpec,
+        report: Callable[[str, Verdict], None],
+        pipeline_name: str = "",
+        step_name: str = "",
     ) -> Rollout:
         """Let `candidate` take over as the settings say, and tell ZenML.
 
@@ -57,7 +62,12 @@ class SeldonDeployer(BaseModelDeployer):
         return rollout
 
     def deploy_model(
-        self, config: ServiceConfig, service_type: Any = SERVICE_TYPE, replace: bool = False, continuous_deployment_mode: bool = False, timeout: int = 300
+        self,
+        config: ServiceConfig,
+        service_type: Any = SERVICE_TYPE,
+        replace: bool = False,
+        continuous_deployment_mode: bool = False,
+        timeout: int = 300,
     ) -> BaseService:
         """ZenML's own way deletes the old server first; ours is a rollout."""
         raise DeploymentError("wanted a rollout, found a plain deploy_model; run: python run.py deploy")
@@ -77,22 +87,31 @@ class SeldonDeployer(BaseModelDeployer):
         raise DeploymentError("wanted a deployment to start, found only its record; run: python run.py deploy")
 
     def perform_delete_model(self, service: BaseService, timeout: int = 300, force: bool = False) -> None:
-        config = cast(SeldonServiceConfig, service.config)
+        config = cast("SeldonServiceConfig", service.config)
         self.cluster.delete(config.namespace, config.name)
 
     @staticmethod
     def get_model_server_info(service: BaseService) -> dict[str, str | None]:
         """What `zenml model-deployer models describe` shows."""
-        found = cast(SeldonService, service).deployment
+        found = cast("SeldonService", service).deployment
         if found is None:
             return {"DEPLOYMENT": "nothing is deployed"}
         shares = ", ".join(f"{part.name} {part.traffic} %" for part in found.predictors)
-        return {"PREDICTION_URL": f"{found.url}/api/v1.0/predictions", "STATE": found.state, "TRAFFIC": shares, "PAGE": f"{found.url}/"}
+        return {
+            "PREDICTION_URL": f"{found.url}/api/v1.0/predictions",
+            "STATE": found.state,
+            "TRAFFIC": shares,
+            "PAGE": f"{found.url}/",
+        }
 
     def _tell_zenml(self, config: SeldonServiceConfig) -> None:
         """One record for each deployment, made anew or brought up to date."""
         client = Client()
-        known = [one for one in client.list_services(service_name=config.service_name, hydrate=True).items if one.config.get("namespace") == config.namespace]
+        known = [
+            one
+            for one in client.list_services(service_name=config.service_name, hydrate=True).items
+            if one.config.get("namespace") == config.namespace
+        ]
         for service in known:
             client.delete_service(service.id)
         made = client.create_service(config=config, service_type=SERVICE_TYPE)

@@ -14,7 +14,10 @@ from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.settings import ClusterSettings, LocalSettings
 
 SERVICE_TYPE = ServiceType(
-    type="model-serving", flavor="imageloop_seldon", name="SeldonDeployment", description="Pictures in, classes out, by Seldon Core's contract"
+    type="model-serving",
+    flavor="imageloop_seldon",
+    name="SeldonDeployment",
+    description="Pictures in, classes out, by Seldon Core's contract",
 )
 STATES = {"Available": ServiceState.ACTIVE, "Creating": ServiceState.PENDING_STARTUP, "Failed": ServiceState.ERROR}
 

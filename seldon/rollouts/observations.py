@@ -36,7 +36,13 @@ class Observation:
     def figures(self) -> dict[str, float | int | None]:
         """For logs, ZenML and MLflow."""
         right = sum(self.judged) / len(self.judged) if self.judged else None
-        return {"requests": self.requests, "error_rate": self.error_rate, "p95_ms": self.p95_ms, "judged": len(self.judged), "accuracy": right}
+        return {
+            "requests": self.requests,
+            "error_rate": self.error_rate,
+            "p95_ms": self.p95_ms,
+            "judged": len(self.judged),
+            "accuracy": right,
+        }
 
 
 def read_counters(expositions: Iterable[str]) -> Counters:

@@ -1,11 +1,10 @@
 """Watch two predictors: their counters, and where this machine has the records, their answers to the same pictures and the truth."""
 
+from records.lines import FeedbackRecord, PredictionRecord
+from records.reader import RecordTail
 from seldon.clusters.contract import Cluster
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.observations import Counters, Observation, between, read_counters
-
-from records.lines import FeedbackRecord, PredictionRecord
-from records.reader import RecordTail
 
 
 class Observer:

@@ -53,7 +53,10 @@ class RolloutStoppedError(ImageLoopError):
 
 
 def roll_out(
-    cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec, report: Callable[[str, Verdict], None] = lambda _stage, _verdict: None
+    cluster: Cluster,
+    settings: DeploySettings,
+    candidate: PredictorSpec,
+    report: Callable[[str, Verdict], None] = lambda _stage, _verdict: None,
 ) -> Rollout:
     """Let `candidate` take over as the strategy says.
 
@@ -110,7 +113,9 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
             return Rollout("rolled_back", now.removeprefix("v"), stable.version if stable else None, "the rollout was undone")
         history = manifest.history
         if len(history) < 2:
-            raise DeploymentError(f"wanted a version before {_serving(manifest).version} of '{manifest.key}', found none in its history")
+            raise DeploymentError(
+                f"wanted a version before {_serving(manifest).version} of '{manifest.key}', found none in its history"
+            )
         bad, good = history[-1], history[-2]
         cluster.apply(manifest.with_predictors([good.model_copy(update={"traffic": 100})], None).with_history(history[:-1]))
         return Rollout("rolled_back", bad.version, good.version, "asked for")
@@ -146,7 +151,10 @@ def _carry_out(
         if stage.watch is not None and stable is not None:
             _watch(cluster, settings, stage, stable, candidate, rollout, report, watch)
     if isinstance(settings.strategy, Shadow) and not settings.strategy.then_promote and stable is not None:
-        rollout.outcome, rollout.reason = "withdrawn", f"{rollout.verdicts[-1][1].reason}; it answered nobody, and was taken away again"
+        rollout.outcome, rollout.reason = (
+            "withdrawn",
+            f"{rollout.verdicts[-1][1].reason}; it answered nobody, and was taken away again",
+        )
 
 
 def _watch(
@@ -185,7 +193,11 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
     evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)
-    figures = verdict.figures | {"pairs": evidence.pairs, "candidate_wins": evidence.candidate_wins, "stable_wins": evidence.stable_wins}
+    figures = verdict.figures | {
+        "pairs": evidence.pairs,
+        "candidate_wins": evidence.candidate_wins,
+        "stable_wins": evidence.stable_wins,
+    }
     words = f"of {evidence.pairs} pairs of judged answers the candidate won {evidence.candidate_wins}, the stable version {evidence.stable_wins}"
     if evidence.better is not None:
         return Verdict("advance" if evidence.better == "candidate" else "rollback", words, figures)

@@ -43,6 +43,8 @@ def _call(caller: Caller, path: str, picture: bytes | None = None) -> bytes:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
-        raise SmokeTestError(f"wanted an answer from /{path}, found {error.code}: {error.read().decode(errors='replace')[:300]}") from error
+        raise SmokeTestError(
+            f"wanted an answer from /{path}, found {error.code}: {error.read().decode(errors='replace')[:300]}"
+        ) from error
     except OSError as error:
         raise SmokeTestError(f"wanted an answer from /{path}, found none ({error})") from error

@@ -24,7 +24,10 @@ def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: Predicto
     begin = Stage("smoke", (_weighed(stable, 100), _weighed(candidate, 0)), smoke=True)
     match strategy:
         case Canary():
-            steps = [Stage(f"canary {percent} %", _shared(stable, candidate, percent), watch=strategy.watch) for percent in strategy.steps]
+            steps = [
+                Stage(f"canary {percent} %", _shared(stable, candidate, percent), watch=strategy.watch)
+                for percent in strategy.steps
+            ]
             return [begin, *steps, promoted]
         case BlueGreen():
             return [begin, Stage("green", (_weighed(stable, 0), _weighed(candidate, 100)), watch=strategy.watch), promoted]

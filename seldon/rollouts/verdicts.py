@@ -21,7 +21,12 @@ class Verdict:
 
 
 def judge(
-    stable: Observation, candidate: Observation, agreements: tuple[bool, ...], elapsed_seconds: float, watch: Watch, settings: JudgeSettings
+    stable: Observation,
+    candidate: Observation,
+    agreements: tuple[bool, ...],
+    elapsed_seconds: float,
+    watch: Watch,
+    settings: JudgeSettings,
 ) -> Verdict:
     """`agreements`: for each picture that both versions answered, whether they said the same."""
     figures: dict[str, Any] = {
@@ -44,7 +49,9 @@ def judge(
     if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds:
         return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
     if elapsed_seconds >= watch.max_seconds:
-        return Verdict("no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, found {candidate.requests}", figures)
+        return Verdict(
+            "no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, found {candidate.requests}", figures
+        )
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far", figures)
 
 
@@ -77,7 +84,12 @@ def _too_many_errors(stable: Observation, candidate: Observation, settings: Judg
 
 
 def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    if stable.p95_ms is None or candidate.p95_ms is None or candidate.requests < settings.min_compared or stable.requests < settings.min_compared:
+    if (
+        stable.p95_ms is None
+        or candidate.p95_ms is None
+        or candidate.requests < settings.min_compared
+        or stable.requests < settings.min_compared
+    ):
         return None
     if candidate.p95_ms > max(stable.p95_ms * settings.max_latency_ratio, stable.p95_ms + settings.min_latency_increase_ms):
         return f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms"

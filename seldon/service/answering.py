@@ -88,7 +88,9 @@ class Answering:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
         return Answer(request_id, label, values[label], values)
 
-    def _remember(self, answer: Answer, content: bytes | np.ndarray, caller_id: str | None, source: str, milliseconds: float) -> None:
+    def _remember(
+        self, answer: Answer, content: bytes | np.ndarray, caller_id: str | None, source: str, milliseconds: float
+    ) -> None:
         metrics.predictions.labels(self.identity.predictor, self.identity.model_version, answer.label).inc()
         metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
         data = content if isinstance(content, bytes) else content.tobytes()

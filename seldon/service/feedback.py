@@ -51,7 +51,9 @@ def _label(truth: dict[str, Any]) -> Any:
 
 def _checked(request_id: str, label: str, class_names: list[str]) -> tuple[str, str]:
     if not REQUEST_ID.fullmatch(request_id):
-        raise RequestError(422, "unknown_request", "wanted the request id of an answer (32 hexadecimal digits), found something else")
+        raise RequestError(
+            422, "unknown_request", "wanted the request id of an answer (32 hexadecimal digits), found something else"
+        )
     if label not in (*class_names, OTHER):
         raise RequestError(422, "unknown_label", f"wanted one of {', '.join(class_names)} or '{OTHER}', found another label")
     return request_id, label

@@ -44,7 +44,9 @@ def read_json(text: bytes | str) -> Any:
     except RecursionError as error:
         raise RequestError(400, "not_json", "wanted a JSON object, found one that is nested too deeply") from error
     except ValueError as error:
-        raise RequestError(400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*") from error
+        raise RequestError(
+            400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*"
+        ) from error
 
 
 def answer_message(names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]) -> dict[str, Any]:
@@ -65,10 +67,9 @@ def _from_data(value: Any, side: int) -> UInt8Array:
     if not isinstance(value, dict):
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
     try:
-        if "ndarray" in value:
-            array = np.asarray(value["ndarray"])
-        else:
-            array = np.asarray(value["tensor"]["values"]).reshape(value["tensor"]["shape"])
+        array = np.asarray(value["ndarray"] if "ndarray" in value else value["tensor"]["values"])
+        if "ndarray" not in value:
+            array = array.reshape(value["tensor"]["shape"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found no array") from error
     return _pixels(array, side)
@@ -78,7 +79,9 @@ def _pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.shape[1:] != (side, side, 3):
-        raise RequestError(422, "wrong_shape", f"wanted pixels of shape ({side}, {side}, 3) or (N, {side}, {side}, 3), found {array.shape}")
+        raise RequestError(
+            422, "wrong_shape", f"wanted pixels of shape ({side}, {side}, 3) or (N, {side}, {side}, 3), found {array.shape}"
+        )
     if not 1 <= len(array) <= MAX_PICTURES:
         raise RequestError(422, "wrong_count", f"wanted 1 to {MAX_PICTURES} pictures, found {len(array)}")
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:

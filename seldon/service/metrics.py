@@ -29,8 +29,14 @@ def exposition() -> tuple[bytes, str]:
     if MULTIPROCESS_VARIABLE not in os.environ:
         return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def ensure_folder() -> None:
+    """Where workers keep their figures, if there are several."""
+    if MULTIPROCESS_VARIABLE in os.environ:
+        Path(os.environ[MULTIPROCESS_VARIABLE]).mkdir(parents=True, exist_ok=True)
 
 
 def start_afresh(folder: Path) -> None:
@@ -42,4 +48,4 @@ def start_afresh(folder: Path) -> None:
 
 def worker_is_gone(pid: int) -> None:
     """Its gauges count no more; its counters do."""
-    mark_process_dead(pid)
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

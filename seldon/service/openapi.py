@@ -6,7 +6,10 @@ from typing import Any
 
 from classifier.model.package import PackageInfo
 
-PICTURE = {"image/*": {"schema": {"type": "string", "format": "binary"}}, "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+PICTURE = {
+    "image/*": {"schema": {"type": "string", "format": "binary"}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
 ERRORS = {
     "400": "no picture, no JSON, or not the fields that are wanted",
     "408": "the body stopped coming",
@@ -21,14 +24,26 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
     """OpenAPI 3.1 of the routes that callers use; `info` gives the class names and the side of prepared pictures."""
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"ImageLoop: {name}", "version": "1", "description": f"Says which of {', '.join(info.class_names)} a picture shows."},
+        "info": {
+            "title": f"ImageLoop: {name}",
+            "version": "1",
+            "description": f"Says which of {', '.join(info.class_names)} a picture shows.",
+        },
         "servers": [{"url": "."}],
         "paths": {
-            "/predict": {"post": _post("Say what a picture shows", "predict", PICTURE | _json("SeldonMessage"), "Prediction", "SeldonAnswer")},
-            "/api/v1.0/predictions": {"post": _post("The same in Seldon's form", "seldonPredict", _json("SeldonMessage") | _FORM, "SeldonAnswer")},
+            "/predict": {
+                "post": _post(
+                    "Say what a picture shows", "predict", PICTURE | _json("SeldonMessage"), "Prediction", "SeldonAnswer"
+                )
+            },
+            "/api/v1.0/predictions": {
+                "post": _post("The same in Seldon's form", "seldonPredict", _json("SeldonMessage") | _FORM, "SeldonAnswer")
+            },
             "/explain": {"post": _post("Show which places speak for the answer", "explain", PICTURE, "Explanation", image=True)},
             "/feedback": {"post": _post("Tell the true label of an answer", "feedback", _json("Feedback"), "Receipt")},
-            "/api/v1.0/feedback": {"post": _post("The same in Seldon's form", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")},
+            "/api/v1.0/feedback": {
+                "post": _post("The same in Seldon's form", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")
+            },
             "/health/ping": {"get": _get("Whether the process lives", "ping", "text/html")},
             "/health/status": {"get": _get("Whether the model is ready", "status", "application/json")},
             "/metadata": {"get": _get("What the model is", "metadata", "application/json")},
@@ -56,7 +71,7 @@ def page(description: dict[str, Any]) -> str:
     errors = "".join(f"<li><code>{code}</code> {html.escape(text)}</li>" for code, text in ERRORS.items())
     return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(description['info']['title'])}</title>"
-        '<meta name=viewport content="width=device-width"><link rel=stylesheet href="page.css"></head><body><main>'
+        '<meta name=viewport content="width=device-width"><link rel=icon href="data:,"><link rel=stylesheet href="page.css"></head><body><main>'
         f"<h1>{html.escape(description['info']['title'])}</h1><p>{html.escape(description['info']['description'])}</p>"
         '<pre>curl -H "Content-Type: image/jpeg" --data-binary @picture.jpg ADDRESS/predict</pre>'
         f'<p><a href="openapi.json">openapi.json</a></p>{"".join(parts)}<h2>Errors</h2><ul>{errors}</ul>'
@@ -84,7 +99,11 @@ def _post(summary: str, name: str, content: dict[str, Any], *answers: str, image
 
 
 def _get(summary: str, name: str, content_type: str) -> dict[str, Any]:
-    return {"summary": summary, "operationId": name, "responses": {"200": {"description": "as asked", "content": {content_type: {}}}}}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "responses": {"200": {"description": "as asked", "content": {content_type: {}}}},
+    }
 
 
 def _json(schema: str) -> dict[str, Any]:
@@ -99,7 +118,9 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     label, number = {"type": "string", "enum": list(info.class_names)}, {"type": "number"}
     request_id = {"type": "string", "pattern": r"^[0-9a-f]{32}(\.[0-9]{1,2})?$"}
     truth = {"type": "string", "enum": [*info.class_names, "other"]}
-    model = _object(model={"type": "string"}, version={"type": "string"}, predictor={"type": "string"}, precision={"type": "string"})
+    model = _object(
+        model={"type": "string"}, version={"type": "string"}, predictor={"type": "string"}, precision={"type": "string"}
+    )
     pixels = {"type": "array", "description": f"({info.side_pixels}, {info.side_pixels}, 3) or (N, ...) of 0 to 255, upright RGB"}
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}

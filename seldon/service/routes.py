@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, request, send_from_directory
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
+FORM = "application/x-www-form-urlencoded"
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
 FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
 WORK = ("/predict", "/explain", "/feedback", *PREDICTIONS, *FEEDBACK)
@@ -73,7 +74,7 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
 
 def _configure(state: "BlueprintSetupState") -> None:
     state.app.after_request_funcs.get(None, []).clear()  # so that `finish` has the last word
-    state.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
 
 
 class _Service:
@@ -100,7 +101,7 @@ class _Service:
             return self.seldon_feedback()
         if request.path == "/predict" and _is_picture():
             return self.predict()
-        if request.path in ("/predict", *PREDICTIONS) and request.mimetype not in ("application/json", "multipart/form-data"):
+        if request.path in ("/predict", *PREDICTIONS) and not _is_message():
             raise _wrong_type("application/json, multipart/form-data" + (", image/*" if request.path == "/predict" else ""))
         return None
 
@@ -162,7 +163,7 @@ class _Service:
 
         Seldon's app lets any origin in, and with it any web page that a colleague opens, which could poison the feedback.
         """
-        for name in [name for name in response.headers.keys() if name.startswith("Access-Control-")]:
+        for name in [name for name in dict(response.headers) if name.startswith("Access-Control-")]:
             del response.headers[name]
         response.headers.update(SECURITY_HEADERS)
         if request.path in WORK:
@@ -181,11 +182,15 @@ class _Service:
         response = _json(error.body(), error.code)
         if error.retry_after_seconds is not None:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
-        if error.code in (408, 413):  # what is still on the way is not worth waiting for
+        if error.code in (408, 413):
             response.headers["Connection"] = "close"
+        if error.code == 413:
+            _let_pass()
         return response
 
     def refuse_http(self, error: HTTPException) -> Response:
+        if isinstance(error, ClientDisconnected):
+            return self.refuse_slow()
         code = error.code or 500
         reason = {413: "too_large", 404: "no_such_route", 405: "wrong_method", 415: "wrong_type"}.get(code, "bad_request")
         return self.refuse(RequestError(code, reason, error.name))
@@ -194,10 +199,14 @@ class _Service:
         """Seldon's wrapper reads each part of a form as JSON or text."""
         if request.mimetype != "multipart/form-data" or not _is_from_forms(error):
             return self.fail(error)
-        return self.refuse(RequestError(400, "wrong_field", "wanted the picture's file in the field binData, found another field"))
+        return self.refuse(
+            RequestError(400, "wrong_field", "wanted the picture's file in the field binData, found another field")
+        )
 
-    def refuse_slow(self, _error: TimeoutError) -> Response:
-        return self.refuse(RequestError(408, "too_slow", f"wanted the rest of the body, found silence for {SILENT_UPLOAD_SECONDS} s"))
+    def refuse_slow(self, _error: TimeoutError | None = None) -> Response:
+        return self.refuse(
+            RequestError(408, "too_slow", f"wanted the rest of the body, found silence for {SILENT_UPLOAD_SECONDS} s")
+        )
 
     def fail(self, error: Exception) -> Response:
         """A defect of ours: the log has it, without what was sent; the caller is told that it is not the caller's."""
@@ -217,25 +226,46 @@ class _Service:
 
 
 def _is_picture() -> bool:
-    return request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream"
+    return bool(request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream")
 
 
 def _body() -> bytes:
-    content = request.get_data(cache=False)
+    content: bytes = request.get_data(cache=False)
     if not content:
         raise RequestError(400, "empty_body", "wanted a picture's bytes, found an empty body")
     return content
 
 
+def _is_message() -> bool:
+    """JSON, or a form; Seldon's own client sends JSON in a form's field."""
+    return request.mimetype in ("application/json", "multipart/form-data") or (
+        request.mimetype == FORM and "json" in request.form
+    )
+
+
 def _json_body() -> Any:
+    if request.mimetype == FORM and "json" in request.form:
+        return read_json(request.form["json"])
     if request.mimetype != "application/json":
         raise _wrong_type("application/json")
     return read_json(request.get_data(cache=False))
 
 
+def _let_pass() -> None:
+    """Read on for a while: a caller whose connection is closed while it writes never sees the answer."""
+    stream, deadline, left = request.environ["wsgi.input"], time.monotonic() + SILENT_UPLOAD_SECONDS, 4 * MAX_BODY_BYTES
+    try:
+        while left > 0 and time.monotonic() < deadline and (part := stream.read(min(left, 2**16))):
+            left -= len(part)
+    except OSError:
+        return
+
+
 def _wrong_type(wanted: str) -> RequestError:
     found = request.mimetype[:60] or "none"
-    return RequestError(415, "wrong_type", f"wanted the content type {wanted}, found {found}; with curl: -H 'Content-Type: image/jpeg'")
+    return RequestError(
+        415, "wrong_type", f"wanted the content type {wanted}, found {found}; with curl: -H 'Content-Type: image/jpeg'"
+    )
 
 
 def _allow_silence(seconds: float) -> None:

@@ -108,6 +108,7 @@ at("feedback").addEventListener("submit", (event) => {
   event.preventDefault();
   tell(at("truth").value);
 });
+at("door").addEventListener("submit", (event) => event.preventDefault());
 at("key").addEventListener("change", () => start().catch(fail));
 document.addEventListener("paste", (event) => event.clipboardData.files[0] && ask(event.clipboardData.files[0]));
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {

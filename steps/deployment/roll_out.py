@@ -20,7 +20,9 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
     """Stage after stage, each with its verdict; a version that is rolled back loses its title, and the run fails."""
 
     def report(stage: str, verdict: Verdict) -> None:
-        log_metadata({f"verdict_{stage}": {"decision": verdict.decision, "reason": verdict.reason, "figures": str(verdict.figures)}})
+        log_metadata(
+            {f"verdict_{stage}": {"decision": verdict.decision, "reason": verdict.reason, "figures": str(verdict.figures)}}
+        )
         tell_of_verdict(candidate.run_id, stage, verdict.figures)
 
     deployer = active_deployer()

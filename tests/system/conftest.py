@@ -66,6 +66,7 @@ def site(tmp_path_factory) -> Site:
         "ZENML_REPOSITORY_PATH": str(root),
         "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT),
         "ZENML_ANALYTICS_OPT_IN": "false",
+        "IMAGELOOP_GATEWAY_PORT": "0",
         "COLUMNS": "200",
     }
     for name in ("IMAGELOOP_SIGNING_KEY", "IMAGELOOP_VERIFICATION_KEY", "ZENML_ACTIVE_STACK_ID"):

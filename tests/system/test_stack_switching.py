@@ -33,6 +33,42 @@ client.activate_stack("local")
 """
 
 
+DEPLOYMENT = """
+import json, os, sys
+sys.path.insert(0, os.environ["PROJECT"])
+from zenml.client import Client
+from zenml.config.compiler import Compiler
+from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from pipelines.deployment import deployment
+from seldon.deployer.choosing import active_deployer
+from seldon.rollouts.settings import DeploySettings
+
+client = Client()
+client.activate_stack(sys.argv[1])
+settings = DeploySettings.model_validate({"strategy": {"kind": "canary", "steps": [5, 50]}})
+deployment.prepare(DeploySettings.model_validate(settings.model_dump()))
+snapshot = Compiler().compile(deployment, client.active_stack, PipelineRunConfiguration())
+print(json.dumps({
+    "cluster": active_deployer().config.cluster.kind,
+    "steps": sorted(snapshot.step_configurations),
+    "parameters": snapshot.step_configurations["roll_out"].config.parameters,
+}))
+client.activate_stack("local")
+"""
+
+
+@pytest.mark.parametrize("stack", ["local", "kubernetes"])
+def test_the_deployment_pipeline_compiles_for_each_stack(site, tmp_path, stack):
+    (tmp_path / "compile.py").write_text(DEPLOYMENT)
+
+    out, _ = site.run(stack, program=str(tmp_path / "compile.py"), PROJECT=str(PROJECT), ZENML_LOGGING_VERBOSITY="ERROR")
+
+    compiled = json.loads(out.splitlines()[-1])
+    assert compiled["steps"] == ["roll_out", "select"]
+    assert compiled["cluster"] == stack
+    assert compiled["parameters"]["settings"]["strategy"]["steps"] == [5, 50]
+
+
 @pytest.mark.parametrize("stack", ["local", "kubernetes"])
 def test_the_training_pipeline_compiles_for_each_stack(site, tmp_path, stack):
     (tmp_path / "compile.py").write_text(SCRIPT)

@@ -38,7 +38,9 @@ DEFAULT_HEALTH_PATH = "/health/status"
 class LocalCluster:
     """`environment` is given to every replica, below what the manifest says."""
 
-    def __init__(self, folder: Path, settings: GatewaySettings, python: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: GatewaySettings, python: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._layout = Layout(folder.resolve())
         self._settings = settings
         self._python = python
@@ -120,7 +122,9 @@ class LocalCluster:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise DeploymentError(f"wanted to change '{namespace}/{name}', found another rollout at work on it; wait for it to end") from error
+            raise DeploymentError(
+                f"wanted to change '{namespace}/{name}', found another rollout at work on it; wait for it to end"
+            ) from error
         try:
             yield
         finally:
@@ -179,10 +183,22 @@ class LocalCluster:
         folder = self._layout.gateway
         bootstrap = gateway.write_bootstrap(folder, site.admin_port)
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
-        self._write_routes(site)
+        gateway.write_upstreams(folder, self._upstreams(), str(site.version))
+        gateway.write_routes(folder, self._upstreams(), self._settings, keys, str(site.version))
         self._supervisor.start()
         envoy = find_program("envoy")
-        command = [str(envoy), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warn", "--concurrency", "1", "--drain-time-s", "5"]
+        command = [
+            str(envoy),
+            "-c",
+            str(bootstrap),
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+            "--concurrency",
+            "1",
+            "--drain-time-s",
+            "5",
+        ]
         self._supervisor.add(GATEWAY, command, {SITE_VARIABLE: str(self._layout.folder)})
         Envoy(site.admin_port).wait_until_live(20)
         return site
@@ -273,21 +289,20 @@ class LocalCluster:
             for state in self._store.deployments()
         ]
 
-    def _write_routes(self, site: SiteState) -> SiteState:
-        site = site.model_copy(update={"version": site.version + 1})
-        gateway.write_routes(self._layout.gateway, self._upstreams(), self._settings, read_keys(), str(site.version))
-        self._store.put_site(site)
-        return site
-
     def _route(self) -> None:
         """Make the gateway send requests to what is written down, and wait until it does."""
         site = self._store.site()
         if site is None:
             raise DeploymentError("wanted a gateway, found none; run: python run.py deploy")
-        site = self._write_routes(site)
-        deployments = self._upstreams()
-        Envoy(site.admin_port).wait_until_taken(str(site.version), deployments, 20)
-        gateway.prune(self._layout.gateway, deployments, str(site.version))
+        site = site.model_copy(update={"version": site.version + 1})
+        self._store.put_site(site)
+        folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
+        envoy = Envoy(site.admin_port)
+        gateway.write_upstreams(folder, deployments, version)
+        envoy.wait_until_known(deployments, 20)
+        gateway.write_routes(folder, deployments, self._settings, read_keys(), version)
+        envoy.wait_until_taken(version, 20)
+        gateway.prune(folder, deployments, version)
 
     def _retire(self) -> None:
         """End the programs that no deployment has any more, once they have answered what they were asked."""

@@ -25,19 +25,36 @@ class Envoy:
     def wait_until_live(self, seconds: float) -> None:
         self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")
 
-    def wait_until_taken(self, version: str, deployments: list[Deployment], seconds: float) -> None:
-        """Until it routes by the files of `version` and knows the endpoints in them.
+    def wait_until_known(self, deployments: list[Deployment], seconds: float) -> None:
+        """Until it knows the replicas of every predictor and found one well in each.
 
-        Raises: DeploymentError if it refused them.
+        Raises: DeploymentError if it does not.
         """
         wanted = {
-            cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports) for part in deployments for upstream in part.upstreams
+            cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports)
+            for part in deployments
+            for upstream in part.upstreams
         }
         self._wait(
-            lambda: self._routes_version() == version and self._ports(wanted.keys()) == wanted,
+            lambda: self._ports(wanted.keys()) == wanted and all(self._is_well(name) for name, ports in wanted.items() if ports),
+            seconds,
+            "wanted the gateway to find the replicas well, found that it does not",
+        )
+
+    def wait_until_taken(self, version: str, seconds: float) -> None:
+        """Until it routes by the file of `version`.
+
+        Raises: DeploymentError if it refused it.
+        """
+        self._wait(
+            lambda: self._routes_version() == version,
             seconds,
             "wanted the gateway to take its new routes, found that it keeps the old ones",
         )
+
+    def _is_well(self, name: str) -> bool:
+        hosts = [host for status in self._clusters() if status["name"] == name for host in status.get("host_statuses", [])]
+        return any(not host["health_status"].get("failed_active_health_check") for host in hosts)
 
     def _routes_version(self) -> str:
         found = json.loads(self._get("/config_dump?resource=dynamic_route_configs"))

@@ -75,8 +75,14 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
     }
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls_certificate and settings.tls_key:
-        pair = {"certificate_chain": {"filename": str(settings.tls_certificate)}, "private_key": {"filename": str(settings.tls_key)}}
-        context = {"@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {"tls_certificates": [pair]}}
+        pair = {
+            "certificate_chain": {"filename": str(settings.tls_certificate)},
+            "private_key": {"filename": str(settings.tls_key)},
+        }
+        context = {
+            "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [pair]},
+        }
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
     listener = {
         "name": "gateway",
@@ -87,11 +93,8 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
     _write_resources(folder / "listeners.json", "config.listener.v3.Listener", [listener], "1")
 
 
-def write_routes(folder: Path, deployments: list[Deployment], settings: GatewaySettings, keys: list[ApiKey], version: str) -> None:
-    """Endpoints before the clusters that need them, clusters before the routes that need them.
-
-    Clusters that are not needed any more stay until `prune`: a request may be on its way to one.
-    """
+def write_upstreams(folder: Path, deployments: list[Deployment], version: str) -> None:
+    """Endpoints before the clusters that need them. Clusters that are not needed any more stay until `prune`."""
     for deployment in deployments:
         for upstream in deployment.upstreams:
             name = cluster_name(deployment.manifest.key, upstream.predictor)
@@ -102,12 +105,24 @@ def write_routes(folder: Path, deployments: list[Deployment], settings: GatewayS
     needed = {cluster["name"] for cluster in clusters}
     surplus = [cluster for cluster in _read_resources(folder / "clusters.json") if cluster["name"] not in needed]
     _write_resources(folder / "clusters.json", "config.cluster.v3.Cluster", clusters + surplus, version)
+
+
+def write_routes(
+    folder: Path, deployments: list[Deployment], settings: GatewaySettings, keys: list[ApiKey], version: str
+) -> None:
+    """Who gets which share; only once Envoy knows the upstreams, or requests would find nobody."""
     routes = [route for deployment in deployments for route in _routes(deployment, settings, keys)]
     if deployments:
         first = f"/seldon/{deployments[0].manifest.key}/"
-        routes.append({"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | _open_to_all(keys))
-    hosts = [{"name": f"version-{version}", "domains": ["*"], "routes": routes}]  # Envoy takes no notice where only version_info is new
-    _write_resources(folder / "routes.json", "config.route.v3.RouteConfiguration", [{"name": "routes", "virtual_hosts": hosts}], version)
+        routes.append(
+            {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | _open_to_all(keys)
+        )
+    hosts = [
+        {"name": f"version-{version}", "domains": ["*"], "routes": routes}
+    ]  # Envoy takes no notice where only version_info is new
+    _write_resources(
+        folder / "routes.json", "config.route.v3.RouteConfiguration", [{"name": "routes", "virtual_hosts": hosts}], version
+    )
 
 
 def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
@@ -177,23 +192,37 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
         },
     }
     mirrors = [
-        {"cluster": cluster_name(manifest.key, predictor.name), "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}}}
+        {
+            "cluster": cluster_name(manifest.key, predictor.name),
+            "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}},
+        }
         for predictor in manifest.spec.predictors
         if predictor.shadow
     ]
     asked = [
-        (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)}) for upstream in deployment.upstreams
+        (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
+        for upstream in deployment.upstreams
     ]
     usual = action | {"weighted_clusters": weighted} | ({"request_mirror_policies": mirrors} if mirrors else {})
     routes = []
-    for paths, right in (((prefix + "metrics",), "metrics"), (tuple(prefix + path for path in FEEDBACK_PATHS), "feedback"), ((prefix,), "predict")):
+    for paths, right in (
+        ((prefix + "metrics",), "metrics"),
+        (tuple(prefix + path for path in FEEDBACK_PATHS), "feedback"),
+        ((prefix,), "predict"),
+    ):
         for path in paths:
             match = {"prefix": path} if path == prefix else {"path": path}
             rewritten = {} if path == prefix else {"prefix_rewrite": "/" + path.removeprefix(prefix)}
-            plain = usual if right == "predict" else {key: value for key, value in usual.items() if key != "request_mirror_policies"}
+            plain = (
+                usual if right == "predict" else {key: value for key, value in usual.items() if key != "request_mirror_policies"}
+            )
             for name, route in asked:
                 header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
-                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | _rights(keys, right) | _limits(settings))
+                routes.append(
+                    {"match": match | {"headers": [header]}, "route": route | rewritten}
+                    | _rights(keys, right)
+                    | _limits(settings)
+                )
             routes.append({"match": match, "route": plain | rewritten} | _rights(keys, right) | _limits(settings))
     return routes
 
@@ -206,7 +235,10 @@ def _rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
     if not keys:
         return {}
     allowed = [key.name for key in keys if right in key.rights]
-    config = {"@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute", "allowed_clients": allowed or ["nobody"]}
+    config = {
+        "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+        "allowed_clients": allowed or ["nobody"],
+    }
     return {"typed_per_filter_config": {"keys": config}}
 
 
@@ -220,7 +252,11 @@ def _open_to_all(keys: list[ApiKey]) -> dict[str, Any]:
 def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
     filters: list[dict[str, Any]] = []
     if settings.requests_per_second:
-        bucket = {"max_tokens": settings.requests_per_second, "tokens_per_fill": settings.requests_per_second, "fill_interval": "1s"}
+        bucket = {
+            "max_tokens": settings.requests_per_second,
+            "tokens_per_fill": settings.requests_per_second,
+            "fill_interval": "1s",
+        }
         full = {"default_value": {"numerator": 100}}
         filters.append(
             _filter(
@@ -232,7 +268,9 @@ def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, An
         credentials = [{"key": key.key, "client": key.name} for key in keys]
         sources = [{"header": "X-API-Key"}, {"header": "Authorization"}]
         forwarding = {"header": "X-Client", "hide_credentials": True}
-        filters.append(_filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=forwarding))
+        filters.append(
+            _filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=forwarding)
+        )
     filters.append(_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
     filters.append(_filter("router", "router.v3.Router"))
     return filters

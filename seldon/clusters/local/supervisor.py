@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-import xmlrpc.client
+import xmlrpc.client  # nosec B411: over a socket of our own, which only this user may open
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,10 @@ class Supervisor:
             aside.write_text(text.replace("%", "%%"))
         layout.socket.unlink(missing_ok=True)
         program = Path(sys.executable).with_name("supervisord")
-        command = [sys.executable, "-W", "ignore", program, "-c", layout.supervisor_config]
-        done = subprocess.run(command, env=_environment(layout), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-W", "ignore", str(program), "-c", str(layout.supervisor_config)]
+        done = subprocess.run(
+            command, env=_environment(layout), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
         _wait(self.is_running, 10, f"wanted supervisord to start, found that it did not ({done.stderr.strip()[-300:]})")
 
     def stop(self) -> None:
@@ -105,6 +107,8 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_ADDED:
                 raise
+            if self.states().get(name) not in ("RUNNING", "STARTING", "BACKOFF"):  # it was given up
+                self._call("startProcess", name)
 
     def remove(self, name: str) -> None:
         """End a program for good; it may finish what it is at."""

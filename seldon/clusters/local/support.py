@@ -13,7 +13,9 @@ def refuse_impossible(manifest: Manifest) -> None:
         if reason:
             raise DeploymentError(f"predictor '{predictor.name}' of '{manifest.key}': {reason}")
     if manifest.spec.protocol not in (None, "seldon"):
-        raise DeploymentError(f"wanted Seldon's protocol, found '{manifest.spec.protocol}', which the cluster 'local' does not speak")
+        raise DeploymentError(
+            f"wanted Seldon's protocol, found '{manifest.spec.protocol}', which the cluster 'local' does not speak"
+        )
 
 
 def named_here(manifest: Manifest) -> list[str]:
@@ -32,7 +34,7 @@ def named_here(manifest: Manifest) -> list[str]:
     return notes
 
 
-def _impossible(predictor: PredictorSpec) -> str | None:
+def _impossible(predictor: PredictorSpec) -> str | None:  # noqa: PLR0911
     graph = predictor.graph
     if graph.children or graph.type != "MODEL":
         return "wanted a graph of one model, found more; the cluster 'local' runs no Seldon engine"

@@ -1,0 +1,235 @@
+"""A SeldonDeployment on Kubernetes: server-side apply to the API server, and Seldon Core's operator does the rest.
+
+What belongs to us are the fields that our manifest names, under our field manager: what others set beside them stays.
+"""
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
+from urllib3.exceptions import HTTPError
+
+from classifier.errors import ImageLoopError
+from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
+from seldon.clusters.kubernetes.lease import Lease
+from seldon.clusters.settings import KubernetesSettings
+from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
+
+logger = logging.getLogger(__name__)
+FIELD_MANAGER = "imageloop"
+SERVICE_PORT = 9000
+POLL_SECONDS = 0.5
+
+
+class KubernetesCluster:
+    """One API server."""
+
+    def __init__(self, settings: KubernetesSettings, api: client.ApiClient | None = None) -> None:
+        self._settings = settings
+        self._timeout = (settings.request_timeout_seconds,) * 2  # to connect, to read; a float alone is ignored
+        self._given = api
+        self._opened: DynamicClient | None = None
+
+    def apply(self, manifest: Manifest) -> None:
+        """Raises: DeploymentError for a conflict with another manager, missing rights, a server that does not answer, or no readiness."""
+        body = dump(manifest)
+        with self._told(f"apply '{manifest.key}'"):
+            applied = self._resource().server_side_apply(
+                body=body,
+                name=manifest.metadata.name,
+                namespace=manifest.metadata.namespace,
+                field_manager=FIELD_MANAGER,
+                _request_timeout=self._timeout,
+            )
+        self._wait(manifest, applied.metadata.generation or 0, self._settings.ready_timeout_seconds)
+
+    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
+        manifest = self.get(namespace, name)
+        if manifest is None:
+            raise DeploymentError(f"wanted '{namespace}/{name}' to be ready, found no such deployment")
+        self._wait(manifest, 0, timeout_seconds)
+
+    def get(self, namespace: str, name: str) -> Manifest | None:
+        found = self._get(namespace, name)
+        return _manifest(found) if found else None
+
+    def deployments(self) -> list[Manifest]:
+        """Those that we made."""
+        with self._told("list deployments"):
+            label = "=".join(MANAGED_BY)
+            found = self._resource().get(label_selector=label, _request_timeout=self._timeout)
+        return [_manifest(item) for item in found.to_dict()["items"]]
+
+    def delete(self, namespace: str, name: str) -> None:
+        with self._told(f"delete '{namespace}/{name}'"):
+            try:
+                self._resource().delete(name=name, namespace=namespace, _request_timeout=self._timeout)
+            except NotFoundError:
+                logger.info("'%s/%s' was gone already", namespace, name)
+
+    def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
+        found = self._get(namespace, name)
+        if found is None:
+            return None
+        manifest, told = _manifest(found), found.get("status") or {}
+        return DeploymentStatus(
+            name=name,
+            namespace=namespace,
+            state=str(told.get("state") or "Creating"),
+            url=f"{self._settings.gateway_url.rstrip('/')}/seldon/{manifest.key}",
+            predictors=[_predictor_status(manifest, part, told) for part in manifest.spec.predictors],
+            description=str(told.get("description") or ""),
+        )
+
+    @contextmanager
+    def changing(self, namespace: str, name: str) -> Iterator[None]:
+        """A lease that is renewed while it is held, and runs out when its holder was killed."""
+        api = client.CoordinationV1Api(self._open().client)
+        with self._told(f"lock '{namespace}/{name}'"):
+            lease = Lease(api, namespace, f"imageloop-{name}", self._timeout)
+            lease.acquire()
+        try:
+            yield
+        finally:
+            lease.release()
+
+    def caller(self, namespace: str, name: str, predictor: str) -> Caller:
+        """The service that Seldon's operator makes for each predictor."""
+        return Caller(self._settings.predictor_url.format(namespace=namespace, name=name, predictor=predictor), {})
+
+    def records(self, namespace: str, name: str) -> Path | None:
+        """Records of pods are not on this machine."""
+        return None
+
+    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
+        """From each ready pod, through the API server."""
+        api = client.CoreV1Api(self._open().client)
+        selector = f"seldon-deployment-id={name},seldon.io/predictor={predictor}"
+        with self._told(f"read the metrics of '{predictor}'"):
+            pods = api.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeout).items
+            ready = [pod.metadata.name for pod in pods if _is_ready(pod)]
+            return [
+                str(
+                    api.connect_get_namespaced_pod_proxy_with_path(
+                        f"{pod}:{SERVICE_PORT}", namespace, "metrics", _request_timeout=self._timeout
+                    )
+                )
+                for pod in ready
+            ]
+
+    def _wait(self, manifest: Manifest, generation: int, seconds: float) -> None:
+        """Until the operator has seen this very change and every predictor has its replicas."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self._get(manifest.metadata.namespace, manifest.metadata.name) or {}
+            told = found.get("status") or {}
+            current = int(told.get("observedGeneration") or generation) >= generation
+            wanting = [part.name for part in manifest.spec.predictors if not _has_replicas(manifest, part, told)]
+            if current and told.get("state") == "Available" and not wanting:
+                return
+            if current and told.get("state") == "Failed":
+                raise DeploymentError(
+                    f"wanted '{manifest.key}' to be ready, found that it failed: {told.get('description') or 'no reason given'}"
+                )
+            if time.monotonic() > deadline:
+                raise DeploymentError(
+                    f"wanted '{manifest.key}' to be ready within {seconds:.0f} s, found it {told.get('state') or 'unknown'}"
+                    + (f", without all replicas of {', '.join(wanting)}" if wanting else "")
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _get(self, namespace: str, name: str) -> dict[str, Any] | None:
+        with self._told(f"read '{namespace}/{name}'"):
+            try:
+                found = self._resource().get(name=name, namespace=namespace, _request_timeout=self._timeout)
+            except NotFoundError:
+                return None
+        return dict(found.to_dict())
+
+    def _resource(self) -> Any:
+        return self._open().resources.get(api_version="machinelearning.seldon.io/v1", kind="SeldonDeployment")
+
+    def _open(self) -> DynamicClient:
+        if self._opened is None:
+            api = self._given or _client(self._settings.context)
+            with tempfile.TemporaryDirectory() as folder:  # the library would leave what it discovered in the temporary folder
+                self._opened = DynamicClient(api, cache_file=f"{folder}/discovered.json")
+        return self._opened
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what the library raises into one sentence."""
+        try:
+            yield
+        except ImageLoopError:
+            raise
+        except ConflictError as error:
+            raise DeploymentError(
+                f"wanted to {what}, found that another manager owns a field of it: {_message(error)}; take the field from one of the two"
+            ) from error
+        except ForbiddenError as error:
+            raise DeploymentError(
+                f"wanted to {what}, found no right to: {_message(error)}; ask the cluster's keeper for it"
+            ) from error
+        except (DynamicApiError, ApiException) as error:
+            raise DeploymentError(f"wanted to {what}, found that the API server refuses: {_message(error)}") from error
+        except (HTTPError, OSError, config.ConfigException) as error:
+            raise DeploymentError(f"wanted to {what}, found no API server that answers ({error})") from error
+
+
+def _client(context: str | None) -> client.ApiClient:
+    """In a pod its service account, elsewhere the kubeconfig."""
+    try:
+        config.load_incluster_config()
+        return client.ApiClient()
+    except config.ConfigException:
+        return config.new_client_from_config(context=context)
+
+
+def _manifest(found: dict[str, Any]) -> Manifest:
+    """What was applied, without what the server adds."""
+    metadata = {
+        key: found["metadata"][key] for key in ("name", "namespace", "annotations", "labels") if found["metadata"].get(key)
+    }
+    return Manifest.model_validate(
+        {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata, "spec": found["spec"]}
+    )
+
+
+def _predictor_status(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> PredictorStatus:
+    ready = _available(manifest, predictor, told)
+    replicas = [ReplicaStatus(f"{predictor.name}-{number}", number < ready, 0, "") for number in range(predictor.replicas)]
+    return PredictorStatus(
+        predictor.name, predictor.version, manifest.weights.get(predictor.name, 0), predictor.shadow, predictor.replicas, replicas
+    )
+
+
+def _has_replicas(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> bool:
+    return _available(manifest, predictor, told) >= predictor.replicas
+
+
+def _available(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> int:
+    """The operator names a predictor's Deployments <deployment>-<predictor>-<index>-<containers>."""
+    prefix = f"{manifest.metadata.name}-{predictor.name}-"
+    parts = [part for name, part in (told.get("deploymentStatus") or {}).items() if name.startswith(prefix)]
+    return min((int(part.get("availableReplicas") or 0) for part in parts), default=0)
+
+
+def _is_ready(pod: Any) -> bool:
+    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+
+
+def _message(error: Any) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(getattr(error, "reason", error))

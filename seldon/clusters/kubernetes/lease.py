@@ -1,0 +1,79 @@
+"""A lock in the API server that runs out by itself when its holder was killed."""
+
+import contextlib
+import os
+import socket
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from seldon.clusters.contract import DeploymentError
+
+DURATION_SECONDS = 30
+RENEW_SECONDS = 10
+
+
+class Lease:
+    """One holder at a time. Source: coordination.k8s.io/v1."""
+
+    def __init__(self, api: client.CoordinationV1Api, namespace: str, name: str, timeout_seconds: tuple[float, float]) -> None:
+        self._api, self._namespace, self._name, self._timeout = api, namespace, name, timeout_seconds
+        self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
+
+    def acquire(self) -> None:
+        """Raises: DeploymentError while another one holds it."""
+        found = self._read()
+        if found is not None and found.spec.holder_identity and _is_alive(found.spec):
+            raise DeploymentError(
+                f"wanted to change '{self._namespace}/{self._name}', found {found.spec.holder_identity} at work on it; wait for it"
+            )
+        try:
+            self._write(found)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+            raise DeploymentError(
+                f"wanted to change '{self._namespace}/{self._name}', found that another one was quicker; wait for it"
+            ) from error
+        self._thread.start()
+
+    def release(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        with contextlib.suppress(ApiException, OSError):
+            self._api.delete_namespaced_lease(self._name, self._namespace, _request_timeout=self._timeout)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            with contextlib.suppress(ApiException, OSError):
+                self._write(self._read())
+
+    def _read(self) -> Any | None:
+        try:
+            return self._api.read_namespaced_lease(self._name, self._namespace, _request_timeout=self._timeout)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _write(self, found: Any | None) -> None:
+        """The resource version makes the second of two that are as quick fail."""
+        version = found.metadata.resource_version if found is not None else None
+        spec = client.V1LeaseSpec(
+            holder_identity=self._holder, lease_duration_seconds=DURATION_SECONDS, renew_time=datetime.now(UTC)
+        )
+        body = client.V1Lease(metadata=client.V1ObjectMeta(name=self._name, resource_version=version), spec=spec)
+        if found is None:
+            self._api.create_namespaced_lease(self._namespace, body, _request_timeout=self._timeout)
+        else:
+            self._api.replace_namespaced_lease(self._name, self._namespace, body, _request_timeout=self._timeout)
+
+
+def _is_alive(spec: Any) -> bool:
+    return bool(spec.renew_time and datetime.now(UTC) < spec.renew_time + timedelta(seconds=spec.lease_duration_seconds or 0))

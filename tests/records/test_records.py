@@ -1,0 +1,110 @@
+import json
+import time
+
+import pytest
+
+from records.lines import FeedbackRecord, PredictionRecord
+from records.reader import RecordTail
+from records.writer import RecordWriter
+
+
+def prediction(number: int) -> dict:
+    return {
+        "kind": "prediction", "time": f"2026-01-01T00:00:{number:02d}+00:00", "request_id": f"{number:032x}", "caller_id": None,
+        "model_name": "m", "model_version": "1", "predictor": "v1", "sha256": "s", "size_bytes": 1, "label": "cat",
+        "probabilities": {"cat": 1.0}, "latency_ms": 1.0, "source": "http",
+    }  # fmt: skip
+
+
+def truth(number: int, label: str) -> dict:
+    return {
+        "kind": "feedback",
+        "time": "2026-01-01T00:01:00+00:00",
+        "request_id": f"{number:032x}",
+        "true_label": label,
+        "source": "http",
+    }
+
+
+@pytest.fixture
+def lost():
+    return []
+
+
+def test_what_is_written_is_read_once(tmp_path, lost):
+    tail, writer = RecordTail(tmp_path), RecordWriter(tmp_path, lost.append)
+    writer.write(prediction(1))
+    writer.write(truth(1, "dog"))
+    writer.close()
+
+    first, second = tail.read(), tail.read()
+
+    assert [type(record) for record in first] == [PredictionRecord, FeedbackRecord]
+    assert first[1].true_label == "dog"
+    assert second == []
+    assert lost == []
+
+
+def test_a_line_that_a_crash_cut_off_waits_for_its_end_and_a_broken_one_is_left_out(tmp_path):
+    line = json.dumps(prediction(1), separators=(",", ":"))
+    file = tmp_path / "records-1.jsonl"
+    file.write_text('{"kind":"prediction","time":1}\nno json\n' + line[:50])
+    tail = RecordTail(tmp_path)
+
+    before = tail.read()
+    file.write_text(file.read_text() + line[50:] + "\n")
+
+    assert before == []
+    assert [record.request_id for record in tail.read()] == [f"{1:032x}"]
+
+
+def test_reading_from_now_on_leaves_out_what_was(tmp_path, lost):
+    writer = RecordWriter(tmp_path, lost.append)
+    writer.write(prediction(1))
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    tail = RecordTail(tmp_path, from_now=True)
+    writer.write(prediction(2))
+    writer.close()
+
+    assert [record.request_id for record in tail.read()] == [f"{2:032x}"]
+
+
+def test_a_folder_that_cannot_be_written_loses_records_and_counts_them(tmp_path, lost):
+    (tmp_path / "records").write_text("a file where a folder should be")
+    writer = RecordWriter(tmp_path / "records", lost.append)
+
+    for number in range(5):
+        writer.write(prediction(number))
+    writer.close()
+
+    assert sum(lost) == 5
+
+
+def test_a_writer_that_cannot_keep_up_drops_and_counts(tmp_path, lost, monkeypatch):
+    monkeypatch.setattr("records.writer.QUEUE_LENGTH", 3)
+    monkeypatch.setattr(RecordWriter, "_work", lambda self: time.sleep(0.2))
+    writer = RecordWriter(tmp_path, lost.append)
+
+    begun = time.monotonic()
+    for number in range(10):
+        writer.write(prediction(number))
+
+    assert sum(lost) == 7
+    assert time.monotonic() - begun < 5
+
+
+def test_files_are_rotated_and_nothing_is_read_twice(tmp_path, lost, monkeypatch):
+    monkeypatch.setattr("records.writer.ROTATE_BYTES", 600)
+    monkeypatch.setattr("records.writer.KEPT_FILES", 3)
+    tail, found = RecordTail(tmp_path), []
+    for number in range(12):
+        writer = RecordWriter(tmp_path, lost.append)
+        writer.write(prediction(number))
+        writer.close()
+        found += [record.request_id for record in tail.read()]
+
+    assert found == [f"{number:032x}" for number in range(12)]
+    assert len(list(tmp_path.glob("*.jsonl"))) <= 4

@@ -1,0 +1,301 @@
+"""A SeldonDeployment on this machine: real processes, real gateway, callers who never stop."""
+
+import json
+import os
+import signal
+import socket
+import time
+
+import psutil
+import pytest
+
+from classifier.errors import SettingsError
+from seldon.clusters.contract import DeploymentError
+from seldon.clusters.local.layout import SITE_VARIABLE
+from seldon.clusters.local.settings import GatewaySettings, read_keys
+from seldon.manifest import Manifest, dump, render
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+
+@pytest.fixture(scope="module")
+def served(make_cluster, predictor_spec):
+    """One deployment with two replicas, for the tests that do it no lasting harm."""
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1", replicas=2)]))
+    yield cluster
+    cluster.stop()
+
+
+def status(cluster):
+    return cluster.describe("default", "pets")
+
+
+def processes_of(cluster) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(SITE_VARIABLE) == str(cluster._layout.folder):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def pid_of(cluster, program: str) -> int:
+    return cluster._supervisor._call("getProcessInfo", program)["pid"]
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_it_answers_under_seldons_path(served, call, colours):
+    code, body, headers = call(
+        f"{status(served).url}/api/v1.0/predictions", json.dumps({"jsonData": {"image": ""}}).encode(), "application/json"
+    )
+    good, answer, _ = call(f"{status(served).url}/predict", colours.red, "image/png")
+
+    assert status(served).url.endswith("/seldon/default/pets")
+    assert (code, json.loads(body)["status"]["reason"]) == (400, "NOT_A_PICTURE")
+    assert (good, json.loads(answer)["label"]) == (200, "red")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_weights_change_and_no_request_fails(served, predictor_spec, make_package, load):
+    manifest, second = served.get("default", "pets"), make_package()
+    with load(status(served).url) as callers:
+        callers.wait_for(100)
+        served.apply(
+            manifest.with_predictors([predictor_spec("1", replicas=2, traffic=50), predictor_spec("2", second, traffic=50)], None)
+        )
+        callers.wait_for(300)
+        half = dict(callers.predictors)
+        served.apply(manifest.with_predictors([predictor_spec("2", second)], None))
+        callers.wait_for(200)
+        served.apply(manifest)
+        callers.wait_for(100)
+
+    assert callers.failed == 0, callers.failures[:3]
+    assert half["v2"] > 75
+    assert [part.version for part in status(served).predictors] == ["1"]
+
+
+def test_a_shadow_gets_a_copy_and_answers_nobody(served, predictor_spec, make_package, load):
+    manifest, second = served.get("default", "pets"), make_package()
+    served.apply(manifest.with_predictors([predictor_spec("1", replicas=2), predictor_spec("2", second, shadow=True)], None))
+    with load(status(served).url) as callers:
+        callers.wait_for(200)
+    heard = sum("imageloop_predictions_total{" in text for text in served.exposition("default", "pets", "v2"))
+    served.apply(manifest)
+
+    assert set(callers.predictors) == {"v1"}
+    assert heard
+
+
+def test_a_caller_may_ask_for_a_predictor_by_name(served, predictor_spec, make_package, call, colours):
+    manifest = served.get("default", "pets")
+    served.apply(
+        manifest.with_predictors([predictor_spec("1", replicas=2), predictor_spec("2", make_package(), traffic=0)], None)
+    )
+    caller = served.caller("default", "pets", "v2")
+
+    answers = [json.loads(call(f"{caller.url}/predict", colours.red, "image/png", **caller.headers)[1]) for _ in range(5)]
+    served.apply(manifest)
+
+    assert {answer["model"]["predictor"] for answer in answers} == {"v2"}
+
+
+def test_a_killed_replica_comes_back_and_costs_no_request(served, load):
+    with load(status(served).url) as callers:
+        callers.wait_for(100)
+        killed = status(served).predictors[0].replicas[0].name
+        parent = psutil.Process(pid_of(served, killed))
+        for process in [*parent.children(recursive=True), parent]:
+            process.kill()
+        callers.wait_for(300)
+        wait_until(lambda: status(served).state == "Available")
+
+    assert callers.failed == 0, callers.failures[:3]
+    assert {replica.name: replica.restarts for replica in status(served).predictors[0].replicas}[killed] == 1
+
+
+def test_a_killed_gateway_comes_back(served, load):
+    os.kill(pid_of(served, "gateway"), signal.SIGKILL)
+
+    wait_until(lambda: status(served).state == "Available")
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+    assert callers.failed == 0
+
+
+def test_a_killed_supervisor_is_reported_and_the_next_change_repairs_it(served, load):
+    os.kill(int(served._supervisor._call("getPID")), signal.SIGKILL)
+    wait_until(lambda: not served._supervisor.is_running())
+
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+    reported = status(served)
+    served.apply(served.get("default", "pets"))
+
+    assert callers.failed == 0
+    assert "supervisor is gone" in reported.description
+    assert status(served).state == "Available"
+
+
+def test_after_a_reboot_the_next_change_brings_it_back(served, load):
+    for process in processes_of(served):
+        process.kill()
+    psutil.wait_procs(processes_of(served), timeout=10)
+    gone = status(served)
+
+    served.apply(served.get("default", "pets"))
+
+    assert gone.state == "Failed"
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+    assert callers.failed == 0
+
+
+def test_a_version_that_does_not_get_ready_leaves_the_other_serving(served, predictor_spec, make_package, load):
+    broken = make_package()
+    (broken / "weights.pt").write_bytes(b"changed")
+    manifest = served.get("default", "pets")
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+        with pytest.raises(DeploymentError, match="is not what was signed"):
+            served.apply(
+                manifest.with_predictors(
+                    [predictor_spec("1", replicas=2, traffic=50), predictor_spec("9", broken, traffic=50)], None
+                )
+            )
+        callers.wait_for(50)
+
+    assert callers.failed == 0
+    assert served.get("default", "pets") == manifest
+    assert not [name for name in served._supervisor.states() if "--v9--" in name]
+
+
+def test_more_than_the_gateway_allows_is_refused_in_the_services_words(served, call):
+    code, body, _ = call(f"{status(served).url}/predict", b"\xff\xd8" + bytes(25 * 2**20), "image/jpeg")
+
+    assert (code, json.loads(body)["status"]["code"]) == (413, 413)
+
+
+def test_slow_uploads_do_not_reach_the_service(served, call, colours):
+    port = int(status(served).url.split(":")[2].split("/")[0])
+    head = (
+        b"POST /seldon/default/pets/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nabc"
+    )
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    for connection in silent:
+        connection.sendall(head)
+    time.sleep(0.5)
+
+    code, _, _ = call(f"{status(served).url}/predict", colours.red, "image/png")
+    in_flight = [
+        line
+        for text in served.exposition("default", "pets", "v1")
+        for line in text.splitlines()
+        if line.startswith("imageloop_in_flight")
+    ]
+    for connection in silent:
+        connection.close()
+
+    assert code == 200
+    assert {line.split()[-1] for line in in_flight} == {"0.0"}
+
+
+def changed(manifest: Manifest, **predictor) -> Manifest:
+    value = dump(manifest)
+    value["spec"]["predictors"][0] |= predictor
+    return Manifest.model_validate(value)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"graph": {"name": "a", "children": [{"name": "b"}], "modelUri": "file:///"}}, "graph of one model"),
+        ({"graph": {"name": "a", "modelUri": "s3://bucket/model"}}, "a folder on this machine"),
+        ({"graph": {"name": "a", "implementation": "TENSORFLOW_SERVER", "modelUri": "file:///"}}, "TENSORFLOW_SERVER"),
+        ({"explainer": {"type": "AnchorImages"}}, "no explainer"),
+    ],
+)
+def test_what_one_machine_cannot_do_is_refused(served, part, words):
+    with pytest.raises(DeploymentError, match=words):
+        served.apply(changed(served.get("default", "pets"), **part))
+
+
+def test_what_one_machine_does_otherwise_is_named(cluster, predictor_spec):
+    manifest = changed(render("pets", "default", [predictor_spec("1", image="repo/image:1")]), svcOrchSpec={"env": []})
+    cluster.apply(manifest)
+
+    assert any("svcOrchSpec" in note for note in status(cluster).notes)
+    assert any("image of 'v1'" in note for note in status(cluster).notes)
+
+
+def test_stopping_leaves_nothing_running(cluster, predictor_spec):
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+    assert len(processes_of(cluster)) >= 3
+
+    cluster.stop()
+
+    assert processes_of(cluster) == []
+    assert not cluster._layout.socket.exists()
+    assert cluster.deployments() == []
+
+
+def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monkeypatch):
+    keys = {"alice": ("predict", "a" * 20), "prometheus": ("metrics", "b" * 20), "judge": ("feedback", "c" * 20)}
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", ";".join(f"{name}:{right}:{key}" for name, (right, key) in keys.items()))
+    cluster = make_cluster(requests_per_second=1000)
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+    url = status(cluster).url
+    feedback = json.dumps({"request_id": "a" * 32, "label": "red"}).encode()
+
+    def codes(**headers):
+        return (
+            call(f"{url}/predict", colours.red, "image/png", **headers)[0],
+            call(f"{url}/metrics", **headers)[0],
+            call(f"{url}/feedback", feedback, "application/json", **headers)[0],
+        )
+
+    found = {name: codes(X_API_Key=key) for name, (_, key) in keys.items()}
+    cluster.stop()
+
+    assert found == {"alice": (200, 403, 403), "prometheus": (403, 200, 403), "judge": (403, 403, 200)}
+
+
+def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colours, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", "alice:predict:" + "a" * 20)
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    code, body, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
+    cluster.stop()
+
+    assert (code, json.loads(body)["status"]["code"]) == (401, 401)
+
+
+def test_too_many_requests_are_told_when_to_come_back(make_cluster, predictor_spec, call):
+    cluster = make_cluster(requests_per_second=5)
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    answers = [call(f"{status(cluster).url}/health/ping") for _ in range(30)]
+    cluster.stop()
+
+    assert {code for code, _, _ in answers} == {200, 429}
+    assert {headers["Retry-After"] for code, _, headers in answers if code == 429} == {"1"}
+
+
+def test_beyond_loopback_keys_are_wanted(monkeypatch):
+    with pytest.raises(SettingsError, match="wanted keys for a gateway"):
+        GatewaySettings(host="0.0.0.0").check([])
+
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", "bob:everything:" + "secret" * 5)
+    with pytest.raises(SettingsError) as error:
+        read_keys()
+    assert "secret" not in str(error.value)

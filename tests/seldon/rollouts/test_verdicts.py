@@ -1,0 +1,100 @@
+import random
+
+import pytest
+
+from seldon.rollouts.observations import Counters, Observation, between, quantile, read_counters
+from seldon.rollouts.sequential import compare
+from seldon.rollouts.settings import Canary, JudgeSettings, Watch
+from seldon.rollouts.verdicts import judge
+
+WATCH = Watch(min_seconds=10, max_seconds=100, min_requests=100)
+
+
+def seen(requests=200, errors=0, red=100, blue=100, p95=20.0, judged=()):
+    return Observation(requests, errors, {"red": red, "blue": blue}, p95, tuple(judged))
+
+
+CASES = [
+    pytest.param(seen(), (), 20, "advance", "nothing against it", id="a good one"),
+    pytest.param(seen(50, red=25, blue=25), (), 20, "hold", "50 of 100", id="too few so far"),
+    pytest.param(seen(), (), 5, "hold", "200 of 100", id="too early"),
+    pytest.param(seen(3, red=2, blue=1), (), 200, "no_data", "found 3", id="nobody came"),
+    pytest.param(seen(errors=20), (), 20, "rollback", "failed", id="errors"),
+    pytest.param(seen(10, errors=10, red=0, blue=0, p95=None), (), 1, "rollback", "10 of 10", id="errors from the start"),
+    pytest.param(seen(errors=1), (), 20, "advance", "nothing", id="one error in 200"),
+    pytest.param(seen(p95=90.0), (), 20, "rollback", "90 ms", id="slow"),
+    pytest.param(seen(p95=35.0), (), 20, "advance", "nothing", id="a little slower"),
+    pytest.param(seen(red=200, blue=0), (), 20, "rollback", "red 100%", id="one class only"),
+    pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, "rollback", "40 of 100", id="disagrees"),
+    pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, "advance", "nothing", id="agrees"),
+    pytest.param(seen(judged=[True] * 50 + [False] * 50), (), 20, "rollback", "by feedback", id="wrong by feedback"),
+]
+
+
+@pytest.mark.parametrize(("candidate", "agreements", "elapsed", "decision", "words"), CASES)
+def test_a_verdict_follows_from_what_was_seen(candidate, agreements, elapsed, decision, words):
+    verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, JudgeSettings())
+
+    assert verdict.decision == decision
+    assert words in verdict.reason
+    assert verdict.figures["candidate"]["requests"] == candidate.requests
+
+
+def test_chance_alone_rolls_hardly_anything_back():
+    rng = random.Random(0)
+
+    def draw(count):
+        red = sum(rng.random() < 0.5 for _ in range(count))
+        return Observation(count, 0, {"red": red, "blue": count - red}, 20.0, tuple(rng.random() < 0.95 for _ in range(60)))
+
+    verdicts = [judge(draw(400), draw(40), (), 20, WATCH, JudgeSettings()).decision for _ in range(500)]
+
+    assert verdicts.count("rollback") <= 5
+
+
+def test_looking_early_and_often_does_not_raise_the_false_alarm_rate():
+    rng, alarms, runs, length = random.Random(1), 0, 400, 400
+    for _ in range(runs):
+        stable, candidate = ([rng.random() < 0.9 for _ in range(length)] for _ in range(2))
+        looks = (compare(stable[:seen], candidate[:seen], 0.05) for seen in range(20, length + 1, 20))
+        alarms += any(look.better is not None for look in looks)
+
+    assert alarms / runs <= 0.05
+
+
+def test_a_better_version_is_found_out():
+    rng = random.Random(2)
+    found = [
+        compare([rng.random() < 0.80 for _ in range(600)], [rng.random() < 0.92 for _ in range(600)], 0.05).better
+        for _ in range(50)
+    ]
+
+    assert found.count("candidate") >= 45
+    assert "stable" not in found
+
+
+def test_counters_of_replicas_add_up_and_a_new_start_counts_from_nothing():
+    text = """# TYPE imageloop_requests counter
+imageloop_requests_total{predictor="v1",route="/predict",code="200"} 10.0
+imageloop_requests_total{predictor="v1",route="/predict",code="503"} 2.0
+imageloop_requests_total{predictor="v1",route="/feedback",code="200"} 9.0
+# TYPE imageloop_predictions counter
+imageloop_predictions_total{predictor="v1",version="1",label="cat"} 10.0
+"""
+    once, twice = read_counters([text]), read_counters([text, text])
+
+    assert (twice.requests, twice.errors, twice.labels) == (24, 4, {"cat": 20})
+    assert between(once, twice) == Observation(12, 2, {"cat": 10}, None)
+    assert between(twice, once) == Observation(0, 0, {}, None)
+    assert between(Counters(), Counters()).error_rate == 0
+
+
+def test_a_quantile_lies_within_its_bucket():
+    assert quantile({0.01: 50, 0.02: 100, float("inf"): 100}, 0.95) == pytest.approx(0.019)
+    assert quantile({0.01: 0, float("inf"): 4}, 0.95) == 0.01
+    assert quantile({}, 0.95) is None
+
+
+def test_a_canarys_steps_grow():
+    with pytest.raises(ValueError, match="steps that grow"):
+        Canary(steps=(50, 10))

@@ -1,0 +1,105 @@
+"""The page, as a person uses it, in a real browser."""
+
+import json
+import shutil
+import time
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, service):
+    page = browser.new_page()
+    page.outside = []
+    page.on(
+        "request",
+        lambda request: page.outside.append(request.url) if not request.url.startswith((service.url, "data:", "blob:")) else None,
+    )
+    page.goto(f"{service.url}/")
+    yield page
+    page.close()
+
+
+def upload(page, content: bytes, name: str = "picture.png", kind: str = "image/png") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+
+
+def test_a_picture_gets_an_answer_with_its_heat_map(page, colours):
+    expect(page.locator("#classes")).to_have_text("colours, version 7: red, blue")
+
+    upload(page, colours.red)
+
+    expect(page.locator("#label")).to_contain_text("red (")
+    expect(page.locator("#speaker")).to_contain_text("colours version 7 (default, fp32) took")
+    expect(page.locator(".bar")).to_have_count(2)
+    seen, heated = (page.evaluate(f"document.getElementById('{name}').toDataURL()") for name in ("seen", "heat"))
+    assert len(seen) > 1000
+    assert seen != heated
+    assert page.outside == []
+
+
+def test_wrong_answers_become_feedback_by_the_keyboard_alone(page, service, colours):
+    upload(page, colours.red)
+    expect(page.locator("#answer")).to_be_visible()
+    page.locator("#right").focus()
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "truth"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#thanks")).to_have_text("Kept: it is 'blue'. Thank you.")
+    expect(page.locator("#right")).to_be_disabled()
+    assert eventually(lambda: any(record.get("true_label") == "blue" for record in records(service)))
+
+
+def test_an_error_is_told_and_the_next_picture_is_answered(page, colours):
+    upload(page, b"no picture at all", "picture.jpg", "image/jpeg")
+    expect(page.get_by_role("alert")).to_contain_text("not_a_picture")
+
+    upload(page, colours.blue)
+
+    expect(page.locator("#label")).to_contain_text("blue")
+    expect(page.locator("#error")).to_be_hidden()
+
+
+def test_what_a_screen_reader_needs_is_there(page, colours):
+    upload(page, colours.red)
+    expect(page.locator("#answer")).to_be_visible()
+
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.get_by_label("Wrong, it is").get_attribute("id") == "truth"
+    assert page.locator("#answer").get_attribute("aria-live") == "polite"
+    assert page.get_by_role("img").count() == 2
+
+
+def test_the_docs_are_a_page(page, service):
+    page.goto(f"{service.url}/docs")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("ImageLoop: colours")
+    expect(page.get_by_text("POST /explain")).to_be_visible()
+
+
+def records(service) -> list[dict]:
+    return [json.loads(line) for file in service.records.glob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+def eventually(condition, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False

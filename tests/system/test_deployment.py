@@ -1,0 +1,189 @@
+"""From a registered version to one that serves, through the front door."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.data.settings import Limits
+from classifier.model.preprocessing import preprocess
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
+MODEL = "served"
+PLACE = ("--set", f"model_name={MODEL}", "--set", "name=pets")
+
+
+@pytest.fixture(scope="module")
+def deployed(site):
+    """Version 1, served."""
+    trained = site.train(MODEL)
+    result = site.json("deploy", *PLACE, "--set", "replicas=1")
+    yield result | {"trained": trained["model_version"]}
+    site.run("down")
+
+
+def post(url: str, content: bytes, kind: str) -> dict:
+    request = urllib.request.Request(url, content, {"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+def test_deploy_serves_the_champion(site, deployed):
+    metadata = json.loads(urllib.request.urlopen(f"{deployed['url']}/metadata", timeout=10).read())
+
+    assert (deployed["version"], deployed["outcome"]) == (deployed["trained"], "promoted")
+    assert metadata["name"] == MODEL
+    assert deployed["tried"]["label"] == deployed["tried"]["wanted"]
+    assert any(line.startswith("known picture") for line in deployed["smoke"])
+
+
+def test_status_shows_what_is_served(site, deployed):
+    status = site.json("status")
+    text, _ = site.run("status")
+
+    (one,) = status["deployments"]
+    assert (one["state"], one["url"], one["rollout"]) == ("Available", deployed["url"], None)
+    assert [(part["version"], part["traffic"], part["ready"]) for part in one["predictors"]] == [(deployed["version"], 100, 1)]
+    assert "100 %  1 of 1 replicas ready" in text
+    assert all(
+        b"# HELP" in urllib.request.urlopen(address, timeout=10).read()[:2000] or "stats" in address
+        for address in status["metrics"]
+    )
+
+
+def test_deploying_again_changes_nothing(site, deployed):
+    assert site.json("deploy", *PLACE, "--set", "replicas=1")["outcome"] == "unchanged"
+
+
+def test_zenml_lists_what_is_served(site, deployed):
+    zenml = Path(sys.executable).with_name("zenml")
+    command = [zenml, "model-deployer", "models", "list"]
+    done = subprocess.run(command, env=site.environment, capture_output=True, text=True, check=True, cwd=site.home)
+
+    assert "imageloop_seldon" in done.stdout
+    assert "roll_out" in done.stdout
+
+
+def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_path, request):
+    """500 photographs where there are some, through the gateway; `ndarray` is the upright, prepared picture."""
+    files = pictures(tmp_path, request)
+    rows = site.json("predict", *map(str, files), "--model", MODEL)["predictions"]
+    wanted = {row["path"]: list(row["probabilities"].values()) for row in rows}
+
+    def ask(file: Path) -> float:
+        content = file.read_bytes()
+        text, form = (
+            base64.b64encode(content).decode(),
+            b'--b\r\nContent-Disposition: form-data; name="binData"; filename="a"\r\n\r\n',
+        )
+        pixels = preprocess(content, 224, Limits()).tolist()
+        api, kind = f"{deployed['url']}/api/v1.0/predictions", "application/json"
+        found = [
+            list(post(f"{deployed['url']}/predict", content, "image/jpeg")["probabilities"].values()),
+            post(api, json.dumps({"binData": text}).encode(), kind)["data"]["ndarray"][0],
+            post(api, json.dumps({"jsonData": {"image": text}}).encode(), kind)["data"]["ndarray"][0],
+            post(api, form + content + b"\r\n--b--\r\n", "multipart/form-data; boundary=b")["data"]["ndarray"][0],
+            post(api, json.dumps({"data": {"ndarray": pixels}}).encode(), kind)["data"]["ndarray"][0],
+        ]
+        return float(np.abs(np.array(found) - wanted[str(file)]).max())
+
+    with ThreadPoolExecutor(4) as pool:
+        differences = list(pool.map(ask, files))
+
+    assert len(differences) == len(files)
+    assert max(differences) < 1e-4
+
+
+def pictures(folder: Path, request) -> list[Path]:
+    try:
+        photographs = request.getfixturevalue("photographs")
+    except pytest.skip.Exception:
+        for index in range(20):
+            out = io.BytesIO()
+            noise = np.random.default_rng(index).integers(0, 255, (12, 15, 3)).astype(np.uint8)
+            Image.fromarray(noise).resize((300, 240)).save(out, "JPEG")
+            (folder / f"{index}.jpg").write_bytes(out.getvalue())
+        return sorted(folder.glob("*.jpg"))
+    return [file for label in ("cat", "dog") for file in sorted((photographs / "catsdogs" / label).glob("*.jpg"))[:250]]
+
+
+def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, deployed, tmp_path, request):
+    second = site.train(MODEL, "--set", "training.seed=99", "--set", "promotion.gates.champion_margin=1")
+    stop, content = threading.Event(), pictures(tmp_path, request)[0].read_bytes()
+    failures = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                post(f"{deployed['url']}/predict", content, "image/jpeg")
+            except OSError as error:
+                failures.append(repr(error))
+
+    callers = [threading.Thread(target=ask) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    canary = (
+        "--set",
+        "strategy.kind=canary",
+        "--set",
+        "strategy.steps=[50]",
+        "--set",
+        "strategy.watch={min_requests: 30, min_seconds: 1}",
+    )
+    try:
+        # one picture over and over: two good models may well differ in it
+        result = site.json(
+            "deploy", *PLACE, *canary, "--set", "replicas=1", "--set", "judge={max_mix_distance: 1, min_agreement: 0}"
+        )
+        back = site.json("rollback")
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join(30)
+
+    assert (result["version"], result["before"], result["outcome"]) == (second["model_version"], deployed["version"], "promoted")
+    assert result["verdicts"][0].startswith("canary 50 %: advance")
+    assert (back["from"], back["to"]) == (second["model_version"], deployed["version"])
+    assert failures == []
+    assert site.json("versions", "--model", MODEL)["champion"] == deployed["version"]
+    assert [part["version"] for part in site.json("status")["deployments"][0]["predictors"]] == [deployed["version"]]
+
+
+def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(site, deployed):
+    third = site.train(MODEL, "--set", "training.seed=123", "--set", "promotion.gates.champion_margin=1")
+    nobody_asks = ("--set", "strategy.kind=canary", "--set", "strategy.watch={min_requests: 10, min_seconds: 0, max_seconds: 1}")
+
+    _, error = site.run("deploy", *PLACE, *nobody_asks, "--set", "replicas=1", expect=1)
+
+    assert f"version {third['model_version']} was rolled back: canary 10 %: wanted 10 answers" in error
+    assert "Traceback" not in error
+    listed = site.json("versions", "--model", MODEL)
+    assert listed["champion"] == deployed["version"]
+    assert listed["versions"][0]["verdict"] == "rollback"
+
+
+def test_a_wrong_setting_is_answered_before_anything_starts(site):
+    _, error = site.run("deploy", "--set", "strategy.kind=canary", "--set", "strategy.steps=[50,10]", expect=2)
+
+    assert "wanted steps that grow" in error
+
+
+def test_without_a_champion_there_is_nothing_to_deploy(site):
+    _, error = site.run("deploy", "--set", "model_name=nobody", expect=1)
+
+    assert "wanted a champion of 'nobody' to deploy, found none" in error
+
+
+def test_where_nothing_was_deployed_status_says_so(tmp_path, site):
+    _, error = site.run("status", expect=1, IMAGELOOP_HOME=str(tmp_path))
+
+    assert "nothing was ever deployed from here" in error
