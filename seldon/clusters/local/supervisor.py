@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-import xmlrpc.client  # nosec B411: over a socket of our own, which only this user may open
+import xmlrpc.client  # nosec B411
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 from classifier.errors import SettingsError
 from seldon.clusters.contract import DeploymentError
+from seldon.clusters.local.cluster import serving_python
 from seldon.clusters.local.layout import SITE_VARIABLE
 from seldon.clusters.local.settings import GatewaySettings, read_keys
 from seldon.manifest import Manifest, dump, render
@@ -63,6 +65,26 @@ def test_it_answers_under_seldons_path(served, call, colours):
     assert (code, json.loads(body)["status"]["reason"]) == (400, "NOT_A_PICTURE")
     assert (good, json.loads(answer)["label"]) == (200, "red")
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+SELDON_CLIENT = """
+import sys
+from seldon_core.seldon_client import SeldonClient
+client = SeldonClient(deployment_name="pets", namespace="default", gateway="ambassador", gateway_endpoint=sys.argv[1], transport="rest")
+answer = client.predict(bin_data=open(sys.argv[2], "rb").read())
+assert answer.success, answer.msg
+print(answer.response["meta"]["tags"]["labels"][0])
+"""
+
+
+def test_seldons_own_client_finds_it(served, tmp_path, colours):
+    (tmp_path / "blue.png").write_bytes(colours.blue)
+    address = status(served).url.split("/")[2]
+
+    command = [serving_python(), "-W", "ignore", "-c", SELDON_CLIENT, address, tmp_path / "blue.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip()) == (0, "blue"), done.stderr
 
 
 def test_weights_change_and_no_request_fails(served, predictor_spec, make_package, load):

@@ -117,10 +117,14 @@ def test_another_method_is_refused(service, call, path):
     assert "POST" in headers["Allow"]
 
 
-def test_another_origin_gets_no_leave_to_read(service, call):
+def test_another_origin_is_refused(service, call):
     answers = [call(f"{service.url}{path}", Origin="http://evil.example")[2] for path in ("/metadata", "/nothing")]
 
+    told = call(f"{service.url}/feedback", b"json={}", "application/x-www-form-urlencoded", Origin="http://evil.example")
+    own = call(f"{service.url}/metadata", Origin=service.url)
+
     assert not [name for headers in answers for name in headers if name.lower().startswith("access-control")]
+    assert (told[0], own[0]) == (403, 200)
 
 
 def test_a_thousand_bad_requests_leave_memory_flat_and_nothing_in_the_logs(service, call):

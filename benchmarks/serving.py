@@ -1,0 +1,333 @@
+"""Requests a second, p50, p99 and CPU seconds per 1,000 pictures: every server in one run, interleaved, with one photograph.
+
+make bench-serving        needs `ab` (Debian: apache2-utils), and what it compares us with in an environment of its own:
+                          .venv-bench, made by the same target (FastAPI, MLServer, torch)
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.pictures import photographs  # noqa: E402
+from seldon.clusters.local.cluster import LocalCluster, serving_python  # noqa: E402
+from seldon.clusters.local.layout import free_port  # noqa: E402
+from seldon.clusters.local.settings import GatewaySettings  # noqa: E402
+from seldon.manifest import render, render_predictor  # noqa: E402
+
+CLIENTS = (1, 8, 32)
+ROUNDS = 3
+SECONDS = 4
+PICTURE_BYTES = 61_000
+FLOOR = """
+import sys, time, json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from classifier.model.predictor import Predictor
+predictor = Predictor.load(Path(sys.argv[1]), Path(sys.argv[2]), threads=1)
+content, clients, seconds = Path(sys.argv[3]).read_bytes(), int(sys.argv[4]), float(sys.argv[5])
+predictor.predict([content])
+times, end = [], time.perf_counter() + seconds
+def work(_):
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        predictor.predict([content])
+        times.append(time.perf_counter() - begun)
+begun = time.perf_counter()
+with ThreadPoolExecutor(min(clients, 2)) as pool:
+    list(pool.map(work, range(min(clients, 2))))
+print(json.dumps([len(times) / (time.perf_counter() - begun), sorted(times)[len(times) // 2] * 1000]))
+"""
+EAGER = '''
+import io, torch
+from PIL import Image
+from torchvision.transforms import v2
+from classifier.model.backbones import load_backbone
+from classifier.model.network import Classifier
+class Eager:
+    """The usual way: torch in eager mode, torchvision's transform, a plain predict."""
+    def load(self):
+        torch.set_num_threads(1)
+        self.model = Classifier(load_backbone("efficientnet_lite0"), 2).eval()
+        self.prepare = v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()])
+    def predict(self, X, names, meta=None):
+        image = self.prepare(Image.open(io.BytesIO(X)).convert("RGB")).permute(1, 2, 0)[None]
+        with torch.inference_mode():
+            return self.model(image).softmax(1).numpy()
+'''
+FASTAPI = """
+import os
+from pathlib import Path
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from classifier.model.predictor import Predictor
+app = FastAPI()
+predictor = Predictor.load(Path(os.environ["PACKAGE"]), Path(os.environ["IMAGELOOP_VERIFICATION_KEY"]), threads=1)
+@app.post("/predict")
+async def predict(request: Request):
+    answer = await run_in_threadpool(predictor.predict, [await request.body()])
+    return {"label": answer.labels[0], "probabilities": answer.probabilities[0].tolist()}
+@app.get("/health/status")
+def status():
+    return "ok"
+"""
+
+
+class Server:
+    """One competitor: a process group, the address that pictures go to, and in which form."""
+
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], port: int, body: Path, kind: str, path: str
+    ) -> None:
+        self.name, self.body, self.kind = name, body, kind
+        self.url = f"http://127.0.0.1:{port}{path}"
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.ready_seconds = wait_until_ready(self, started)
+
+    def processes(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self) -> None:
+        for process in self.processes():
+            process.kill()
+        self.process.wait()
+
+
+class Gateway:
+    """Ours behind Envoy, as `deploy` makes it."""
+
+    def __init__(self, cluster: LocalCluster, picture: Path) -> None:
+        self.name, self.body, self.kind = "ours behind the gateway", picture, "image/jpeg"
+        self._cluster = cluster
+        self.url = f"{cluster.describe('default', 'bench').url}/predict"
+        self.ready_seconds = 0.0
+
+    def processes(self) -> list[psutil.Process]:
+        parent = psutil.Process(int((self._cluster._layout.folder / "supervisord.pid").read_text()))
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self) -> None:
+        self._cluster.stop()
+
+
+def wait_until_ready(server: Server, started: float) -> float:
+    while True:
+        request = urllib.request.Request(server.url, server.body.read_bytes(), {"Content-Type": server.kind})
+        try:
+            with urllib.request.urlopen(request, timeout=30):
+                return time.perf_counter() - started
+        except OSError:
+            if server.process.poll() is not None or time.perf_counter() - started > 90:
+                raise RuntimeError(f"{server.name} does not start") from None
+            time.sleep(0.1)
+
+
+def measure(server: Server | Gateway, clients: int) -> dict[str, float]:
+    before = cpu_seconds(server)
+    command = [
+        "ab",
+        "-q",
+        "-k",
+        "-r",
+        "-l",
+        "-t",
+        str(SECONDS),
+        "-n",
+        "1000000",
+        "-c",
+        str(clients),
+        "-p",
+        server.body,
+        "-T",
+        server.kind,
+        server.url,
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    number = {name: float(re.search(pattern, text)[1]) for name, pattern in {
+        "rate": r"Requests per second:\s+([\d.]+)", "p50": r"\n\s+50%\s+(\d+)", "p99": r"\n\s+99%\s+(\d+)", "count": r"Complete requests:\s+(\d+)",
+    }.items()}  # fmt: skip
+    refused = re.search(r"Non-2xx responses:\s+(\d+)", text)
+    seconds = SECONDS
+    number["refused"] = float(refused[1]) if refused else 0.0
+    number["p50"] = max(number["p50"], 0.5)
+    number["cpu"] = 1000 * (cpu_seconds(server) - before) / max(1.0, number["count"])
+    number["rate"] = (number["count"] - number["refused"]) / seconds
+    return number
+
+
+def cpu_seconds(server: Server | Gateway) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in server.processes())
+
+
+def memory_mb(server: Server | Gateway) -> float:
+    """Proportional set size: what two workers share counts once."""
+    return sum(process.memory_full_info().pss for process in server.processes()) / 2**20
+
+
+def floor(package: Path, key: Path, picture: Path, clients: int) -> list[float]:
+    command = [serving_python(), "-c", FLOOR, package, key, picture, str(clients), str(SECONDS)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    if shutil.which("ab") is None:
+        sys.exit("error: wanted the program `ab`, found none; apt-get install apache2-utils")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        package, key, picture = trained_package(scratch)
+        print(
+            f"photograph of {picture.stat().st_size:,} bytes, {os.cpu_count()} cores, {ROUNDS} rounds of {SECONDS} s each, medians",
+            flush=True,
+        )
+        servers = start_all(scratch, package, key, picture)
+        try:
+            report(servers, package, key, picture)
+        finally:
+            for server in servers:
+                server.stop()
+
+
+def trained_package(scratch: Path) -> tuple[Path, Path, Path]:
+    from benchmarks.training import Site
+
+    folder, _ = photographs(scratch / "drawn")
+    site = Site(scratch / "site")
+    site.train(folder)
+    found = next((scratch / "site/home/.imageloop/mlartifacts").rglob("model.int8.onnx")).parent
+    originals = sorted((folder.parent / "catsdogs_original").rglob("*.jpg")) or sorted(folder.rglob("*.jpg"))
+    picture = min(originals, key=lambda file: abs(file.stat().st_size - PICTURE_BYTES))
+    return found, scratch / "site/home/.imageloop/keys/signing.pub", picture
+
+
+def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Server | Gateway]:
+    message = scratch / "message.json"
+    message.write_text(json.dumps({"binData": base64.b64encode(picture.read_bytes()).decode()}))
+    cores = str(os.cpu_count())
+    parameters = json.dumps([{"name": "model_uri", "value": str(package), "type": "STRING"}])
+    given = {
+        "IMAGELOOP_VERIFICATION_KEY": str(key),
+        "PYTHONPATH": str(ROOT),
+        "GUNICORN_WORKERS": cores,
+        "PREDICTIVE_UNIT_PARAMETERS": parameters,
+    }
+
+    def ports() -> dict[str, str]:
+        return {"PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(free_port()), "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(free_port())}
+
+    def own(name: str) -> dict[str, str]:
+        (scratch / name).mkdir()
+        return {
+            "HOME": str(scratch / name),
+            "XDG_RUNTIME_DIR": str(scratch / name),
+            "PROMETHEUS_MULTIPROC_DIR": str(scratch / name / "metrics"),
+        }
+
+    python, servers = str(serving_python()), []
+    ours = given | ports() | own("ours") | {"IMAGELOOP_RECORDS": str(scratch / "records")}
+    servers.append(
+        Server(
+            "ours alone",
+            [python, "-m", "seldon.launcher"],
+            ours,
+            int(ours["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"]),
+            picture,
+            "image/jpeg",
+            "/predict",
+        )
+    )
+    plain = given | ports() | own("plain") | {"GRPC_WORKERS": "0"}
+    command = [
+        str(serving_python().with_name("seldon-core-microservice")),
+        "seldon.microservice.ImageClassifier",
+        "--service-type",
+        "MODEL",
+    ]
+    servers.append(
+        Server(
+            "seldon-core's command, our class",
+            command,
+            plain,
+            int(plain["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"]),
+            message,
+            "application/json",
+            "/api/v1.0/predictions",
+        )
+    )
+    bench = ROOT / ".venv-bench" / "bin"
+    if bench.exists():
+        (scratch / "eager_model.py").write_text(EAGER)
+        eager = ports() | own("eager") | {"GRPC_WORKERS": "0", "PYTHONPATH": f"{scratch}:{ROOT}", "GUNICORN_WORKERS": "1"}
+        command = [str(bench / "seldon-core-microservice"), "eager_model.Eager", "--service-type", "MODEL"]
+        servers.append(
+            Server(
+                "seldon-core's command, eager torch",
+                command,
+                eager,
+                int(eager["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"]),
+                message,
+                "application/json",
+                "/api/v1.0/predictions",
+            )
+        )
+        (scratch / "fast.py").write_text(FASTAPI)
+        port = free_port()
+        fast = given | own("fast") | {"PYTHONPATH": f"{scratch}:{ROOT}", "PACKAGE": str(package)}
+        command = [str(bench / "uvicorn"), "fast:app", "--port", str(port), "--workers", cores, "--log-level", "error"]
+        servers.append(Server("FastAPI over our Predictor", command, fast, port, picture, "image/jpeg", "/predict"))
+    cluster = LocalCluster(
+        scratch / "serving", GatewaySettings(port=0), serving_python(), {"IMAGELOOP_VERIFICATION_KEY": str(key)}
+    )
+    predictor = render_predictor(version="1", model_name="bench", model_uri=f"file://{package}", replicas=int(cores), traffic=100)
+    cluster.apply(render("bench", "default", [predictor]))
+    return [*servers, Gateway(cluster, picture)]
+
+
+def report(servers: list[Server | Gateway], package: Path, key: Path, picture: Path) -> None:
+    for clients in CLIENTS:
+        floors, found = [], {server.name: [] for server in servers}
+        for _ in range(ROUNDS):
+            floors.append(floor(package, key, picture, clients))
+            for server in servers:
+                found[server.name].append(measure(server, clients))
+        rate, p50 = (statistics.median(values) for values in zip(*floors, strict=True))
+        print(f"\n{clients} clients\n  {'in this process (the floor)':<36} {rate:6.0f} /s          p50 {p50:6.1f} ms", flush=True)
+        for name, rounds in found.items():
+            middle = {figure: statistics.median(one[figure] for one in rounds) for figure in rounds[0]}
+            print(
+                f"  {name:<36} {middle['rate']:6.0f} /s {middle['rate'] / rate:5.2f} x  p50 {middle['p50']:6.1f} ms {middle['p50'] / p50:5.2f} x  "
+                f"p99 {middle['p99']:6.1f} ms  {middle['cpu']:5.2f} CPU s per 1,000  {middle['refused']:.0f} refused",
+                flush=True,
+            )
+    print()
+    for server in servers:
+        print(f"  {server.name:<36} ready after {server.ready_seconds:4.1f} s, {memory_mb(server):4.0f} MB" if server.ready_seconds else
+              f"  {server.name:<36} {memory_mb(server):4.0f} MB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
