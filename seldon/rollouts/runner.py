@@ -18,7 +18,7 @@ from seldon.rollouts.observations import Observation
 from seldon.rollouts.observer import Observer
 from seldon.rollouts.sequential import compare
 from seldon.rollouts.settings import AbTest, DeploySettings, Shadow
-from seldon.rollouts.smoke import smoke_test
+from seldon.rollouts.smoke import check_metrics, smoke_test
 from seldon.rollouts.stages import Stage, stages
 from seldon.rollouts.verdicts import Verdict, judge
 
@@ -48,6 +48,7 @@ class RolloutStoppedError(ImageLoopError):
         super().__init__(
             f"version {rollout.version} was rolled back: {rollout.reason}; "
             + (f"version {rollout.before} has all traffic" if rollout.before else "nothing serves")
+            + f" (meanwhile it answered {rollout.exposure:.1%} of the requests)"
         )
         self.rollout = rollout
 
@@ -145,7 +146,7 @@ def _carry_out(
         cluster.apply(manifest)
         logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
         if stage.smoke:
-            rollout.smoke = smoke_test(cluster.caller(settings.namespace, settings.name, candidate.name), _folder_of(candidate))
+            rollout.smoke = _smoke_test(cluster, settings, candidate)
             if last:  # a first version: there is nothing to go back to, so it was tried where it stands
                 cluster.apply(_with_past(base.with_predictors(list(stage.predictors), None), stage.predictors[0], base.history))
         if stage.watch is not None and stable is not None:
@@ -155,6 +156,12 @@ def _carry_out(
             "withdrawn",
             f"{rollout.verdicts[-1][1].reason}; it answered nobody, and was taken away again",
         )
+
+
+def _smoke_test(cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec) -> list[str]:
+    place = (settings.namespace, settings.name, candidate.name)
+    tried = smoke_test(cluster.caller(*place), _folder_of(candidate))
+    return [*tried, check_metrics(cluster.exposition(*place), candidate.version)]
 
 
 def _watch(

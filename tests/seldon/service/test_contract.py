@@ -105,6 +105,19 @@ def test_seldons_own_client_is_served(served, tmp_path, colours):
     assert json.loads(done.stdout)["data"]["names"] == ["red", "blue"]
 
 
+def test_seldons_contract_tester_is_content(served, tmp_path):
+    pixels = {"name": "pixels", "dtype": "INT", "ftype": "continuous", "range": [0, 255], "shape": [32, 32, 3]}
+    share = {"name": "share", "dtype": "FLOAT", "ftype": "continuous", "range": [0, 1]}
+    (tmp_path / "contract.json").write_text(json.dumps({"features": [pixels], "targets": [share]}))
+    tester = serving_python().with_name("seldon-core-tester")
+
+    command = [tester, tmp_path / "contract.json", "127.0.0.1", str(served.port), "-p", "-b", "2", "-n", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('names: "red"') == 3, done.stdout[-2000:]
+
+
 def test_health_and_metadata_say_what_serves(served, call):
     ping, status, metadata = (call(f"{served.url}/{path}") for path in ("health/ping", "health/status", "metadata"))
 

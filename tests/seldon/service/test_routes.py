@@ -1,0 +1,182 @@
+"""The routes in this process, on a bare Flask app: what each answers, and what it leaves behind."""
+
+import json
+import time
+
+import pytest
+from flask import Flask
+from werkzeug.exceptions import ClientDisconnected
+
+from classifier.model.signing import SignatureError
+from records.reader import RecordTail
+from seldon.microservice import ImageClassifier
+from seldon.service.errors import RequestError
+
+
+@pytest.fixture
+def model(package, keys, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(keys / "signing.pub"))
+    monkeypatch.setenv("IMAGELOOP_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("PREDICTOR_ID", "v7")
+    model = ImageClassifier(str(package), "colours", "7")
+    model.load()
+    return model
+
+
+@pytest.fixture
+def app(model):
+    app = Flask("bare")
+    app.register_blueprint(model.model_error_handler)
+
+    @app.post("/api/v1.0/predictions")
+    def predictions():
+        raise ValueError("a secret of the caller")
+
+    return app
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+def reason(answer) -> str:
+    return answer.get_json()["status"]["reason"]
+
+
+def test_a_picture_is_answered_and_leaves_a_record(client, colours, tmp_path):
+    answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"X-Request-Id": "mine"})
+
+    found = answer.get_json()
+    assert (answer.status_code, found["label"]) == (200, "red")
+    assert found["model"] == {"model": "colours", "version": "7", "predictor": "v7", "precision": "fp32"}
+    deadline, tail = time.monotonic() + 10, RecordTail(tmp_path / "records")
+    records = tail.read()
+    while not records and time.monotonic() < deadline:
+        time.sleep(0.02)
+        records = tail.read()
+    assert [(one.request_id, one.caller_id, one.predictor, one.size_bytes) for one in records] == [
+        (found["request_id"], "mine", "v7", len(colours.red))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "kind", "code", "why"),
+    [
+        ("/predict", b"", "image/png", 400, "EMPTY_BODY"),
+        ("/predict", b"no picture", "image/png", 400, "NOT_A_PICTURE"),
+        ("/predict", b"x", "text/plain", 415, "WRONG_TYPE"),
+        ("/explain", b"no picture", "image/png", 400, "NOT_A_PICTURE"),
+        ("/explain", b"{}", "application/json", 415, "WRONG_TYPE"),
+        ("/feedback", b"x", "text/plain", 415, "WRONG_TYPE"),
+        ("/feedback", b"{", "application/json", 400, "NOT_JSON"),
+        ("/feedback", b"[]", "application/json", 400, "WRONG_FIELD"),
+        ("/api/v1.0/feedback", b"[]", "application/json", 400, "WRONG_FIELD"),
+        ("/nowhere", b"", "image/png", 404, "NO_SUCH_ROUTE"),
+        ("/predict", bytes(21 * 2**20), "image/png", 413, "TOO_LARGE"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(client, path, content, kind, code, why):
+    answer = client.post(path, data=content, content_type=kind)
+
+    assert (answer.status_code, reason(answer)) == (code, why)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_explanation_comes_in_two_forms(client, colours):
+    numbers = client.post("/explain", data=colours.blue, content_type="image/png")
+    drawn = client.post("/explain", data=colours.blue, content_type="image/png", headers={"Accept": "image/png"})
+
+    assert numbers.get_json()["label"] == "blue"
+    assert drawn.data.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/feedback", {"request_id": "a" * 32, "label": "red"}),
+        ("/api/v1.0/feedback", {"response": {"meta": {"puid": "a" * 32}}, "truth": {"strData": "other"}}),
+        ("/api/v1.0/feedback", {"response": {"meta": {"puid": "a" * 32}}, "truth": {"jsonData": {"label": "blue"}}}),
+        ("/api/v1.0/feedback", {"response": {"meta": {"puid": "a" * 32 + ".1"}}, "truth": {"data": {"ndarray": ["blue"]}}}),
+    ],
+)
+def test_the_truth_is_taken_in_each_form(client, path, told):
+    as_json = client.post(path, json=told)
+    as_form = client.post(path, data={"json": json.dumps(told)})
+
+    assert (as_json.status_code, as_form.status_code) == (200, 200)
+
+
+def test_the_pages_and_documents_are_there(client):
+    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css"), ("/docs", "text/html")):
+        assert client.get(path, buffered=True).mimetype == kind
+    assert client.get("/openapi.json").get_json()["info"]["title"] == "ImageLoop: colours"
+    assert b"imageloop_model_info" in client.get("/metrics").data
+
+
+def test_another_method_or_origin_is_refused(client):
+    assert client.get("/predict").status_code == 405
+    assert client.delete("/metrics").status_code == 405
+    assert client.post("/feedback", json={}, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.post("/feedback", json={}, headers={"Origin": "http://localhost"}).status_code == 400
+
+
+def test_an_origin_that_is_configured_may_call(client, colours, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_ORIGINS", "https://app.example https://other.example")
+
+    answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"Origin": "https://app.example"})
+
+    assert answer.status_code == 200
+
+
+def test_when_all_places_are_taken_the_next_is_refused_and_told_when_to_come_back(client, model, colours, monkeypatch):
+    monkeypatch.setattr(model.answering, "admission", type(model.answering.admission)(at_work=1, waiting=0))
+
+    with model.answering.admission.admitted():
+        refused = client.post("/predict", data=colours.red, content_type="image/png")
+    served = client.post("/predict", data=colours.red, content_type="image/png")
+
+    assert (refused.status_code, reason(refused), refused.headers["Retry-After"]) == (503, "FULL", "1")
+    assert served.status_code == 200
+
+
+def test_a_defect_of_ours_is_told_without_what_was_sent(client, caplog):
+    answer = client.post("/api/v1.0/predictions", json={"binData": ""})
+
+    assert (answer.status_code, reason(answer)) == (500, "INTERNAL")
+    assert "secret" not in answer.text + caplog.text
+    assert "test_routes.py" in caplog.text
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ClientDisconnected()])
+def test_a_body_that_stops_coming_is_a_408(client, model, monkeypatch, error):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(model.answering, "answer", stop)
+
+    assert client.post("/predict", data=b"x", content_type="image/png").status_code == 408
+
+
+def test_before_it_is_loaded_it_is_not_ready(package, keys, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(keys / "signing.pub"))
+    model = ImageClassifier(f"file://{package}")
+
+    with pytest.raises(RequestError, match="not loaded yet"):
+        model.health_status()
+    assert model.init_metadata()["versions"] == ["0"]
+
+
+def test_a_loaded_one_is_ready(model):
+    assert model.health_status() == ["7"]
+    assert (model.model_name, model.predictor_name) == ("colours", "v7")
+
+
+def test_another_key_is_refused_before_anything_is_opened(package, tmp_path, monkeypatch):
+    from classifier.model.signing import private_key
+
+    private_key(tmp_path)
+    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(tmp_path / "signing.pub"))
+
+    with pytest.raises(SignatureError):
+        ImageClassifier(str(package))
