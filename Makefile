@@ -14,6 +14,12 @@ help: ## show this list
 demo: setup ## train on the embedded pictures, end with a model that serves
 	$(PYTHON) run.py train --config configs/train.yaml --deploy
 
+demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: drift, late labels, retraining, lies, a bad model
+	$(PYTHON) run.py story
+
+monitoring: .venv/.synced ## Prometheus and Alertmanager beside what serves, until Ctrl-C
+	$(PYTHON) observability/start.py
+
 down: .venv/.synced ## stop what serves
 	$(PYTHON) run.py down
 
@@ -48,6 +54,9 @@ bench-training: .venv/.synced ## accuracy against time, beside the usual way
 
 bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
+
+bench-drift: .venv/.synced ## how many pictures show a change, how often nothing is taken for one
+	$(PYTHON) benchmarks/drift.py
 
 bench-serving: .venv/.synced .venv-serving/.synced .venv-bench/.synced ## requests a second, beside other servers
 	$(PYTHON) benchmarks/serving.py

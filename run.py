@@ -137,6 +137,92 @@ def down(json_output: Json = False) -> None:
 
 
 @app.command()
+def monitor(
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Look after what serves, once: collect, measure, decide, and where it is decided retrain and roll out."""
+    settings = _watch_settings(config, overrides or [])
+
+    def work() -> Result:
+        from operations import monitoring
+
+        return monitoring.monitor(settings)
+
+    _run("monitor", work, lambda result: _lazy("monitoring", "describe", result), json_output)
+
+
+@app.command()
+def watch(
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Look after what serves, unattended, until stopped with Ctrl-C or SIGTERM; it goes on wherever it was killed."""
+    settings = _watch_settings(config, overrides or [])
+
+    def work() -> Result:
+        from operations import monitoring
+
+        return monitoring.watch(settings)
+
+    _run("watch", work, lambda result: _lazy("monitoring", "describe_watch", result), json_output)
+
+
+@app.command()
+def story(
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of its own; what is in it goes.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Play the whole loop in minutes: the world changes, labels come late, lies and a bad model are refused."""
+    from classifier.workspace import Workspace
+
+    folder = (to or Workspace.current().state / "story").absolute()
+    if to is not None and folder.exists() and any(folder.iterdir()) and not (folder / "zenml").is_dir():
+        _fail(SettingsError(f"wanted an empty folder or one of an earlier story, found other things in '{to}'"))
+
+    def work() -> Result:
+        from operations.story import acts
+
+        return acts.tell_story(folder, Path(__file__).parent / "configs" / "story.yaml")
+
+    _run("story", work, lambda result: _lazy("story.acts", "describe", result), json_output)
+
+
+@app.command()
+def evaluate(
+    url: Annotated[str, typer.Option(help="The address of a deployment; `status` shows it. A key comes from IMAGELOOP_API_KEY.")],
+    data: Annotated[Path, typer.Option(help="Labelled pictures: one folder a class, or names like cat.12.jpg.")],
+    clients: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="End with exit code 1 below it, or when a request failed.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Send labelled pictures through a live service: its accuracy, latency and errors."""
+    if not data.is_dir():
+        _fail(SettingsError(f"--data: wanted a folder of labelled pictures, found none at '{data}'"))
+    if not url.startswith(("http://", "https://")):
+        _fail(SettingsError(f"--url: wanted an http address, found '{url}'; run: python run.py status"))
+
+    def work() -> Result:
+        from operations import evaluation
+
+        return evaluation.evaluate(url, data, clients, min_accuracy)
+
+    _run("evaluate", work, lambda result: _lazy("evaluation", "describe", result), json_output)
+
+
+@app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")],
     model: ModelName = NAME,
@@ -210,6 +296,17 @@ def restore(
         return restoration.restore(run, to, remote)
 
     _run("restore", work, lambda result: _lazy("restoration", "describe", result), json_output)
+
+
+def _watch_settings(config: Path | None, overrides: list[str]) -> Any:
+    """Settings that are right, before anything heavy is loaded."""
+    from configs.loading import load_settings
+    from configs.models import WatchSettings
+
+    try:
+        return load_settings(WatchSettings, config, overrides)
+    except SettingsError as error:
+        _fail(error)
 
 
 def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> Any:

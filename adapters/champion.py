@@ -1,13 +1,19 @@
-"""The champion's answers to a candidate's test pictures."""
+"""The champion's answers to a candidate's test pictures, and to what the service was corrected on."""
 
 import os
+from pathlib import Path
+
+import numpy as np
 
 from adapters.registry import ModelRegistry
 from classifier.data.prepared import PreparedPictures
+from classifier.model.heads import answer_embeddings
+from classifier.model.package import read_info
 from classifier.model.predictor import Predictor
 from classifier.model.signing import public_key
 from classifier.promotion.evaluation import evaluate
-from classifier.promotion.gates import Champion
+from classifier.promotion.gates import Champion, RecentComparison
+from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 
 
@@ -25,3 +31,19 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
         return Champion(version, names, None)
     seen = pictures.at_side(predictor.info.side_pixels, workspace.prepared)
     return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
+
+
+def compare_on_recent(candidate: Path, experience: Experience, model_name: str) -> RecentComparison | None:
+    """None where nothing was learnt from the service, or the champion sees with another backbone."""
+    registry = ModelRegistry(model_name)
+    version = registry.champion()
+    info = read_info(candidate)
+    if version is None or not experience.fits(info.backbone, info.side_pixels) or experience.of_role("held_back").empty:
+        return None
+    champion = registry.package(version)
+    theirs = read_info(champion)
+    if (theirs.backbone, theirs.side_pixels, theirs.class_names) != (info.backbone, info.side_pixels, info.class_names):
+        return None
+    rows_ND, targets_N = experience.rows("held_back", info.class_names)
+    right = [answer_embeddings(folder, rows_ND).argmax(1) == targets_N for folder in (candidate, champion)]
+    return RecentComparison(np.asarray(right[0]), np.asarray(right[1]))

@@ -3,7 +3,7 @@
 import json
 import logging
 
-from adapters.champion import champion_on
+from adapters.champion import champion_on, compare_on_recent
 from adapters.registry import ModelRegistry, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
@@ -11,6 +11,7 @@ from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict, judge
 from classifier.promotion.records import ModelPackage, Registration
 from classifier.promotion.settings import PromotionSettings
+from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ def register_version(
     verdict: GateVerdict,
     prepared: PreparedPictures,
     run_id: str,
+    experience: Experience,
     settings: PromotionSettings,
     workspace: Workspace,
 ) -> Registration:
@@ -41,7 +43,8 @@ def register_version(
             )
         if champion != verdict.champion_version:
             logger.info("version %s became the champion meanwhile: the gates judge again", champion)
-            verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates)
+            recent = compare_on_recent(package.folder, experience, settings.model_name)
+            verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
         waits = verdict.passed and settings.approval == "manual"
         kind = "hold" if waits else verdict.decision
         tags = {

@@ -1,9 +1,13 @@
 """What each file under configs/ may say."""
 
+from pydantic import Field
+
 from classifier.data.settings import DataSettings
+from classifier.monitoring.settings import AlertSettings, ExperienceSettings, MonitoringSettings
 from classifier.promotion.settings import PromotionSettings
 from classifier.settings import Settings
 from classifier.training.settings import TrainingSettings
+from seldon.rollouts.settings import Canary, DeploySettings, Strategy
 
 
 class TrainSettings(Settings):
@@ -12,3 +16,21 @@ class TrainSettings(Settings):
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
+    experience: ExperienceSettings = ExperienceSettings()
+
+
+class UnattendedRollout(DeploySettings):
+    """How a retrained version takes over: with nobody at hand, never without being watched."""
+
+    strategy: Strategy = Canary()
+
+
+class WatchSettings(Settings):
+    """Everything that `python run.py watch` and `monitor` go by."""
+
+    interval_seconds: float = Field(60.0, gt=0, description="from the start of one look to the start of the next")
+    max_passes: int | None = Field(None, ge=1, description="stop after so many; by default never")
+    monitoring: MonitoringSettings = MonitoringSettings()
+    training: TrainSettings = Field(TrainSettings(), description="how the model that serves was made; a retraining repeats it")
+    rollout: UnattendedRollout = UnattendedRollout()
+    alerts: AlertSettings = AlertSettings()

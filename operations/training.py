@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
 NUM_TRIED = 4
 STEP_NAMES = (
-    "ingest", "validate", "split", "version", "prepare", "train", "find_label_issues", "calibrate", "export",
+    "ingest", "validate", "split", "version", "prepare", "gather", "train", "find_label_issues", "calibrate", "export",
     "evaluate", "gate", "sign", "register",
 )  # fmt: skip
 
@@ -32,6 +32,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     from zenml import Model
 
     from adapters import tracking
+    from adapters.records import labels_state
     from pipelines.training import training
 
     workspace = Workspace.current()
@@ -39,7 +40,10 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
     begun = time.monotonic()
     side = settings.training.side_pixels
-    run = configured(settings.data, settings.training, settings.promotion, side, reading_of(settings, workspace))
+    run = configured(
+        settings.data, settings.training, settings.promotion, settings.experience, side, reading_of(settings, workspace),
+        labels_state(settings.experience, settings.promotion.model_name, workspace),
+    )  # fmt: skip
     if run is None:  # an orchestrator that does not wait
         return {"stack": client.active_stack_model.name, "submitted": True}
     result = _summary(client.get_pipeline_run(run.id), settings)

@@ -5,6 +5,7 @@ from zenml.enums import ExecutionMode
 
 from pipelines.image import PIPELINE_IMAGE
 from seldon.rollouts.settings import DeploySettings
+from steps.deployment.evaluate_served import evaluate_served
 from steps.deployment.roll_out import roll_out
 from steps.deployment.select import select
 
@@ -12,4 +13,5 @@ from steps.deployment.select import select
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
 def deployment(settings: DeploySettings) -> None:
     candidate = select(settings)
-    roll_out(candidate, settings)
+    rollout = roll_out(candidate, settings)
+    evaluate_served(rollout, settings)

@@ -4,6 +4,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from classifier.data.settings import DataSettings
+from classifier.monitoring.settings import ExperienceSettings
 from classifier.promotion.settings import PromotionSettings
 from classifier.training.settings import TrainingSettings
 from pipelines.image import PIPELINE_IMAGE
@@ -19,12 +20,19 @@ from steps.promotion.sign import sign
 from steps.training.calibrate import calibrate
 from steps.training.export import export
 from steps.training.find_label_issues import find_label_issues
+from steps.training.gather import gather
 from steps.training.train import train
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
 def training(
-    data: DataSettings, training: TrainingSettings, promotion: PromotionSettings, side_pixels: int, fingerprint: str
+    data: DataSettings,
+    training: TrainingSettings,
+    promotion: PromotionSettings,
+    experience: ExperienceSettings,
+    side_pixels: int,
+    fingerprint: str,
+    experience_fingerprint: str,
 ) -> None:
     # data
     files, raw_version = ingest(data, side_pixels, fingerprint)
@@ -34,13 +42,14 @@ def training(
     prepared = prepare(catalog, raw_version, data_version, data.versioning, side_pixels)
 
     # training
-    trained_model, tracking_run = train(prepared, data_version, training)
+    met = gather(prepared, experience, promotion.model_name, experience_fingerprint)
+    trained_model, tracking_run = train(prepared, data_version, met, training)
     find_label_issues(prepared, training.label_backbone)
     calibration = calibrate(trained_model)
     exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export)
 
     # promotion
     evaluation = evaluate(exported_package, prepared, tracking_run)
-    verdict = gate(evaluation, prepared, promotion)
-    package = sign(exported_package, evaluation, prepared, promotion.gates, after="gate")
-    register(package, evaluation, verdict, prepared, tracking_run, promotion)
+    verdict = gate(exported_package, evaluation, prepared, met, promotion)
+    package = sign(exported_package, evaluation, prepared, met, promotion.gates, after="gate")
+    register(package, evaluation, verdict, prepared, tracking_run, met, promotion)

@@ -1,13 +1,54 @@
 """Read what services wrote, also while they write on."""
 
+import fcntl
+import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from records.lines import FeedbackRecord, PredictionRecord
+from records.writer import PATTERN
 
 Record = PredictionRecord | FeedbackRecord
 KINDS: dict[bytes, type[Record]] = {b'{"kind":"prediction"': PredictionRecord, b'{"kind":"feedback"': FeedbackRecord}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Whole lines of one file, from `start` on. `broken`: how many of them are no records."""
+
+    file: Path
+    start: int
+    end: int
+    records: list[Record]
+    broken: int
+
+
+def read_chunk(file: Path, start: int, max_bytes: int = 16 * 2**20) -> Chunk:
+    """What stands in a file from `start` on; a line that is not whole yet is left for the next time."""
+    with file.open("rb") as lines:
+        lines.seek(start)
+        whole, newline, _ = lines.read(max_bytes).rpartition(b"\n")
+    found = [_record(line) for line in whole.split(b"\n")] if newline else []
+    records = [record for record in found if record is not None]
+    return Chunk(file, start, start + len(whole) + len(newline), records, len(found) - len(records))
+
+
+def record_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob(PATTERN))
+
+
+def remove_if_read(file: Path, end: int, idle_seconds: float) -> bool:
+    """Remove a file that was read to its end and has not grown for a while; its writer takes another one then."""
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status = os.fstat(held.fileno())
+        done = status.st_size == end and time.time() - status.st_mtime > idle_seconds
+        if done:
+            file.unlink(missing_ok=True)
+        return done
 
 
 class RecordTail:
@@ -15,25 +56,21 @@ class RecordTail:
 
     def __init__(self, folder: Path, *, from_now: bool = False) -> None:
         self._folder = folder
-        self._offsets: dict[int, int] = {}
+        self._ends: dict[Path, int] = {}
         if from_now:
-            self._offsets = {file.stat().st_ino: file.stat().st_size for file in self._files()}
+            self._ends = {file: file.stat().st_size for file in record_files(folder)}
 
     def read(self) -> list[Record]:
-        """What was written since the last call. A line that is not whole yet is left for the next; one that is broken is left out."""
+        """What was written since the last call. A line that is broken is left out."""
         found: list[Record] = []
-        for file in self._files():
-            with file.open("rb") as lines:
-                inode = file.stat().st_ino
-                lines.seek(self._offsets.get(inode, 0))
-                content = lines.read()
-            whole = content.rpartition(b"\n")[0]
-            self._offsets[inode] = self._offsets.get(inode, 0) + (len(whole) + 1 if whole else 0)
-            found += [record for record in map(_record, whole.split(b"\n")) if record is not None]
+        for file in record_files(self._folder):
+            try:
+                chunk = read_chunk(file, self._ends.get(file, 0), -1)
+            except FileNotFoundError:  # collected and removed meanwhile
+                continue
+            self._ends[file] = chunk.end
+            found += chunk.records
         return sorted(found, key=lambda record: record.time)
-
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.rglob("records-*.jsonl"))
 
 
 def _record(line: bytes) -> Record | None:

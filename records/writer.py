@@ -1,27 +1,36 @@
 """Write records beside the answering: a full disk or a slow one never delays or fails an answer; what is lost is counted."""
 
 import contextlib
+import fcntl
 import json
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 QUEUE_LENGTH = 10_000  # some seconds of answers
 GATHER_SECONDS = 0.1  # one write for many records: the file and Python's lock are taken a few times a second
 ROTATE_BYTES = 64 * 2**20
-KEPT_FILES = 8
+KEPT_BYTES = 512 * 2**20  # of one folder, where nobody collects
+PATTERN = "records-*.jsonl"
 
 
 class RecordWriter:
-    """Appends JSON lines to a file of this process's own, from one thread. Thread-safe."""
+    """Appends JSON lines to files of this process's own. Thread-safe.
+
+    A file never gets another name, and a name is never used again: so a reader may keep how far it has come by name.
+    """
 
     def __init__(self, folder: Path, on_loss: Callable[[int], None]) -> None:
         self._folder = folder
         self._on_loss = on_loss
+        self._file = self._new_file()
+        self._appending = threading.Lock()
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LENGTH)
         self._thread = threading.Thread(target=self._work, name="records", daemon=True)
         self._thread.start()
@@ -32,6 +41,10 @@ class RecordWriter:
             self._queue.put_nowait(record)
         except queue.Full:
             self._on_loss(1)
+
+    def write_through(self, record: dict[str, Any]) -> bool:
+        """Write a record before returning, for one that is acknowledged; False where that failed."""
+        return self._append([record])
 
     def close(self) -> None:
         """Write what waits, then stop."""
@@ -52,23 +65,54 @@ class RecordWriter:
             if records:
                 self._append(records)
 
-    def _append(self, records: list[dict[str, Any]]) -> None:
-        """One write for all that waits; a line is whole or absent, since a reader leaves out one without its end."""
-        text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-        file = self._folder / f"records-{os.getpid()}.jsonl"
+    def _append(self, records: list[dict[str, Any]]) -> bool:
+        """One write for all of them; it leaves whole lines only, also where the disk is full in the middle."""
+        content = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records).encode()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._rotate(file)
-            with file.open("a", encoding="utf-8") as out:
-                out.write(text)
+            with self._appending, self._opened() as file:
+                end = file.seek(0, os.SEEK_END)
+                try:
+                    _write_all(file, content)
+                except OSError:
+                    file.truncate(end)
+                    raise
         except OSError:
             self._on_loss(len(records))
+            return False
+        return True
 
-    def _rotate(self, file: Path) -> None:
-        if not file.exists() or file.stat().st_size < ROTATE_BYTES:
-            return
-        old = sorted(self._folder.glob(f"{file.stem}.*.jsonl"))
-        for surplus in old[: len(old) - KEPT_FILES + 1]:
-            surplus.unlink(missing_ok=True)
-        number = int(old[-1].stem.rpartition(".")[2]) + 1 if old else 1
-        file.rename(file.with_name(f"{file.stem}.{number:06d}.jsonl"))
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        """The file, locked against its removal; another one where it is full or was removed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._file.open("ab", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status = os.fstat(file.fileno())
+        if status.st_nlink == 0 or status.st_size >= ROTATE_BYTES:
+            file.close()
+            self._file = self._new_file()
+            self._remove_surplus()
+            file = self._file.open("ab", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with file:
+            yield file
+
+    def _new_file(self) -> Path:
+        return self._folder / f"records-{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+
+    def _remove_surplus(self) -> None:
+        """The oldest first; what nobody had collected by then is lost, and counted."""
+        files = sorted(self._folder.glob(PATTERN))
+        surplus = sum(file.stat().st_size for file in files) - KEPT_BYTES
+        for file in files:
+            if surplus <= 0:
+                return
+            surplus -= file.stat().st_size
+            self._on_loss(file.read_bytes().count(b"\n"))
+            file.unlink(missing_ok=True)
+
+
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]

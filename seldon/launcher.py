@@ -65,10 +65,17 @@ class Application(BaseApplication):
             "graceful_timeout": 15,
             "control_socket_disable": True,
             "loglevel": "warning",
+            "worker_exit": lambda _server, _worker: self._end_worker(),
             "child_exit": lambda _server, worker: metrics.worker_is_gone(worker.pid),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+
+    def _end_worker(self) -> None:
+        """Write what waits and go. Python's own end would take the model apart while threads still use it: it aborts, or hangs."""
+        self._model.close()
+        logging.shutdown()
+        os._exit(0)
 
     def load(self) -> Any:
         """In each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""

@@ -13,17 +13,17 @@ from flask import Blueprint
 from classifier.model.package import open_package
 from classifier.model.predictor import Predictor
 from classifier.model.signing import public_key
+from classifier.monitoring.familiarity import Familiarity
 from classifier.workspace import Workspace
 from records.writer import RecordWriter
 from seldon.service import metrics
 from seldon.service.admission import from_environment
-from seldon.service.answering import Answering, Identity
+from seldon.service.answering import Answering, Identity, source_of
 from seldon.service.errors import RequestError
 from seldon.service.feedback import parse_seldon_feedback
 from seldon.service.messages import answer_message, parse_message
 
 RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
-CALLER_HEADER = "X-Request-Id"
 
 
 class ImageClassifier:
@@ -48,10 +48,16 @@ class ImageClassifier:
         metrics.model_info.labels(
             identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision
         ).set(1)
+        metrics.price.labels(identity.predictor).set(float(os.environ.get(metrics.PRICE_VARIABLE, "0.05")))
         lost = metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
-        self._answering = Answering(predictor, identity, from_environment(), writer)
+        self._answering = Answering(predictor, identity, from_environment(), writer, Familiarity.read(self._folder))
+
+    def close(self) -> None:
+        """Before the process ends: write the records that wait."""
+        if self._answering is not None:
+            self._answering.close()
 
     @property
     def model_name(self) -> str:
@@ -86,12 +92,13 @@ class ImageClassifier:
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
         from seldon.service.encoding import to_json
+        from seldon.service.routes import caller_id
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)
         fields = seldon_message_to_json(message) if is_proto else message
-        caller_id = request.headers.get(CALLER_HEADER) if has_request_context() else None
+        caller, api_key = (caller_id(), request.headers.get("X-API-Key")) if has_request_context() else (None, None)
         contents = parse_message(fields, self.info.side_pixels)
-        answers = self.answering.answer(contents, caller_id, "seldon")
+        answers = self.answering.answer(contents, caller, source_of("seldon", api_key))
         rows = [list(answer.probabilities.values()) for answer in answers]
         request_id = answers[0].request_id.partition(".")[0]
         answer = answer_message(self.info.class_names, rows, request_id, self.answering.tags(answers))
@@ -107,7 +114,7 @@ class ImageClassifier:
         from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
 
         request_id, label = parse_seldon_feedback(seldon_message_to_json(message), self.info.class_names)
-        self.answering.learn(request_id, label, "seldon")
+        self.answering.learn(request_id, label, source_of("seldon", None))
         return json_to_seldon_message({"meta": {"puid": request_id}})
 
     def health_status(self) -> list[str]:

@@ -22,7 +22,7 @@ class PicturesGoneError(ImageLoopError):
 
 @dataclass(frozen=True)
 class PreparedPictures:
-    """`table`: one row a picture (sha256, path, label, split, width, height); the pixels lie in the store, by sha256."""
+    """`table`: one row a picture (sha256, path, label, split, width, height, format); the pixels lie in the store, by sha256."""
 
     table: pd.DataFrame
     class_names: list[str]
@@ -60,7 +60,7 @@ def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: 
     """
     pictures = accepted(catalog).drop_duplicates("sha256")
     _fill(pictures, raw, store_folder, side)
-    columns = ["sha256", "path", "label", "split", "width", "height"]
+    columns = ["sha256", "path", "label", "split", "width", "height", "format"]
     return PreparedPictures(pictures[columns].reset_index(drop=True), classes_of(catalog), side, data_version, str(raw))
 
 

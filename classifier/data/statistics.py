@@ -1,16 +1,20 @@
 """What can be measured of a picture without knowing what it shows: for slices in evaluation, and for drift."""
 
+import io
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from classifier.model.preprocessing import UInt8Array
+from classifier.model.preprocessing import FORMATS, UInt8Array
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation")
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+EVERY = 8  # rows: the answer is the same to a few percent, and a service pays for it with each picture
+LUMA = np.array([77, 150, 29], np.uint16)  # of 256
 
 
 def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
-    """Brightness and contrast of the luma in [0, 255], sharpness as the deviation of its Laplacian, saturation in [0, 1].
+    """Brightness and contrast of the luma in [0, 255], sharpness as the deviation of its second difference along rows, saturation in [0, 1].
 
     Shapes: (B, H, W, 3) uint8 -> (B, 4) float32, in the order of `NAMES`.
     """
@@ -19,10 +23,17 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
     )
 
 
+def container_of(content: bytes) -> tuple[int, int, str]:
+    """Width and height in pixels and the format's name, from the header of a picture that can be read."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return image.width, image.height, str(image.format)
+
+
 def _statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
-    luma = image_HWC.astype(np.float32) @ LUMA
-    laplacian = 4 * luma[1:-1, 1:-1] - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
-    small = image_HWC[::4, ::4].astype(np.float32)
-    strongest, weakest = small.max(2), small.min(2)
+    rows = image_HWC[::EVERY].astype(np.uint16)
+    luma = ((rows[..., 0] * LUMA[0] + rows[..., 1] * LUMA[1] + rows[..., 2] * LUMA[2]) >> 8).astype(np.int16)
+    second_difference = 2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]
+    colours = image_HWC[::EVERY, ::EVERY]
+    strongest, weakest = colours.max(2).astype(np.float32), colours.min(2)
     saturation = ((strongest - weakest) / np.maximum(strongest, 1)).mean()
-    return np.array([luma.mean(), luma.std(), laplacian.std(), saturation], np.float32)
+    return np.array([luma.mean(), luma.std(), second_difference.std(), saturation], np.float32)

@@ -6,6 +6,7 @@ weights.pt         the state dict of the torch model, readable with weights_only
 model.json         PackageInfo
 examples.json      known pictures and what the model says of them: what a new server is asked first
 reference.parquet  what the model saw and said when it was made: what drift is measured against
+familiar.npz       how known pictures look to the model: what a server calls unfamiliar lies far from all of them
 signature          over all of it
 """
 

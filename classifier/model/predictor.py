@@ -74,13 +74,21 @@ class Predictor:
 
         Raises: ImageRefusedError for the first content that is no usable picture.
         """
-        images_BSSC = images if isinstance(images, np.ndarray) else self._preprocess_all(images)
+        images_BSSC = self.see(images)
         batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
         if not batches:
             return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
         probabilities_BK, embeddings_BD = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
         return Predictions(labels, probabilities_BK, embeddings_BD)
+
+    def see(self, images: Sequence[bytes] | UInt8Array) -> UInt8Array:
+        """Pictures as the model sees them; those that are preprocessed already stay as they are.
+
+        Shapes: B files' contents, or (B, S, S, 3) uint8 -> (B, S, S, 3) uint8.
+        Raises: ImageRefusedError.
+        """
+        return images if isinstance(images, np.ndarray) else self._preprocess_all(images)
 
     def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
         """Answer one after the other, refusals in their place; decodes on all cores, holds a few pictures at a time."""

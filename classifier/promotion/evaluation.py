@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from classifier.data.prepared import PreparedPictures
 from classifier.data.statistics import NAMES, image_statistics
+from classifier.intervals import Interval, wilson
+from classifier.model.heads import answer_embeddings
 from classifier.model.package import REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
+from classifier.monitoring.familiarity import Familiarity
 from classifier.promotion.calibration import expected_calibration_error, reliability
+from classifier.training.experience import Experience, embeddings
+from classifier.training.features import FeatureExtractor, exported_backbone
 from classifier.training.metrics import ClassificationScores, confusion_matrix, score
 from classifier.workspace import Workspace
 
@@ -25,7 +30,6 @@ logger = logging.getLogger(__name__)
 NUM_RESAMPLES = 2000
 NUM_REFERENCE_PICTURES = 400
 SMALL_SIDE_PIXELS = 224  # smaller originals were enlarged
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -109,33 +113,63 @@ def describe(
     )
 
 
-def write_reference(predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path) -> None:
-    """Keep what the model saw and said, through the served file: validation pictures, and training pictures for the rest."""
-    unseen = spread(pictures.of_split("validation"), NUM_REFERENCE_PICTURES)
+def write_reference(
+    predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path, experience: Experience
+) -> None:
+    """Keep what the model saw and said, through the served file: pictures that it was not fitted on, and training pictures for the rest.
+
+    A model that learnt from its service is held against the world that it learnt there: the newest answers.
+    Nothing is answered again for that: the embeddings are known.
+    """
+    unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
+    if experience.fits(predictor.info.backbone, predictor.info.side_pixels):
+        reference = _recent_reference(experience.recent, pictures.class_names, folder)
+        learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
+        embeddings_ND = np.concatenate([_known_features(predictor, table, pictures, workspace), embeddings(learnt)])
+    else:
+        reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
+    reference.to_parquet(folder / REFERENCE, index=False)
+    Familiarity.of(embeddings_ND).write(folder)
+
+
+def _reference(
+    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """Answers to pictures of the data set, and their embeddings, (N, D)."""
     images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
     answers = predictor.predict(images_NSSC)
     reference = _predictions(table, answers.probabilities, pictures.class_names).assign(
         split=table["split"].to_numpy(),
+        format=table["format"].to_numpy(),
         embedding=list(answers.embeddings.astype(np.float16)),
         **dict(zip(NAMES, image_statistics(images_NSSC).T, strict=True)),
     )
-    reference.to_parquet(folder / REFERENCE, index=False)
+    return reference, answers.embeddings
+
+
+def _known_features(
+    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace
+) -> NDArray[np.float32]:
+    """What training knows of pictures already, (N, D)."""
+    backbone = exported_backbone(predictor.info.backbone, pictures.side_pixels, workspace.backbones)
+    store = pictures.open_store(workspace.prepared)
+    return FeatureExtractor(backbone, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
+
+
+def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path) -> pd.DataFrame:
+    """The same table of answers that were given, with what the new head says of them."""
+    probabilities_NK = answer_embeddings(folder, embeddings(recent))
+    table = recent.assign(path="", split="served").drop(columns="label").assign(label="")
+    rows = _predictions(table, probabilities_NK, class_names)
+    statistics = {name: [row[name] for row in recent["statistics"]] for name in NAMES}
+    vectors = [np.frombuffer(row, np.float16) for row in recent["embedding"]]
+    return rows.assign(split="served", format=recent["format"].to_numpy(), embedding=vectors, **statistics)
 
 
 def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
     """At most `count` rows, evenly taken from all of `table`."""
     return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]
-
-
-def wilson(successes: int, count: int) -> Interval:
-    """The 95 % interval of a share. Source: Wilson, 1927."""
-    if count == 0:
-        return 0.0, 1.0
-    z, share = 1.959964, successes / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _predictions(table: pd.DataFrame, probabilities_NK: NDArray[np.float32], class_names: list[str]) -> pd.DataFrame:

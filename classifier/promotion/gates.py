@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.settings import GateSettings
@@ -61,8 +63,21 @@ class GateVerdict:
         return f"passed {len(self.checks)} gates; {against[self.comparison]}"
 
 
-def judge(evaluation: Evaluation, champion: Champion | None, settings: GateSettings) -> GateVerdict:
-    """Hold an evaluation against the absolute gates and, where there is one that knows the same classes, the champion."""
+@dataclass(frozen=True)
+class RecentComparison:
+    """Whether candidate and champion are right on labelled answers of the service that neither has learnt from, (N,) each."""
+
+    candidate_right_N: NDArray[np.bool_]
+    champion_right_N: NDArray[np.bool_]
+
+
+def judge(
+    evaluation: Evaluation, champion: Champion | None, settings: GateSettings, recent: RecentComparison | None = None
+) -> GateVerdict:
+    """Hold an evaluation against the absolute gates and, where there is one that knows the same classes, the champion.
+
+    A model that learnt from the service must be better there as well: that is what it was made for.
+    """
     checks = _absolute_checks(evaluation, settings)
     comparison: Comparison = "no champion"
     if champion is not None:
@@ -70,6 +85,8 @@ def judge(evaluation: Evaluation, champion: Champion | None, settings: GateSetti
         if champion.predictions is not None:
             comparison = "compared"
             checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))
+    if recent is not None:
+        checks.append(_on_recent(recent, settings))
     decision: Literal["advance", "rollback"] = "advance" if all(check.passed for check in checks) else "rollback"
     return GateVerdict(decision, checks, champion.version if champion else None, comparison)
 
@@ -106,6 +123,20 @@ def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: f
         high >= -margin,
         f"not below -{margin:.3f} with 95 % confidence",
         f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
+    )
+
+
+def _on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
+    """Passes only where the gain is more than chance: without one there is no reason to change what serves."""
+    differences_N = recent.candidate_right_N.astype(float) - recent.champion_right_N.astype(float)
+    better, worse = int((differences_N > 0).sum()), int((differences_N < 0).sum())
+    p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0
+    return Check(
+        "accuracy on recent labelled answers, less the champion's",
+        p_value <= settings.recent_p_value,
+        f"above 0 by more than chance (p at most {settings.recent_p_value:g})",
+        f"{differences_N.mean():+.3f} ({recent.candidate_right_N.mean():.3f} instead of {recent.champion_right_N.mean():.3f}, "
+        f"{len(differences_N)} answers, p = {p_value:.2g})",
     )
 
 

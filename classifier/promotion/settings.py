@@ -24,6 +24,9 @@ class GateSettings(Settings):
     max_calibration_error: float = Field(0.15, ge=0, le=1, description="60 test pictures measure it no finer than about 0.1")
     max_package_megabytes: float = Field(200.0, gt=0)
     max_milliseconds_per_picture: float = Field(100.0, gt=0, description="of model time, on this machine")
+    recent_p_value: float = Field(
+        0.1, gt=0, lt=1, description="of the sign test that a retrained model is better where the service was corrected"
+    )
     champion_margin: float = Field(
         0.01,
         ge=0,

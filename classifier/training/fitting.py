@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from classifier.model.backbones import blocks_of, load_backbone
 from classifier.model.network import Classifier, baseline_features
 from classifier.training.augmentation import augment, augmentation
 from classifier.training.checkpoint import Checkpoint
+from classifier.training.experience import Experience
 from classifier.training.features import FeatureExtractor, exported_backbone
 from classifier.training.loop import Batches, EpochReport, Fitted, Work, balanced_weights, fit
 from classifier.training.settings import BaselineCnn, LoopSettings, TrainingSettings, Transfer
@@ -29,7 +31,10 @@ Report = Callable[[EpochReport], None]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """`state`: the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`)."""
+    """`state`: the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`).
+
+    The validation rows are those of the pictures, then those of labelled answers.
+    """
 
     settings: TrainingSettings
     class_names: list[str]
@@ -57,9 +62,18 @@ def new_classifier(settings: TrainingSettings, num_classes: int) -> Classifier:
             return Classifier(load_backbone(model.backbone), num_classes)
 
 
-def train(pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace, report: Report) -> TrainedModel:
-    """Fit the model that `settings` names on the train split, watched on the validation split."""
-    work = _Training(pictures, settings, workspace, report)
+def train(
+    pictures: PreparedPictures,
+    settings: TrainingSettings,
+    workspace: Workspace,
+    report: Report,
+    experience: Experience | None = None,
+) -> TrainedModel:
+    """Fit the model that `settings` names on the train split, watched on the validation split.
+
+    Labelled answers of the same backbone are further rows for its head; each counts `experience_weight` times.
+    """
+    work = _Training(pictures, settings, workspace, report, experience or Experience.none())
     match settings.model:
         case BaselineCnn() as model:
             return work.from_scratch(model)
@@ -70,8 +84,16 @@ def train(pictures: PreparedPictures, settings: TrainingSettings, workspace: Wor
 class _Training:
     """One training: its pictures, its settings, its places."""
 
-    def __init__(self, pictures: PreparedPictures, settings: TrainingSettings, workspace: Workspace, report: Report) -> None:
+    def __init__(
+        self,
+        pictures: PreparedPictures,
+        settings: TrainingSettings,
+        workspace: Workspace,
+        report: Report,
+        experience: Experience,
+    ) -> None:
         self.pictures, self.settings, self.workspace, self.report = pictures, settings, workspace, report
+        self.experience = experience
         self.store = pictures.open_store(workspace.prepared)
         self.train_rows, self.validation_rows = pictures.of_split("train"), pictures.of_split("validation")
         self.train_targets = pictures.targets(self.train_rows)
@@ -85,10 +107,16 @@ class _Training:
         return self._trained(model, fitted, head_only=False)
 
     def transfer(self, model_settings: Transfer) -> TrainedModel:
+        if self.experience.fits(model_settings.backbone, self.pictures.side_pixels):
+            self.validation_targets = np.concatenate([self.validation_targets, self._experience("validation")[1]])
+        elif len(self.experience.labelled):
+            logger.warning("the labelled answers are of another backbone, '%s': they teach nothing", self.experience.backbone)
+            self.experience = Experience.none()
         head, fitted = self._fit_head(model_settings)
         if not model_settings.fine_tune_blocks:
             state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
             return self._trained_from(state, fitted, head_only=True)
+        self.validation_targets = self.pictures.targets(self.validation_rows)
         model = new_classifier(self.settings, len(self.pictures.class_names))
         model.head.load_state_dict(head.state_dict())
         _freeze_all_but(model, model_settings.fine_tune_blocks)
@@ -102,18 +130,33 @@ class _Training:
         extractor = FeatureExtractor(backbone, self.workspace.features)
         keys = self.train_rows["sha256"].tolist()
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
+        met_ND, met_N = self._experience("train")
+        met_ND = met_ND.reshape(-1, extractor.num_features)
         features_ND = torch.from_numpy(
-            np.concatenate([extractor.extract(self.pictures, keys, view, self.store) for view in views])
+            np.concatenate(
+                [
+                    *(extractor.extract(self.pictures, keys, view, self.store) for view in views),
+                    *[met_ND] * model_settings.experience_weight,
+                ]
+            )
         )
-        targets_N = torch.from_numpy(np.tile(self.train_targets, len(views)))
+        targets_N = torch.from_numpy(
+            np.concatenate([np.tile(self.train_targets, len(views)), np.tile(met_N, model_settings.experience_weight)])
+        )
         validation_keys = self.validation_rows["sha256"].tolist()
-        validation_ND = torch.from_numpy(extractor.extract(self.pictures, validation_keys, "plain", self.store))
+        validation_ND = torch.from_numpy(
+            np.concatenate([
+                extractor.extract(self.pictures, validation_keys, "plain", self.store),
+                self._experience("validation")[0].reshape(-1, extractor.num_features),
+            ])
+        )  # fmt: skip
         torch.manual_seed(self.settings.seed)
         head = nn.Linear(extractor.num_features, len(self.pictures.class_names))
         loop = model_settings.loop
         batches = rows_in_batches(features_ND, targets_N, loop.batch_size, self.settings.seed)
         work = self._work(batches, math.ceil(len(targets_N) / loop.batch_size), lambda: [validation_ND], math.inf)
-        return head, fit(head, work, loop, self._checkpoint("head"), self.report)
+        with one_thread():
+            return head, fit(head, work, loop, self._checkpoint("head"), self.report)
 
     def _fit_on_pictures(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float) -> Fitted:
         keys, validation_keys = (rows["sha256"].tolist() for rows in (self.train_rows, self.validation_rows))
@@ -137,8 +180,13 @@ class _Training:
             max_seconds,
         )
 
+    def _experience(self, role: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Labelled answers of a role, (N, D) and (N,)."""
+        return self.experience.rows(role, self.pictures.class_names)
+
     def _checkpoint(self, name: str) -> Checkpoint:
-        identity = f"{name}|{self.settings.model_dump_json()}|{self.pictures.data_version}|{core_fingerprint()}"
+        met = ",".join(self.experience.labelled["request_id"] + self.experience.labelled["role"])
+        identity = f"{name}|{self.settings.model_dump_json()}|{self.pictures.data_version}|{core_fingerprint()}|{met}"
         return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
 
     def _trained(self, model: Classifier, fitted: Fitted, *, head_only: bool) -> TrainedModel:
@@ -149,6 +197,17 @@ class _Training:
             self.settings, self.pictures.class_names, state, head_only, fitted.history, fitted.best_epoch,
             fitted.logits_NK, self.validation_targets,
         )  # fmt: skip
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For small matrices: more threads gain nothing, and wait for each other where a service works beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) -> Batches:

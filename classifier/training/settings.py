@@ -69,6 +69,9 @@ class Transfer(Settings):
     )
     side_pixels: int | None = Field(None, ge=32, le=1024, description="by default the backbone's own")
     flipped_views: bool = Field(True, description="mirrored pictures as further training rows")
+    experience_weight: int = Field(
+        4, ge=1, le=100, description="times that a labelled answer counts: a changed world is rare among old pictures"
+    )
     fine_tune_blocks: int = Field(0, ge=0, description="how many of the last blocks are trained too; 0 keeps the backbone frozen")
     loop: HeadLoop = HeadLoop()
     fine_tune: FineTuneLoop = FineTuneLoop()

@@ -18,6 +18,7 @@ class Observer:
         self._tail = RecordTail(folder, from_now=True) if folder else None
         self._answers: dict[str, PredictionRecord] = {}
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
+        self._truths: dict[str, str] = {}
         self._said: dict[str, dict[str, str]] = {}
 
     def look(self) -> tuple[Observation, Observation, tuple[bool, ...]]:
@@ -35,9 +36,12 @@ class Observer:
     def _read_records(self) -> None:
         for record in self._tail.read() if self._tail else ():
             if isinstance(record, FeedbackRecord):
-                answer = self._answers.get(record.request_id)
-                if answer is not None:  # a later word on the same answer takes the place of the first
-                    self._judged[answer.predictor][record.request_id] = answer.label == record.true_label
+                self._truths[record.request_id] = (
+                    record.true_label
+                )  # a later word on the same answer takes the place of the first
             elif record.predictor in self._names:
                 self._answers[record.request_id] = record
                 self._said.setdefault(record.sha256, {})[record.predictor] = record.label
+        for request_id in self._truths.keys() & self._answers.keys():  # a truth may come before its answer
+            answer = self._answers[request_id]
+            self._judged[answer.predictor][request_id] = answer.label == self._truths[request_id]

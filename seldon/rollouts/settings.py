@@ -82,6 +82,14 @@ class JudgeSettings(Settings):
     min_compared: int = Field(30, ge=5, description="answers below which latency, mix, agreement and accuracy are not judged")
 
 
+class AfterwardsSettings(Settings):
+    """What is sent through the gateway once a version serves."""
+
+    data: str | None = Field(None, description="a folder of labelled pictures; by default the rollout ends with its verdicts")
+    min_accuracy: float = Field(0.7, ge=0, le=1, description="below it the run fails; the version before is one `rollback` away")
+    clients: int = Field(4, ge=1, le=64)
+
+
 class DeploySettings(Settings):
     """Everything that `python run.py deploy` goes by."""
 
@@ -92,5 +100,6 @@ class DeploySettings(Settings):
     replicas: int = Field(2, ge=1, le=64, description="two, so that one may be killed and costs no request")
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()
+    afterwards: AfterwardsSettings = AfterwardsSettings()
     environment: dict[str, str] = Field(default_factory=dict, description="of each replica")
     keep_refused_version: bool = Field(False, description="let a version that a gate refused be served")

@@ -5,6 +5,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
+from classifier.intervals import wilson
 from seldon.rollouts.observations import Observation
 from seldon.rollouts.settings import JudgeSettings, Watch
 
@@ -53,17 +54,6 @@ def judge(
             "no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, found {candidate.requests}", figures
         )
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far", figures)
-
-
-def wilson(successes: int, count: int, confidence: float) -> tuple[float, float]:
-    """The interval of a share. Source: Wilson, 1927."""
-    if count == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:

@@ -1,6 +1,8 @@
 """From pictures to answers, with everything that an answer leaves behind: figures and a record."""
 
 import hashlib
+import hmac
+import os
 import time
 import uuid
 from dataclasses import dataclass
@@ -9,13 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from classifier.data.statistics import NAMES, container_of, image_statistics
 from classifier.errors import ImageRefusedError
 from classifier.model.predictor import Predictor
+from classifier.model.preprocessing import UInt8Array
+from classifier.monitoring.familiarity import Familiarity
+from records.lines import encode_embedding
 from records.writer import RecordWriter
 from seldon.service import metrics
 from seldon.service.admission import Admission
-from seldon.service.errors import refused_picture
+from seldon.service.errors import RequestError, refused_picture
 from seldon.service.messages import Contents
+
+# Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
+SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
 
 @dataclass(frozen=True)
@@ -29,20 +38,41 @@ class Identity:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one picture; `request_id` is ours, and what feedback refers to."""
+    """What the model says of one picture; `request_id` is ours, and what feedback refers to.
+
+    `in_distribution`: whether the picture resembles any that the model was made of; None where the package cannot tell.
+    """
 
     request_id: str
     label: str
     probability: float
     probabilities: dict[str, float]
+    novelty: float | None = None
+    in_distribution: bool | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of one picture."""
+
+    facts: dict[str, Any]
+    statistics: list[float]
+    embedding: str
 
 
 class Answering:
     """One model at work in one process."""
 
-    def __init__(self, predictor: Predictor, identity: Identity, admission: Admission, writer: RecordWriter | None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        identity: Identity,
+        admission: Admission,
+        writer: RecordWriter | None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
         self.predictor, self.identity, self.admission = predictor, identity, admission
-        self._writer = writer
+        self._writer, self._familiarity = writer, familiarity
 
     def answer(self, contents: Contents, caller_id: str | None, source: str) -> list[Answer]:
         """One answer a picture, in their order.
@@ -52,27 +82,41 @@ class Answering:
         begun = time.perf_counter()
         try:
             with self.admission.working():
-                found = self.predictor.predict(contents)
+                images_BSSC = self.predictor.see(contents)
+                found = self.predictor.predict(images_BSSC)
         except ImageRefusedError as error:
             raise refused_picture(error) from error
         request_id = uuid.uuid4().hex
         ids = [request_id] if len(contents) == 1 else [f"{request_id}.{index}" for index in range(len(contents))]
-        answers = [self._answer(*row) for row in zip(ids, found.labels, found.probabilities.tolist(), strict=True)]
+        novelty = self._familiarity.distance(found.embeddings).tolist() if self._familiarity else [None] * len(ids)
+        rows = zip(ids, found.labels, found.probabilities.tolist(), novelty, strict=True)
+        answers = [self._answer(*row) for row in rows]
         milliseconds = 1000 * (time.perf_counter() - begun)
-        for answer, content in zip(answers, contents, strict=True):
-            self._remember(answer, content, caller_id, source, milliseconds)
+        for answer, content, image_SSC, embedding_D in zip(answers, contents, images_BSSC, found.embeddings, strict=True):
+            self._remember(answer, _seen(content, image_SSC, embedding_D), caller_id, source, milliseconds)
         return answers
 
     def learn(self, request_id: str, true_label: str, source: str) -> None:
-        """Keep the true label of an answer."""
+        """Keep the true label of an answer; it is written before the caller is told that it is.
+
+        Raises: RequestError where it cannot be.
+        """
         metrics.feedback.labels(self.identity.predictor, true_label).inc()
-        self._write({"kind": "feedback", "time": _now(), "request_id": request_id, "true_label": true_label, "source": source})
+        record = {"kind": "feedback", "time": _now(), "request_id": request_id, "true_label": true_label, "source": source}
+        if self._writer is not None and not self._writer.write_through(record | {"feedback_id": uuid.uuid4().hex}):
+            raise RequestError(503, "not_kept", "the label could not be written; send it again", retry_after_seconds=5)
+
+    def close(self) -> None:
+        """Write the records that wait."""
+        if self._writer is not None:
+            self._writer.close()
 
     def tags(self, answers: list[Answer]) -> dict[str, Any]:
         """What a Seldon answer says beside the probabilities."""
         return {
             "labels": [answer.label for answer in answers],
             "request_ids": [answer.request_id for answer in answers],
+            "in_distribution": [answer.in_distribution for answer in answers],
             **self.speaker(),
         }
 
@@ -84,17 +128,19 @@ class Answering:
             "precision": self.predictor.precision,
         }
 
-    def _answer(self, request_id: str, label: str, probabilities: list[float]) -> Answer:
+    def _answer(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> Answer:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
-        return Answer(request_id, label, values[label], values)
+        known = None if novelty is None or self._familiarity is None else novelty <= self._familiarity.limit
+        return Answer(request_id, label, values[label], values, novelty, known)
 
-    def _remember(
-        self, answer: Answer, content: bytes | np.ndarray, caller_id: str | None, source: str, milliseconds: float
-    ) -> None:
+    def _remember(self, answer: Answer, seen: _Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
         metrics.predictions.labels(self.identity.predictor, self.identity.model_version, answer.label).inc()
         metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
-        data = content if isinstance(content, bytes) else content.tobytes()
-        self._write(
+        if answer.in_distribution is False:
+            metrics.unfamiliar.labels(self.identity.predictor).inc()
+        if self._writer is None:
+            return
+        self._writer.write(
             {
                 "kind": "prediction",
                 "time": _now(),
@@ -103,18 +149,31 @@ class Answering:
                 "model_name": self.identity.model_name,
                 "model_version": self.identity.model_version,
                 "predictor": self.identity.predictor,
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "size_bytes": len(data),
+                **seen.facts,
                 "label": answer.label,
                 "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
                 "latency_ms": round(milliseconds, 3),
                 "source": source,
+                "statistics": dict(zip(NAMES, seen.statistics, strict=True)),
+                "embedding": seen.embedding,
+                "novelty": answer.novelty,
+                "in_distribution": answer.in_distribution,
             }
         )
 
-    def _write(self, record: dict[str, Any]) -> None:
-        if self._writer is not None:
-            self._writer.write(record)
+
+def source_of(route: str, api_key: str | None) -> str:
+    """Who says so, for a cap on what one source may say: never the key or its name, and not to be found from this either."""
+    return route if not api_key else f"{route}:{hmac.digest(SOURCE_SALT, api_key.encode(), 'sha256').hex()[:16]}"
+
+
+def _seen(content: bytes | np.ndarray, image_SSC: UInt8Array, embedding_D: np.ndarray) -> _Seen:
+    data = content if isinstance(content, bytes) else content.tobytes()
+    facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    if isinstance(content, bytes):
+        facts["width"], facts["height"], facts["format"] = container_of(content)
+    statistics = [round(value, 4) for value in image_statistics(image_SSC[None])[0].tolist()]
+    return _Seen(facts, statistics, encode_embedding(embedding_D))
 
 
 def _now() -> str:

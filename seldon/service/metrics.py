@@ -6,6 +6,9 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from seldon.service.loop_metrics import LoopCollector
+
+PRICE_VARIABLE = "IMAGELOOP_PRICE_PER_CPU_HOUR"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # Each bucket is 1.1 times the one before: a quantile read from them is off by less than 5 %.
 SECONDS_BUCKETS = tuple(0.001 * 1.1**power for power in range(98))
@@ -15,9 +18,12 @@ requests = Counter("imageloop_requests_total", "Requests that were answered", ["
 seconds = Histogram("imageloop_request_seconds", "From a request's head to its answer", ["predictor"], buckets=SECONDS_BUCKETS)
 predictions = Counter("imageloop_predictions_total", "Pictures that were answered", ["predictor", "version", "label"])
 confidence = Histogram("imageloop_confidence", "Probability of the answer", ["predictor"], buckets=CONFIDENCE_BUCKETS)
+unfamiliar = Counter("imageloop_unfamiliar_total", "Pictures unlike any that the model was made of", ["predictor"])
 feedback = Counter("imageloop_feedback_total", "True labels that were received", ["predictor", "label"])
 refused = Counter("imageloop_refused_total", "Requests that were refused", ["predictor", "reason"])
 records_lost = Counter("imageloop_records_lost_total", "Records that could not be kept", ["predictor"])
+cpu_seconds = Counter("imageloop_cpu_seconds_total", "Processor time that answering took", ["predictor"])
+price = Gauge("imageloop_price_per_cpu_hour", "What IMAGELOOP_PRICE_PER_CPU_HOUR says", ["predictor"], multiprocess_mode="max")
 in_flight = Gauge("imageloop_in_flight", "Requests at work or waiting", ["predictor"], multiprocess_mode="livesum")
 model_info = Gauge(
     "imageloop_model_info", "Which model answers", ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max"
@@ -26,11 +32,13 @@ model_info = Gauge(
 
 def exposition() -> tuple[bytes, str]:
     """All workers' figures together, and their content type."""
-    if MULTIPROCESS_VARIABLE not in os.environ:
-        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    registry = REGISTRY
+    if MULTIPROCESS_VARIABLE in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    loop = CollectorRegistry()
+    loop.register(LoopCollector())
+    return generate_latest(registry) + generate_latest(loop), CONTENT_TYPE_LATEST
 
 
 def ensure_folder() -> None:

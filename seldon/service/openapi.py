@@ -48,6 +48,9 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             "/health/ping": {"get": _get("Whether the process lives", "ping", "text/html")},
             "/health/status": {"get": _get("Whether the model is ready", "status", "application/json")},
             "/metadata": {"get": _get("What the model is", "metadata", "application/json")},
+            "/loop": {
+                "get": _get("How it fares: windows, accuracy, decisions, as the watch found them", "loop", "application/json")
+            },
             "/metrics": {"get": _get("Figures for Prometheus", "metrics", "text/plain")},
         },
         "components": {"schemas": _schemas(info)},
@@ -128,7 +131,7 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     return {
         "Prediction": _object(
             request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
-            model=model, milliseconds=number,
+            in_distribution={"type": ["boolean", "null"], "description": "whether it resembles any known picture"}, model=model, milliseconds=number,
         ),
         "SeldonMessage": {
             "anyOf": [

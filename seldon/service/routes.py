@@ -6,6 +6,7 @@ A blueprint, since Seldon's wrapper registers one before its own routes: it work
 import io
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
 from seldon.service import metrics
+from seldon.service.answering import source_of
 from seldon.service.encoding import to_json
 from seldon.service.errors import RequestError, refused_picture
 from seldon.service.feedback import parse_feedback, parse_seldon_feedback
+from seldon.service.loop_metrics import read_loop
 from seldon.service.messages import read_json
 from seldon.service.openapi import document, page
 
@@ -37,8 +40,10 @@ FORM = "application/x-www-form-urlencoded"
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
 FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
 WORK = ("/predict", "/explain", "/feedback", *PREDICTIONS, *FEEDBACK)
-WATCHED = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics")
+WATCHED = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
 SHOWN = ("/", "/page.js", "/page.css", "/docs", "/openapi.json")
+CALLER_ID = re.compile(r"[\w.-]{1,64}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -60,6 +65,7 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
         ("/explain", "POST", service.explain),
         ("/feedback", "POST", service.feedback),
         ("/metrics", "GET", service.metrics),
+        ("/loop", "GET", service.loop),
         ("/openapi.json", "GET", service.openapi),
         ("/docs", "GET", service.docs),
         ("/", "GET", service.page),
@@ -88,7 +94,7 @@ class _Service:
 
     def begin(self) -> Response | None:
         """Count the request in, refuse what no route takes, and answer raw pictures and feedback before Seldon's routes do."""
-        g.begun = time.perf_counter()
+        g.begun, g.begun_cpu = time.perf_counter(), time.thread_time()
         g.place = None
         if request.path not in (*WORK, *WATCHED, *SHOWN):
             raise RequestError(404, "no_such_route", "wanted a route of /docs, found another")
@@ -110,13 +116,14 @@ class _Service:
         return None
 
     def predict(self) -> Response:
-        (answer,) = self._model.answering.answer([_body()], request.headers.get("X-Request-Id"), "http")
+        (answer,) = self._model.answering.answer([_body()], caller_id(), source_of("http", request.headers.get("X-API-Key")))
         return _json(
             {
                 "request_id": answer.request_id,
                 "label": answer.label,
                 "probability": answer.probability,
                 "probabilities": answer.probabilities,
+                "in_distribution": answer.in_distribution,
                 "model": self._model.answering.speaker(),
                 "milliseconds": round(1000 * (time.perf_counter() - g.begun), 1),
             }
@@ -141,17 +148,21 @@ class _Service:
 
     def feedback(self) -> Response:
         request_id, label = parse_feedback(_json_body(), self._model.info.class_names)
-        self._model.answering.learn(request_id, label, "http")
+        self._model.answering.learn(request_id, label, source_of("http", request.headers.get("X-API-Key")))
         return _json({"request_id": request_id})
 
     def seldon_feedback(self) -> Response:
         request_id, label = parse_seldon_feedback(_json_body(), self._model.info.class_names)
-        self._model.answering.learn(request_id, label, "seldon")
+        self._model.answering.learn(request_id, label, source_of("seldon", request.headers.get("X-API-Key")))
         return _json({"meta": {"puid": request_id}})
 
     def metrics(self) -> Response:
         text, content_type = metrics.exposition()
         return Response(text, content_type=content_type)
+
+    def loop(self) -> Response:
+        """How what serves fares, as the watch wrote it last; nothing where nobody watches."""
+        return _json(read_loop())
 
     def openapi(self) -> Response:
         return _json(document(self._model.info, self._model.model_name))
@@ -173,6 +184,7 @@ class _Service:
         if request.path in WORK:
             metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
             metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
+            metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
         return response
 
     def give_back(self, _error: BaseException | None) -> None:
@@ -227,6 +239,16 @@ class _Service:
         response = self.refuse(RequestError(405, "wrong_method", "wanted POST, found another method"))
         response.headers["Allow"] = "POST"
         return response
+
+
+def caller_id() -> str | None:
+    """What a caller calls the request: its own id, or that of the trace which it belongs to. None of anything else.
+
+    Source: W3C Trace Context, the header `traceparent`.
+    """
+    trace = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    wanted = request.headers.get("X-Request-Id") or (trace[1] if trace else "")
+    return wanted if CALLER_ID.fullmatch(wanted) else None
 
 
 def _refuse_other_origins() -> None:

@@ -93,6 +93,59 @@ async function tell(label) {
   }
 }
 
+// How what serves fares: written by the watch, asked for again and again; without a watch there is nothing to show.
+async function refresh() {
+  const [loop, exposition] = await Promise.all([call("loop").catch(() => ({})), text("metrics").catch(() => "")]);
+  show("loop", Boolean(loop.time));
+  if (!loop.time) return;
+  const figures = loop.figures || {};
+  at("loop-lead").textContent = `${loop.action}: ${loop.reason}`;
+  const shown = {
+    version: loop.version,
+    accuracy: percent(figures.accuracy),
+    "estimate without labels": percent(figures.estimated_accuracy),
+    "drift, p": figures.drift_p_value?.toFixed(3),
+    "unlike anything known": percent(figures.unfamiliar_share),
+    "answers here": sum(exposition, "imageloop_predictions_total"),
+    "mean milliseconds": mean(exposition, "imageloop_request_seconds")?.toFixed(1),
+    looked: new Date(loop.time).toLocaleTimeString(),
+  };
+  at("loop-figures").replaceChildren(...Object.entries(shown).flatMap(([name, value]) => [element("dt", name), element("dd", value ?? "–")]));
+  at("loop-chart").replaceChildren(...(loop.windows || []).map(column));
+  const told = (loop.decisions || []).slice(-5).reverse();
+  at("loop-decisions").replaceChildren(...told.map((one) => element("li", `${one.action}: ${one.reason}${one.outcome ? ` → ${one.outcome}` : ""}`)));
+}
+
+function column(window, place) {
+  const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  const height = 80 * (1 - window.p_value);
+  for (const [name, value] of Object.entries({ x: 30 * place, y: 90 - height, width: 22, height })) bar.setAttribute(name, value);
+  bar.classList.toggle("alarm", window.alarm);
+  return bar;
+}
+
+async function text(path) {
+  const answer = await fetch(path, { headers: at("key").value ? { "X-API-Key": at("key").value } : {} });
+  return answer.ok ? answer.text() : "";
+}
+
+function sum(exposition, name) {
+  return exposition.split("\n").filter((line) => line.startsWith(name)).reduce((total, line) => total + Number(line.split(" ").pop()), 0);
+}
+
+function mean(exposition, name) {
+  const count = sum(exposition, `${name}_count`);
+  return count ? (1000 * sum(exposition, `${name}_sum`)) / count : null;
+}
+
+function element(name, content) {
+  return Object.assign(document.createElement(name), { textContent: content });
+}
+
+function percent(value) {
+  return value === null || value === undefined ? null : `${(100 * value).toFixed(1)} %`;
+}
+
 function fail(error) {
   at("error").textContent = error.message;
   show("error", true);
@@ -109,7 +162,7 @@ at("feedback").addEventListener("submit", (event) => {
   tell(at("truth").value);
 });
 at("door").addEventListener("submit", (event) => event.preventDefault());
-at("key").addEventListener("change", () => start().catch(fail));
+at("key").addEventListener("change", () => start().then(refresh).catch(fail));
 document.addEventListener("paste", (event) => event.clipboardData.files[0] && ask(event.clipboardData.files[0]));
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   at("drop").addEventListener(name, (event) => {
@@ -119,3 +172,5 @@ for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", f
   });
 }
 start().catch(fail);
+refresh();
+setInterval(refresh, 5000);

@@ -4,18 +4,27 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.champion import champion_on
+from adapters.champion import champion_on, compare_on_recent
 from classifier.data.prepared import PreparedPictures
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict, judge
+from classifier.promotion.records import ModelPackage
 from classifier.promotion.settings import PromotionSettings
+from classifier.training.experience import Experience
 from materializers.verdict import VerdictMaterializer
 from steps.caching import ON_CODE_AND_CHAMPION
 
 
 @step(cache_policy=ON_CODE_AND_CHAMPION, output_materializers={"verdict": VerdictMaterializer})
-def gate(evaluation: Evaluation, prepared: PreparedPictures, settings: PromotionSettings) -> Annotated[GateVerdict, "verdict"]:
-    """Hold the figures against the gates, and against the champion's answers to the same pictures."""
-    verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates)
+def gate(
+    exported_package: ModelPackage,
+    evaluation: Evaluation,
+    prepared: PreparedPictures,
+    experience: Experience,
+    settings: PromotionSettings,
+) -> Annotated[GateVerdict, "verdict"]:
+    """Hold the figures against the gates, and against the champion's answers to the same pictures and to recent ones."""
+    recent = compare_on_recent(exported_package.folder, experience, settings.model_name)
+    verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
     log_metadata({"decision": verdict.decision, "reason": verdict.sentence()})
     return verdict

@@ -10,6 +10,7 @@ from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict
 from classifier.promotion.records import ModelPackage, Registration
 from classifier.promotion.settings import PromotionSettings
+from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE_AND_CHAMPION
@@ -22,10 +23,13 @@ def register(
     verdict: GateVerdict,
     prepared: PreparedPictures,
     tracking_run: str,
+    experience: Experience,
     settings: PromotionSettings,
 ) -> Annotated[Registration, "registration"]:
     """A refused model is registered as refused; files that are registered already keep their version."""
-    registration = register_version(package, evaluation, verdict, prepared, tracking_run, settings, Workspace.current())
+    registration = register_version(
+        package, evaluation, verdict, prepared, tracking_run, experience, settings, Workspace.current()
+    )
     facts = {"registry_version": registration.version, "outcome": registration.outcome, "data_version": prepared.data_version}
     log_metadata(facts)
     log_metadata(facts, infer_model=True)  # ZenML's model version points at the registry's

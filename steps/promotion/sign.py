@@ -13,6 +13,7 @@ from classifier.promotion.evaluation import Evaluation, write_reference
 from classifier.promotion.known_pictures import write_known_pictures
 from classifier.promotion.records import ModelPackage
 from classifier.promotion.settings import GateSettings
+from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 from materializers.package import PackageMaterializer
 from steps.caching import ON_CODE
@@ -20,7 +21,11 @@ from steps.caching import ON_CODE
 
 @step(cache_policy=ON_CODE, output_materializers={"package": PackageMaterializer})
 def sign(
-    exported_package: ModelPackage, evaluation: Evaluation, prepared: PreparedPictures, settings: GateSettings
+    exported_package: ModelPackage,
+    evaluation: Evaluation,
+    prepared: PreparedPictures,
+    experience: Experience,
+    settings: GateSettings,
 ) -> Annotated[ModelPackage, "package"]:
     """Write the figures, the reference for drift and known pictures into the package; from here on no byte of it may change.
 
@@ -28,7 +33,7 @@ def sign(
     """
     workspace, folder = Workspace.current(), exported_package.folder
     predictor = Predictor.unsigned(folder, threads=2)
-    write_reference(predictor, prepared, workspace, folder)
+    write_reference(predictor, prepared, workspace, folder, experience)
     write_known_pictures(predictor, evaluation.predictions, prepared, workspace, folder)
     figures = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
     read_info(folder).model_copy(update=figures).write(folder)

@@ -7,6 +7,7 @@ from zenml import step
 from adapters import tracking
 from classifier.data.prepared import PreparedPictures
 from classifier.data.versions import DataVersion
+from classifier.training.experience import Experience
 from classifier.training.fitting import TrainedModel
 from classifier.training.fitting import train as fit_model
 from classifier.training.settings import TrainingSettings
@@ -17,11 +18,11 @@ from steps.caching import ON_CODE
 
 @step(cache_policy=ON_CODE, experiment_tracker=True, output_materializers={"trained_model": TrainedModelMaterializer})
 def train(
-    prepared: PreparedPictures, data_version: DataVersion, settings: TrainingSettings
+    prepared: PreparedPictures, data_version: DataVersion, experience: Experience, settings: TrainingSettings
 ) -> tuple[Annotated[TrainedModel, "trained_model"], Annotated[str, "tracking_run"]]:
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
     tracking.describe_run(settings.model_dump(mode="json"), data_version)
     epochs = tracking.EpochLog()
-    model = fit_model(prepared, settings, Workspace.current(), epochs)
+    model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
     epochs.flush()
     return model, tracking.active_run_id()

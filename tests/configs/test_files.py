@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from configs.loading import load_settings
-from configs.models import TrainSettings
+from configs.models import TrainSettings, WatchSettings
 from seldon.rollouts.settings import DeploySettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -11,4 +11,6 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_file_under_configs_is_valid(file):
-    load_settings(DeploySettings if file.name.startswith("deploy") else TrainSettings, file, [])
+    kinds = {"deploy": DeploySettings, "monitor": WatchSettings, "story": WatchSettings}
+
+    load_settings(kinds.get(file.stem, TrainSettings), file, [])

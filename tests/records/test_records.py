@@ -98,13 +98,46 @@ def test_a_writer_that_cannot_keep_up_drops_and_counts(tmp_path, lost, monkeypat
 
 def test_files_are_rotated_and_nothing_is_read_twice(tmp_path, lost, monkeypatch):
     monkeypatch.setattr("records.writer.ROTATE_BYTES", 600)
-    monkeypatch.setattr("records.writer.KEPT_FILES", 3)
     tail, found = RecordTail(tmp_path), []
+    writer = RecordWriter(tmp_path, lost.append)
     for number in range(12):
-        writer = RecordWriter(tmp_path, lost.append)
-        writer.write(prediction(number))
-        writer.close()
+        assert writer.write_through(prediction(number))
         found += [record.request_id for record in tail.read()]
+    writer.close()
 
     assert found == [f"{number:032x}" for number in range(12)]
-    assert len(list(tmp_path.glob("*.jsonl"))) <= 4
+    assert len(list(tmp_path.glob("*.jsonl"))) > 2
+    assert lost == []
+
+
+def test_where_nobody_collects_the_oldest_go_and_are_counted(tmp_path, lost, monkeypatch):
+    monkeypatch.setattr("records.writer.ROTATE_BYTES", 600)
+    monkeypatch.setattr("records.writer.KEPT_BYTES", 1300)
+    writer = RecordWriter(tmp_path, lost.append)
+
+    for number in range(12):
+        writer.write_through(prediction(number))
+    writer.close()
+
+    kept = [record.request_id for record in RecordTail(tmp_path).read()]
+    assert kept == [f"{number:032x}" for number in range(12 - len(kept), 12)]
+    assert 0 < len(kept) < 12
+    assert sum(lost) == 12 - len(kept)
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_line_leaves_whole_lines(tmp_path, lost, monkeypatch):
+    writer = RecordWriter(tmp_path, lost.append)
+    writer.write_through(prediction(1))
+
+    def half(file, content):
+        file.write(content[: len(content) // 2])
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("records.writer._write_all", half)
+        assert not writer.write_through(prediction(2))
+    writer.write_through(prediction(3))
+    writer.close()
+
+    assert [record.request_id for record in RecordTail(tmp_path).read()] == [f"{1:032x}", f"{3:032x}"]
+    assert lost == [1]

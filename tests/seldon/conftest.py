@@ -82,6 +82,21 @@ def red_or_blue(bias: float, work: int, side: int) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
+def eventually():
+    """Whether a condition comes true in a while: eventually(lambda: ..., seconds=10)."""
+
+    def wait(condition, seconds: float = 10) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(0.05)
+        return False
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def keys(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
     private_key(folder)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -50,7 +49,7 @@ def test_a_picture_gets_an_answer_with_its_heat_map(page, colours):
     assert page.outside == []
 
 
-def test_wrong_answers_become_feedback_by_the_keyboard_alone(page, service, colours):
+def test_wrong_answers_become_feedback_by_the_keyboard_alone(page, service, colours, eventually):
     upload(page, colours.red)
     expect(page.locator("#answer")).to_be_visible()
     page.locator("#right").focus()
@@ -94,12 +93,3 @@ def test_the_docs_are_a_page(page, service):
 
 def records(service) -> list[dict]:
     return [json.loads(line) for file in service.records.glob("*.jsonl") for line in file.read_text().splitlines()]
-
-
-def eventually(condition, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False

@@ -40,10 +40,12 @@ class Site:
             text=True,
         )
 
-    def run(self, *arguments: str, expect: int = 0, program: str = "run.py", **environment: str) -> tuple[str, str]:
+    def run(
+        self, *arguments: str, expect: int = 0, program: str = "run.py", timeout_seconds: float = 300, **environment: str
+    ) -> tuple[str, str]:
         """Standard output and standard error of a command that ends with the exit code `expect`."""
         process = self.start(*arguments, program=program, **environment)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout_seconds)
         assert process.returncode == expect, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
         return out, err
 

@@ -248,6 +248,7 @@ class LocalCluster:
             "PREDICTOR_ID": predictor.name,
             "SELDON_DEPLOYMENT_ID": manifest.metadata.name,
             "IMAGELOOP_RECORDS": str(self.records(manifest.metadata.namespace, manifest.metadata.name)),
+            "IMAGELOOP_LOOP": str(self._layout.folder / "loop.json"),
             SITE_VARIABLE: str(self._layout.folder),
         }
         self._supervisor.add(name, [str(self._python), "-m", "seldon.launcher"], environment)

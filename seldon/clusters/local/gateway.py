@@ -207,7 +207,7 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
     usual = action | {"weighted_clusters": weighted} | ({"request_mirror_policies": mirrors} if mirrors else {})
     routes = []
     for paths, right in (
-        ((prefix + "metrics",), "metrics"),
+        ((prefix + "metrics", prefix + "loop"), "metrics"),
         (tuple(prefix + path for path in FEEDBACK_PATHS), "feedback"),
         ((prefix,), "predict"),
     ):

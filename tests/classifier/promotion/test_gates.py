@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from classifier.promotion.evaluation import describe, wilson
-from classifier.promotion.gates import Champion, judge, paired_difference
+from classifier.intervals import wilson
+from classifier.promotion.evaluation import describe
+from classifier.promotion.gates import Champion, RecentComparison, judge, paired_difference
 from classifier.promotion.report import evaluation_report, label_issues_report, verdict_report
 from classifier.promotion.settings import GateSettings
 
@@ -48,6 +49,17 @@ def test_a_worse_model_is_refused_and_as_good_a_one_passes():
     assert "less the champion's" in worse.sentence()
     assert alike.passed
     assert "not worse than champion 3" in alike.sentence()
+
+
+@pytest.mark.parametrize(("better", "worse", "passed"), [(12, 1, True), (0, 0, False), (5, 5, False), (1, 9, False)])
+def test_a_retrained_model_must_be_better_where_the_service_was_corrected(better, worse, passed):
+    candidate, champion = np.ones(100, bool), np.ones(100, bool)
+    champion[:better], candidate[better : better + worse] = False, False
+
+    verdict = judge(evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion))
+
+    assert verdict.passed is passed
+    assert "recent labelled answers" in verdict.checks[-1].name
 
 
 def test_a_champion_of_other_classes_cannot_be_compared():

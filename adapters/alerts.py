@@ -1,0 +1,40 @@
+"""Tell people: Alertmanager, and webhooks that take Slack's form. What cannot be told is logged, and stops nothing."""
+
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from classifier.monitoring.settings import AlertSettings
+
+logger = logging.getLogger(__name__)
+WEBHOOK_VARIABLE = "IMAGELOOP_ALERT_WEBHOOK"  # a secret: whoever has it may post
+TIMEOUT_SECONDS = 5
+SEVERITY = {"alert": "warning", "retrain": "info", "no_data": "info", "failed": "critical"}
+
+
+def alert(settings: AlertSettings, kind: str, model: str, text: str, figures: dict[str, Any]) -> None:
+    """`kind` as in a decision. Alertmanager groups and forwards as its own configuration says."""
+    if settings.alertmanager:
+        now = datetime.now(UTC)
+        labels = {
+            "alertname": f"ImageLoop{kind.title().replace('_', '')}",
+            "model": model,
+            "severity": SEVERITY.get(kind, "warning"),
+        }
+        annotations = {"summary": text[:1000], "figures": ", ".join(f"{name}={value}" for name, value in figures.items())[:1000]}
+        ends = (now + timedelta(minutes=settings.lasts_minutes)).isoformat()
+        body = [{"labels": labels, "annotations": annotations, "startsAt": now.isoformat(), "endsAt": ends}]
+        _post(f"{settings.alertmanager.rstrip('/')}/api/v2/alerts", body)
+    webhook = os.environ.get(WEBHOOK_VARIABLE)
+    if webhook:
+        _post(webhook, {"text": f"{model}: {kind}: {text}"})
+
+
+def _post(url: str, body: Any) -> None:
+    try:
+        requests.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
+    except requests.RequestException as error:
+        logger.warning("an alert could not be delivered: %s", type(error).__name__)

@@ -1,0 +1,113 @@
+"""Ask a service over HTTP, many pictures at a time, as its callers do."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from classifier.data.sources.folder import FoundFile, list_files
+from classifier.errors import ImageLoopError, SettingsError
+from classifier.intervals import Interval, wilson
+
+KEY_VARIABLE = "IMAGELOOP_API_KEY"  # what the service wants in X-API-Key, where it wants one
+TIMEOUT_SECONDS = 30
+NUM_RETRIES = 3  # of a request that a full service told to come again
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One picture: what came back. `label` is None where it was refused or failed; `error` says why then."""
+
+    path: str
+    truth: str
+    label: str | None
+    probability: float | None
+    milliseconds: float
+    code: int
+    error: str
+
+
+@dataclass(frozen=True)
+class LiveEvaluation:
+    """How a live endpoint fared. `refused`: answers of 4xx, which a bad picture deserves; `failed`: all other errors."""
+
+    count: int
+    accuracy: float
+    interval: Interval
+    recall: dict[str, float]
+    refused: int
+    failed: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    versions: dict[str, int]
+    wrong: list[str]
+
+
+def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
+    """Send every labelled picture below `folder` to `url` and hold the answers against the labels.
+
+    Raises: SettingsError for a folder without labelled pictures, ImageLoopError where nothing answers.
+    """
+    files = [file for file in list_files(folder) if file.label is not None]
+    if not files:
+        raise SettingsError(f"--data: wanted one folder a class with pictures in it, found no labelled picture below '{folder}'")
+    versions: dict[str, int] = {}
+    with ThreadPoolExecutor(clients) as pool:
+        asked = list(pool.map(lambda file: _ask(url, file, versions), files))
+    answered = [one for one in asked if one.label is not None]
+    if not answered:
+        raise ImageLoopError(f"wanted answers from {url}, found none: {asked[0].error}")
+    right = [one for one in answered if one.label == one.truth]
+    times = sorted(one.milliseconds for one in answered)
+    refused = sum(400 <= one.code < 500 for one in asked)
+    return LiveEvaluation(
+        count=len(answered),
+        accuracy=len(right) / len(answered),
+        interval=wilson(len(right), len(answered)),
+        recall=dict(_recalls(answered)),
+        refused=refused,
+        failed=len(asked) - len(answered) - refused,
+        p50_ms=_quantile(times, 0.5),
+        p95_ms=_quantile(times, 0.95),
+        p99_ms=_quantile(times, 0.99),
+        versions=versions,
+        wrong=[f"{one.path}: '{one.label}', is '{one.truth}'" for one in answered if one.label != one.truth],
+    )
+
+
+def _ask(url: str, file: FoundFile, versions: dict[str, int]) -> Asked:
+    key = os.environ.get(KEY_VARIABLE)
+    headers = {"Content-Type": "application/octet-stream"} | ({"X-API-Key": key} if key else {})
+    content, truth = file.path.read_bytes(), file.label or ""
+    for _ in range(NUM_RETRIES):
+        begun = time.perf_counter()
+        try:
+            answer = requests.post(f"{url.rstrip('/')}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
+        except requests.RequestException as error:
+            return Asked(file.name, truth, None, None, 0.0, 0, type(error).__name__)
+        milliseconds = 1000 * (time.perf_counter() - begun)
+        if answer.status_code not in (429, 503):
+            break
+        time.sleep(float(answer.headers.get("Retry-After", 1)))
+    if not answer.ok:
+        return Asked(file.name, truth, None, None, milliseconds, answer.status_code, f"HTTP {answer.status_code}")
+    found = answer.json()
+    version = str(found["model"]["version"])
+    versions[version] = versions.get(version, 0) + 1
+    return Asked(file.name, truth, str(found["label"]), float(found["probability"]), milliseconds, answer.status_code, "")
+
+
+def _recalls(answered: Iterable[Asked]) -> Iterator[tuple[str, float]]:
+    rows = list(answered)
+    for name in sorted({one.truth for one in rows}):
+        mine = [one.label == name for one in rows if one.truth == name]
+        yield name, sum(mine) / len(mine)
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,112 @@
+"""From records in the database to a measurement and a decision in it."""
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from adapters.records import open_database
+from adapters.registry import ModelRegistry
+from classifier.errors import ImageLoopError
+from classifier.model.package import read_info
+from classifier.monitoring.decisions import Attempt, Situation, Verdict, decide
+from classifier.monitoring.measurement import Measurement
+from classifier.monitoring.samples import read_reference
+from classifier.monitoring.settings import MonitoringSettings
+from classifier.monitoring.truth import measure_truth
+from classifier.monitoring.windows import Window, drifting_since, measure_window
+from classifier.workspace import Workspace
+from records.store.database import Database, Decision
+
+MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
+KEPT_WINDOWS = 50
+NUM_DECISIONS = 50
+
+
+def measure(settings: MonitoringSettings, version: str | None, workspace: Workspace) -> Measurement:
+    """Cut what is new into windows, measure them, and hold labels against answers.
+
+    Raises: ImageLoopError where no version serves.
+    """
+    registry = ModelRegistry(settings.model_name)
+    serving = version or registry.champion()
+    if serving is None:
+        raise ImageLoopError(f"wanted a version of '{settings.model_name}' that serves, found none; run: python run.py deploy")
+    folder = registry.package(serving)
+    info = read_info(folder)
+    database = open_database(workspace, settings.database)
+    try:
+        num_new = _new_windows(database, settings, serving, folder, info.class_names)
+        kept = [Window.of_figures(_without_place(row)) for row in database.windows(settings.model_name, KEPT_WINDOWS)]
+        mine = [window for window in kept if window.version == serving]
+        answers = database.answers(settings.model_name, settings.keep_records)
+        labelled = database.labelled(settings.model_name)
+        of_version = labelled[labelled["model_version"] == serving]
+        made_at = info.created_at.timestamp()
+        new = labelled["feedback_time"] > made_at
+        usable = new & labelled["embedding"].notna() & labelled["true_label"].isin(info.class_names)
+        usable &= labelled["time"] >= (drifting_since(mine) or 0.0)
+        return Measurement(
+            model_name=settings.model_name,
+            version=serving,
+            made_at=made_at,
+            windows=mine,
+            num_new=num_new,
+            truth=measure_truth(answers[answers["model_version"] == serving], of_version, settings.truth),
+            num_labels=len(labelled),
+            new_labels=int(new.sum()),
+            usable_labels=int(usable.sum()),
+            orphans=database.orphans(),
+        )
+    finally:
+        database.close()
+
+
+def decide_and_keep(
+    measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace
+) -> tuple[str, Verdict]:
+    """The verdict, and the id under which it is kept. A retraining is kept before it begins, so that a kill does not lose it."""
+    database = open_database(workspace, settings.database)
+    try:
+        before = database.decisions(settings.model_name, NUM_DECISIONS)
+        attempts = [
+            Attempt(one.time, one.outcome, int(one.figures.get("labels", 0))) for one in before if one.action == "retrain"
+        ]
+        now = time.time()
+        situation = Situation(
+            now, measurement.windows, measurement.truth, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
+            measurement.made_at, attempts,
+        )  # fmt: skip
+        verdict = decide(situation, settings.decision, labels_wanted)
+        decision_id = uuid.uuid4().hex
+        outcome = None if verdict.action == "retrain" else ""
+        last = before[-1] if before else None
+        if last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
+            database.decide(
+                settings.model_name, Decision(decision_id, now, verdict.action, verdict.reason, verdict.figures, outcome)
+            )
+        return decision_id, verdict
+    finally:
+        database.close()
+
+
+def _new_windows(database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str]) -> int:
+    size = settings.drift.window
+    known = [row for row in database.windows(settings.model_name, KEPT_WINDOWS) if row["version"] == version]
+    since = known[-1]["end"] if known else 0.0
+    table = database.predictions(settings.model_name, since=since, newest=4 * size * MAX_NEW_WINDOWS)
+    mine = table[(table["model_version"] == version) & table["embedding"].notna()]
+    whole = min(len(mine) // size, MAX_NEW_WINDOWS)
+    if not whole:
+        return 0
+    reference = read_reference(folder, class_names)
+    first = len(mine) // size * size - whole * size
+    for start in range(first, first + whole * size, size):
+        window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift)
+        window_id = f"{settings.model_name}-{version}-{window.end:.6f}"
+        database.keep_window(window_id, settings.model_name, version, window.start, window.end, window.figures())
+    return whole
+
+
+def _without_place(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in Window.__dataclass_fields__}

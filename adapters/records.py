@@ -1,0 +1,83 @@
+"""Where the records of what serves lie, and what a training takes from them."""
+
+import hashlib
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.registry import ModelRegistry
+from classifier.data.prepared import PreparedPictures
+from classifier.errors import ImageLoopError
+from classifier.model.package import read_info
+from classifier.model.preprocessing import PREPROCESSING_VERSION
+from classifier.monitoring.settings import ExperienceSettings
+from classifier.training.experience import Experience, gather
+from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.workspace import Workspace
+from records.store.database import Database
+
+DATABASE_VARIABLE = "IMAGELOOP_DATABASE"
+
+
+class SuspiciousLabelsError(ImageLoopError):
+    """Labels that a person should look at before a model learns from them."""
+
+
+def open_database(workspace: Workspace, url: str | None = None) -> Database:
+    """The URL that is given, or that of IMAGELOOP_DATABASE, or SQLite below `.imageloop`.
+
+    Raises: DatabaseError.
+    """
+    wanted = url or os.environ.get(DATABASE_VARIABLE)
+    return Database(wanted) if wanted else Database.of_folder(workspace.state / "records")
+
+
+def gather_experience(
+    pictures: PreparedPictures, settings: ExperienceSettings, model_name: str, workspace: Workspace
+) -> Experience:
+    """Labelled answers of versions that see with the champion's backbone.
+
+    Raises: SuspiciousLabelsError where the labels look poisoned.
+    """
+    registry = ModelRegistry(model_name)
+    champion = registry.champion()
+    if champion is None:
+        return Experience.none()
+    info = read_info(registry.package(champion))
+    database = open_database(workspace)
+    labelled = database.labelled(model_name)
+    recent = database.predictions(model_name, newest=settings.reference_answers)
+    database.close()
+    seen = sorted({*labelled["model_version"], *recent["model_version"]})
+    alike = [version for version in seen if _sees_alike(registry, version, info.backbone, info.side_pixels)]
+    labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
+    known = _known(pictures, info.backbone, workspace)
+    experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)
+    if suspicion := experience.suspicion(settings):
+        raise SuspiciousLabelsError(suspicion)
+    return experience
+
+
+def _sees_alike(registry: ModelRegistry, version: str, backbone: str, side: int) -> bool:
+    info = read_info(registry.package(version))
+    return (info.backbone, info.side_pixels, info.preprocessing_version) == (backbone, side, PREPROCESSING_VERSION)
+
+
+def _known(pictures: PreparedPictures, backbone: str, workspace: Workspace) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features and classes of the training pictures, as training keeps them."""
+    table = pictures.of_split("train")
+    extractor = FeatureExtractor(exported_backbone(backbone, pictures.side_pixels, workspace.backbones), workspace.features)
+    store = pictures.open_store(workspace.prepared)
+    return extractor.extract(pictures, table["sha256"].tolist(), "plain", store), pictures.targets(table)
+
+
+def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:
+    """Another value when a label came: for the cache, which cannot look into the database."""
+    if not settings.enabled:
+        return "none"
+    database = open_database(workspace)
+    labelled = database.labelled(model_name)
+    database.close()
+    words = ",".join(labelled["feedback_id"])
+    return hashlib.sha256(words.encode()).hexdigest()[:16]

@@ -1,0 +1,180 @@
+"""How many pictures show a change, how often nothing is taken for one, and what accuracy is estimated without labels.
+
+make bench-drift        trains on half of the photographs of IMAGELOOP_TEST_DATA and sends the other half, changed
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from classifier.data.statistics import image_statistics  # noqa: E402
+from classifier.model.predictor import Predictor  # noqa: E402
+from classifier.monitoring.drift import measure_drift  # noqa: E402
+from classifier.monitoring.familiarity import Familiarity  # noqa: E402
+from classifier.monitoring.samples import Sample, read_reference  # noqa: E402
+from classifier.monitoring.settings import DriftSettings  # noqa: E402
+
+NUM_TAUGHT = 500  # of each class
+NUM_WINDOWS = 100
+NUM_CALM_WINDOWS = 1000
+SIZES = (10, 25, 50, 100)
+SETTINGS = DriftSettings()
+
+
+def main() -> None:
+    named = os.environ.get("IMAGELOOP_TEST_DATA")
+    if not named:
+        sys.exit("error: wanted IMAGELOOP_TEST_DATA to name the folder with photographs, found nothing there")
+    folder = Path(named, "data")
+    with tempfile.TemporaryDirectory() as scratch:
+        predictor, package = _train(folder / "catsdogs", Path(scratch))
+        reference = read_reference(package, predictor.info.class_names)
+        unseen = [file for name in ("cat", "dog") for file in sorted((folder / "catsdogs" / name).glob("*.jpg"))[NUM_TAUGHT:]]
+        truth = np.array([file.parent.name for file in unseen])
+        print(
+            f"{len(reference)} reference pictures, {len(unseen)} unseen ones, {NUM_WINDOWS} windows each, {SETTINGS.false_alarm_rate:.0%} false alarms"
+        )
+        seen = {name: _see(predictor, unseen, change) for name, change in CHANGES.items()}
+        insects = sorted((folder / "antsbees").rglob("*.jpg"))
+        calm, right = seen["nothing"]
+        _calm_windows(reference, calm)
+        print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  estimate")
+        for name, (sample, labels) in seen.items():
+            _row(name, reference, sample, float((labels == truth).mean()))
+        cats = np.flatnonzero(truth == "cat")
+        dogs = np.flatnonzero(truth == "dog")[: len(cats) // 9]
+        mix = np.concatenate([cats, dogs])
+        _row("nine cats to a dog", reference, calm.some(mix), float((right[mix] == truth[mix]).mean()))
+        strangers, _ = _see(predictor, insects, CHANGES["nothing"])
+        rng = np.random.default_rng(0)
+        mixed = _together(
+            calm.some(rng.choice(len(calm), 400, replace=False)), strangers.some(rng.choice(len(strangers), 100, replace=False))
+        )
+        _row("a fifth ants and bees", reference, mixed, float("nan"))
+        _unfamiliar(package, calm, strangers)
+        started = time.perf_counter()
+        measure_drift(reference, calm.some(rng.choice(len(calm), 10_000)), SETTINGS)
+        print(f"10,000 records are judged in {time.perf_counter() - started:.2f} s")
+
+
+def _train(pictures: Path, scratch: Path) -> tuple[Predictor, Path]:
+    """The usual training, on a site of its own."""
+    for name in ("cat", "dog"):
+        (scratch / "pictures" / name).mkdir(parents=True)
+        for file in sorted((pictures / name).glob("*.jpg"))[:NUM_TAUGHT]:
+            (scratch / "pictures" / name / file.name).symlink_to(file)
+    environment = os.environ | {
+        "IMAGELOOP_HOME": str(scratch / "home"), "ZENML_CONFIG_PATH": str(scratch / "zenml"), "ZENML_REPOSITORY_PATH": str(scratch),
+        "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false",
+    }  # fmt: skip
+    (scratch / "home").mkdir()
+    subprocess.run(
+        [sys.executable, ROOT / "stacks/apply.py", "--activate", "local"], env=environment, check=True, capture_output=True
+    )
+    command = [sys.executable, ROOT / "run.py", "train", "--data", scratch / "pictures", "--json"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {json.loads(done.stdout)['accuracy']:.1%} on the test pictures")
+    home = scratch / "home"
+    package = next(path.parent for path in (home / ".imageloop" / "mlartifacts").rglob("model.json"))
+    return Predictor.load(package, home / ".imageloop" / "keys" / "signing.pub", threads=2), package
+
+
+def _saved(image: Image.Image, quality: int = 90) -> bytes:
+    out = io.BytesIO()
+    image.convert("RGB").save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def _camera(image: Image.Image) -> Image.Image:
+    """Warmer, with more contrast, sharpened."""
+    red, green, blue = image.convert("RGB").split()
+    warmer = Image.merge("RGB", (red.point(lambda v: min(255, v * 1.1)), green, blue.point(lambda v: v * 0.9)))
+    return ImageEnhance.Contrast(warmer).enhance(1.2).filter(ImageFilter.UnsharpMask(2, 80))
+
+
+CHANGES = {
+    "nothing": None,
+    "blur of 2 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(2))),
+    "JPEG quality 10": lambda image: _saved(image, 10),
+    "half as bright": lambda image: _saved(image.convert("RGB").point(lambda value: value * 0.5)),
+    "another camera": lambda image: _saved(_camera(image)),
+}
+
+
+def _see(predictor: Predictor, files: list[Path], change) -> tuple[Sample, np.ndarray]:
+    def content(file: Path) -> bytes:
+        return file.read_bytes() if change is None else change(Image.open(file))
+
+    samples, labels = [], []
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(files), 200):
+            images = predictor.see(list(pool.map(content, files[start : start + 200])))
+            found = predictor.predict(images)
+            samples.append(
+                (found.embeddings.astype(np.float16).astype(np.float32), image_statistics(images), found.probabilities)
+            )
+            labels += found.labels
+    return Sample(*(np.concatenate(parts) for parts in zip(*samples, strict=True))), np.array(labels)
+
+
+def _calm_windows(reference: Sample, calm: Sample) -> None:
+    rng = np.random.default_rng(1)
+    for size in (25, 100):
+        alarms = [
+            measure_drift(reference, calm.some(rng.choice(len(calm), size, replace=False)), SETTINGS, n).alarm
+            for n in range(NUM_CALM_WINDOWS)
+        ]
+        print(f"{NUM_CALM_WINDOWS} windows of {size} in which nothing changed: {np.mean(alarms):.1%} alarms")
+
+
+def _row(name: str, reference: Sample, sample: Sample, accuracy: float) -> None:
+    rng = np.random.default_rng(2)
+    shares = []
+    for size in SIZES:
+        alarms = [
+            measure_drift(reference, sample.some(rng.choice(len(sample), size, replace=False)), SETTINGS, n).alarm
+            for n in range(NUM_WINDOWS)
+        ]
+        shares.append(np.mean(alarms))
+    print(
+        f"{name:<34}"
+        + "".join(f"{share:6.2f}" for share in shares)
+        + f"   {accuracy:8.2%}  {sample.probabilities_NK.max(1).mean():8.2%}"
+    )
+
+
+def _together(one: Sample, other: Sample) -> Sample:
+    return Sample(
+        *(
+            np.concatenate([first, second])
+            for first, second in zip(list(vars(one).values())[:3], list(vars(other).values())[:3], strict=True)
+        )
+    )
+
+
+def _unfamiliar(package: Path, calm: Sample, strangers: Sample) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    familiarity = Familiarity.read(package)
+    known, unknown = familiarity.distance(calm.embeddings_ND), familiarity.distance(strangers.embeddings_ND)
+    area = roc_auc_score([0] * len(known) + [1] * len(unknown), np.concatenate([known, unknown]))
+    print(
+        f"\nants and bees among cats and dogs: AUROC {area:.4f}; {np.mean(unknown > familiarity.limit):.1%} of them are called unlike anything known, "
+        f"and {np.mean(known > familiarity.limit):.1%} of the cats and dogs"
+    )
+
+
+if __name__ == "__main__":
+    main()

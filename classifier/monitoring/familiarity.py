@@ -1,0 +1,60 @@
+"""How unlike anything in training a picture is: a model answers with confidence what it has never seen.
+
+Shapes: N pictures of the reference, B pictures, D features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.files import replacing
+
+FAMILIAR = "familiar.npz"
+NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them
+FALSE_ALARM_SHARE = 0.01  # of known pictures that are called unknown
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Distances to known pictures. `limit`: beyond it a picture counts as unlike all of them."""
+
+    known_ND: FloatArray
+    limit: float
+
+    @classmethod
+    def of(cls, embeddings_ND: FloatArray) -> "Familiarity":
+        """Shapes: (N, D), more than ten rows."""
+        known_ND = _unit(embeddings_ND.astype(np.float16).astype(np.float32))
+        similar_NN = known_ND @ known_ND.T
+        np.fill_diagonal(similar_NN, -np.inf)
+        return cls(known_ND, float(np.quantile(_distances(similar_NN), 1 - FALSE_ALARM_SHARE)))
+
+    def distance(self, embeddings_BD: FloatArray) -> FloatArray:
+        """The cosine distance to the tenth nearest known picture, in [0, 2]. Shapes: (B, D) -> (B,)."""
+        return _distances(_unit(embeddings_BD) @ self.known_ND.T)
+
+    def write(self, folder: Path) -> None:
+        with replacing(folder / FAMILIAR) as aside, aside.open("wb") as file:
+            np.savez(file, known=self.known_ND.astype(np.float16), limit=np.float64(self.limit))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Familiarity | None":
+        """None in packages of before there was this file."""
+        if not (folder / FAMILIAR).exists():
+            return None
+        with np.load(folder / FAMILIAR, allow_pickle=False) as content:
+            return cls(content["known"].astype(np.float32), float(content["limit"]))
+
+
+def _distances(similar_BN: FloatArray) -> FloatArray:
+    place = max(0, similar_BN.shape[1] - NEIGHBOUR)
+    nearest: FloatArray = np.partition(similar_BN, place, axis=1)[:, place]
+    return 1 - nearest
+
+
+def _unit(rows_ND: FloatArray) -> FloatArray:
+    lengths: FloatArray = np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
+    return rows_ND / lengths

@@ -1,0 +1,142 @@
+"""How the answers fare, from the labels that come in later: with intervals, in parts, and with a word on whom they come from."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import ks_2samp
+
+from classifier.intervals import wilson
+from classifier.monitoring.settings import TruthSettings
+
+BIAS_P_VALUE = 0.001  # so rarely does a fair sample look as if it were none
+NUM_PERIODS = 12
+SURE, MIN_SURE = 0.9, 10
+MAX_CONTRADICTED = 0.5  # calibrated answers of that confidence are wrong in a tenth
+PARTS = ("true_label", "model_version", "feedback_source")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the labelled answers: of one class, of one version, of dark pictures, of a stretch of time."""
+
+    kind: str
+    name: str
+    count: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`bias` says in a sentence why the labels are no fair sample; None where nothing speaks against them."""
+
+    count: int
+    accuracy: float | None
+    low: float
+    high: float
+    coverage: float
+    bias: str | None
+    parts: list[Part]
+
+    @property
+    def fair(self) -> bool:
+        return self.bias is None
+
+
+def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings) -> Truth:
+    """The newest labelled answers of all that were given.
+
+    Shapes: rows as the database gives them; `labelled` has `true_label` and `feedback_source` besides.
+    """
+    newest = labelled.sort_values("time").tail(settings.max_labels)
+    right = (newest["label"] == newest["true_label"]).to_numpy()
+    low, high = wilson(int(right.sum()), len(newest))
+    of_these = answers[answers["time"].between(newest["time"].min(), newest["time"].max())] if len(newest) else answers
+    coverage = len(newest) / max(1, len(newest), len(of_these))
+    return Truth(
+        count=len(newest),
+        accuracy=float(right.mean()) if len(newest) >= settings.min_labels else None,
+        low=low,
+        high=high,
+        coverage=coverage,
+        bias=_bias(of_these, newest, right, coverage, settings),
+        parts=_parts(newest, right),
+    )
+
+
+def _bias(
+    answers: pd.DataFrame,
+    labelled: pd.DataFrame,
+    right: np.ndarray[Any, np.dtype[np.bool_]],
+    coverage: float,
+    settings: TruthSettings,
+) -> str | None:
+    """Labels tell of all answers only if they are a fair sample of them, and true."""
+    if len(labelled) < settings.min_labels:
+        return None
+    if (contradicted := contradicted_share(labelled)) > MAX_CONTRADICTED:
+        return (
+            f"{contradicted:.0%} of the answers that the model was surest of are contradicted: lies, or classes that were renamed"
+        )
+    return None if coverage >= settings.min_coverage else _choice(answers, labelled, right, coverage, settings)
+
+
+def _choice(
+    answers: pd.DataFrame,
+    labelled: pd.DataFrame,
+    right: np.ndarray[Any, np.dtype[np.bool_]],
+    coverage: float,
+    settings: TruthSettings,
+) -> str | None:
+    """Whether people chose which answers they labelled."""
+    share_wrong = 1 - float(right.mean())
+    if share_wrong > settings.max_share_wrong:
+        return (
+            f"{share_wrong:.0%} of the {len(labelled)} labels contradict the answer and {1 - coverage:.0%} of the answers have none: "
+            "complaints, not a sample"
+        )
+    rest = answers[~answers["request_id"].isin(labelled["request_id"])]
+    if len(rest) < settings.min_labels:
+        return None
+    found = ks_2samp(labelled["confidence"], rest["confidence"])
+    if found.pvalue < BIAS_P_VALUE:
+        return (
+            f"the labelled answers differ from the others in confidence ({labelled['confidence'].mean():.3f} and "
+            f"{rest['confidence'].mean():.3f} on average, p = {found.pvalue:.1g}): labels are given by choice, not at random"
+        )
+    return None
+
+
+def contradicted_share(labelled: pd.DataFrame) -> float:
+    """Of the answers that the model was sure of, the share whose label says otherwise; 0 where there are too few of them.
+
+    A changed world makes a model unsure before it makes it surely wrong.
+    """
+    sure = labelled[labelled["confidence"] >= SURE]
+    return float((sure["label"] != sure["true_label"]).mean()) if len(sure) >= MIN_SURE else 0.0
+
+
+def _parts(labelled: pd.DataFrame, right: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Part]:
+    if labelled.empty:
+        return []
+    members = {(kind, str(name)): (labelled[kind] == name).to_numpy() for kind in PARTS for name in labelled[kind].unique()}
+    brightness = np.array([(row or {}).get("brightness", np.nan) for row in labelled["statistics"]])
+    sharpness = np.array([(row or {}).get("sharpness", np.nan) for row in labelled["statistics"]])
+    if len(labelled) >= NUM_PERIODS and not np.isnan(brightness).any():
+        members["slice", "dark"] = brightness <= np.quantile(brightness, 0.1)
+        members["slice", "bright"] = brightness >= np.quantile(brightness, 0.9)
+        members["slice", "blurred"] = sharpness <= np.quantile(sharpness, 0.1)
+    edges = np.linspace(0, len(labelled), min(NUM_PERIODS, len(labelled)) + 1).astype(int)
+    for start, end in pairwise(edges):
+        period = np.zeros(len(labelled), bool)
+        period[start:end] = True
+        members["until", f"{labelled['time'].iloc[end - 1]:.0f}"] = period
+    return [_part(kind, name, right[rows]) for (kind, name), rows in members.items() if rows.any()]
+
+
+def _part(kind: str, name: str, right: np.ndarray[Any, np.dtype[np.bool_]]) -> Part:
+    return Part(kind, name, len(right), float(right.mean()), *wilson(int(right.sum()), len(right)))

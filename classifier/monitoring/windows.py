@@ -1,0 +1,85 @@
+"""One window of answers in figures: what changed, how much it may cost, and how much of it is unlike anything known."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from classifier.monitoring.drift import Level, measure_drift
+from classifier.monitoring.familiarity import FALSE_ALARM_SHARE
+from classifier.monitoring.samples import Sample, sample_of_records
+from classifier.monitoring.settings import DriftSettings
+
+
+@dataclass(frozen=True)
+class Window:
+    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same before the world changed."""
+
+    version: str
+    start: float
+    end: float
+    count: int
+    p_value: float
+    alarm: bool
+    levels: list[Level]
+    estimated_accuracy: float
+    reference_accuracy: float
+    unfamiliar_share: float
+    unfamiliar_alarm: bool
+    labels: dict[str, int]
+
+    @property
+    def estimated_loss(self) -> float:
+        return self.reference_accuracy - self.estimated_accuracy
+
+    @property
+    def drift_score(self) -> float:
+        """1 less the p-value: near 1 where something changed."""
+        return 1 - self.p_value
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_figures(cls, figures: dict[str, Any]) -> "Window":
+        return cls(**{**figures, "levels": [Level(**level) for level in figures["levels"]]})
+
+
+def measure_window(records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings) -> Window:
+    """Rows of one version, as the database gives them."""
+    sample = sample_of_records(records, class_names)
+    drift = measure_drift(reference, sample, settings)
+    judged = records["in_distribution"].dropna().astype(bool)
+    num_unfamiliar = int((~judged).sum())
+    unfamiliar = len(judged) > 0 and _is_more_than_usual(num_unfamiliar, len(judged), settings.false_alarm_rate)
+    return Window(
+        version=str(records["model_version"].iloc[-1]),
+        start=float(records["time"].iloc[0]),
+        end=float(records["time"].iloc[-1]),
+        count=len(records),
+        p_value=drift.p_value,
+        alarm=drift.alarm,
+        levels=drift.levels,
+        estimated_accuracy=float(sample.probabilities_NK.max(1).mean()),
+        reference_accuracy=float(reference.probabilities_NK.max(1).mean()),
+        unfamiliar_share=num_unfamiliar / max(1, len(judged)),
+        unfamiliar_alarm=unfamiliar,
+        labels={str(name): int(count) for name, count in records["label"].value_counts().items()},
+    )
+
+
+def drifting_since(windows: Sequence[Window]) -> float | None:
+    """The start of the first window of the unbroken row of alarms that the newest one ends; None where it is no alarm."""
+    start = None
+    for window in reversed(windows):
+        if not window.alarm:
+            break
+        start = window.start
+    return start
+
+
+def _is_more_than_usual(count: int, total: int, false_alarm_rate: float) -> bool:
+    """Twice the usual share is taken for usual still: the limit was drawn on few pictures."""
+    return bool(binomtest(count, total, 2 * FALSE_ALARM_SHARE, alternative="greater").pvalue <= false_alarm_rate)

@@ -1,0 +1,155 @@
+"""What the served model met, and what people said of it: rows for the head, without a picture.
+
+The embeddings of one frozen backbone stay what they are whichever head answers: with their true labels they are as good as
+pictures for training a head. Nobody's label is taken on trust.
+
+Shapes: N rows, D features.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from classifier.monitoring.settings import ExperienceSettings
+from classifier.monitoring.truth import MAX_CONTRADICTED, contradicted_share
+
+logger = logging.getLogger(__name__)
+ROLES = ("train", "validation", "held_back", "quarantined")
+COLUMNS = [
+    "request_id", "time", "sha256", "label", "true_label", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
+]  # fmt: skip
+VALIDATION_SHARE = 0.125  # of what is not held back
+NUM_FOLDS = 4
+STRETCH = 40  # labels that came one after the other and are judged together
+WEIGHT = 4.0  # of a label beside a checked picture: of a new world there are few
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """`labelled`: answers whose truth is known, each with its role; `recent`: the newest answers, whatever is known of them.
+
+    `backbone` and `side_pixels` say whose embeddings these are. Empty for a training that goes by pictures alone.
+    """
+
+    labelled: pd.DataFrame
+    recent: pd.DataFrame
+    backbone: str
+    side_pixels: int
+
+    @classmethod
+    def none(cls) -> "Experience":
+        return cls(pd.DataFrame(columns=COLUMNS), pd.DataFrame(), "", 0)
+
+    def of_role(self, role: str) -> pd.DataFrame:
+        return self.labelled[self.labelled["role"] == role]
+
+    def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Embeddings and classes, (N, D) and (N,); empty where there are none."""
+        table = self.of_role(role)
+        places = {name: place for place, name in enumerate(class_names)}
+        return embeddings(table), table["true_label"].map(places).to_numpy(np.int64)
+
+    def fits(self, backbone: str, side_pixels: int) -> bool:
+        return (self.backbone, self.side_pixels) == (backbone, side_pixels) and len(self.labelled) > 0
+
+    def suspicion(self, settings: ExperienceSettings) -> str | None:
+        """Why all of these labels should wait for a person; None where that is not so."""
+        judged = self.labelled[self.labelled["quality"].notna()]
+        share = float((judged["quality"] < settings.min_label_quality).mean()) if len(judged) else 0.0
+        if share <= settings.max_quarantined:
+            return None
+        return (
+            f"{share:.0%} of {len(judged)} labels contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
+            "they look poisoned, and wait for a person"
+        )
+
+
+def embeddings(table: pd.DataFrame) -> FloatArray:
+    """(N, D) float32."""
+    if table.empty:
+        return np.empty((0, 0), np.float32)
+    return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
+
+
+def gather(
+    labelled: pd.DataFrame,
+    recent: pd.DataFrame,
+    known: tuple[FloatArray, NDArray[np.int64]],
+    class_names: list[str],
+    source: tuple[str, int],
+    settings: ExperienceSettings,
+) -> Experience:
+    """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked.
+
+    One answer a picture, so that no picture teaches and judges; the role follows from the request id, and so never changes.
+    """
+    table = labelled[labelled["embedding"].notna()].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
+    table = table.reset_index(drop=True)
+    table = table.assign(
+        role=[_role(request_id, settings.held_back) for request_id in table["request_id"]], reason="", quality=np.nan
+    )
+    unknown = ~table["true_label"].isin(class_names)
+    table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
+    surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
+    table.loc[surplus, ["role", "reason"]] = "quarantined", f"more than {settings.max_per_source} labels from one source"
+    usable = table["role"] != "quarantined"
+    if usable.sum() >= settings.min_labels:
+        with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+            table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
+        contradicted = usable & (table["quality"] < settings.min_label_quality)
+        table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it say otherwise"
+    lies = _contradicted_stretches(table) & (table["role"] != "quarantined")
+    table.loc[lies, ["role", "reason", "quality"]] = (
+        "quarantined",
+        "it came among labels that contradict what the model is sure of",
+        0.0,
+    )
+    counts = table["role"].value_counts().to_dict()
+    logger.info("of %d labels: %s", len(table), ", ".join(f"{counts.get(role, 0)} {role.replace('_', ' ')}" for role in ROLES))
+    return Experience(table[COLUMNS].reset_index(drop=True), recent, *source)
+
+
+def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
+    """Labels that came one after the other and mostly contradict answers that the model was sure of, (N,) of bool."""
+    found = pd.Series(data=False, index=table.index)
+    in_order = table.sort_values("feedback_time")
+    for start in range(0, len(in_order), STRETCH):
+        stretch = in_order.iloc[start : start + STRETCH]
+        if contradicted_share(stretch) > MAX_CONTRADICTED:
+            found[stretch.index] = True
+    return found
+
+
+def _role(request_id: str, held_back: float) -> str:
+    place = int(hashlib.sha256(request_id.encode()).hexdigest()[:8], 16) / 2**32
+    if place < held_back:
+        return "held_back"
+    return "validation" if place < held_back + (1 - held_back) * VALIDATION_SHARE else "train"
+
+
+def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]], class_names: list[str]) -> NDArray[np.float64]:
+    """The probability of each label by a model of the known pictures and of the other labels, (N,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    known_ND, known_N = known
+    mine_ND = embeddings(table)
+    mine_N = table["true_label"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
+    scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
+    folds_N = np.arange(len(table)) % NUM_FOLDS
+    qualities_N = np.empty(len(table))
+    for fold in range(NUM_FOLDS):
+        taught, asked = folds_N != fold, folds_N == fold
+        rows_ND = np.concatenate([known_ND, mine_ND[taught]]) / scale
+        targets_N = np.concatenate([known_N, mine_N[taught]])
+        weights_N = np.concatenate([np.ones(len(known_N)), np.full(int(taught.sum()), WEIGHT)])
+        model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets_N, sample_weight=weights_N)
+        probabilities_NK = model.predict_proba(mine_ND[asked] / scale)
+        places = np.searchsorted(model.classes_, mine_N[asked])
+        qualities_N[asked] = probabilities_NK[np.arange(len(places)), places]
+    return qualities_N

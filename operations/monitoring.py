@@ -1,0 +1,234 @@
+"""Look after what serves: measure it, decide, retrain, roll out, tell; once, or for ever."""
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from classifier.errors import ImageLoopError
+from classifier.files import replacing
+from classifier.monitoring.decisions import HELPED
+from classifier.workspace import Workspace
+from configs.models import WatchSettings
+from operations.failures import failed_step
+from operations.store import open_store
+
+logger = logging.getLogger(__name__)
+NUM_SHOWN = 20
+STATUS_FILE = "loop.json"
+
+
+def monitor(settings: WatchSettings) -> dict[str, Any]:
+    """One pass: what was begun before is finished first, then all is measured, decided and carried out.
+
+    Raises: ImageLoopError where another process is at it.
+    """
+    started = time.monotonic()
+    workspace = Workspace.current()
+    with _alone(workspace):
+        finished = _finish_what_was_begun(settings, workspace)
+        result = _look(settings)
+        outcome = None
+        if result["action"] == "retrain":
+            (decision,) = _begun(settings, workspace)[-1:]
+            outcome = _carry_out(decision.decision_id, settings, workspace)
+        _tell(result, outcome, settings, workspace)
+    return result | {"finished": finished, "outcome": outcome, "seconds": time.monotonic() - started}
+
+
+def watch(settings: WatchSettings) -> dict[str, Any]:
+    """Pass after pass until the process is told to stop; a pass that fails is told of, and the next one comes."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    passes = failures = 0
+    while not stopping.is_set():
+        begun = time.monotonic()
+        try:
+            result = monitor(settings)
+            logger.info("%s: %s%s", result["action"], result["reason"], f" → {result['outcome']}" if result["outcome"] else "")
+            failures = 0
+        except Exception as error:  # a watch goes on
+            failures += 1
+            logger.warning(
+                "this pass failed, %d in a row: %s", failures, failed_step(error) or f"{type(error).__name__}: {error}"
+            )
+        passes += 1
+        if settings.max_passes is not None and passes >= settings.max_passes:
+            break
+        stopping.wait(max(0.0, settings.interval_seconds - (time.monotonic() - begun)))
+    return {"passes": passes, "failures": failures}
+
+
+def _look(settings: WatchSettings) -> dict[str, Any]:
+    """Run the monitoring pipeline."""
+    client = open_store()
+    from zenml import Model
+
+    from pipelines.monitoring import monitoring
+
+    configured = monitoring.with_options(model=Model(name=settings.monitoring.model_name))
+    run = configured(settings.monitoring, settings.training.experience.min_labels)
+    if run is None:
+        return {"stack": client.active_stack_model.name, "action": "submitted", "reason": "the dashboard shows the rest"}
+    steps = client.get_pipeline_run(run.id).steps
+    verdict = steps["decide"].outputs["decision"][0].load()
+    measurement = steps["measure"].outputs["measurement"][0].load()
+    return {
+        "stack": client.active_stack_model.name,
+        "run": run.name,
+        "version": measurement.version,
+        "new_windows": measurement.num_new,
+        "collected": steps["collect"].outputs["collected"][0].load(),
+        "action": verdict.action,
+        "reason": verdict.reason,
+        "figures": verdict.figures,
+    }
+
+
+def _begun(settings: WatchSettings, workspace: Workspace) -> list[Any]:
+    from adapters.records import open_database
+
+    database = open_database(workspace, settings.monitoring.database)
+    found = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
+    database.close()
+    return found
+
+
+def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> list[str]:
+    """A retraining that a kill cut off is carried out again: what was done of it comes from the cache."""
+    outcomes = []
+    for decision in _begun(settings, workspace):
+        logger.warning("a retraining was cut off; carrying it out: %s", decision.reason)
+        outcomes.append(_carry_out(decision.decision_id, settings, workspace))
+    return outcomes
+
+
+def _carry_out(decision_id: str, settings: WatchSettings, workspace: Workspace) -> str:
+    """Retrain and roll out; whatever comes of it is kept with the decision."""
+    from adapters.records import open_database
+
+    try:
+        outcome = _retrain_and_roll_out(settings)
+    except Exception as error:
+        found = failed_step(error)
+        if found is None:
+            raise
+        outcome = f"refused: {found}"
+    database = open_database(workspace, settings.monitoring.database)
+    database.conclude(decision_id, outcome)
+    database.close()
+    return outcome
+
+
+def _retrain_and_roll_out(settings: WatchSettings) -> str:
+    from operations import deployment, training
+
+    started = time.monotonic()
+    experience = settings.training.experience.model_copy(update={"enabled": True})
+    trained = training.train(settings.training.model_copy(update={"experience": experience}))
+    if trained["outcome"] != "champion":
+        return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
+    trained_after = time.monotonic() - started
+    served = deployment.deploy(settings.rollout)
+    together = time.monotonic() - started
+    return (
+        f"{HELPED}: version {trained['model_version']} serves, {together:.0f} s after the decision "
+        f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
+    )
+
+
+@contextmanager
+def _alone(workspace: Workspace) -> Iterator[None]:
+    """Raises: ImageLoopError where another process watches."""
+    folder = workspace.state / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "watch.lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise ImageLoopError(
+            "wanted to look after what serves, found another process at it; only one may retrain and roll out"
+        ) from None
+
+
+def _tell(result: dict[str, Any], outcome: str | None, settings: WatchSettings, workspace: Workspace) -> None:
+    """The status file that the page shows, and whoever is to be told."""
+    from adapters.alerts import alert
+    from adapters.records import open_database
+
+    database = open_database(workspace, settings.monitoring.database)
+    name = settings.monitoring.model_name
+    status = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "timestamp": time.time(),
+        "model": name,
+        "version": result.get("version"),
+        "action": result["action"],
+        "reason": result["reason"],
+        "figures": result.get("figures", {}),
+        "windows": [
+            {
+                key: row[key]
+                for key in ("version", "start", "end", "count", "p_value", "alarm", "estimated_accuracy", "unfamiliar_share")
+            }
+            for row in database.windows(name, NUM_SHOWN)
+        ],
+        "decisions": [
+            {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome}
+            for one in database.decisions(name, NUM_SHOWN)
+        ],
+    }
+    database.close()
+    write_status(workspace, status)
+    if result["action"] in ("alert", "retrain", "no_data"):
+        alert(
+            settings.alerts,
+            result["action"],
+            name,
+            f"{result['reason']}{f' → {outcome}' if outcome else ''}",
+            result.get("figures", {}),
+        )
+
+
+def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:
+    """Where the service finds it for the page."""
+    file = workspace.state / "serving" / STATUS_FILE
+    with replacing(file) as aside:
+        aside.write_text(json.dumps(status, indent=1))
+    return file
+
+
+def describe(result: dict[str, Any]) -> str:
+    """For a person."""
+    lines = [f"{result['action']}: {result['reason']}"]
+    if result.get("outcome"):
+        lines.append(f"outcome        {result['outcome']}")
+    lines += [f"finished       {one}" for one in result.get("finished", [])]
+    if "figures" in result:
+        shown = {name: value for name, value in result["figures"].items() if value is not None}
+        lines.append("figures        " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
+        lines.append(f"version        {result['version']}, {result['new_windows']} new windows")
+        lines.append(f"run            {result['run']} (stack '{result['stack']}'), {result['seconds']:.1f} s")
+    return "\n".join(lines)
+
+
+def describe_watch(result: dict[str, Any]) -> str:
+    return (
+        f"looked {result['passes']} times; the last {result['failures']} failed"
+        if result["failures"]
+        else f"looked {result['passes']} times"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,200 @@
+"""The whole loop in a few minutes, on a site of its own: a world that changes, late labels, lies, and a bad model."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifier.data.settings import Drift
+from classifier.errors import ImageLoopError
+from classifier.workspace import HOME_VARIABLE, Workspace
+from configs.loading import load_settings
+from configs.models import TrainSettings, WatchSettings
+from operations.story.timeline import Event, draw_timeline
+from operations.story.visitors import Answered, Visitors
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[2]
+PER_SECOND = 20.0
+WINDOW = 60
+NEW_WORLD = Drift(style="outlined", darkness=0.2)
+
+
+@dataclass
+class Told:
+    """One act: what came of it, and how long it took."""
+
+    title: str
+    came_of_it: str
+    begun: float
+    seconds: float
+
+
+class Story:
+    """A site that serves, visitors, and what happens to them."""
+
+    def __init__(self, settings: WatchSettings, visitors: Visitors) -> None:
+        self._settings, self._visitors = settings, visitors
+
+    def acts(self) -> list[Callable[[], str]]:
+        return [
+            self.known_world, self.world_changes, self.labels_arrive, self.accuracy_is_back, self.lies_arrive, self.bad_model_is_pushed,
+        ]  # fmt: skip
+
+    def known_world(self) -> str:
+        self._visitors.labels = 0.4
+        self._visitors.wait_for(3 * WINDOW)
+        return self._look()
+
+    def world_changes(self) -> str:
+        self._visitors.labels, self._visitors.world = 0.0, NEW_WORLD
+        self._visitors.wait_for(3 * WINDOW)
+        return self._look()
+
+    def labels_arrive(self) -> str:
+        told = self._visitors.tell(self._visitors.wait_for(8 * WINDOW))
+        return f"{told} labels; {self._look()}"
+
+    def accuracy_is_back(self) -> str:
+        self._visitors.labels = 0.5
+        self._visitors.wait_for(3 * WINDOW)
+        return self._look()
+
+    def lies_arrive(self) -> str:
+        self._visitors.labels = 0.0
+        told = self._visitors.tell(self._visitors.wait_for(4 * WINDOW), lie=True)
+        return f"{told} lies; {self._look()}"
+
+    def bad_model_is_pushed(self) -> str:
+        """Somebody serves a version that the gate refused."""
+        from operations import deployment, training
+        from operations.failures import failed_step
+
+        self._visitors.labels = 0.7
+        bad = training.train(_hardly_trained(self._settings.training))
+        wanted = {"version": bad["model_version"], "keep_refused_version": True}
+        try:
+            deployment.deploy(self._settings.rollout.model_copy(update=wanted))
+        except Exception as error:
+            return f"{bad['outcome']} by the gate, and pushed: {failed_step(error) or error}"
+        raise ImageLoopError(f"wanted version {bad['model_version']} to be rolled back, found it serving")
+
+    def _look(self) -> str:
+        from operations import monitoring
+
+        time.sleep(0.3)  # records are written a few times a second
+        result = monitoring.monitor(self._settings)
+        return f"{result['action']}: {result['reason']}" + (f" → {result['outcome']}" if result["outcome"] else "")
+
+
+def tell_story(folder: Path, config: Path) -> dict[str, Any]:
+    """Play it, and write `timeline.png` to `folder`.
+
+    Raises: ImageLoopError where the bad model stays.
+    """
+    started = time.monotonic()
+    settings = load_settings(WatchSettings, config, [])
+    _open_site(folder)
+    from operations import deployment, training
+    from seldon.rollouts.settings import DeploySettings
+
+    trained = training.train(settings.training)
+    served = deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name))
+    try:
+        with Visitors(served["url"], PER_SECOND) as visitors:
+            told = [_told(act) for act in Story(settings, visitors).acts()]
+            visitors.wait_for(WINDOW)
+    finally:
+        deployment.down()
+    timeline = folder / "timeline.png"
+    draw_timeline(visitors.answered, _windows(settings), [Event(act.begun, act.title) for act in told], timeline)
+    return {
+        "accuracy_when_trained": trained["accuracy"],
+        "acts": [vars(act) for act in told],
+        "accuracy": _accuracies(visitors.answered, told),
+        "requests": len(visitors.answered) + visitors.failed,
+        "failed_requests": visitors.failed,
+        "timeline": str(timeline),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _told(act: Callable[[], str]) -> Told:
+    title, begun = act.__name__.replace("_", " "), time.time()
+    logger.info("— %s", title)
+    said = act()
+    logger.info("  %s", said)
+    return Told(title, said, begun, time.time() - begun)
+
+
+def _accuracies(answered: Sequence[Answered], told: list[Told]) -> dict[str, float]:
+    """How many answers were right while each act was played."""
+    found = {}
+    for act in told:
+        mine = [one.right for one in answered if act.begun <= one.time < act.begun + act.seconds]
+        found[act.title] = sum(mine) / max(1, len(mine))
+    return found
+
+
+def _hardly_trained(settings: TrainSettings) -> TrainSettings:
+    """One small step from a random head: what a slip in a setting makes."""
+    model = settings.training.model
+    loop = model.loop.model_copy(update={"max_epochs": 1, "learning_rate": 1e-5})
+    training = settings.training.model_copy(update={"model": model.model_copy(update={"loop": loop}), "seed": 9})
+    return settings.model_copy(update={"training": training})
+
+
+def describe(result: dict[str, Any]) -> str:
+    lines = [f"{one['title']} ({one['seconds']:.0f} s)\n    {one['came_of_it']}" for one in result["acts"]]
+    return "\n".join(
+        [
+            "",
+            *lines,
+            "",
+            "accuracy       " + ", ".join(f"{title} {share:.1%}" for title, share in result["accuracy"].items()),
+            f"requests       {result['requests']}, {result['failed_requests']} failed",
+            f"timeline       {result['timeline']}",
+            f"seconds        {result['seconds']:.0f}",
+        ]
+    )
+
+
+def _open_site(folder: Path) -> None:
+    """A workspace and a ZenML store of the story's own, empty; what is still served from an earlier one is stopped."""
+    from seldon.clusters.choosing import open_cluster
+    from seldon.deployer.pointer import read_deployed
+
+    shared = Workspace.current()
+    home = folder / "home"
+    if (left := read_deployed(Workspace(home))) is not None:
+        getattr(open_cluster(left.cluster, Workspace(home)), "stop", lambda: None)()
+    shutil.rmtree(folder, ignore_errors=True)
+    (home / ".imageloop").mkdir(parents=True)
+    if shared.backbones.is_dir():  # exported once for all
+        (home / ".imageloop" / "backbones").symlink_to(shared.backbones)
+    os.environ |= {
+        HOME_VARIABLE: str(home),
+        "ZENML_CONFIG_PATH": str(folder / "zenml"),
+        "ZENML_REPOSITORY_PATH": str(folder),
+        "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT),
+        "IMAGELOOP_GATEWAY_PORT": "0",
+    }
+    command = [sys.executable, str(ROOT / "stacks" / "apply.py"), "--activate", "local"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise ImageLoopError(f"wanted a site for the story, found: {done.stderr.strip()[-300:]}")
+
+
+def _windows(settings: WatchSettings) -> list[dict[str, Any]]:
+    from adapters.records import open_database
+
+    database = open_database(Workspace.current(), settings.monitoring.database)
+    windows = database.windows(settings.monitoring.model_name, 200)
+    database.close()
+    return windows

@@ -1,0 +1,101 @@
+"""People who send pictures of the drawn world, and some of whom say later what they showed."""
+
+import io
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import requests
+
+from classifier.data.settings import Drift
+from classifier.data.sources.drawing import CLASSES, draw_picture
+from classifier.data.sources.generated import label_of
+
+SEED = 20_260_101  # none of the pictures that the model was made of
+NUM_CALLERS = 2
+TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request: when, by which version, and whether it was right."""
+
+    time: float
+    version: str
+    right: bool
+    truth: str
+    request_id: str
+
+
+class Visitors:
+    """Callers at a steady rate, until they are stopped. `world` may change at any time; `labels` is the share that says the truth at once."""
+
+    def __init__(self, url: str, per_second: float) -> None:
+        self.world = Drift()
+        self.labels = 0.0
+        self.answered: list[Answered] = []
+        self.failed = 0
+        self._url, self._pause = url, NUM_CALLERS / per_second
+        self._told: set[str] = set()
+        self._numbers = itertools.count()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(NUM_CALLERS)
+        self._work = [self._pool.submit(self._call_on) for _ in range(NUM_CALLERS)]
+
+    def __enter__(self) -> "Visitors":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stopping.set()
+        self._pool.shutdown(wait=True)
+
+    def wait_for(self, count: int, seconds: float = 120.0) -> Sequence[Answered]:
+        """The next `count` answers, or fewer when the time is over."""
+        begun, deadline = len(self.answered), time.monotonic() + seconds
+        while len(self.answered) < begun + count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.answered[begun:]
+
+    def tell(self, answers: Sequence[Answered], *, lie: bool = False) -> int:
+        """Send the truth about answers, or the other class; how many were told."""
+        wanted = [answer for answer in answers if answer.request_id not in self._told]
+        with ThreadPoolExecutor(NUM_CALLERS) as pool:
+            list(pool.map(lambda answer: self._tell(answer.request_id, _other(answer.truth) if lie else answer.truth), wanted))
+        return len(wanted)
+
+    def _call_on(self) -> None:
+        with requests.Session() as session:
+            while not self._stopping.is_set():
+                begun = time.monotonic()
+                try:
+                    self._call(session, next(self._numbers))
+                except requests.RequestException:
+                    self.failed += 1
+                self._stopping.wait(max(0.0, self._pause - (time.monotonic() - begun)))
+
+    def _call(self, session: requests.Session, number: int) -> None:
+        truth = label_of(number, self.world.first_class_share)
+        content = io.BytesIO()
+        draw_picture(truth, (SEED, number), self.world).save(content, "JPEG", quality=70 + number % 26)
+        headers = {"Content-Type": "image/jpeg"}
+        answer = session.post(f"{self._url}/predict", content.getvalue(), headers=headers, timeout=TIMEOUT_SECONDS)
+        answer.raise_for_status()
+        said: dict[str, Any] = answer.json()
+        found = Answered(time.time(), said["model"]["version"], said["label"] == truth, truth, said["request_id"])
+        self.answered.append(found)
+        if np.random.default_rng(number).random() < self.labels:
+            self._tell(found.request_id, truth)
+
+    def _tell(self, request_id: str, label: str) -> None:
+        self._told.add(request_id)
+        body = {"request_id": request_id, "label": label}
+        requests.post(f"{self._url}/feedback", json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
+
+
+def _other(label: str) -> str:
+    return next(name for name in CLASSES if name != label)

@@ -1,0 +1,17 @@
+"""From what was served to a decision."""
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from classifier.monitoring.settings import MonitoringSettings
+from pipelines.image import PIPELINE_IMAGE
+from steps.monitoring.collect import collect
+from steps.monitoring.decide import decide
+from steps.monitoring.measure import measure
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
+def monitoring(settings: MonitoringSettings, labels_wanted: int) -> None:
+    collected = collect(settings)
+    measurement = measure(collected, settings)
+    decide(measurement, settings, labels_wanted)

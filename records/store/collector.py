@@ -1,0 +1,55 @@
+"""Move records from the services' files into the database, each once, whenever it may be killed."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from records.reader import read_chunk, record_files, remove_if_read
+from records.store.database import Database
+
+logger = logging.getLogger(__name__)
+IDLE_SECONDS = 60.0  # a rollout that watches reads the same files
+
+
+@dataclass
+class Collected:
+    """What one pass brought: lines of each kind, lines that were no records, files that were done with."""
+
+    predictions: int = 0
+    feedback: int = 0
+    broken: int = 0
+    removed: int = 0
+
+
+def collect(folder: Path, database: Database, idle_seconds: float = IDLE_SECONDS) -> Collected:
+    """Read every file on from where it was left. A chunk and its place are written together, so a kill repeats or loses nothing.
+
+    Raises: DatabaseError; what was read by then is kept.
+    """
+    collected = Collected()
+    files = record_files(folder)
+    for file in files:
+        try:
+            _collect_file(file, str(file.relative_to(folder)), database, collected, idle_seconds)
+        except FileNotFoundError:  # its writer removed it to save space
+            continue
+    gone = set(database.files()) - {str(file.relative_to(folder)) for file in record_files(folder)}
+    if gone:
+        database.forget_files(sorted(gone))
+    if collected.broken:
+        logger.warning("left out %d lines that are no records", collected.broken)
+    return collected
+
+
+def _collect_file(file: Path, name: str, database: Database, collected: Collected, idle_seconds: float) -> None:
+    start = database.position(name)
+    while (chunk := read_chunk(file, start)).end > start:
+        if not database.keep(name, start, chunk.end, chunk.records):
+            return  # another collector is at it
+        start = chunk.end
+        feedback = sum(record.kind == "feedback" for record in chunk.records)
+        collected.feedback += feedback
+        collected.predictions += len(chunk.records) - feedback
+        collected.broken += chunk.broken
+    if remove_if_read(file, start, idle_seconds):
+        collected.removed += 1

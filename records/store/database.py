@@ -1,0 +1,259 @@
+"""Records in SQL: SQLite by default, PostgreSQL by URL. One row for each answer, however often its line is delivered."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from alembic import command
+from alembic.config import Config
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from classifier.errors import ImageLoopError
+from records.lines import FeedbackRecord, PredictionRecord, decode_embedding
+from records.store.tables import decisions, feedback, positions, predictions, windows
+
+BUSY_SECONDS = 30
+ROWS_A_STATEMENT = 500
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class DatabaseError(ImageLoopError):
+    """A database that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`outcome` is None while it is being carried out."""
+
+    decision_id: str
+    time: float
+    action: str
+    reason: str
+    figures: dict[str, Any]
+    outcome: str | None = None
+
+
+class Database:
+    """Opened at its newest schema."""
+
+    def __init__(self, url: str) -> None:
+        """Raises: DatabaseError for one that does not answer, or is of a kind that is not known."""
+        try:
+            self._engine = create_engine(url, pool_pre_ping=True)
+            if self._engine.dialect.name not in INSERTS:
+                raise DatabaseError(f"wanted a URL of SQLite or PostgreSQL, found '{self._engine.dialect.name}'")
+            if self._engine.dialect.name == "sqlite":
+                _prepare_sqlite(self._engine)
+            self._migrate()
+        except SQLAlchemyError as error:
+            raise DatabaseError(f"wanted the database of records, found none that answers: {_first_line(error)}") from error
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Database":
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(f"sqlite:///{folder / 'records.db'}")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def position(self, file: str) -> int:
+        """How many bytes of a file of lines are in the database."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(select(positions.c.end).where(positions.c.file == file)) or 0)
+
+    def keep(self, file: str, start: int, end: int, records: Iterable[PredictionRecord | FeedbackRecord]) -> bool:
+        """All of a chunk or nothing, with the place where the next one begins; False where another collector was faster.
+
+        Raises: DatabaseError.
+        """
+        rows = list(records)
+        answers = [_prediction_row(row) for row in rows if isinstance(row, PredictionRecord)]
+        truths = [_feedback_row(row) for row in rows if isinstance(row, FeedbackRecord)]
+        try:
+            with self._engine.begin() as connection:
+                self._insert(connection, positions, [{"file": file, "end": 0}])
+                moved = connection.execute(
+                    update(positions).where(positions.c.file == file, positions.c.end == start).values(end=end)
+                )
+                if moved.rowcount != 1:
+                    return False
+                self._insert(connection, predictions, answers)
+                self._insert(connection, feedback, truths)
+        except SQLAlchemyError as error:
+            raise DatabaseError(f"wanted to write {len(rows)} records, could not: {_first_line(error)}") from error
+        return True
+
+    def forget_files(self, gone: Sequence[str]) -> None:
+        """Files that are no more need no place."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(positions).where(positions.c.file.in_(gone)))
+
+    def files(self) -> list[str]:
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(positions.c.file)))
+
+    def predictions(
+        self, model_name: str, *, since: float = 0.0, until: float = float("inf"), newest: int | None = None
+    ) -> pd.DataFrame:
+        """Answers in the order of time, a row each; `embedding` as float16 bytes or None."""
+        return self._answers(select(predictions), model_name, since, until, newest)
+
+    def answers(self, model_name: str, newest: int) -> pd.DataFrame:
+        """What was answered when, of the newest: the few columns that are asked of many rows."""
+        columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))
+        return self._answers(select(*columns), model_name, 0.0, float("inf"), newest)
+
+    def _answers(self, wanted: Select[Any], model_name: str, since: float, until: float, newest: int | None) -> pd.DataFrame:
+        wanted = wanted.where(predictions.c.model_name == model_name, predictions.c.time > since)
+        if until != float("inf"):
+            wanted = wanted.where(predictions.c.time <= until)
+        wanted = wanted.order_by(predictions.c.time.desc(), predictions.c.request_id)
+        with self._engine.connect() as connection:
+            table = pd.read_sql(wanted.limit(newest) if newest else wanted, connection)
+        return table.iloc[::-1].reset_index(drop=True)
+
+    def labelled(self, model_name: str, *, since: float = 0.0) -> pd.DataFrame:
+        """Answers whose truth is known, with `true_label`, `feedback_source` and `feedback_time`: the last word on each."""
+        words = [feedback.c.true_label, feedback.c.source.label("feedback_source"), feedback.c.time.label("feedback_time")]
+        joined = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
+        wanted = (
+            select(predictions, *words, feedback.c.feedback_id)
+            .select_from(joined)
+            .where(predictions.c.model_name == model_name, predictions.c.time > since)
+            .order_by(feedback.c.time, feedback.c.feedback_id)
+        )
+        with self._engine.connect() as connection:
+            table = pd.read_sql(wanted, connection)
+        return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
+
+    def orphans(self) -> int:
+        """Feedback for answers that nobody gave, or whose records have not come yet."""
+        known = select(predictions.c.request_id)
+        with self._engine.connect() as connection:
+            return int(
+                connection.scalar(select(func.count()).select_from(feedback).where(feedback.c.request_id.not_in(known))) or 0
+            )
+
+    def counts(self) -> dict[str, int]:
+        with self._engine.connect() as connection:
+            return {
+                table.name: int(connection.scalar(select(func.count()).select_from(table)) or 0)
+                for table in (predictions, feedback, windows, decisions)
+            }
+
+    def keep_window(
+        self, window_id: str, model_name: str, version: str, start: float, end: float, figures: dict[str, Any]
+    ) -> None:
+        row = {"window_id": window_id, "model_name": model_name, "model_version": version, "start": start, "end": end}
+        with self._engine.begin() as connection:
+            self._insert(connection, windows, [row | {"figures": figures}])
+
+    def windows(self, model_name: str, newest: int) -> list[dict[str, Any]]:
+        """The figures of the newest windows, the oldest of them first, with `version`, `start` and `end`."""
+        wanted = select(windows).where(windows.c.model_name == model_name).order_by(windows.c.end.desc()).limit(newest)
+        with self._engine.connect() as connection:
+            rows = connection.execute(wanted).mappings().all()
+        return [
+            row["figures"] | {"version": row["model_version"], "start": row["start"], "end": row["end"]} for row in reversed(rows)
+        ]
+
+    def decide(self, model_name: str, decision: Decision) -> None:
+        row = vars(decision) | {"model_name": model_name}
+        with self._engine.begin() as connection:
+            self._insert(connection, decisions, [row])
+
+    def conclude(self, decision_id: str, outcome: str) -> None:
+        """Say what came of a decision."""
+        with self._engine.begin() as connection:
+            connection.execute(update(decisions).where(decisions.c.decision_id == decision_id).values(outcome=outcome))
+
+    def decisions(self, model_name: str, newest: int) -> list[Decision]:
+        """The newest, the oldest of them first."""
+        wanted = select(decisions).where(decisions.c.model_name == model_name).order_by(decisions.c.time.desc()).limit(newest)
+        with self._engine.connect() as connection:
+            rows = connection.execute(wanted).mappings().all()
+        names = Decision.__dataclass_fields__
+        return [Decision(**{name: row[name] for name in names}) for row in reversed(rows)]
+
+    def forget(self, *, before: float, max_rows: int) -> int:
+        """Retention by age and size: remove older answers with their feedback; how many answers went."""
+        with self._engine.begin() as connection:
+            newest = select(predictions.c.time).order_by(predictions.c.time.desc()).offset(max_rows).limit(1)
+            limit = max(before, connection.scalar(newest) or 0.0)
+            old = select(predictions.c.request_id).where(predictions.c.time <= limit)
+            connection.execute(delete(feedback).where(feedback.c.request_id.in_(old)))
+            connection.execute(delete(feedback).where(feedback.c.time <= before))
+            gone = connection.execute(delete(predictions).where(predictions.c.time <= limit)).rowcount
+            connection.execute(delete(windows).where(windows.c.end <= before))
+        return int(gone)
+
+    def _insert(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Rows that are there already stay as they are."""
+        statement = INSERTS[self._engine.dialect.name](table).on_conflict_do_nothing()
+        for start in range(0, len(rows), ROWS_A_STATEMENT):
+            connection.execute(statement, rows[start : start + ROWS_A_STATEMENT])
+
+    def _migrate(self) -> None:
+        """One process at a time, on SQLite by a lock beside the file, on PostgreSQL by its own."""
+        file = self._engine.url.database
+        if self._engine.dialect.name == "sqlite" and file and file != ":memory:":
+            with FileLock(f"{file}.lock"):
+                self._upgrade()
+        else:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(7_220_914)))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def embeddings_of(table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The embeddings of rows that have one. Shapes: N rows -> (N, D) float32."""
+    return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
+
+
+def _prediction_row(record: PredictionRecord) -> dict[str, Any]:
+    row = record.model_dump(exclude={"kind", "embedding"})
+    return row | {
+        "time": record.time.timestamp(),
+        "confidence": max(record.probabilities.values()),
+        "embedding": decode_embedding(record.embedding) if record.embedding else None,
+    }
+
+
+def _feedback_row(record: FeedbackRecord) -> dict[str, Any]:
+    row = record.model_dump(exclude={"kind"})
+    made = json.dumps([record.time.isoformat(), record.request_id, record.true_label, record.source])
+    return row | {"time": record.time.timestamp(), "feedback_id": record.feedback_id or _digest(made)}
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Readers beside a writer, and patience while another process writes."""
+
+    def configure(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_SECONDS * 1000}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", configure)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -1,0 +1,27 @@
+"""Bring the records of what serves into the database."""
+
+import time
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from adapters.records import open_database
+from classifier.monitoring.settings import MonitoringSettings
+from classifier.workspace import Workspace
+from records.store.collector import Collected
+from records.store.collector import collect as collect_records
+from seldon.deployer.choosing import active_deployer
+
+
+@step(enable_cache=False)
+def collect(settings: MonitoringSettings) -> Annotated[dict[str, int], "collected"]:
+    """Each answer once; what is older or more than the settings keep is removed."""
+    namespace, _, name = settings.deployment.partition("/")
+    folder = active_deployer().cluster.records(namespace, name)
+    database = open_database(Workspace.current(), settings.database)
+    collected = collect_records(folder, database) if folder is not None else Collected()
+    removed = database.forget(before=time.time() - settings.keep_days * 86_400, max_rows=settings.keep_records)
+    counts = database.counts() | vars(collected) | {"forgotten": removed}
+    database.close()
+    log_metadata({"counts": counts})
+    return counts

@@ -1,0 +1,20 @@
+"""Decide what follows from a measurement."""
+
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from adapters.monitoring import decide_and_keep
+from classifier.monitoring.decisions import Verdict
+from classifier.monitoring.measurement import Measurement
+from classifier.monitoring.settings import MonitoringSettings
+from classifier.workspace import Workspace
+from materializers.measurement import DecisionMaterializer
+
+
+@step(enable_cache=False, output_materializers={"decision": DecisionMaterializer})
+def decide(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int) -> Annotated[Verdict, "decision"]:
+    """By the settings alone; the figures are kept with it."""
+    _, verdict = decide_and_keep(measurement, settings, labels_wanted, Workspace.current())
+    log_metadata({"action": verdict.action, "reason": verdict.reason})
+    return verdict

@@ -1,0 +1,177 @@
+"""What is decided in which situation; and that looking at labels tells lies from a world that changed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from classifier.monitoring.decisions import Attempt, Situation, decide
+from classifier.monitoring.drift import Level
+from classifier.monitoring.measurement import Measurement
+from classifier.monitoring.report import monitoring_report, verdict_report
+from classifier.monitoring.settings import DecisionSettings, TruthSettings
+from classifier.monitoring.truth import Truth, measure_truth
+from classifier.monitoring.windows import Window
+
+NOW = 1_000_000.0
+SETTINGS = DecisionSettings()
+
+
+def window(*, alarm: bool = False, loss: float = 0.0, unfamiliar: bool = False, end: float = NOW) -> Window:
+    levels = [Level("sharpness", 0.002 if alarm else 0.5, 10.0, 4.0 if alarm else 9.9)]
+    return Window(
+        "1",
+        end - 60,
+        end,
+        100,
+        0.002 if alarm else 0.5,
+        alarm,
+        levels,
+        0.95 - loss,
+        0.95,
+        0.4 if unfamiliar else 0.01,
+        unfamiliar,
+        {"cat": 100},
+    )
+
+
+def truth(right: int = 0, count: int = 0, bias: str | None = None) -> Truth:
+    labels = [True] * right + [False] * (count - right)
+    found = measure_truth(answers_of(labels), answers_of(labels), TruthSettings())
+    return Truth(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
+
+
+def situation(**changes) -> Situation:
+    usual = {
+        "now": NOW, "windows": [window()] * 3, "truth": truth(), "num_labels": 0, "new_labels": 0, "usable_labels": 500,
+        "trained_at": NOW - 3600, "attempts": [],
+    }  # fmt: skip
+    return Situation(**usual | changes)
+
+
+def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.DataFrame:
+    count = len(right)
+    return pd.DataFrame(
+        {
+            "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
+            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http",
+            "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
+        } | columns
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "words"),
+    [
+        ({"windows": []}, "no_data", "no whole window"),
+        ({}, "nothing", "nothing has changed"),
+        ({"windows": [window(), window(), window(alarm=True, loss=0.1)]}, "nothing", "nothing"),
+        (
+            {"windows": [window(), window(alarm=True, loss=0.1), window(alarm=True, loss=0.1)]},
+            "retrain",
+            "2 of the last 3 windows drifted",
+        ),
+        ({"windows": [window(alarm=True, loss=0.001)] * 3}, "alert", "by estimate without harm"),
+        ({"windows": [window(unfamiliar=True)] * 3}, "alert", "unlike any"),
+        ({"truth": truth(60, 100), "num_labels": 100}, "retrain", "accuracy 60.0%"),
+        ({"truth": truth(60, 100, "only complaints"), "num_labels": 100}, "alert", "only complaints"),
+        ({"truth": truth(95, 100), "num_labels": 100}, "nothing", "nothing"),
+        ({"truth": truth(5, 10), "num_labels": 10}, "nothing", "nothing"),
+    ],
+)
+def test_what_is_found_leads_to(changes, action, words):
+    verdict = decide(situation(**changes), SETTINGS, labels_wanted=20)
+
+    assert verdict.action == action
+    assert words in verdict.reason
+
+
+DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"usable_labels": 3}, "nothing new to learn from"),
+        ({"attempts": [Attempt(NOW - 60, "promoted: version 2", 100)]}, "1 minutes ago"),
+        ({"attempts": [Attempt(NOW - 60, None, 100)]}, "going on"),
+        ({"attempts": [Attempt(NOW - 7200 - n, "promoted", 0) for n in range(6)]}, "the most that is allowed"),
+        ({"attempts": [Attempt(NOW - 7200, "refused: worse", 100)], "num_labels": 120}, "did not help"),
+    ],
+)
+def test_something_may_speak_against_a_retraining(changes, words):
+    verdict = decide(situation(**DAMAGE | changes), SETTINGS, labels_wanted=20)
+
+    assert verdict.action == "alert"
+    assert words in verdict.reason
+
+
+def test_after_one_that_did_not_help_enough_new_labels_are_a_new_reason():
+    attempts = [Attempt(NOW - 7200, "refused: worse", 100)]
+
+    assert decide(situation(**DAMAGE, attempts=attempts, num_labels=200), SETTINGS, 20).action == "retrain"
+
+
+def test_a_schedule_and_waiting_labels_are_reasons_where_they_are_set():
+    scheduled, waiting = DecisionSettings(every_hours=0.5), DecisionSettings(new_labels=100)
+
+    assert "hours old" in decide(situation(), scheduled, 20).reason
+    assert "150 new labels wait" in decide(situation(new_labels=150, num_labels=150), waiting, 20).reason
+    assert decide(situation(new_labels=50, num_labels=50), waiting, 20).action == "nothing"
+
+
+def test_the_same_situation_gives_the_same_verdict():
+    assert decide(situation(**DAMAGE), SETTINGS, 20) == decide(situation(**DAMAGE), SETTINGS, 20)
+
+
+def test_accuracy_comes_with_its_interval_and_its_parts():
+    found = measure_truth(answers_of([True] * 80 + [False] * 20), answers_of([True] * 80 + [False] * 20), TruthSettings())
+
+    assert (found.count, found.accuracy, found.coverage, found.bias) == (100, 0.8, 1.0, None)
+    assert found.low < 0.8 < found.high
+    kinds = {part.kind for part in found.parts}
+    assert kinds == {"true_label", "model_version", "feedback_source", "slice", "until"}
+    assert next(part for part in found.parts if (part.kind, part.name) == ("true_label", "dog")).accuracy == 0.0
+
+
+def test_complaints_alone_are_no_sample():
+    answers = answers_of([True] * 1000)
+    complaints = answers_of([False] * 40).assign(time=np.linspace(0, 999, 40))
+
+    assert "complaints, not a sample" in measure_truth(answers, complaints, TruthSettings()).bias
+
+
+def test_labels_for_hard_pictures_alone_are_no_sample():
+    rng = np.random.default_rng(0)
+    answers = answers_of([True] * 1000, confidence=0.5 + 0.5 * rng.random(1000))
+    hard = answers[answers["confidence"] < 0.7].head(60).assign(time=np.linspace(0, 999, 60))
+
+    assert "by choice" in measure_truth(answers, hard, TruthSettings()).bias
+
+
+def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
+    rng = np.random.default_rng(0)
+    answers = answers_of(list(rng.random(1000) < 0.9), confidence=0.5 + 0.5 * rng.random(1000))
+    sample = answers.iloc[np.sort(rng.choice(500, 100, replace=False))]  # of the older half: newer ones will get theirs later
+
+    assert measure_truth(answers, sample, TruthSettings()).bias is None
+
+
+def test_labels_that_contradict_what_the_model_is_sure_of_are_lies():
+    lies = answers_of([False] * 60, confidence=0.97)
+
+    assert "lies" in measure_truth(lies, lies, TruthSettings()).bias
+
+
+def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
+    windows = [window(end=NOW - 120), window(alarm=True, loss=0.1)]
+    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, truth(60, 100), 100, 100, 100, 0)
+    verdict = decide(situation(windows=windows), SETTINGS, 20)
+
+    page, decision = monitoring_report(measurement), verdict_report(verdict)
+
+    assert "Something changed, since 1970-01-12 13:45:40 UTC: sharpness first" in page
+    assert "estimated at 85.0%; before it was 95.0%" in page
+    assert "With 100 labels it is 60.0%" in page
+    assert "Decision: nothing" in decision
+    assert Measurement.of_dict(measurement.as_dict()) == measurement
+    assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0))

@@ -1,0 +1,211 @@
+"""The collector and its database; with a real PostgreSQL too, where the machine has one."""
+
+import contextlib
+import json
+import os
+import pwd
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from records.lines import encode_embedding
+from records.store.collector import collect
+from records.store.database import Database, DatabaseError, Decision, embeddings_of
+from records.writer import RecordWriter
+from seldon.clusters.local.layout import free_port
+
+
+def prediction(number: int, **changes) -> dict:
+    return {
+        "kind": "prediction", "time": datetime.fromtimestamp(1_800_000_000 + number, UTC).isoformat(), "request_id": f"{number:032x}",
+        "caller_id": None, "model_name": "pets", "model_version": "1", "predictor": "v1", "sha256": "s", "size_bytes": 1,
+        "label": "cat", "probabilities": {"cat": 0.75, "dog": 0.25}, "latency_ms": 1.0, "source": "http",
+        "statistics": {"brightness": 100.0}, "embedding": encode_embedding(np.full(4, number, np.float32)), "in_distribution": True,
+    } | changes  # fmt: skip
+
+
+def truth(number: int, label: str, second: int = 0) -> dict:
+    when = datetime.fromtimestamp(1_800_000_000 + second, UTC).isoformat()
+    return {"kind": "feedback", "time": when, "request_id": f"{number:032x}", "true_label": label, "source": "http"}
+
+
+def write(folder: Path, *records: dict) -> None:
+    writer = RecordWriter(folder, lambda _count: pytest.fail("a record was lost"))
+    for record in records:
+        assert writer.write_through(record)
+    writer.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    if not programs:
+        pytest.skip("no PostgreSQL on this machine")
+    folder, port = tmp_path_factory.mktemp("postgresql"), free_port()
+    user: dict = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        found = pwd.getpwnam("postgres")
+        user = {"user": found.pw_uid, "group": found.pw_gid}
+        for parent in [folder, *folder.parents]:
+            if parent.stat().st_uid == 0 and parent != Path("/") and str(parent).startswith("/tmp/"):
+                parent.chmod(0o755)
+        os.chown(folder, found.pw_uid, found.pw_gid)
+    subprocess.run(
+        [programs[-1] / "initdb", "-D", folder / "data", "-U", "loop", "--no-sync", "-A", "trust"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+        **user,
+    )
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([programs[-1] / "postgres", "-D", folder / "data", *options], cwd=folder, stderr=log, **user)
+    url = f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(DatabaseError):
+            Database(url).close()
+            break
+        time.sleep(0.2)
+    yield url
+    server.terminate()
+    server.wait(timeout=30)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        opened = Database.of_folder(tmp_path / "database")
+    else:
+        opened = Database(request.getfixturevalue("postgresql"))
+        opened.forget(before=1e12, max_rows=0)
+        opened.forget_files(opened.files())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def lines(tmp_path) -> Path:
+    return tmp_path / "lines"
+
+
+def test_a_record_becomes_one_row_however_often_it_is_delivered(database, lines):
+    write(lines, prediction(1), prediction(1), prediction(2), truth(1, "dog"))
+
+    first, second = collect(lines, database), collect(lines, database)
+    database.forget_files(database.files())
+    third = collect(lines, database)
+
+    assert (first.predictions, first.feedback, second.predictions, third.predictions) == (3, 1, 0, 3)
+    assert (database.counts()["predictions"], database.counts()["feedback"]) == (2, 1)
+    rows = database.predictions("pets")
+    assert rows["request_id"].tolist() == [f"{1:032x}", f"{2:032x}"]
+    assert rows["confidence"].tolist() == [0.75, 0.75]
+    assert rows["probabilities"][0] == {"cat": 0.75, "dog": 0.25}
+    assert embeddings_of(rows)[:, 0].tolist() == [1, 2]
+
+
+def test_feedback_may_come_before_its_answer_twice_or_for_nobody(database, lines):
+    write(lines, truth(1, "dog", 1), truth(1, "cat", 2), truth(99, "cat"))
+    collect(lines, database)
+    before, orphans = database.labelled("pets"), database.orphans()
+
+    write(lines, prediction(1))
+    collect(lines, database)
+
+    assert (len(before), orphans) == (0, 3)
+    assert database.labelled("pets")["true_label"].tolist() == ["cat"]
+    assert database.orphans() == 1
+
+
+def test_two_collectors_at_once_keep_each_record_once(database, lines):
+    write(lines, *(prediction(n) for n in range(20)))
+    name = next(lines.glob("*.jsonl")).name
+
+    first = database.keep(name, 0, 10, [])
+    second = database.keep(name, 0, 10, [])
+
+    assert (first, second) == (True, False)
+    assert database.position(name) == 10
+
+
+def test_age_and_number_limit_what_is_kept(database, lines):
+    write(lines, *(prediction(n) for n in range(10)), truth(1, "dog"), truth(9, "dog", 9))
+    collect(lines, database)
+
+    by_age = database.forget(before=1_800_000_003, max_rows=100)
+    by_number = database.forget(before=0, max_rows=4)
+
+    assert (by_age, by_number) == (4, 2)
+    assert database.predictions("pets")["request_id"].tolist() == [f"{n:032x}" for n in range(6, 10)]
+    assert len(database.labelled("pets")) == 1
+
+
+def test_windows_and_decisions_are_kept_in_their_order(database):
+    for number in range(3):
+        database.keep_window(f"pets-{number}", "pets", "1", number, number + 1, {"alarm": number == 2})
+        database.decide("pets", Decision(f"d{number}-{database._engine.dialect.name}", number, "alert", "drift", {"p": 0.01}))
+    database.conclude(f"d1-{database._engine.dialect.name}", "told")
+
+    assert [window["alarm"] for window in database.windows("pets", 2)] == [False, True]
+    assert [decision.outcome for decision in database.decisions("pets", 3)] == [None, "told", None]
+    assert database.decisions("pets", 1)[0].figures == {"p": 0.01}
+
+
+def test_a_file_that_was_read_and_rests_is_removed_and_its_writer_takes_another(tmp_path, lines):
+    database = Database.of_folder(tmp_path / "database")
+    writer = RecordWriter(lines, lambda _count: None)
+    writer.write_through(prediction(1))
+
+    kept, removed = collect(lines, database), collect(lines, database, idle_seconds=-1)
+    writer.write_through(prediction(2))
+    writer.close()
+    collect(lines, database)
+
+    assert (kept.removed, removed.removed) == (0, 1)
+    assert database.counts()["predictions"] == 2
+    assert len(database.files()) == 1
+
+
+def test_a_collector_that_is_killed_again_and_again_loses_and_repeats_nothing(tmp_path, lines):
+    code = (
+        "import sys; from pathlib import Path; from records.store.collector import collect; from records.store.database import Database\n"
+        "import records.store.collector as c; read = c.read_chunk\n"
+        "c.read_chunk = lambda file, start: read(file, start, 20_000)\n"
+        "collect(Path(sys.argv[1]), Database.of_folder(Path(sys.argv[2])))"
+    )
+    write(lines, *(prediction(n) for n in range(2000)))
+    database = Database.of_folder(tmp_path / "database")
+
+    for tenths in range(4, 12):
+        process = subprocess.Popen([sys.executable, "-c", code, lines, tmp_path / "database"], stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=tenths / 5)
+        process.kill()
+        process.wait()
+    collect(lines, database)
+
+    assert database.counts()["predictions"] == 2000
+
+
+def test_lines_that_are_no_records_are_left_out_and_counted(tmp_path, lines):
+    lines.mkdir()
+    (lines / "records-1.jsonl").write_text(
+        '{"kind":"prediction","time":1}\nno json\n' + json.dumps(prediction(1), separators=(",", ":")) + "\n"
+    )
+
+    collected = collect(lines, Database.of_folder(tmp_path / "database"))
+
+    assert (collected.predictions, collected.broken) == (1, 2)
+
+
+def test_a_database_that_is_not_there_is_said_in_a_sentence():
+    with pytest.raises(DatabaseError, match="wanted the database of records"):
+        Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+    with pytest.raises(DatabaseError, match="SQLite or PostgreSQL"):
+        Database("mysql+pymysql://nobody@127.0.0.1/none")

@@ -1,0 +1,146 @@
+"""The loop with real ZenML, MLflow, services and databases; and the whole story, as `make demo-loop` plays it."""
+
+import io
+import json
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from filelock import FileLock
+from PIL import Image
+
+from adapters.records import open_database
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
+MODEL = "watched"
+HASTE = (
+    "--set", f"monitoring.model_name={MODEL}", "--set", "monitoring.deployment=default/watched", "--set", "monitoring.drift.window=20",
+    "--set", "monitoring.truth.min_labels=10", "--set", "monitoring.truth.max_labels=60", "--set", "monitoring.decision.cool_down_minutes=0",
+    "--set", "monitoring.decision.min_accuracy=0.9", "--set", "monitoring.decision.labels_after_failure=1000",
+    "--set", "rollout.name=watched", "--set", "rollout.strategy.kind=rolling", "--set", f"rollout.model_name={MODEL}",
+    "--set", f"training.promotion.model_name={MODEL}", "--set", "training.data.source.num_pictures=60", "--set", "training.data.source.kind=generated",
+    "--set", "training.training.model.loop.max_epochs=10", "--set", "training.promotion.export.num_calibration_pictures=8",
+    "--set", "training.promotion.gates.min_accuracy=0.3", "--set", "training.promotion.gates.min_class_recall=0.0",
+    "--set", "training.promotion.gates.max_calibration_error=1.0", "--set", "training.experience.min_labels=20",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(site):
+    site.train(MODEL)
+    yield site.json("deploy", "--set", f"model_name={MODEL}", "--set", "name=watched")["url"]
+    site.run("down")
+
+
+def noise(seed: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def ask(url: str, count: int, seed: int) -> list[dict]:
+    def one(number: int) -> dict:
+        answer = requests.post(f"{url}/predict", noise(seed + number), headers={"Content-Type": "image/png"}, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(one, range(count)))
+    time.sleep(0.5)  # records are written a few times a second
+    return answers
+
+
+def tell(url: str, answers: list[dict], label: str) -> None:
+    for answer in answers:
+        requests.post(f"{url}/feedback", json={"request_id": answer["request_id"], "label": label}, timeout=30).raise_for_status()
+
+
+def test_before_anything_was_served_there_is_no_data(site, served):
+    found = site.json("monitor", *HASTE)
+
+    assert (found["action"], found["new_windows"]) == ("no_data", 0)
+    assert "no whole window" in found["reason"]
+
+
+def test_a_changed_world_is_noticed_and_without_labels_nothing_is_retrained(site, served):
+    ask(served, 70, 1000)
+
+    found = site.json("monitor", *HASTE)
+
+    assert found["action"] == "alert"
+    assert found["new_windows"] == 3
+    assert found["collected"]["predictions"] >= 70
+    assert found["figures"]["violated"] == 3
+    shown = requests.get(f"{served}/loop", timeout=10).json()
+    assert shown["action"] == "alert"
+    assert len(shown["windows"]) == 3
+    assert shown["decisions"][-1]["reason"] == found["reason"]
+
+
+def test_a_retraining_that_was_killed_is_carried_out_by_the_next_pass(site, served):
+    answers = ask(served, 60, 5000)
+    wrong = [answer for answer in answers if answer["probability"] < 0.9]
+    for label in ("cat", "dog"):
+        tell(served, [answer for answer in wrong if answer["label"] != label], label)
+
+    process = site.start("monitor", *HASTE)
+    database = open_database(site.workspace)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not _begun(database):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left = _begun(database)
+    found = site.json("monitor", *HASTE)
+
+    assert len(left) == 1
+    assert len(found["finished"]) == 1
+    assert not _begun(database)
+    assert [one.action for one in database.decisions(MODEL, 20)].count("retrain") == 1
+
+
+def _begun(database) -> list:
+    return [one for one in database.decisions(MODEL, 20) if one.action == "retrain" and one.outcome is None]
+
+
+def test_two_cannot_look_after_one_site(site, served):
+    folder = site.workspace.state / "locks"
+    with FileLock(folder / "watch.lock"):
+        _, err = site.run("monitor", *HASTE, expect=1)
+
+    assert "found another process at it" in err
+
+
+def test_a_watch_looks_again_and_again_until_it_is_told_to_stop(site, served):
+    found = site.json("watch", *HASTE, "--set", "max_passes=2", "--set", "interval_seconds=0.1")
+
+    assert found == {"passes": 2, "failures": 0}
+
+
+def test_wrong_settings_of_the_watch_are_said_at_once(site):
+    _, err = site.run("monitor", "--set", "monitoring.drift.windows=5", expect=2)
+
+    assert "did you mean 'window'?" in err
+
+
+@pytest.mark.timeout(900)
+def test_the_whole_story(site, tmp_path):
+    found = json.loads(site.run("story", "--to", str(tmp_path / "story"), "--json", timeout_seconds=880)[0])
+
+    said = {act["title"]: act["came_of_it"] for act in found["acts"]}
+    assert said["known world"].startswith("nothing")
+    assert "no retraining: there is nothing new to learn from" in said["world changes"]
+    assert "→ promoted: version 2 serves" in said["labels arrive"]
+    assert said["accuracy is back"].startswith(("nothing", "alert"))
+    assert "lies" in said["lies arrive"].partition(";")[2]
+    assert "retrain:" not in said["lies arrive"]
+    assert "was rolled back" in said["bad model is pushed"]
+    accuracy = found["accuracy"]
+    assert accuracy["world changes"] < accuracy["known world"]
+    assert accuracy["accuracy is back"] > accuracy["world changes"]
+    assert found["failed_requests"] == 0
+    assert Path(found["timeline"]).stat().st_size > 20_000
