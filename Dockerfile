@@ -29,6 +29,8 @@ COPY configs configs/
 COPY materializers materializers/
 COPY operations operations/
 COPY pipelines pipelines/
+COPY records records/
+COPY seldon seldon/
 COPY steps steps/
 USER 10001
 ENTRYPOINT ["python", "run.py"]
@@ -39,5 +41,9 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONPATH=/app
 WORKDIR /app
 COPY --from=serve-environment /app/.venv /app/.venv
 COPY classifier classifier/
+COPY records records/
+COPY seldon seldon/
 USER 10001
-# The service that answers comes with the deployment half; until then the image is the environment that it needs.
+ENV IMAGELOOP_BIND=0.0.0.0
+EXPOSE 9000
+CMD ["python", "-m", "seldon.launcher"]

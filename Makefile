@@ -55,6 +55,12 @@ bench-training: .venv/.synced ## accuracy against time, beside the usual way
 bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
+bench-records: .venv/.synced ## what remembering costs an answer
+	$(PYTHON) benchmarks/records.py
+
+drill: .venv/.synced .venv-serving/.synced ## break one thing after the other under load, and say what it cost
+	$(PYTHON) benchmarks/drill.py
+
 bench-drift: .venv/.synced ## how many pictures show a change, how often nothing is taken for one
 	$(PYTHON) benchmarks/drift.py
 

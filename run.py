@@ -298,6 +298,36 @@ def restore(
     _run("restore", work, lambda result: _lazy("restoration", "describe", result), json_output)
 
 
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="A tar.gz file; one that is there is replaced.")],
+    json_output: Json = False,
+) -> None:
+    """Write the whole memory of this site to an archive: MLflow, ZenML, records, what is deployed, the key that verifies."""
+
+    def work() -> Result:
+        from operations import backup
+
+        return backup.back_up(to.absolute())
+
+    _run("backup", work, lambda result: _lazy("backup", "describe_backup", result), json_output)
+
+
+@app.command()
+def recover(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="What `backup` wrote.")],
+    json_output: Json = False,
+) -> None:
+    """Bring an archive of `backup` back to an empty site, on this machine or another, under any path."""
+
+    def work() -> Result:
+        from operations import backup
+
+        return backup.recover(source.absolute())
+
+    _run("recover", work, lambda result: _lazy("backup", "describe_recovery", result), json_output)
+
+
 def _watch_settings(config: Path | None, overrides: list[str]) -> Any:
     """Settings that are right, before anything heavy is loaded."""
     from configs.loading import load_settings

@@ -81,7 +81,7 @@ def decide_and_keep(
         decision_id = uuid.uuid4().hex
         outcome = None if verdict.action == "retrain" else ""
         last = before[-1] if before else None
-        if last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
+        if verdict.action == "retrain" or last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
             database.decide(
                 settings.model_name, Decision(decision_id, now, verdict.action, verdict.reason, verdict.figures, outcome)
             )

@@ -151,7 +151,7 @@ def _row(name: str, reference: Sample, sample: Sample, accuracy: float) -> None:
     print(
         f"{name:<34}"
         + "".join(f"{share:6.2f}" for share in shares)
-        + f"   {accuracy:8.2%}  {sample.probabilities_NK.max(1).mean():8.2%}"
+        + f"   {'' if np.isnan(accuracy) else f'{accuracy:.2%}':>8}  {sample.probabilities_NK.max(1).mean():8.2%}"
     )
 
 

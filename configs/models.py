@@ -1,9 +1,11 @@
 """What each file under configs/ may say."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from classifier.data.settings import DataSettings
-from classifier.monitoring.settings import AlertSettings, ExperienceSettings, MonitoringSettings
+from classifier.monitoring.settings import ExperienceSettings, MonitoringSettings
 from classifier.promotion.settings import PromotionSettings
 from classifier.settings import Settings
 from classifier.training.settings import TrainingSettings
@@ -33,4 +35,18 @@ class WatchSettings(Settings):
     monitoring: MonitoringSettings = MonitoringSettings()
     training: TrainSettings = Field(TrainSettings(), description="how the model that serves was made; a retraining repeats it")
     rollout: UnattendedRollout = UnattendedRollout()
-    alerts: AlertSettings = AlertSettings()
+
+    @model_validator(mode="after")
+    def _is_about_one_model(self) -> Self:
+        names = {self.monitoring.model_name, self.training.promotion.model_name, self.rollout.model_name}
+        if len(names) > 1:
+            raise ValueError(
+                "wanted one model in monitoring.model_name, training.promotion.model_name and rollout.model_name, "
+                f"found {', '.join(sorted(names))}"
+            )
+        if self.monitoring.deployment != f"{self.rollout.namespace}/{self.rollout.name}":
+            raise ValueError(
+                f"wanted what is watched to be what is rolled out, found monitoring.deployment {self.monitoring.deployment} "
+                f"and rollout {self.rollout.namespace}/{self.rollout.name}"
+            )
+        return self

@@ -163,7 +163,7 @@ def _alone(workspace: Workspace) -> Iterator[None]:
 
 def _tell(result: dict[str, Any], outcome: str | None, settings: WatchSettings, workspace: Workspace) -> None:
     """The status file that the page shows, and whoever is to be told."""
-    from adapters.alerts import alert
+    from adapters.alerter.alerter import active_alerter
     from adapters.records import open_database
 
     database = open_database(workspace, settings.monitoring.database)
@@ -190,14 +190,10 @@ def _tell(result: dict[str, Any], outcome: str | None, settings: WatchSettings, 
     }
     database.close()
     write_status(workspace, status)
-    if result["action"] in ("alert", "retrain", "no_data"):
-        alert(
-            settings.alerts,
-            result["action"],
-            name,
-            f"{result['reason']}{f' → {outcome}' if outcome else ''}",
-            result.get("figures", {}),
-        )
+    alerter = active_alerter()
+    if alerter is not None and result["action"] in ("alert", "retrain", "no_data"):
+        text = f"{result['reason']}{f' → {outcome}' if outcome else ''}"
+        alerter.tell(result["action"], name, text, result.get("figures", {}))
 
 
 def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:

@@ -7,9 +7,11 @@ GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unl
 /metrics on the same port, starts no gRPC, ends at once on SIGTERM when nothing is at work, and its errors are answers.
 """
 
+import ctypes
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -32,6 +34,7 @@ from seldon.microservice import ImageClassifier
 from seldon.service import metrics
 from seldon.service.encoding import to_json
 
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 THREADS = 40  # more than may wait (`admission`), so that one is always free to say that all are busy, or that all is well
 
 
@@ -65,6 +68,7 @@ class Application(BaseApplication):
             "graceful_timeout": 15,
             "control_socket_disable": True,
             "loglevel": "warning",
+            "post_fork": lambda _server, _worker: _end_with_parent(),
             "worker_exit": lambda _server, _worker: self._end_worker(),
             "child_exit": lambda _server, worker: metrics.worker_is_gone(worker.pid),
         }
@@ -94,11 +98,21 @@ class Application(BaseApplication):
         return app
 
 
+def _end_with_parent() -> None:
+    """A worker whose master was killed would hold the port for many seconds, and keep the next master from it. Linux alone can do this."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _fail(error: Exception) -> Any:
     from flask import Response
 
+    from seldon.service.routes import caller_id
+
     name, places = getattr(error, "reason", type(error).__name__), "".join(traceback.format_tb(error.__traceback__))
-    logging.getLogger(__name__).error("a request failed: %s\n%s", name, places)  # not its message: it may hold what was sent
+    logging.getLogger(__name__).error(
+        "request %s failed: %s\n%s", caller_id(), name, places
+    )  # not its message: it may hold what was sent
     body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; its log says where"}}
     return Response(to_json(body), status=500, mimetype="application/json")
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from zenml.models import ComponentResponse
 
 FOLDER = Path(__file__).parent
-FLAVOR = "imageloop_seldon"
+FLAVORS = {
+    "imageloop_seldon": ("model_deployer", "seldon.deployer.flavor.SeldonDeployerFlavor"),
+    "imageloop_alerter": ("alerter", "adapters.alerter.flavor.AlerterFlavor"),
+}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
 
 
@@ -116,11 +119,9 @@ def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
 
 def _register_flavors(client: "Client") -> None:
     """Our own flavors, once; ZenML loads them by their path below the repository."""
-    from zenml.enums import StackComponentType
-
-    known = {flavor.name for flavor in client.get_flavors_by_type(StackComponentType.MODEL_DEPLOYER)}
-    if FLAVOR not in known:
-        client.create_flavor("seldon.deployer.flavor.SeldonDeployerFlavor", StackComponentType.MODEL_DEPLOYER)
+    for name, (kind, source) in FLAVORS.items():
+        if name not in {flavor.name for flavor in client.get_flavors_by_type(_kind(kind))}:
+            client.create_flavor(source, _kind(kind))
 
 
 def _kind(kind: str) -> Any:

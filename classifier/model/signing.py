@@ -22,7 +22,7 @@ class SignatureError(ImageLoopError):
 def private_key(keys: Path) -> Path:
     """The key that signs: the file that `IMAGELOOP_SIGNING_KEY` names, or one of our own, made on first use.
 
-    Raises: SignatureError if the variable names no file.
+    Raises: SignatureError if the variable names no file, or of a pair the public key alone is left.
     """
     return _named_file(SIGNING_KEY_VARIABLE) or _own_key(keys)
 
@@ -60,6 +60,10 @@ def _own_key(keys: Path) -> Path:
             aside.write_bytes(content)
         with replacing(public) as aside:
             aside.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    if not private.exists():
+        raise SignatureError(
+            f"wanted the private key of '{public}', found the public one alone; bring it back, or name its file in {SIGNING_KEY_VARIABLE}"
+        )
     return private
 
 

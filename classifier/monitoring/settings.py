@@ -56,7 +56,6 @@ class ExperienceSettings(Settings):
     """What a retraining takes from the records of the model that serves."""
 
     enabled: bool = Field(False, description="off for a training by hand: only pictures count")
-    deployment: str = Field("default/imageloop", description="namespace/name of what serves")
     max_labels: int = Field(2000, ge=20, description="the newest")
     min_labels: int = Field(20, ge=10, description="fewer cannot be parted into some to learn from and some to judge by")
     held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")
@@ -75,10 +74,3 @@ class MonitoringSettings(Settings):
     drift: DriftSettings = DriftSettings()
     truth: TruthSettings = TruthSettings()
     decision: DecisionSettings = DecisionSettings()
-
-
-class AlertSettings(Settings):
-    """Who is told. A webhook in Slack's form comes from the environment, IMAGELOOP_ALERT_WEBHOOK, for it is a secret."""
-
-    alertmanager: str | None = Field(None, pattern=r"^https?://", description="the address of Alertmanager")
-    lasts_minutes: float = Field(60.0, gt=0, description="an alert that is not repeated so long is over")

@@ -11,14 +11,20 @@ NUM_BINS = 15
 
 
 def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]) -> float:
-    """The temperature in [0.05, 20] that minimises the negative log likelihood of the targets."""
+    """The temperature in [0.05, 20] that minimises the negative log likelihood of the targets.
+
+    As if one more picture had been answered right and one wrong: a hundred right answers are no proof of a hundred percent.
+    Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
+    """
+    num_rows, num_classes = logits_NK.shape
+    smoothing = num_classes / (num_classes - 1) / (num_rows + 2)
     logits, targets = torch.from_numpy(logits_NK).double(), torch.from_numpy(targets_N)
     log_temperature = torch.zeros((), dtype=torch.double, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), targets)
+        value = torch.nn.functional.cross_entropy(logits / log_temperature.exp(), targets, label_smoothing=smoothing)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

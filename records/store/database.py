@@ -57,7 +57,13 @@ class Database:
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Database":
-        folder.mkdir(parents=True, exist_ok=True)
+        """SQLite. Raises: DatabaseError."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"wanted a folder for the database of records, found none at '{folder}': {error.strerror}"
+            ) from error
         return cls(f"sqlite:///{folder / 'records.db'}")
 
     def close(self) -> None:

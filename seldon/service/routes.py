@@ -181,6 +181,8 @@ class _Service:
         for name in [name for name in dict(response.headers) if name.startswith("Access-Control-")]:
             del response.headers[name]
         response.headers.update(SECURITY_HEADERS)
+        if wanted := caller_id():
+            response.headers["X-Request-Id"] = wanted
         if request.path in WORK:
             metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
             metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
@@ -226,7 +228,7 @@ class _Service:
 
     def fail(self, error: Exception) -> Response:
         """A defect of ours: the log has it, without what was sent; the caller is told that it is not the caller's."""
-        logger.error("a request failed: %s in %s", type(error).__name__, _place(error))
+        logger.error("request %s failed: %s in %s", caller_id(), type(error).__name__, _place(error))
         return self.refuse(RequestError(500, "internal", "the service failed; its log says where"))
 
     def _take_place(self) -> None:

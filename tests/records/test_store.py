@@ -204,8 +204,11 @@ def test_lines_that_are_no_records_are_left_out_and_counted(tmp_path, lines):
     assert (collected.predictions, collected.broken) == (1, 2)
 
 
-def test_a_database_that_is_not_there_is_said_in_a_sentence():
+def test_a_database_that_is_not_there_is_said_in_a_sentence(tmp_path):
     with pytest.raises(DatabaseError, match="wanted the database of records"):
         Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.raises(DatabaseError, match="wanted a folder"):
+        Database.of_folder(tmp_path / "file")
     with pytest.raises(DatabaseError, match="SQLite or PostgreSQL"):
         Database("mysql+pymysql://nobody@127.0.0.1/none")

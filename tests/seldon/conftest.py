@@ -272,6 +272,7 @@ def start_service(tmp_path_factory, keys):
             "PREDICTIVE_UNIT_PARAMETERS": json.dumps([{"name": n, "value": v, "type": "STRING"} for n, v in parameters]),
             "IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub"),
             "IMAGELOOP_RECORDS": str(home / "records"),
+            "IMAGELOOP_LOOP": str(home / "loop.json"),
             "GUNICORN_WORKERS": "1",
             **environment,
         }

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.alerts import WEBHOOK_VARIABLE, alert
-from classifier.monitoring.settings import AlertSettings
+from adapters.alerter.messages import WEBHOOK_VARIABLE, tell
 from seldon.clusters.local.layout import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +151,7 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
 
     with running(start.commands(tmp_path, free_port(), port)[1], tmp_path / "log"):
         until(lambda: ask(f"{address}/api/v2/status"))
-        alert(AlertSettings(alertmanager=address), "alert", "pets", "2 of the last 3 windows drifted", {"p": 0.002})
+        tell(address, 60, "alert", "pets", "2 of the last 3 windows drifted", {"p": 0.002})
         until(lambda: receiver.received)
 
     (found,) = receiver.received[0]["alerts"]
@@ -162,10 +161,11 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
 
 def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_nothing(receiver, monkeypatch, caplog):
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{receiver.server_port}/secret")
-    alert(AlertSettings(), "retrain", "pets", "accuracy is low", {})
+    delivered = tell("", 60, "retrain", "pets", "accuracy is low", {})
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{free_port()}/secret")
-    alert(AlertSettings(), "retrain", "pets", "accuracy is low", {})
+    lost = tell("", 60, "retrain", "pets", "accuracy is low", {})
 
+    assert (delivered, lost) == (True, False)
     assert receiver.received == [{"text": "pets: retrain: accuracy is low"}]
     assert "could not be delivered" in caplog.text
     assert "secret" not in caplog.text

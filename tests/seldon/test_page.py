@@ -84,6 +84,43 @@ def test_what_a_screen_reader_needs_is_there(page, colours):
     assert page.get_by_role("img").count() == 2
 
 
+def test_how_the_model_fares_is_shown_where_somebody_watches(page, service, colours):
+    expect(page.locator("#loop")).to_be_hidden()
+    window = {
+        "version": "7",
+        "start": 1.0,
+        "end": 2.0,
+        "count": 50,
+        "p_value": 0.002,
+        "alarm": True,
+        "estimated_accuracy": 0.8,
+        "unfamiliar_share": 0.4,
+    }
+    decision = {"time": 2.0, "action": "alert", "reason": "the camera changed", "outcome": ""}
+    figures = {"accuracy": 0.875, "estimated_accuracy": 0.8, "drift_p_value": 0.002, "unfamiliar_share": 0.4}
+    loop = {
+        "time": "2026-01-01T00:00:00+00:00",
+        "timestamp": 2.0,
+        "model": "colours",
+        "version": "7",
+        "action": "alert",
+        "reason": "the camera changed",
+        "figures": figures,
+    }
+    file = service.home / "loop.json"
+    try:
+        file.write_text(json.dumps(loop | {"windows": [window, window | {"alarm": False}], "decisions": [decision]}))
+        page.reload()
+
+        expect(page.locator("#loop-lead")).to_have_text("alert: the camera changed")
+        expect(page.locator("#loop-figures")).to_contain_text("87.5 %")
+        assert page.locator("#loop-chart rect").count() == 2
+        assert page.locator("#loop-chart rect.alarm").count() == 1
+        expect(page.locator("#loop-decisions li")).to_have_text("alert: the camera changed")
+    finally:
+        file.unlink()
+
+
 def test_the_docs_are_a_page(page, service):
     page.goto(f"{service.url}/docs")
 

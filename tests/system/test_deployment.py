@@ -104,6 +104,62 @@ def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_pa
     assert max(differences) < 1e-4
 
 
+@pytest.fixture
+def labelled(tmp_path):
+    """Pictures in class folders, one of which is none."""
+    for label in ("cat", "dog"):
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for index in range(10):
+            noise = np.random.default_rng(index).integers(0, 255, (12, 15, 3)).astype(np.uint8)
+            Image.fromarray(noise).resize((300, 240)).save(tmp_path / "labelled" / label / f"{index}.jpg")
+    (tmp_path / "labelled" / "cat" / "broken.jpg").write_bytes(b"no picture")
+    return tmp_path / "labelled"
+
+
+def test_a_live_endpoint_is_held_against_labelled_pictures(site, deployed, labelled):
+    found = site.json("evaluate", "--url", deployed["url"], "--data", str(labelled))
+
+    assert (found["count"], found["refused"], found["failed"]) == (20, 1, 0)
+    assert found["accuracy"] == 0.5  # the same pictures lie in both folders
+    assert found["versions"] == {deployed["version"]: 20}
+    assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"]
+    _, err = site.run("evaluate", "--url", deployed["url"], "--data", str(labelled), "--min-accuracy", "0.9", expect=1)
+    assert "wanted an accuracy of at least 90.0%" in err
+    _, err = site.run("evaluate", "--url", "http://127.0.0.1:9", "--data", str(labelled), expect=1)
+    assert "wanted answers from" in err
+    _, err = site.run("evaluate", "--url", "nowhere", "--data", str(labelled), expect=2)
+    assert "wanted an http address" in err
+
+
+def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site, deployed, labelled):
+    _, err = site.run(
+        "deploy",
+        *PLACE,
+        "--set",
+        "replicas=1",
+        "--set",
+        f"afterwards.data={labelled}",
+        "--set",
+        "afterwards.min_accuracy=0.9",
+        expect=1,
+    )
+
+    assert "wanted an accuracy of at least 90.0%" in err
+    assert (
+        site.json(
+            "deploy",
+            *PLACE,
+            "--set",
+            "replicas=1",
+            "--set",
+            f"afterwards.data={labelled}",
+            "--set",
+            "afterwards.min_accuracy=0.4",
+        )["outcome"]
+        == "unchanged"
+    )
+
+
 def pictures(folder: Path, request) -> list[Path]:
     try:
         photographs = request.getfixturevalue("photographs")

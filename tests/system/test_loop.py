@@ -125,6 +125,10 @@ def test_wrong_settings_of_the_watch_are_said_at_once(site):
     _, err = site.run("monitor", "--set", "monitoring.drift.windows=5", expect=2)
 
     assert "did you mean 'window'?" in err
+    _, err = site.run("watch", "--set", "monitoring.model_name=pets", expect=2)
+    assert "wanted one model" in err
+    _, err = site.run("watch", "--set", "monitoring.deployment=default/pets", expect=2)
+    assert "wanted what is watched to be what is rolled out" in err
 
 
 @pytest.mark.timeout(900)

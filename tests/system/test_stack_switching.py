@@ -8,20 +8,25 @@ import pytest
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 
 PROJECT = Path(__file__).parents[2]
-SCRIPT = """
+START = """
 import json, os, sys
 sys.path.insert(0, os.environ["PROJECT"])
 from zenml.client import Client
 from zenml.config.compiler import Compiler
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
-from configs.models import TrainSettings
-from pipelines.training import training
 
 client = Client()
 client.activate_stack(sys.argv[1])
+def compiled(pipeline):
+    return Compiler().compile(pipeline, client.active_stack, PipelineRunConfiguration())
+"""
+TRAINING = """
+from configs.models import TrainSettings
+from pipelines.training import training
+
 settings = TrainSettings.model_validate(TrainSettings().model_dump())
-training.prepare(settings.data, settings.training, settings.promotion, 224, "fingerprint")
-snapshot = Compiler().compile(training, client.active_stack, PipelineRunConfiguration())
+training.prepare(settings.data, settings.training, settings.promotion, settings.experience, 224, "fingerprint", "none")
+snapshot = compiled(training)
 print(json.dumps({
     "stack": client.active_stack.name,
     "steps": sorted(snapshot.step_configurations),
@@ -29,54 +34,72 @@ print(json.dumps({
     "docker": snapshot.pipeline_configuration.settings["docker"].model_dump(mode="json"),
     "parameters": snapshot.step_configurations["train"].config.parameters,
 }))
-client.activate_stack("local")
 """
-
-
 DEPLOYMENT = """
-import json, os, sys
-sys.path.insert(0, os.environ["PROJECT"])
-from zenml.client import Client
-from zenml.config.compiler import Compiler
-from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
 from pipelines.deployment import deployment
 from seldon.deployer.choosing import active_deployer
 from seldon.rollouts.settings import DeploySettings
 
-client = Client()
-client.activate_stack(sys.argv[1])
 settings = DeploySettings.model_validate({"strategy": {"kind": "canary", "steps": [5, 50]}})
 deployment.prepare(DeploySettings.model_validate(settings.model_dump()))
-snapshot = Compiler().compile(deployment, client.active_stack, PipelineRunConfiguration())
+snapshot = compiled(deployment)
 print(json.dumps({
     "cluster": active_deployer().config.cluster.kind,
     "steps": sorted(snapshot.step_configurations),
     "parameters": snapshot.step_configurations["roll_out"].config.parameters,
 }))
-client.activate_stack("local")
+"""
+MONITORING = """
+from classifier.monitoring.settings import MonitoringSettings
+from pipelines.monitoring import monitoring
+
+settings = MonitoringSettings.model_validate({"drift": {"window": 50}})
+monitoring.prepare(MonitoringSettings.model_validate(settings.model_dump()), 20)
+snapshot = compiled(monitoring)
+print(json.dumps({
+    "alerter": type(client.active_stack.alerter).__name__,
+    "steps": sorted(snapshot.step_configurations),
+    "parameters": snapshot.step_configurations["measure"].config.parameters,
+}))
 """
 
 
+@pytest.fixture
+def compile_for(site, tmp_path):
+    """Run a script with a stack active, and make `local` the active one again whatever comes of it."""
+
+    def run(script: str, stack: str) -> dict:
+        indented = "".join(f"    {line}\n" for line in script.strip().splitlines())
+        (tmp_path / "compile.py").write_text(f"{START}try:\n{indented}finally:\n    client.activate_stack('local')\n")
+        out, _ = site.run(stack, program=str(tmp_path / "compile.py"), PROJECT=str(PROJECT), ZENML_LOGGING_VERBOSITY="ERROR")
+        return json.loads(out.splitlines()[-1])
+
+    return run
+
+
 @pytest.mark.parametrize("stack", ["local", "kubernetes"])
-def test_the_deployment_pipeline_compiles_for_each_stack(site, tmp_path, stack):
-    (tmp_path / "compile.py").write_text(DEPLOYMENT)
+def test_the_deployment_pipeline_compiles_for_each_stack(compile_for, stack):
+    compiled = compile_for(DEPLOYMENT, stack)
 
-    out, _ = site.run(stack, program=str(tmp_path / "compile.py"), PROJECT=str(PROJECT), ZENML_LOGGING_VERBOSITY="ERROR")
-
-    compiled = json.loads(out.splitlines()[-1])
-    assert compiled["steps"] == ["roll_out", "select"]
+    assert compiled["steps"] == ["evaluate_served", "roll_out", "select"]
     assert compiled["cluster"] == stack
     assert compiled["parameters"]["settings"]["strategy"]["steps"] == [5, 50]
 
 
 @pytest.mark.parametrize("stack", ["local", "kubernetes"])
-def test_the_training_pipeline_compiles_for_each_stack(site, tmp_path, stack):
-    (tmp_path / "compile.py").write_text(SCRIPT)
+def test_the_monitoring_pipeline_compiles_for_each_stack(compile_for, stack):
+    compiled = compile_for(MONITORING, stack)
 
-    out, _ = site.run(stack, program=str(tmp_path / "compile.py"), PROJECT=str(PROJECT), ZENML_LOGGING_VERBOSITY="ERROR")
+    assert compiled["steps"] == ["collect", "decide", "measure"]
+    assert compiled["alerter"] == "Alerter"
+    assert compiled["parameters"]["settings"]["drift"]["window"] == 50
 
-    compiled = json.loads(out.splitlines()[-1])
-    assert len(compiled["steps"]) == 13
+
+@pytest.mark.parametrize("stack", ["local", "kubernetes"])
+def test_the_training_pipeline_compiles_for_each_stack(compile_for, stack):
+    compiled = compile_for(TRAINING, stack)
+
+    assert len(compiled["steps"]) == 14
     assert compiled["trackers"] == {"train": True}  # whichever tracker the stack has
     assert compiled["stack"] == stack
     assert compiled["docker"]["parent_image_build_config"]["build_options"] == {"target": "pipeline"}

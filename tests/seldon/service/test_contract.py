@@ -146,7 +146,7 @@ def test_feedback_is_kept_with_the_answer_that_it_is_about(service, call, colour
     told_again = call(f"{service.url}/api/v1.0/feedback", json.dumps(seldon).encode(), "application/json")
 
     assert (told[0], told_again[0]) == (200, 200)
-    records = wait_for_records(service, asked["request_id"], 3)
+    records = sorted(wait_for_records(service, asked["request_id"], 3), key=lambda record: record["time"])
     assert [record.get("true_label") for record in records] == [None, "blue", "other"]
     assert records[0]["caller_id"] == "mine"
     assert records[0]["label"] == "red"

@@ -8,9 +8,12 @@ from flask import Flask
 from werkzeug.exceptions import ClientDisconnected
 
 from classifier.model.signing import SignatureError
+from records.lines import decode_embedding
 from records.reader import RecordTail
 from seldon.microservice import ImageClassifier
+from seldon.service.answering import source_of
 from seldon.service.errors import RequestError
+from seldon.service.routes import caller_id
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_a_picture_is_answered_and_leaves_a_record(client, colours, tmp_path):
     answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"X-Request-Id": "mine"})
 
     found = answer.get_json()
-    assert (answer.status_code, found["label"]) == (200, "red")
+    assert (answer.status_code, found["label"], answer.headers["X-Request-Id"]) == (200, "red", "mine")
     assert found["model"] == {"model": "colours", "version": "7", "predictor": "v7", "precision": "fp32"}
     deadline, tail = time.monotonic() + 10, RecordTail(tmp_path / "records")
     records = tail.read()
@@ -58,6 +61,61 @@ def test_a_picture_is_answered_and_leaves_a_record(client, colours, tmp_path):
     assert [(one.request_id, one.caller_id, one.predictor, one.size_bytes) for one in records] == [
         (found["request_id"], "mine", "v7", len(colours.red))
     ]
+    (record,) = records
+    assert (record.format, record.width, record.height) == ("PNG", 64, 64)
+    assert set(record.statistics) == {"brightness", "contrast", "sharpness", "saturation"}
+    assert len(decode_embedding(record.embedding)) == 2 * 3  # three features, float16
+    assert record.in_distribution is None  # this package holds no known pictures
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, TRACE),
+        ({"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, "mine"),
+        ({"X-Request-Id": "a name, <script> and an address"}, None),
+        ({"traceparent": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_a_callers_own_id_is_kept_where_it_is_one(app, headers, wanted):
+    with app.test_request_context(headers=headers):
+        assert caller_id() == wanted
+
+
+def test_a_source_is_told_from_another_and_never_named():
+    one, other = source_of("http", "alice's key"), source_of("http", "bob's key")
+
+    assert one != other
+    assert one == source_of("http", "alice's key")
+    assert "alice" not in one
+    assert source_of("http", None) == "http"
+
+
+def test_what_the_watch_found_is_told_to_prometheus(client, tmp_path, monkeypatch):
+    assert client.get("/loop").get_json() == {}
+    figures = {"drift_p_value": 0.25, "accuracy": None, "labels": 12}
+    loop = {"model": "colours", "version": "7", "action": "nothing", "timestamp": 5.0, "figures": figures}
+    (tmp_path / "loop.json").write_text(json.dumps(loop))
+    monkeypatch.setenv("IMAGELOOP_LOOP", str(tmp_path / "loop.json"))
+
+    text = client.get("/metrics").get_data(as_text=True)
+
+    assert client.get("/loop").get_json() == loop
+    assert 'imageloop_drift_p_value{model="colours",version="7"} 0.25' in text
+    assert 'imageloop_decision{action="nothing",model="colours",version="7"} 1.0' in text
+    assert "imageloop_accuracy{" not in text
+
+
+def test_a_label_that_cannot_be_kept_is_not_acknowledged(client, model, monkeypatch):
+    monkeypatch.setattr(model.answering._writer, "write_through", lambda record: False)
+
+    answer = client.post("/feedback", json={"request_id": "0" * 32, "label": "red"})
+
+    assert (answer.status_code, reason(answer)) == (503, "NOT_KEPT")
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,16 @@ from typing import Any
 
 import requests
 
-from classifier.monitoring.settings import AlertSettings
-
 logger = logging.getLogger(__name__)
 WEBHOOK_VARIABLE = "IMAGELOOP_ALERT_WEBHOOK"  # a secret: whoever has it may post
 TIMEOUT_SECONDS = 5
-SEVERITY = {"alert": "warning", "retrain": "info", "no_data": "info", "failed": "critical"}
+SEVERITY = {"alert": "warning", "retrain": "info", "no_data": "info"}
 
 
-def alert(settings: AlertSettings, kind: str, model: str, text: str, figures: dict[str, Any]) -> None:
-    """`kind` as in a decision. Alertmanager groups and forwards as its own configuration says."""
-    if settings.alertmanager:
+def tell(alertmanager: str, lasts_minutes: float, kind: str, model: str, text: str, figures: dict[str, Any]) -> bool:
+    """`kind` as in a decision. Alertmanager groups and forwards as its own configuration says; whether all went out."""
+    went_out = True
+    if alertmanager:
         now = datetime.now(UTC)
         labels = {
             "alertname": f"ImageLoop{kind.title().replace('_', '')}",
@@ -25,16 +24,18 @@ def alert(settings: AlertSettings, kind: str, model: str, text: str, figures: di
             "severity": SEVERITY.get(kind, "warning"),
         }
         annotations = {"summary": text[:1000], "figures": ", ".join(f"{name}={value}" for name, value in figures.items())[:1000]}
-        ends = (now + timedelta(minutes=settings.lasts_minutes)).isoformat()
+        ends = (now + timedelta(minutes=lasts_minutes)).isoformat()
         body = [{"labels": labels, "annotations": annotations, "startsAt": now.isoformat(), "endsAt": ends}]
-        _post(f"{settings.alertmanager.rstrip('/')}/api/v2/alerts", body)
-    webhook = os.environ.get(WEBHOOK_VARIABLE)
-    if webhook:
-        _post(webhook, {"text": f"{model}: {kind}: {text}"})
+        went_out = _post(f"{alertmanager.rstrip('/')}/api/v2/alerts", body)
+    if webhook := os.environ.get(WEBHOOK_VARIABLE):
+        went_out = _post(webhook, {"text": f"{model}: {kind}: {text}"}) and went_out
+    return went_out
 
 
-def _post(url: str, body: Any) -> None:
+def _post(url: str, body: Any) -> bool:
     try:
         requests.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
     except requests.RequestException as error:
         logger.warning("an alert could not be delivered: %s", type(error).__name__)
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""What remembering costs an answer: the statistics, the embedding and the line of a record, beside no record at all.
+
+make bench-records
+"""
+
+import os
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from benchmarks.pictures import photographs
+from classifier.data.settings import Limits
+from classifier.model.export import attach_head, quantise
+from classifier.model.package import INT8_MODEL, PackageInfo
+from classifier.model.predictor import Predictor
+from classifier.model.preprocessing import preprocess
+from classifier.monitoring.familiarity import Familiarity
+from classifier.training.features import exported_backbone
+from classifier.workspace import Workspace
+from records.writer import RecordWriter
+from seldon.service.admission import Admission
+from seldon.service.answering import Answering, Identity
+
+NUM_PICTURES = 200
+ROUNDS = 7
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        source, kind = photographs(scratch / "drawn")
+        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_PICTURES]]
+        backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
+        quantise(backbone, scratch / "small.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
+        info = PackageInfo(
+            class_names=["a", "b"], side_pixels=224, preprocessing_version="1", model_kind="transfer", backbone="", temperature=1.0, seed=0,
+            data_version="", git_commit="", run_id="", created_at=datetime.now(UTC),
+        )  # fmt: skip
+        rng = np.random.default_rng(0)
+        weight = rng.normal(0, 0.05, (2, 1280)).astype(np.float32)
+        attach_head(scratch / "small.onnx", scratch / INT8_MODEL, weight, np.zeros(2, np.float32), 1.0)
+        predictor, identity = Predictor(scratch / INT8_MODEL, info, threads=1), Identity("m", "1", "v1")
+        writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
+        known = Familiarity.of(rng.normal(size=(400, 1280)).astype(np.float32))
+        answering = {
+            "without": Answering(predictor, identity, Admission(), None),
+            "with": Answering(predictor, identity, Admission(), writer, known),
+        }
+        times: dict[str, list[float]] = {name: [] for name in answering}
+        for _ in range(ROUNDS):  # interleaved, so that a slow minute of the machine hits both alike
+            for kept, one in answering.items():
+                started = time.perf_counter()
+                for content in contents:
+                    one.answer([content], None, "http")
+                times[kept].append(1000 * (time.perf_counter() - started) / len(contents))
+        writer.close()
+        without, with_records = (median(times[name]) for name in ("without", "with"))
+        extra = median(w - o for w, o in zip(times["with"], times["without"], strict=True))
+        print(f"{len(contents)} {kind}, median of {ROUNDS} rounds, {os.cpu_count()} cores, one thread")
+        print(
+            f"{without:.2f} ms an answer without records, {with_records:.2f} ms with: {extra:.2f} ms more, {extra / without:.1%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The whole memory of a site in one archive, and back: MLflow, ZenML, records, what was deployed, the key that verifies.
+
+MLflow and ZenML keep absolute paths; a restore under another path rewrites them. Pictures are DVC's, and secrets nobody's but yours.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import tempfile
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from classifier.errors import ImageLoopError, SettingsError
+from classifier.files import replacing
+from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[1]
+FORMAT = 1
+DATABASES = (".imageloop/mlflow.db", ".imageloop/records/records.db")
+FOLDERS = (".imageloop/mlartifacts", ".imageloop/artifacts")
+FILES = (".imageloop/keys/signing.pub", ".imageloop/raw.json", ".imageloop/deployed.json")
+PATTERNS = ("data/*.parquet", "data/*.dvc", ".imageloop/serving/*--*.json")
+ZENML_DATABASE = Path("local_stores", "default_zen_store", "zenml.db")
+ZENML_CONFIG = "config.yaml"
+# Files that tell where something lies. A package never does, and its signature would not survive it.
+WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed.json", "*--*.json", ZENML_CONFIG)
+
+
+def back_up(target: Path) -> dict[str, Any]:
+    """Write a tar.gz that is whole or absent; what is at work meanwhile goes on.
+
+    Raises: ImageLoopError where there is nothing to keep.
+    """
+    workspace, zenml = Workspace.current(), zenml_folder()
+    if not (workspace.home / DATABASES[0]).exists():
+        raise ImageLoopError(f"wanted something to back up, found no registry in '{workspace.home}'; run: python run.py train")
+    left_out = [] if (zenml / ZENML_DATABASE).exists() else ["ZenML's store: it is a server's; back up its database"]
+    if os.environ.get("IMAGELOOP_DATABASE"):
+        left_out.append("records: they are in the database that IMAGELOOP_DATABASE names; back it up with its own tools")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        replacing(target) as aside,
+        tarfile.open(aside, "w:gz", compresslevel=1) as archive,
+    ):
+        described = {"format": FORMAT, "home": str(workspace.home), "zenml": str(zenml), "made_at": datetime.now(UTC).isoformat()}
+        Path(scratch, "backup.json").write_text(json.dumps(described))
+        archive.add(Path(scratch, "backup.json"), "backup.json")
+        for name in DATABASES:
+            _add_database(archive, workspace.home / name, f"home/{name}", Path(scratch))
+        _add_database(archive, zenml / ZENML_DATABASE, f"zenml/{ZENML_DATABASE}", Path(scratch))
+        if (zenml / ZENML_CONFIG).exists():
+            archive.add(zenml / ZENML_CONFIG, f"zenml/{ZENML_CONFIG}")
+        files = [file for pattern in PATTERNS for file in sorted(workspace.home.glob(pattern))]
+        for path in [*(workspace.home / name for name in (*FOLDERS, *FILES)), *files]:
+            if path.exists():
+                archive.add(path, f"home/{path.relative_to(workspace.home)}")
+    return {"archive": str(target), "size_bytes": target.stat().st_size, "left_out": left_out}
+
+
+def recover(source: Path) -> dict[str, Any]:
+    """Bring an archive back to this site, which must be empty, and register the stacks for it.
+
+    Raises: SettingsError for an archive that is none, or a site that is not empty.
+    """
+    workspace, zenml = Workspace.current(), zenml_folder()
+    _refuse_full_site(workspace, zenml)
+    with tempfile.TemporaryDirectory(dir=_existing_parent(workspace.home)) as scratch:
+        folder = Path(scratch)
+        described = _unpack(source, folder)
+        places = [(described["home"], str(workspace.home)), (described["zenml"], str(zenml))]
+        _move_paths(folder, sorted(places, key=lambda pair: -len(pair[0])))
+        moved = _put_in_place(folder / "home", workspace.home) + _put_in_place(folder / "zenml", zenml)
+    _register_stacks()
+    return {"archive": str(source), "made_at": described["made_at"], "files": moved, "home": str(workspace.home)}
+
+
+def describe_backup(result: dict[str, Any]) -> str:
+    lines = [f"{result['archive']}: {result['size_bytes'] / 2**20:.1f} MB", *(f"not in it: {one}" for one in result["left_out"])]
+    return "\n".join([*lines, "not in it: pictures (dvc push keeps them) and the private key (keep it apart)"])
+
+
+def describe_recovery(result: dict[str, Any]) -> str:
+    return (
+        f"{result['files']} files of {result['made_at']} are in {result['home']}; python run.py deploy serves the champion again"
+    )
+
+
+def zenml_folder() -> Path:
+    """Where ZenML keeps its configuration and its own store."""
+    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
+
+
+def _add_database(archive: tarfile.TarFile, file: Path, name: str, scratch: Path) -> None:
+    """As it is at one moment, also while others write."""
+    if not file.exists():
+        return
+    copy = scratch / "database"
+    copy.unlink(missing_ok=True)
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    archive.add(copy, name)
+
+
+def _refuse_full_site(workspace: Workspace, zenml: Path) -> None:
+    """`make setup` leaves stores without a run; those may go."""
+    for file, table, variable in (
+        (workspace.home / DATABASES[0], "runs", "IMAGELOOP_HOME"),
+        (zenml / ZENML_DATABASE, "pipeline_run", "ZENML_CONFIG_PATH"),
+    ):
+        if num_runs := _count(file, table):
+            raise SettingsError(f"wanted an empty site, found {num_runs} runs in '{file}'; name another place in {variable}")
+
+
+def _count(file: Path, table: str) -> int:
+    if not file.exists():
+        return 0
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+        return int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]) if found else 0  # noqa: S608  # nosec B608
+
+
+def _unpack(source: Path, folder: Path) -> dict[str, Any]:
+    try:
+        with tarfile.open(source, "r:gz") as archive:
+            archive.extractall(folder, filter="data")
+        described: dict[str, Any] = json.loads((folder / "backup.json").read_text())
+    except (OSError, tarfile.TarError, ValueError, EOFError) as error:
+        raise SettingsError(f"wanted an archive of `python run.py backup`, found that '{source}' is none: {error}") from error
+    if described.get("format") != FORMAT:
+        raise SettingsError(
+            f"wanted an archive of format {FORMAT}, found {described.get('format')}; use the version that made it"
+        )
+    return described
+
+
+def _move_paths(folder: Path, places: list[tuple[str, str]]) -> None:
+    """Where something said that it lay in the old place it says the new one."""
+    for file in folder.rglob("*.db"):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            for old, new in places:
+                _replace_in_tables(connection, old, new)
+    for pattern in WITH_PATHS:
+        for file in folder.rglob(pattern):
+            text = file.read_text()
+            for old, new in places:
+                text = text.replace(old, new)
+            file.write_text(text)
+
+
+def _replace_in_tables(connection: sqlite3.Connection, old: str, new: str) -> None:
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        for _, column, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
+            if kind.upper().startswith(("TEXT", "VARCHAR", "CHAR", "JSON")):
+                connection.execute(
+                    f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?) > 0',  # noqa: S608  # nosec B608
+                    (old, new, old),
+                )
+
+
+def _put_in_place(source: Path, target: Path) -> int:
+    if not source.is_dir():
+        return 0
+    files = [file for file in source.rglob("*") if file.is_file()]
+    for file in files:
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, place)
+    return len(files)
+
+
+def _register_stacks() -> None:
+    command = [sys.executable, str(ROOT / "stacks" / "apply.py"), "--activate", "local"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise ImageLoopError(f"wanted to register the stacks, found: {done.stderr.strip()[-300:]}; run: make setup")
+
+
+def _existing_parent(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
