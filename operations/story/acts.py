@@ -13,6 +13,7 @@ from typing import Any
 
 from classifier.data.settings import Drift
 from classifier.errors import ImageLoopError
+from classifier.monitoring.decisions import HELPED
 from classifier.workspace import HOME_VARIABLE, Workspace
 from configs.loading import load_settings
 from configs.models import TrainSettings, WatchSettings
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 PER_SECOND = 20.0
 WINDOW = 60
+MAX_TRIES = 3
 NEW_WORLD = Drift(style="outlined", darkness=0.2)
 
 
@@ -58,12 +60,18 @@ class Story:
         return self._look()
 
     def labels_arrive(self) -> str:
-        told = self._visitors.tell(self._visitors.wait_for(8 * WINDOW))
-        return f"{told} labels; {self._look()}"
+        """A gain that chance might have made does not pass the gate; more labels make it plain."""
+        said = []
+        for _ in range(MAX_TRIES):
+            told = self._visitors.tell(self._visitors.wait_for(8 * WINDOW))
+            said.append(f"{told} labels; {self._look()}")
+            if HELPED in said[-1]:
+                break
+        return "; then ".join(said)
 
     def accuracy_is_back(self) -> str:
         self._visitors.labels = 0.5
-        self._visitors.wait_for(3 * WINDOW)
+        self._visitors.wait_for(5 * WINDOW)
         return self._look()
 
     def lies_arrive(self) -> str:
