@@ -19,15 +19,19 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 Result = dict[str, Any]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
+]
+WatchConfig = Annotated[
+    Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
+]
 NAME = "imageloop"
 
 
 @app.command()
 def train(
     config: Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
-    ] = None,
+    overrides: Overrides = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Your pictures: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
@@ -72,9 +76,7 @@ def deploy(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
-    ] = None,
+    overrides: Overrides = None,
     version: Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")] = None,
     json_output: Json = False,
 ) -> None:
@@ -84,13 +86,9 @@ def deploy(
 
         python run.py deploy --set strategy.kind=canary --set strategy.steps=[10,50]
     """
-    from configs.loading import load_settings
     from seldon.rollouts.settings import DeploySettings
 
-    try:
-        settings = load_settings(DeploySettings, config, overrides or [], **({} if version is None else {"version": version}))
-    except SettingsError as error:
-        _fail(error)
+    settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
 
     def work() -> Result:
         from operations import deployment
@@ -138,16 +136,12 @@ def down(json_output: Json = False) -> None:
 
 @app.command()
 def monitor(
-    config: Annotated[
-        Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
-    ] = None,
+    config: WatchConfig = None,
+    overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
     """Look after what serves, once: collect, measure, decide, and where it is decided retrain and roll out."""
-    settings = _watch_settings(config, overrides or [])
+    settings = _watch_settings(config, overrides)
 
     def work() -> Result:
         from operations import monitoring
@@ -159,16 +153,12 @@ def monitor(
 
 @app.command()
 def watch(
-    config: Annotated[
-        Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting, at any depth, as often as you like.")
-    ] = None,
+    config: WatchConfig = None,
+    overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
     """Look after what serves, unattended, until stopped with Ctrl-C or SIGTERM; it goes on wherever it was killed."""
-    settings = _watch_settings(config, overrides or [])
+    settings = _watch_settings(config, overrides)
 
     def work() -> Result:
         from operations import monitoring
@@ -328,13 +318,18 @@ def recover(
     _run("recover", work, lambda result: _lazy("backup", "describe_recovery", result), json_output)
 
 
-def _watch_settings(config: Path | None, overrides: list[str]) -> Any:
-    """Settings that are right, before anything heavy is loaded."""
-    from configs.loading import load_settings
+def _watch_settings(config: Path | None, overrides: list[str] | None) -> Any:
     from configs.models import WatchSettings
 
+    return _loaded(WatchSettings, config, overrides)
+
+
+def _loaded(model: type[Any], config: Path | None, overrides: list[str] | None, **preset: Any) -> Any:
+    """Settings that are right, before anything heavy is loaded."""
+    from configs.loading import load_settings
+
     try:
-        return load_settings(WatchSettings, config, overrides)
+        return load_settings(model, config, overrides or [], **preset)
     except SettingsError as error:
         _fail(error)
 

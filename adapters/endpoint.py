@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Asked:
     path: str
     truth: str
     label: str | None
-    probability: float | None
+    version: str
     milliseconds: float
     code: int
     error: str
@@ -56,9 +57,8 @@ def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
     files = [file for file in list_files(folder) if file.label is not None]
     if not files:
         raise SettingsError(f"--data: wanted one folder a class with pictures in it, found no labelled picture below '{folder}'")
-    versions: dict[str, int] = {}
     with ThreadPoolExecutor(clients) as pool:
-        asked = list(pool.map(lambda file: _ask(url, file, versions), files))
+        asked = list(pool.map(lambda file: _ask(url, file), files))
     answered = [one for one in asked if one.label is not None]
     if not answered:
         raise ImageLoopError(f"wanted answers from {url}, found none: {asked[0].error}")
@@ -75,12 +75,12 @@ def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
         p50_ms=_quantile(times, 0.5),
         p95_ms=_quantile(times, 0.95),
         p99_ms=_quantile(times, 0.99),
-        versions=versions,
+        versions=dict(Counter(one.version for one in answered)),
         wrong=[f"{one.path}: '{one.label}', is '{one.truth}'" for one in answered if one.label != one.truth],
     )
 
 
-def _ask(url: str, file: FoundFile, versions: dict[str, int]) -> Asked:
+def _ask(url: str, file: FoundFile) -> Asked:
     key = os.environ.get(KEY_VARIABLE)
     headers = {"Content-Type": "application/octet-stream"} | ({"X-API-Key": key} if key else {})
     content, truth = file.path.read_bytes(), file.label or ""
@@ -89,17 +89,15 @@ def _ask(url: str, file: FoundFile, versions: dict[str, int]) -> Asked:
         try:
             answer = requests.post(f"{url.rstrip('/')}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
         except requests.RequestException as error:
-            return Asked(file.name, truth, None, None, 0.0, 0, type(error).__name__)
+            return Asked(file.name, truth, None, "", 0.0, 0, type(error).__name__)
         milliseconds = 1000 * (time.perf_counter() - begun)
         if answer.status_code not in (429, 503):
             break
         time.sleep(float(answer.headers.get("Retry-After", 1)))
     if not answer.ok:
-        return Asked(file.name, truth, None, None, milliseconds, answer.status_code, f"HTTP {answer.status_code}")
+        return Asked(file.name, truth, None, "", milliseconds, answer.status_code, f"HTTP {answer.status_code}")
     found = answer.json()
-    version = str(found["model"]["version"])
-    versions[version] = versions.get(version, 0) + 1
-    return Asked(file.name, truth, str(found["label"]), float(found["probability"]), milliseconds, answer.status_code, "")
+    return Asked(file.name, truth, str(found["label"]), str(found["model"]["version"]), milliseconds, answer.status_code, "")
 
 
 def _recalls(answered: Iterable[Asked]) -> Iterator[tuple[str, float]]:

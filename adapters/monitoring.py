@@ -62,10 +62,8 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
         database.close()
 
 
-def decide_and_keep(
-    measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace
-) -> tuple[str, Verdict]:
-    """The verdict, and the id under which it is kept. A retraining is kept before it begins, so that a kill does not lose it."""
+def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace) -> Verdict:
+    """The verdict, which is kept. A retraining is kept before it begins, so that a kill does not lose it."""
     database = open_database(workspace, settings.database)
     try:
         before = database.decisions(settings.model_name, NUM_DECISIONS)
@@ -78,14 +76,13 @@ def decide_and_keep(
             measurement.made_at, attempts,
         )  # fmt: skip
         verdict = decide(situation, settings.decision, labels_wanted)
-        decision_id = uuid.uuid4().hex
         outcome = None if verdict.action == "retrain" else ""
         last = before[-1] if before else None
         if verdict.action == "retrain" or last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
             database.decide(
-                settings.model_name, Decision(decision_id, now, verdict.action, verdict.reason, verdict.figures, outcome)
+                settings.model_name, Decision(uuid.uuid4().hex, now, verdict.action, verdict.reason, verdict.figures, outcome)
             )
-        return decision_id, verdict
+        return verdict
     finally:
         database.close()
 

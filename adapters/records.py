@@ -3,9 +3,6 @@
 import hashlib
 import os
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adapters.registry import ModelRegistry
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
@@ -13,7 +10,7 @@ from classifier.model.package import read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import Experience, gather
-from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.features import known_features
 from classifier.workspace import Workspace
 from records.store.database import Database
 
@@ -52,7 +49,8 @@ def gather_experience(
     seen = sorted({*labelled["model_version"], *recent["model_version"]})
     alike = [version for version in seen if _sees_alike(registry, version, info.backbone, info.side_pixels)]
     labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
-    known = _known(pictures, info.backbone, workspace)
+    taught = pictures.of_split("train")
+    known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
@@ -62,14 +60,6 @@ def gather_experience(
 def _sees_alike(registry: ModelRegistry, version: str, backbone: str, side: int) -> bool:
     info = read_info(registry.package(version))
     return (info.backbone, info.side_pixels, info.preprocessing_version) == (backbone, side, PREPROCESSING_VERSION)
-
-
-def _known(pictures: PreparedPictures, backbone: str, workspace: Workspace) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features and classes of the training pictures, as training keeps them."""
-    table = pictures.of_split("train")
-    extractor = FeatureExtractor(exported_backbone(backbone, pictures.side_pixels, workspace.backbones), workspace.features)
-    store = pictures.open_store(workspace.prepared)
-    return extractor.extract(pictures, table["sha256"].tolist(), "plain", store), pictures.targets(table)
 
 
 def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:

@@ -8,8 +8,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tarfile
 import tempfile
 from contextlib import closing
@@ -17,14 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
 from classifier.errors import ImageLoopError, SettingsError
 from classifier.files import replacing
 from classifier.workspace import Workspace
+from operations.store import register_stacks, zenml_folder
 
 logger = logging.getLogger(__name__)
-ROOT = Path(__file__).parents[1]
 FORMAT = 1
 DATABASES = (".imageloop/mlflow.db", ".imageloop/records/records.db")
 FOLDERS = (".imageloop/mlartifacts", ".imageloop/artifacts")
@@ -80,7 +76,7 @@ def recover(source: Path) -> dict[str, Any]:
         places = [(described["home"], str(workspace.home)), (described["zenml"], str(zenml))]
         _move_paths(folder, sorted(places, key=lambda pair: -len(pair[0])))
         moved = _put_in_place(folder / "home", workspace.home) + _put_in_place(folder / "zenml", zenml)
-    _register_stacks()
+    register_stacks()
     return {"archive": str(source), "made_at": described["made_at"], "files": moved, "home": str(workspace.home)}
 
 
@@ -93,11 +89,6 @@ def describe_recovery(result: dict[str, Any]) -> str:
     return (
         f"{result['files']} files of {result['made_at']} are in {result['home']}; python run.py deploy serves the champion again"
     )
-
-
-def zenml_folder() -> Path:
-    """Where ZenML keeps its configuration and its own store."""
-    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
 
 
 def _add_database(archive: tarfile.TarFile, file: Path, name: str, scratch: Path) -> None:
@@ -177,13 +168,6 @@ def _put_in_place(source: Path, target: Path) -> int:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, place)
     return len(files)
-
-
-def _register_stacks() -> None:
-    command = [sys.executable, str(ROOT / "stacks" / "apply.py"), "--activate", "local"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise ImageLoopError(f"wanted to register the stacks, found: {done.stderr.strip()[-300:]}; run: make setup")
 
 
 def _existing_parent(folder: Path) -> Path:

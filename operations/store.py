@@ -3,6 +3,8 @@
 import logging
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,10 +12,12 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from classifier.errors import SettingsError
+from classifier.errors import ImageLoopError, SettingsError
 
 if TYPE_CHECKING:
     from zenml.client import Client
+
+ROOT = Path(__file__).parents[1]
 
 
 def open_store() -> "Client":
@@ -38,7 +42,7 @@ def refuse_dead_server() -> None:
 
     Raises: SettingsError if ZenML points at a server that does not answer.
     """
-    file = Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml")) / "config.yaml"
+    file = zenml_folder() / "config.yaml"
     store = (yaml.safe_load(file.read_text()) or {}).get("store") or {} if file.exists() else {}
     address = urlsplit(str(store.get("url") or ""))
     if address.scheme not in ("http", "https") or address.hostname is None:
@@ -52,6 +56,22 @@ def refuse_dead_server() -> None:
             f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "
             "start it again (zenml login --local), or go on without it: zenml logout --local"
         ) from error
+
+
+def zenml_folder() -> Path:
+    """Where ZenML keeps its configuration and its own store."""
+    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
+
+
+def register_stacks() -> None:
+    """Register our stacks with the store that is named now, in a process of its own: ZenML remembers the first one it saw.
+
+    Raises: ImageLoopError.
+    """
+    command = [sys.executable, str(ROOT / "stacks" / "apply.py"), "--activate", "local"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise ImageLoopError(f"wanted to register the stacks, found: {done.stderr.strip()[-300:]}; run: make setup")
 
 
 def _silence_console() -> None:

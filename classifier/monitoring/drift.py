@@ -20,7 +20,6 @@ from classifier.monitoring.settings import DriftSettings
 
 EMBEDDING = "what they show"
 ANSWERS = "answers"
-EMBEDDING_WEIGHT = 0.5  # it notices first; the other levels share the rest of the false alarms
 FloatArray = NDArray[np.float32]
 
 
@@ -58,6 +57,7 @@ def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: i
     kernels = _kernels(reference, window, settings.components)
     members = _permutations(len(reference), len(window), settings.permutations, np.random.default_rng(seed))
     p_values_LP = np.stack([_p_values(_discrepancies(kernel, members, len(window))) for kernel in kernels.values()])
+    # the embedding notices first: it has half of the false alarms, the other levels share the rest
     weights = np.array([1.0 if name == EMBEDDING else 1.0 / (len(kernels) - 1) for name in kernels])
     smallest_P = (p_values_LP / weights[:, None]).min(0)
     overall = float((smallest_P <= smallest_P[0] + 1e-12).mean())

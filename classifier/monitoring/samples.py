@@ -60,14 +60,19 @@ def read_reference(folder: Path, class_names: list[str]) -> Sample:
     )
 
 
+def embeddings_of(table: pd.DataFrame) -> FloatArray:
+    """The embeddings of records that have one, as the database gives them. Shapes: N rows -> (N, D) float32."""
+    if table.empty:
+        return np.empty((0, 0), np.float32)
+    return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
+
+
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:
     """The same of records, a row each as the database gives them; those without embedding or statistics are left out."""
     rows = table[table["embedding"].notna() & table["statistics"].notna()]
     with_files = len(rows) > 0 and bool(rows["width"].notna().all())
     return Sample(
-        np.stack([np.frombuffer(row, np.float16) for row in rows["embedding"]]).astype(np.float32)
-        if len(rows)
-        else np.empty((0, 0), np.float32),
+        embeddings_of(rows),
         np.array([[row[name] for name in NAMES] for row in rows["statistics"]], np.float32).reshape(-1, len(NAMES)),
         np.array([[row.get(name, 0.0) for name in class_names] for row in rows["probabilities"]], np.float32).reshape(
             -1, len(class_names)

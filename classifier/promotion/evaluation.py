@@ -20,9 +20,10 @@ from classifier.model.heads import answer_embeddings
 from classifier.model.package import REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
+from classifier.monitoring.samples import embeddings_of
 from classifier.promotion.calibration import expected_calibration_error, reliability
-from classifier.training.experience import Experience, embeddings
-from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.experience import Experience
+from classifier.training.features import known_features
 from classifier.training.metrics import ClassificationScores, confusion_matrix, score
 from classifier.workspace import Workspace
 
@@ -126,7 +127,9 @@ def write_reference(
     if experience.fits(predictor.info.backbone, predictor.info.side_pixels):
         reference = _recent_reference(experience.recent, pictures.class_names, folder)
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
-        embeddings_ND = np.concatenate([_known_features(predictor, table, pictures, workspace), embeddings(learnt)])
+        embeddings_ND = np.concatenate(
+            [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
+        )
     else:
         reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
     reference.to_parquet(folder / REFERENCE, index=False)
@@ -148,18 +151,9 @@ def _reference(
     return reference, answers.embeddings
 
 
-def _known_features(
-    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace
-) -> NDArray[np.float32]:
-    """What training knows of pictures already, (N, D)."""
-    backbone = exported_backbone(predictor.info.backbone, pictures.side_pixels, workspace.backbones)
-    store = pictures.open_store(workspace.prepared)
-    return FeatureExtractor(backbone, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
-
-
 def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path) -> pd.DataFrame:
     """The same table of answers that were given, with what the new head says of them."""
-    probabilities_NK = answer_embeddings(folder, embeddings(recent))
+    probabilities_NK = answer_embeddings(folder, embeddings_of(recent))
     table = recent.assign(path="", split="served").drop(columns="label").assign(label="")
     rows = _predictions(table, probabilities_NK, class_names)
     statistics = {name: [row[name] for row in recent["statistics"]] for name in NAMES}

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from classifier.monitoring.samples import embeddings_of
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.monitoring.truth import MAX_CONTRADICTED, contradicted_share
 
@@ -53,7 +54,7 @@ class Experience:
         """Embeddings and classes, (N, D) and (N,); empty where there are none."""
         table = self.of_role(role)
         places = {name: place for place, name in enumerate(class_names)}
-        return embeddings(table), table["true_label"].map(places).to_numpy(np.int64)
+        return embeddings_of(table), table["true_label"].map(places).to_numpy(np.int64)
 
     def fits(self, backbone: str, side_pixels: int) -> bool:
         return (self.backbone, self.side_pixels) == (backbone, side_pixels) and len(self.labelled) > 0
@@ -68,13 +69,6 @@ class Experience:
             f"{share:.0%} of {len(judged)} labels contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
             "they look poisoned, and wait for a person"
         )
-
-
-def embeddings(table: pd.DataFrame) -> FloatArray:
-    """(N, D) float32."""
-    if table.empty:
-        return np.empty((0, 0), np.float32)
-    return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
 
 
 def gather(
@@ -138,7 +132,7 @@ def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]],
     from sklearn.linear_model import LogisticRegression
 
     known_ND, known_N = known
-    mine_ND = embeddings(table)
+    mine_ND = embeddings_of(table)
     mine_N = table["true_label"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
     scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
     folds_N = np.arange(len(table)) % NUM_FOLDS

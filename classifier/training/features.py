@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 from numpy.typing import NDArray
 
 from classifier.data.array_store import ArrayStore
@@ -14,6 +15,7 @@ from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.files import replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.progress import track
+from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
@@ -85,3 +87,12 @@ class FeatureExtractor:
             images = images_BSSC[:, :, ::-1] if flipped else images_BSSC
             rows.append(self._session.run(["embedding"], {INPUT: np.ascontiguousarray(images)})[0])
         return np.concatenate(rows)
+
+
+def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> FloatArray:
+    """What a frozen backbone says of the pictures of `table` as they are, in their order; from the store where it is known.
+
+    Shapes: N rows -> (N, D) float32.
+    """
+    extractor = FeatureExtractor(exported_backbone(backbone, pictures.side_pixels, workspace.backbones), workspace.features)
+    return extractor.extract(pictures, table["sha256"].tolist(), "plain", pictures.open_store(workspace.prepared))

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from classifier.data.prepared import PreparedPictures
-from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.features import known_features
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     """
     table = pictures.table[pictures.table["split"] != "test"]
     targets = pictures.targets(table)
-    probabilities_NK = _out_of_sample(_features(pictures, table, backbone, workspace), targets)
+    probabilities_NK = _out_of_sample(known_features(pictures, table, backbone, workspace), targets)
     from cleanlab.filter import find_label_issues as find
     from cleanlab.rank import get_label_quality_scores
 
@@ -35,12 +35,6 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     issues = table[["path", "label", "sha256"]].assign(suggested=suggested, quality=quality)[wrong]
     logger.info("%d of %d labels look wrong", len(issues), len(table))
     return issues.sort_values("quality").reset_index(drop=True)
-
-
-def _features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> NDArray[np.float32]:
-    file = exported_backbone(backbone, pictures.side_pixels, workspace.backbones)
-    store = pictures.open_store(workspace.prepared)
-    return FeatureExtractor(file, workspace.features).extract(pictures, table["sha256"].tolist(), "plain", store)
 
 
 def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64]) -> NDArray[np.float64]:

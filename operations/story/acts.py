@@ -3,8 +3,6 @@
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from classifier.monitoring.decisions import HELPED
 from classifier.workspace import HOME_VARIABLE, Workspace
 from configs.loading import load_settings
 from configs.models import TrainSettings, WatchSettings
+from operations.store import register_stacks
 from operations.story.timeline import Event, draw_timeline
 from operations.story.visitors import Answered, Visitors
 
@@ -193,10 +192,7 @@ def _open_site(folder: Path) -> None:
         "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT),
         "IMAGELOOP_GATEWAY_PORT": "0",
     }
-    command = [sys.executable, str(ROOT / "stacks" / "apply.py"), "--activate", "local"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        raise ImageLoopError(f"wanted a site for the story, found: {done.stderr.strip()[-300:]}")
+    register_stacks()
 
 
 def _windows(settings: WatchSettings) -> list[dict[str, Any]]:

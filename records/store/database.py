@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from alembic import command
 from alembic.config import Config
@@ -223,11 +222,6 @@ class Database:
                 connection.execute(select(func.pg_advisory_xact_lock(7_220_914)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-
-
-def embeddings_of(table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The embeddings of rows that have one. Shapes: N rows -> (N, D) float32."""
-    return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
 
 
 def _prediction_row(record: PredictionRecord) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from seldon.service.admission import Admission
 from seldon.service.errors import RequestError, refused_picture
 from seldon.service.messages import Contents
 
+Seen = tuple[bytes | np.ndarray, UInt8Array, np.ndarray]  # as it came, as the model sees it, and its embedding
 # Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
@@ -49,15 +50,6 @@ class Answer:
     probabilities: dict[str, float]
     novelty: float | None = None
     in_distribution: bool | None = None
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What is kept of one picture."""
-
-    facts: dict[str, Any]
-    statistics: list[float]
-    embedding: str
 
 
 class Answering:
@@ -93,7 +85,7 @@ class Answering:
         answers = [self._answer(*row) for row in rows]
         milliseconds = 1000 * (time.perf_counter() - begun)
         for answer, content, image_SSC, embedding_D in zip(answers, contents, images_BSSC, found.embeddings, strict=True):
-            self._remember(answer, _seen(content, image_SSC, embedding_D), caller_id, source, milliseconds)
+            self._remember(answer, (content, image_SSC, embedding_D), caller_id, source, milliseconds)
         return answers
 
     def learn(self, request_id: str, true_label: str, source: str) -> None:
@@ -133,7 +125,7 @@ class Answering:
         known = None if novelty is None or self._familiarity is None else novelty <= self._familiarity.limit
         return Answer(request_id, label, values[label], values, novelty, known)
 
-    def _remember(self, answer: Answer, seen: _Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
+    def _remember(self, answer: Answer, seen: Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
         metrics.predictions.labels(self.identity.predictor, self.identity.model_version, answer.label).inc()
         metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
         if answer.in_distribution is False:
@@ -149,13 +141,11 @@ class Answering:
                 "model_name": self.identity.model_name,
                 "model_version": self.identity.model_version,
                 "predictor": self.identity.predictor,
-                **seen.facts,
+                **_facts(*seen),
                 "label": answer.label,
                 "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
                 "latency_ms": round(milliseconds, 3),
                 "source": source,
-                "statistics": dict(zip(NAMES, seen.statistics, strict=True)),
-                "embedding": seen.embedding,
                 "novelty": answer.novelty,
                 "in_distribution": answer.in_distribution,
             }
@@ -167,13 +157,14 @@ def source_of(route: str, api_key: str | None) -> str:
     return route if not api_key else f"{route}:{hmac.digest(SOURCE_SALT, api_key.encode(), 'sha256').hex()[:16]}"
 
 
-def _seen(content: bytes | np.ndarray, image_SSC: UInt8Array, embedding_D: np.ndarray) -> _Seen:
+def _facts(content: bytes | np.ndarray, image_SSC: UInt8Array, embedding_D: np.ndarray) -> dict[str, Any]:
+    """What a record keeps of a picture: its hash, size, format and statistics, and its embedding."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     if isinstance(content, bytes):
         facts["width"], facts["height"], facts["format"] = container_of(content)
     statistics = [round(value, 4) for value in image_statistics(image_SSC[None])[0].tolist()]
-    return _Seen(facts, statistics, encode_embedding(embedding_D))
+    return facts | {"statistics": dict(zip(NAMES, statistics, strict=True)), "embedding": encode_embedding(embedding_D)}
 
 
 def _now() -> str:

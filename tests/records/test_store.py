@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.monitoring.samples import embeddings_of
 from records.lines import encode_embedding
 from records.store.collector import collect
-from records.store.database import Database, DatabaseError, Decision, embeddings_of
+from records.store.database import Database, DatabaseError, Decision
 from records.writer import RecordWriter
 from seldon.clusters.local.layout import free_port
 
