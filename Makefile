@@ -26,10 +26,10 @@ down: .venv/.synced ## stop what serves
 setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
 	@$(PYTHON) stacks/apply.py --activate local
 
-test: .venv/.synced .venv-serving/.synced ## all tests
+test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
-coverage: .venv/.synced .venv-serving/.synced ## all tests, and the share of our lines that they run
+coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
@@ -64,16 +64,17 @@ drill: .venv/.synced .venv-serving/.synced ## break one thing after the other un
 bench-drift: .venv/.synced ## how many pictures show a change, how often nothing is taken for one
 	$(PYTHON) benchmarks/drift.py
 
-bench-serving: .venv/.synced .venv-serving/.synced .venv-bench/.synced ## requests a second, beside other servers
+bench-serving: .venv/.synced .venv-serving/.synced .venv-v2/.synced .venv-bench/.synced ## requests a second, beside other servers
 	$(PYTHON) benchmarks/serving.py
 
 lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group dev -o requirements/development.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group v2 -o requirements/v2.txt
 
 clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
-	rm -rf .venv .venv-serving .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
+	rm -rf .venv .venv-serving .venv-v2 .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
 
 .venv/.synced: requirements/development.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
@@ -84,6 +85,11 @@ clean: ## remove the environment and everything that can be made again; keys, re
 .venv-serving/.synced: requirements/serving.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv-serving
 	VIRTUAL_ENV=.venv-serving $(UV) pip sync -q --require-hashes --compile-bytecode requirements/serving.txt
+	@touch $@
+
+.venv-v2/.synced: requirements/v2.txt .python-version | $(UV)
+	$(UV) venv -q --allow-existing --python 3.12 .venv-v2
+	VIRTUAL_ENV=.venv-v2 $(UV) pip sync -q --require-hashes --compile-bytecode requirements/v2.txt
 	@touch $@
 
 .venv-bench/.synced: requirements/serving.txt | $(UV)

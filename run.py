@@ -4,6 +4,7 @@ Every command works on the active ZenML stack (zenml stack set local), prints it
 on standard error, and takes --json for scripts. Exit code 1: it failed, and says why. Exit code 2: a setting is wrong.
 """
 
+import gc
 import json
 import os
 import sys
@@ -15,7 +16,13 @@ import typer
 
 from classifier.errors import ImageLoopError, SettingsError
 
+gc.set_threshold(
+    50_000, 20, 50
+)  # libraries make a million objects that stay; looking through them again and again costs a second
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+pictures = typer.Typer(help="The pictures that the service kept for labelling, where it was told to.", no_args_is_help=True)
+app.add_typer(pictures, name="pictures")
 Result = dict[str, Any]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
@@ -171,6 +178,13 @@ def watch(
 @app.command()
 def story(
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="A folder of its own; what is in it goes.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your pictures instead of drawn ones, which will be blurred, darkened and badly saved.")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="What the watch goes by in it.")] = Path(__file__).parent
+    / "configs"
+    / "story.yaml",
+    overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
     """Play the whole loop in minutes: the world changes, labels come late, lies and a bad model are refused."""
@@ -179,11 +193,12 @@ def story(
     folder = (to or Workspace.current().state / "story").absolute()
     if to is not None and folder.exists() and any(folder.iterdir()) and not (folder / "zenml").is_dir():
         _fail(SettingsError(f"wanted an empty folder or one of an earlier story, found other things in '{to}'"))
+    settings = _watch_settings(config, overrides)
 
     def work() -> Result:
         from operations.story import acts
 
-        return acts.tell_story(folder, Path(__file__).parent / "configs" / "story.yaml")
+        return acts.tell_story(folder, settings, data)
 
     _run("story", work, lambda result: _lazy("story.acts", "describe", result), json_output)
 
@@ -210,6 +225,42 @@ def evaluate(
         return evaluation.evaluate(url, data, clients, min_accuracy)
 
     _run("evaluate", work, lambda result: _lazy("evaluation", "describe", result), json_output)
+
+
+@pictures.command("key")
+def pictures_key(json_output: Json = False) -> None:
+    """Make the key that pictures are kept for, and say how to turn the keeping on."""
+    _pictures("key", "describe_key", json_output)
+
+
+@pictures.command("list")
+def pictures_list(config: WatchConfig = None, overrides: Overrides = None, json_output: Json = False) -> None:
+    """Which pictures were kept."""
+    _pictures("listing", "describe_listing", json_output, _watch_settings(config, overrides).monitoring)
+
+
+@pictures.command("export")
+def pictures_export(
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="labelled/<class>/ and to_label/ come into this folder.")],
+    config: WatchConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Write them where a person can look at them: what is known to be, by class, and what somebody has to label."""
+    settings = _watch_settings(config, overrides)
+    held_back = settings.training.experience.held_back
+    _pictures("export", "describe_export", json_output, settings.monitoring, to.absolute(), held_back)
+
+
+@pictures.command("delete")
+def pictures_delete(
+    request_ids: Annotated[list[str], typer.Argument(metavar="REQUEST_ID...", help="As the answers bore them.")],
+    config: WatchConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Remove what was kept of requests."""
+    _pictures("delete", "describe_deletion", json_output, _watch_settings(config, overrides).monitoring, request_ids)
 
 
 @app.command()
@@ -318,6 +369,15 @@ def recover(
     _run("recover", work, lambda result: _lazy("backup", "describe_recovery", result), json_output)
 
 
+def _pictures(function: str, describe: str, json_output: bool, *arguments: Any) -> None:  # noqa: FBT001
+    def work() -> Result:
+        from operations import pictures as kept
+
+        return dict(getattr(kept, function)(*arguments))
+
+    _run("pictures", work, lambda result: _lazy("pictures", describe, result), json_output)
+
+
 def _watch_settings(config: Path | None, overrides: list[str] | None) -> Any:
     from configs.models import WatchSettings
 
@@ -348,7 +408,7 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
                 {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
             )
         settings = load_settings(TrainSettings, config, overrides, **preset)
-        check(settings.data.source)
+        check(settings.data)
     except SettingsError as error:
         _fail(error)
     return settings

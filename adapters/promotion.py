@@ -74,4 +74,5 @@ def approve_version(name: str, version: str, workspace: Workspace) -> str | None
             raise ImageLoopError(f"wanted a version that passed its gates, found {version} {found.reason}; train a better one")
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")
+        registry.set_tag(version, "approved", "by a person")
     return before

@@ -24,7 +24,7 @@ class UnknownVersionError(ImageLoopError):
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval)."""
+    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval); `approved` by a person, where it had waited."""
 
     name: str
     version: str
@@ -32,6 +32,7 @@ class RegisteredVersion:
     verdict: str
     reason: str
     digest: str
+    approved: bool = False
 
 
 class ModelRegistry:
@@ -127,6 +128,7 @@ def _registered(found: Any) -> RegisteredVersion:
         tags.get("verdict", ""),
         tags.get("reason", ""),
         tags.get("package_digest", ""),
+        "approved" in tags,
     )
 
 
@@ -139,10 +141,15 @@ def promotion_lock(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def champions() -> dict[str, str]:
-    """The champion of every model in the registry."""
+def later_champions() -> dict[str, str]:
+    """The champion of every model in the registry, but for an only version that its own run promoted: that is no news to the run."""
     import mlflow
 
     connect()
     models = mlflow.MlflowClient().search_registered_models()
-    return {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
+    found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
+    return {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
+
+
+def _promoted_itself(versions: list[RegisteredVersion]) -> bool:
+    return len(versions) == 1 and versions[0].verdict == "advance" and not versions[0].approved

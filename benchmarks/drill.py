@@ -26,12 +26,37 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from operations.story.visitors import Visitors  # noqa: E402
+from operations.story.worlds import drawn_worlds  # noqa: E402
+
 NUM_CALLERS = 4
 PAUSE_SECONDS = 0.05
 WATCH_SECONDS = 12
 BURST_SECONDS = 20
 BURST_CALLERS = 64
 SITE_VARIABLE = "IMAGELOOP_SITE"
+STAGES = (
+    "collect",
+    "measure",
+    "decide",
+    "gather",
+    "train",
+    "calibrate",
+    "export",
+    "evaluate",
+    "gate",
+    "sign",
+    "register",
+    "roll_out",
+)
+RETRAIN = (
+    "--config",
+    "configs/story.yaml",
+    "--set",
+    "monitoring.decision.new_labels=20",
+    "--set",
+    "rollout.strategy.watch.min_requests=40",
+)
 COLLECT = (
     "import sys; from pathlib import Path; from records.store.collector import collect; from records.store.database import Database\n"
     "collect(Path(sys.argv[1]), Database.of_folder(Path(sys.argv[2])))"
@@ -162,6 +187,26 @@ class Drill:
             process = process.children()[0]
         process.send_signal(signal.SIGKILL)
 
+    def label(self, count: int) -> None:
+        """The world has changed, and somebody says what its pictures show."""
+        with Visitors(self.url, 20.0, drawn_worlds()[1]) as visitors:
+            visitors.tell(visitors.wait_for(count))
+
+    def kill_in_step(self, name: str) -> bool:
+        """Start a look and kill it while the step is at work; False where it ended without that step."""
+        (store,) = (self.home.parent / "zenml").rglob("zenml.db")
+        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+            steps = "SELECT count(*) FROM step_run WHERE name = ? AND status = 'running'"
+            before = connection.execute(steps, (name,)).fetchone()
+            process = self.start("monitor", *RETRAIN)
+            while process.poll() is None:
+                if connection.execute(steps, (name,)).fetchone() != before:
+                    process.kill()
+                    process.wait()
+                    return True
+                time.sleep(0.02)
+        return False
+
     def rows_in_database(self) -> int:
         file = self.home / ".imageloop" / "records" / "records.db"
         with sqlite3.connect(file) as connection:
@@ -197,7 +242,7 @@ def _break_everything(drill: Drill) -> None:
 
 def _kill_supervisor(drill: Drill) -> str:
     drill.kill("supervisord")
-    return "what it kept goes on serving; the next deploy ends that and starts anew"
+    return "what it kept serves on until what the next deploy starts is ready"
 
 
 def _kill_collector(drill: Drill) -> str:
@@ -215,13 +260,12 @@ def _kill_collector(drill: Drill) -> str:
 
 
 def _kill_watch(drill: Drill) -> str:
-    for seconds in (3, 5, 7, 9):
-        process = drill.start("monitor")
-        time.sleep(seconds)
-        process.kill()
-        process.wait()
-    found = json.loads(drill.run("run.py", "monitor", "--json"))
-    return f"the next look: {found['action']}"
+    """Labels are given, so that it decides to retrain; a look that was killed is followed by one that goes on."""
+    drill.label(480)
+    killed = [stage for stage in STAGES if drill.kill_in_step(stage)]
+    found = json.loads(drill.run("run.py", "monitor", *RETRAIN, "--json"))
+    outcome = "; ".join([*found["finished"], str(found["outcome"] or "")])
+    return f"killed in {', '.join(killed)}; at the end: {outcome[:90]}"
 
 
 def _lose_database(drill: Drill) -> str:

@@ -299,12 +299,34 @@ def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Se
         fast = given | own("fast") | {"PYTHONPATH": f"{scratch}:{ROOT}", "PACKAGE": str(package)}
         command = [str(bench / "uvicorn"), "fast:app", "--port", str(port), "--workers", cores, "--log-level", "error"]
         servers.append(Server("FastAPI over our Predictor", command, fast, port, picture, "image/jpeg", "/predict"))
+    servers.append(mlserver(scratch, package, own("mlserver") | given, picture))
     cluster = LocalCluster(
         scratch / "serving", GatewaySettings(port=0), serving_python(), {"IMAGELOOP_VERIFICATION_KEY": str(key)}
     )
     predictor = render_predictor(version="1", model_name="bench", model_uri=f"file://{package}", replicas=int(cores), traffic=100)
     cluster.apply(render("bench", "default", [predictor]))
     return [*servers, Gateway(cluster, picture)]
+
+
+def mlserver(scratch: Path, package: Path, environment: dict[str, str], picture: Path) -> Server:
+    """The same package through the same `Predictor`, behind the protocol V2."""
+    folder, port = scratch / "mlserver", free_port()
+    model = {
+        "name": "bench",
+        "implementation": "seldon.v2_runtime.ImageRuntime",
+        "parameters": {"uri": str(package), "version": "1"},
+    }
+    (folder / "model-settings.json").write_text(json.dumps(model))
+    settings = {
+        "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "debug": False,
+        "parallel_workers": os.cpu_count(), "metrics_dir": str(folder),
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    request = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(picture.read_bytes()).decode()]}
+    body = folder / "request.json"
+    body.write_text(json.dumps({"inputs": [request]}))
+    command = [str(ROOT / ".venv-v2" / "bin" / "mlserver"), "start", str(folder)]
+    return Server("MLServer over our Predictor", command, environment, port, body, "application/json", "/v2/models/bench/infer")
 
 
 def report(servers: list[Server | Gateway], package: Path, key: Path, picture: Path) -> None:

@@ -4,7 +4,9 @@ import logging
 import sys
 import time
 import uuid
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from classifier.data.raw import held_source
@@ -38,6 +40,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     workspace = Workspace.current()
     tracking.ensure_experiment(tracking.connect(), EXPERIMENT, workspace)
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
+    Thread(target=import_module, args=("model_signing",), daemon=True).start()  # a second of loading that only the end needs
     begun = time.monotonic()
     side = settings.training.side_pixels
     run = configured(
@@ -55,7 +58,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
 
 def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
     """What the source holds now, and which filling of `data/raw` it is: another one where another set stands there."""
-    now, held = fingerprint(settings.data.source), held_source(workspace)
+    now, held = fingerprint(settings.data), held_source(workspace)
     return held if held.startswith(f"{now}-") else f"{now}-{uuid.uuid4().hex[:8]}"
 
 

@@ -15,6 +15,7 @@ from classifier.model.predictor import Predictor
 from classifier.model.signing import public_key
 from classifier.monitoring.familiarity import Familiarity
 from classifier.workspace import Workspace
+from records.pictures import PictureKeeper
 from records.writer import RecordWriter
 from seldon.service import metrics
 from seldon.service.admission import from_environment
@@ -32,12 +33,15 @@ class ImageClassifier:
     def __init__(self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0") -> None:
         """Verify the package; a process that must not serve it ends here.
 
-        Raises: PackageError, SignatureError.
+        Raises: PackageError, SignatureError, SettingsError.
         """
         self._folder = Path(model_uri.removeprefix("file://"))
         self._key = public_key(Workspace.current().keys)
         self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
         self.info = open_package(self._folder, self._key)
+        self._keeper = PictureKeeper.from_environment(
+            os.environ.get(RECORDS_VARIABLE), lambda: metrics.pictures_lost.labels(self._identity.predictor).inc()
+        )
         self._answering: Answering | None = None
 
     def load(self) -> None:
@@ -52,7 +56,8 @@ class ImageClassifier:
         lost = metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
-        self._answering = Answering(predictor, identity, from_environment(), writer, Familiarity.read(self._folder))
+        familiarity = Familiarity.read(self._folder)
+        self._answering = Answering(predictor, identity, from_environment(), writer, familiarity, self._keeper)
 
     def close(self) -> None:
         """Before the process ends: write the records that wait."""

@@ -34,9 +34,9 @@ def code_and_prepared_state() -> str:
 
 def code_and_champion_state() -> str:
     """Another value, too, when another version serves: a gate's verdict depends on it."""
-    from adapters.registry import champions
+    from adapters.registry import later_champions
 
-    return f"{code_state()}:{champions()}"
+    return f"{code_state()}:{later_champions()}"
 
 
 ON_CODE = CachePolicy(cache_func="steps.caching.code_state")

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.pictures import decode_new, in_threads, sha256_of
 from classifier.data.schema import check_catalog
 from classifier.data.settings import Limits
-from classifier.data.sources.folder import FoundFile, list_files
+from classifier.data.sources.folder import KEPT_FOLDER, FoundFile, list_files
 from classifier.errors import ImageLoopError, ImageRefusedError
 from classifier.progress import track
 
@@ -39,7 +39,8 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
     refused = decode_new(usable, store, side, limits)
     now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
     catalog = pd.DataFrame([_describe(row, store, refused, limits) for row in rows])
-    return check_catalog(catalog.assign(group=_own_group, split="", source=source, added_at=now)[_COLUMNS])
+    sources = [KEPT_FOLDER if PurePosixPath(path).parent.name == KEPT_FOLDER else source for path in catalog["path"]]
+    return check_catalog(catalog.assign(group=_own_group, split="", source=sources, added_at=now)[_COLUMNS])
 
 
 _COLUMNS = [

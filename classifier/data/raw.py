@@ -23,12 +23,17 @@ def held_source(workspace: Workspace) -> str:
     return str(json.loads(manifest.read_text()).get("source") or "") if manifest.exists() else ""
 
 
-def place(folder: Path, workspace: Workspace, source: str = "") -> Path:
+def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | None = None) -> Path:
     """Give back `folder` if it lies in `data/` already, else make `data/raw` hold the same files.
 
-    `source` is remembered for `held_source`. What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
+    `source` is remembered for `held_source`; `kept` holds labelled pictures that the service kept.
+    What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
     """
     if folder.resolve().is_relative_to(workspace.data.resolve()):
+        if kept is not None:
+            raise ImageLoopError(
+                f"wanted a source outside '{workspace.data}' to add kept pictures to, found '{folder}'; move them there"
+            )
         return folder
     if workspace.home.resolve().is_relative_to(folder.resolve()):
         raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
@@ -39,6 +44,8 @@ def place(folder: Path, workspace: Workspace, source: str = "") -> Path:
         _take_over(folder, raw)
     else:
         _mirror(folder, raw)
+    if kept is not None:
+        _add_kept(kept, raw)
     _write_manifest(workspace, _listing(raw), source)
     return raw
 
@@ -64,6 +71,14 @@ def _mirror(folder: Path, raw: Path) -> None:
         len(files) - len(new),
         len(present.keys() - files.keys()),
     )
+
+
+def _add_kept(kept: Path, raw: Path) -> None:
+    """Into a folder of their own within that of their class, so that the catalog can tell them."""
+    root = folders.unwrap(raw)
+    for file in folders.list_files(kept):
+        if file.label is not None and file.has_portable_name:
+            _copy(file.path, root / file.label / folders.KEPT_FOLDER / file.path.name)
 
 
 def _is_copied(source: Path, target: Path) -> bool:

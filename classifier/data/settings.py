@@ -123,7 +123,17 @@ class VersioningSettings(Settings):
 
 class DataSettings(Settings):
     source: Source = GeneratedSource()
+    kept: Path | None = Field(
+        None,
+        description="labelled pictures that the service kept (`run.py pictures export`): they teach and tune, and judge nothing",
+    )
     limits: Limits = Limits()
     duplicate_bits: int = Field(4, ge=0, le=7, description="perceptual hashes that differ in so few of 64 bits show one picture")
     split: SplitSettings = SplitSettings()
     versioning: VersioningSettings = VersioningSettings()
+
+    @model_validator(mode="after")
+    def kept_pictures_are_tracked(self) -> Self:
+        if self.kept is not None and not self.versioning.enabled:
+            raise ValueError("kept pictures are copied to data/raw, which versioning.enabled=false leaves alone")
+        return self

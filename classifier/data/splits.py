@@ -1,7 +1,8 @@
 """Which pictures teach, tune and judge: 80/10/10 of each class, for ever.
 
 A group of duplicates is placed whole, when it is first seen, by a hash; ever after its pictures keep their split and
-newcomers join it. So a growing data set moves no picture, and nothing that judges was ever learnt from.
+newcomers join it. So a growing data set moves no picture, and nothing that judges was ever learnt from. What the service kept
+bears labels that strangers gave: it may teach and tune, and judges nothing.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from classifier.data.catalog import quarantine
 from classifier.data.duplicates import Lookalikes, find_lookalikes
 from classifier.data.schema import SPLIT_CATALOG, SPLITS, accepted, check_catalog
 from classifier.data.settings import SplitSettings
+from classifier.data.sources.folder import KEPT_FOLDER
 from classifier.errors import ImageLoopError
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     catalog = quarantine(catalog, ties)
     catalog = _name_groups(catalog, roots)
     catalog = _place_new_groups(catalog, settings)
+    catalog = quarantine(catalog, _kept_in_test(catalog))
     catalog.attrs[SEED_ATTRIBUTE] = settings.seed
     counts = accepted(catalog).groupby("split").size().to_dict()
     logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
@@ -141,15 +144,22 @@ def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.Data
     chosen: dict[str, str] = {}
     for _, pictures in accepted(catalog).groupby("label"):
         counts = {name: int((pictures["split"] == name).sum()) for name in SPLITS}
-        sizes = pictures[pictures["split"] == ""].groupby("group").size()
+        new = pictures[pictures["split"] == ""].groupby("group")
+        sizes, only_kept = new.size(), new["source"].agg(lambda sources: bool((sources == KEPT_FOLDER).all()))
         for group in sorted(sizes.index, key=lambda name: _hash(name, settings.seed)):
             total = sum(counts.values()) + sizes[group]
-            split = max(SPLITS, key=lambda name: shares[name] * total - counts[name])
+            split = max(SPLITS[:2] if only_kept[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
             counts[split] += sizes[group]
             chosen[group] = split
     new = (catalog["status"] == "accepted") & (catalog["split"] == "")
     catalog.loc[new, "split"] = catalog.loc[new, "group"].map(chosen)
     return catalog
+
+
+def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:
+    """A reason for each row that shows what a test picture shows and came from the service."""
+    rows = catalog.index[(catalog["source"] == KEPT_FOLDER) & (catalog["split"] == "test")]
+    return dict.fromkeys(rows, "kept_in_test: shows the same as a test picture, which no feedback may touch")
 
 
 def _hash(group: str, seed: int) -> str:

@@ -86,7 +86,7 @@ def gather(
     table = labelled[labelled["embedding"].notna()].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
     table = table.assign(
-        role=[_role(request_id, settings.held_back) for request_id in table["request_id"]], reason="", quality=np.nan
+        role=[role_of(request_id, settings.held_back) for request_id in table["request_id"]], reason="", quality=np.nan
     )
     unknown = ~table["true_label"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
@@ -120,7 +120,8 @@ def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
     return found
 
 
-def _role(request_id: str, held_back: float) -> str:
+def role_of(request_id: str, held_back: float) -> str:
+    """What a labelled answer is for; it follows from the request id, and so never changes."""
     place = int(hashlib.sha256(request_id.encode()).hexdigest()[:8], 16) / 2**32
     if place < held_back:
         return "held_back"

@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.data.settings import Drift
+from classifier.data.settings import FolderSource
 from classifier.errors import ImageLoopError
 from classifier.monitoring.decisions import HELPED
 from classifier.workspace import HOME_VARIABLE, Workspace
-from configs.loading import load_settings
 from configs.models import TrainSettings, WatchSettings
 from operations.store import register_stacks
 from operations.story.timeline import Event, draw_timeline
 from operations.story.visitors import Answered, Visitors
+from operations.story.worlds import World, drawn_worlds, photographed_worlds
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 PER_SECOND = 20.0
 WINDOW = 60
 MAX_TRIES = 3
-NEW_WORLD = Drift(style="outlined", darkness=0.2)
 
 
 @dataclass
@@ -40,8 +39,8 @@ class Told:
 class Story:
     """A site that serves, visitors, and what happens to them."""
 
-    def __init__(self, settings: WatchSettings, visitors: Visitors) -> None:
-        self._settings, self._visitors = settings, visitors
+    def __init__(self, settings: WatchSettings, visitors: Visitors, new_world: World) -> None:
+        self._settings, self._visitors, self._new_world = settings, visitors, new_world
 
     def acts(self) -> list[Callable[[], str]]:
         return [
@@ -54,7 +53,7 @@ class Story:
         return self._look()
 
     def world_changes(self) -> str:
-        self._visitors.labels, self._visitors.world = 0.0, NEW_WORLD
+        self._visitors.labels, self._visitors.world = 0.0, self._new_world
         self._visitors.wait_for(3 * WINDOW)
         return self._look()
 
@@ -100,22 +99,25 @@ class Story:
         return f"{result['action']}: {result['reason']}" + (f" → {result['outcome']}" if result["outcome"] else "")
 
 
-def tell_story(folder: Path, config: Path) -> dict[str, Any]:
-    """Play it, and write `timeline.png` to `folder`.
+def tell_story(folder: Path, settings: WatchSettings, data: Path | None = None) -> dict[str, Any]:
+    """Play it with drawn pictures, or with those in `data`, and write `timeline.png` to `folder`.
 
     Raises: ImageLoopError where the bad model stays.
     """
     started = time.monotonic()
-    settings = load_settings(WatchSettings, config, [])
     _open_site(folder)
+    worlds = photographed_worlds(data, folder / "pictures") if data is not None else drawn_worlds()
+    if data is not None:
+        source = settings.training.data.model_copy(update={"source": FolderSource(path=folder / "pictures")})
+        settings = settings.model_copy(update={"training": settings.training.model_copy(update={"data": source})})
     from operations import deployment, training
     from seldon.rollouts.settings import DeploySettings
 
     trained = training.train(settings.training)
     served = deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name))
     try:
-        with Visitors(served["url"], PER_SECOND) as visitors:
-            told = [_told(act) for act in Story(settings, visitors).acts()]
+        with Visitors(served["url"], PER_SECOND, worlds[0]) as visitors:
+            told = [_told(act) for act in Story(settings, visitors, worlds[1]).acts()]
             visitors.wait_for(WINDOW)
     finally:
         deployment.down()

@@ -1,6 +1,5 @@
-"""People who send pictures of the drawn world, and some of whom say later what they showed."""
+"""People who send pictures, and some of whom say later what they showed."""
 
-import io
 import itertools
 import threading
 import time
@@ -12,11 +11,8 @@ from typing import Any
 import numpy as np
 import requests
 
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import CLASSES, draw_picture
-from classifier.data.sources.generated import label_of
+from operations.story.worlds import World
 
-SEED = 20_260_101  # none of the pictures that the model was made of
 NUM_CALLERS = 2
 TIMEOUT_SECONDS = 20
 
@@ -35,13 +31,14 @@ class Answered:
 class Visitors:
     """Callers at a steady rate, until they are stopped. `world` may change at any time; `labels` is the share that says the truth at once."""
 
-    def __init__(self, url: str, per_second: float) -> None:
-        self.world = Drift()
+    def __init__(self, url: str, per_second: float, world: World) -> None:
+        self.world = world
         self.labels = 0.0
         self.answered: list[Answered] = []
         self.failed = 0
         self._url, self._pause = url, NUM_CALLERS / per_second
         self._told: set[str] = set()
+        self._class_names: list[str] = []
         self._numbers = itertools.count()
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(NUM_CALLERS)
@@ -65,7 +62,9 @@ class Visitors:
         """Send the truth about answers, or the other class; how many were told."""
         wanted = [answer for answer in answers if answer.request_id not in self._told]
         with ThreadPoolExecutor(NUM_CALLERS) as pool:
-            list(pool.map(lambda answer: self._tell(answer.request_id, _other(answer.truth) if lie else answer.truth), wanted))
+            list(
+                pool.map(lambda answer: self._tell(answer.request_id, self._other(answer.truth) if lie else answer.truth), wanted)
+            )
         return len(wanted)
 
     def _call_on(self) -> None:
@@ -79,13 +78,12 @@ class Visitors:
                 self._stopping.wait(max(0.0, self._pause - (time.monotonic() - begun)))
 
     def _call(self, session: requests.Session, number: int) -> None:
-        truth = label_of(number, self.world.first_class_share)
-        content = io.BytesIO()
-        draw_picture(truth, (SEED, number), self.world).save(content, "JPEG", quality=70 + number % 26)
+        truth, content = self.world.picture(number)
         headers = {"Content-Type": "image/jpeg"}
-        answer = session.post(f"{self._url}/predict", content.getvalue(), headers=headers, timeout=TIMEOUT_SECONDS)
+        answer = session.post(f"{self._url}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
         answer.raise_for_status()
         said: dict[str, Any] = answer.json()
+        self._class_names = sorted(said["probabilities"])
         found = Answered(time.time(), said["model"]["version"], said["label"] == truth, truth, said["request_id"])
         self.answered.append(found)
         if np.random.default_rng(number).random() < self.labels:
@@ -96,6 +94,5 @@ class Visitors:
         body = {"request_id": request_id, "label": label}
         requests.post(f"{self._url}/feedback", json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
 
-
-def _other(label: str) -> str:
-    return next(name for name in CLASSES if name != label)
+    def _other(self, label: str) -> str:
+        return next(name for name in self._class_names if name != label)

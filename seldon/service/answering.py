@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import os
 import time
 import uuid
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from classifier.data.statistics import NAMES, container_of, image_statistics
 from classifier.errors import ImageRefusedError
@@ -17,6 +19,7 @@ from classifier.model.predictor import Predictor
 from classifier.model.preprocessing import UInt8Array
 from classifier.monitoring.familiarity import Familiarity
 from records.lines import encode_embedding
+from records.pictures import PictureKeeper
 from records.writer import RecordWriter
 from seldon.service import metrics
 from seldon.service.admission import Admission
@@ -25,6 +28,7 @@ from seldon.service.messages import Contents
 
 Seen = tuple[bytes | np.ndarray, UInt8Array, np.ndarray]  # as it came, as the model sees it, and its embedding
 # Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
+UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
 
@@ -62,9 +66,10 @@ class Answering:
         admission: Admission,
         writer: RecordWriter | None,
         familiarity: Familiarity | None = None,
+        keeper: PictureKeeper | None = None,
     ) -> None:
         self.predictor, self.identity, self.admission = predictor, identity, admission
-        self._writer, self._familiarity = writer, familiarity
+        self._writer, self._familiarity, self._keeper = writer, familiarity, keeper
 
     def answer(self, contents: Contents, caller_id: str | None, source: str) -> list[Answer]:
         """One answer a picture, in their order.
@@ -97,6 +102,9 @@ class Answering:
         record = {"kind": "feedback", "time": _now(), "request_id": request_id, "true_label": true_label, "source": source}
         if self._writer is not None and not self._writer.write_through(record | {"feedback_id": uuid.uuid4().hex}):
             raise RequestError(503, "not_kept", "the label could not be written; send it again", retry_after_seconds=5)
+        if self._keeper is not None:
+            names = self.predictor.info.class_names
+            self._keeper.learn(request_id, names.index(true_label) if true_label in names else None)
 
     def close(self) -> None:
         """Write the records that wait."""
@@ -130,6 +138,10 @@ class Answering:
         metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
         if answer.in_distribution is False:
             metrics.unfamiliar.labels(self.identity.predictor).inc()
+        if self._keeper is not None:
+            for_labelling = answer.probability < UNCERTAIN_BELOW or answer.in_distribution is False
+            place = self.predictor.info.class_names.index(answer.label)
+            self._keeper.keep(answer.request_id, place, _as_file(seen[0]), for_labelling=for_labelling)
         if self._writer is None:
             return
         self._writer.write(
@@ -155,6 +167,15 @@ class Answering:
 def source_of(route: str, api_key: str | None) -> str:
     """Who says so, for a cap on what one source may say: never the key or its name, and not to be found from this either."""
     return route if not api_key else f"{route}:{hmac.digest(SOURCE_SALT, api_key.encode(), 'sha256').hex()[:16]}"
+
+
+def _as_file(content: bytes | np.ndarray) -> bytes:
+    """Pixels become a PNG."""
+    if isinstance(content, bytes):
+        return content
+    out = io.BytesIO()
+    Image.fromarray(content).save(out, "PNG")
+    return out.getvalue()
 
 
 def _facts(content: bytes | np.ndarray, image_SSC: UInt8Array, embedding_D: np.ndarray) -> dict[str, Any]:

@@ -72,10 +72,10 @@ def _from_data(value: Any, side: int) -> UInt8Array:
             array = array.reshape(value["tensor"]["shape"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found no array") from error
-    return _pixels(array, side)
+    return checked_pixels(array, side)
 
 
-def _pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
+def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.shape[1:] != (side, side, 3):

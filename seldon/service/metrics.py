@@ -22,6 +22,7 @@ unfamiliar = Counter("imageloop_unfamiliar_total", "Pictures unlike any that the
 feedback = Counter("imageloop_feedback_total", "True labels that were received", ["predictor", "label"])
 refused = Counter("imageloop_refused_total", "Requests that were refused", ["predictor", "reason"])
 records_lost = Counter("imageloop_records_lost_total", "Records that could not be kept", ["predictor"])
+pictures_lost = Counter("imageloop_pictures_lost_total", "Pictures for labelling that could not be kept", ["predictor"])
 cpu_seconds = Counter("imageloop_cpu_seconds_total", "Processor time that answering took", ["predictor"])
 price = Gauge("imageloop_price_per_cpu_hour", "What IMAGELOOP_PRICE_PER_CPU_HOUR says", ["predictor"], multiprocess_mode="max")
 in_flight = Gauge("imageloop_in_flight", "Requests at work or waiting", ["predictor"], multiprocess_mode="livesum")

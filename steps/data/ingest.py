@@ -32,7 +32,7 @@ def ingest(
     workspace = Workspace.current()
     with dvc.data_lock(workspace):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
-        raw = place(folder, workspace, fingerprint) if settings.versioning.enabled else folder
+        raw = place(folder, workspace, fingerprint, settings.kept) if settings.versioning.enabled else folder
         store = prepared_store(workspace.prepared, side_pixels)
         files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
         pointer = dvc.track_pictures(raw, workspace, settings.versioning) if settings.versioning.enabled else ""

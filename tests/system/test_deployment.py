@@ -26,8 +26,10 @@ PLACE = ("--set", f"model_name={MODEL}", "--set", "name=pets")
 def deployed(site):
     """Version 1, served."""
     trained = site.train(MODEL)
-    result = site.json("deploy", *PLACE, "--set", "replicas=1")
-    yield result | {"trained": trained["model_version"]}
+    key = site.json("pictures", "key")
+    kept = ("--set", f"environment.{key['variable']}={key['recipient']}")
+    result = site.json("deploy", *PLACE, "--set", "replicas=1", *kept)
+    yield result | {"trained": trained["model_version"], "kept": kept}
     site.run("down")
 
 
@@ -60,8 +62,34 @@ def test_status_shows_what_is_served(site, deployed):
     )
 
 
+KEPT = ("--set", f"monitoring.model_name={MODEL}", "--set", "monitoring.deployment=default/pets", "--set", "training.promotion.model_name=served", "--set", "rollout.model_name=served", "--set", "rollout.name=pets")  # fmt: skip
+
+
+def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labelled, tmp_path):
+    content = (labelled / "cat" / "1.jpg").read_bytes()
+    asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for _ in range(8)]
+    for answer in asked:
+        truth = "dog" if answer["label"] == "cat" else "cat"
+        told = json.dumps({"request_id": answer["request_id"], "label": truth}).encode()
+        post(f"{deployed['url']}/feedback", told, "application/json")
+
+    wanted = {answer["request_id"] for answer in asked}
+    assert wanted <= {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
+    site.run("monitor", *KEPT)  # it collects the labels
+    found = site.json("pictures", "export", str(tmp_path / "out"), *KEPT)
+    files = list((tmp_path / "out").rglob("*.jpeg"))  # those of the smoke tests are PNG
+    assert 0 < len(files) <= 8
+    assert found["labelled"] >= len(files)
+    assert {file.read_bytes() for file in files} == {content}
+    assert {file.parent.name for file in (tmp_path / "out" / "labelled").rglob("*.jpeg")} == {truth}
+    assert site.json("pictures", "delete", *sorted(wanted), *KEPT)["deleted"] == 8
+    assert not wanted & {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
+    _, error = site.run("pictures", "delete", "*", expect=1)
+    assert "wanted the request id of an answer" in error
+
+
 def test_deploying_again_changes_nothing(site, deployed):
-    assert site.json("deploy", *PLACE, "--set", "replicas=1")["outcome"] == "unchanged"
+    assert site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"])["outcome"] == "unchanged"
 
 
 def test_zenml_lists_what_is_served(site, deployed):
@@ -141,6 +169,7 @@ def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site,
         f"afterwards.data={labelled}",
         "--set",
         "afterwards.min_accuracy=0.9",
+        *deployed["kept"],
         expect=1,
     )
 
@@ -155,6 +184,7 @@ def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site,
             f"afterwards.data={labelled}",
             "--set",
             "afterwards.min_accuracy=0.4",
+            *deployed["kept"],
         )["outcome"]
         == "unchanged"
     )

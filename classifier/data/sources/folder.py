@@ -11,6 +11,7 @@ from classifier.errors import SettingsError
 
 KAGGLE_NAME = re.compile(r"^(?P<label>[^\W\d][\w -]*)\.\d+\.\w+$")
 SPLIT_FOLDER = re.compile(r"^(train(ing)?|val(id(ation)?)?|test(ing)?)\d*$", re.IGNORECASE)
+KEPT_FOLDER = "kept_by_service"  # within a class folder: pictures that the service was asked about
 SHAPE = "one folder a class with its pictures in it, or names like cat.12.jpg"
 
 

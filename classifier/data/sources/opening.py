@@ -6,6 +6,7 @@ from pathlib import Path
 
 from classifier.data.settings import (
     ArchiveSource,
+    DataSettings,
     DvcSource,
     FolderSource,
     GeneratedSource,
@@ -13,6 +14,7 @@ from classifier.data.settings import (
     Source,
 )
 from classifier.data.sources import archive, folder, kaggle
+from classifier.errors import SettingsError
 
 FetchFromDvc = Callable[[DvcSource, Path], Path]
 
@@ -37,12 +39,14 @@ def bring_in(source: Source, downloads: Path, fetch_from_dvc: FetchFromDvc) -> P
             return fetch_from_dvc(source, downloads)
 
 
-def check(source: Source) -> None:
-    """Refuse a source that cannot work, in well under a second.
+def check(settings: DataSettings) -> None:
+    """Refuse what cannot work, in well under a second.
 
     Raises: SettingsError.
     """
-    match source:
+    if settings.kept is not None and not settings.kept.is_dir():
+        raise SettingsError(f"data.kept: wanted a folder with one folder a class, found none at '{settings.kept}'")
+    match source := settings.source:
         case FolderSource():
             folder.check_folder(source.path, "data.source.path")
         case ArchiveSource():
@@ -53,8 +57,15 @@ def check(source: Source) -> None:
             pass
 
 
-def fingerprint(source: Source) -> str:
-    """Another string whenever the source may hold other pictures; cheap, since it is asked before every run."""
+def fingerprint(settings: DataSettings) -> str:
+    """Another string whenever there may be other pictures; cheap, since it is asked before every run."""
+    found = _source_fingerprint(settings.source)
+    if settings.kept is None:
+        return found
+    return hashlib.sha256(f"{found} {folder.fingerprint(settings.kept)}".encode()).hexdigest()[:16]
+
+
+def _source_fingerprint(source: Source) -> str:
     match source:
         case FolderSource():
             return folder.fingerprint(source.path)

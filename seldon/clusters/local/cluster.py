@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
@@ -29,9 +30,8 @@ from seldon.clusters.local.support import named_here, refuse_impossible
 from seldon.manifest import Manifest, PredictorSpec
 
 logger = logging.getLogger(__name__)
-GATEWAY = "gateway"
 READY_SECONDS = 60.0
-DRAIN_SECONDS = 15.0
+DRAIN_SECONDS = 5  # in which callers of a gateway that goes come to its successor
 DEFAULT_HEALTH_PATH = "/health/status"
 
 
@@ -52,11 +52,13 @@ class LocalCluster:
         """Raises: DeploymentError; what served before serves on."""
         refuse_impossible(manifest)
         with self._site():
-            self._ensure_running()
+            draining = self._ensure_running()
+            self._bring_back_others(manifest)
             before = self._store.get(manifest.metadata.namespace, manifest.metadata.name)
             kept, started = self._start_missing(manifest, before.replicas if before else [])
             self._store.put(DeploymentState(manifest=manifest, replicas=kept + started))
             self._route()
+            time.sleep(max(0.0, draining - time.monotonic()))
             self._retire()
 
     def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
@@ -84,8 +86,6 @@ class LocalCluster:
             self._store.remove(namespace, name)
             if not self._store.deployments():
                 self._supervisor.stop()
-                for file in self._layout.programs.glob("*.conf"):
-                    file.unlink()
             elif self._supervisor.is_running():
                 self._route()
                 self._retire()
@@ -141,7 +141,7 @@ class LocalCluster:
         site = self._store.site()
         ports = [replica.port for state in self._store.deployments() for replica in state.replicas]
         addresses = [f"http://127.0.0.1:{port}/metrics" for port in ports]
-        return addresses + ([f"http://127.0.0.1:{site.admin_port}/stats/prometheus"] if site else [])
+        return addresses + [f"http://127.0.0.1:{port}/stats/prometheus" for port in (site.admin_ports if site else ())]
 
     def logs(self) -> Path:
         return self._layout.logs
@@ -166,42 +166,52 @@ class LocalCluster:
         with FileLock(self._layout.locks / "site.lock"):
             yield
 
-    def _ensure_running(self) -> SiteState:
-        """A supervisor and a gateway, also after a reboot or a kill."""
+    def _ensure_running(self) -> float:
+        """A supervisor and a gateway, also after a reboot or a kill; until when (monotonic) a gateway that was left over drains.
+
+        What a killed supervisor left serves on until its successors are ready: the gateways listen at one port.
+        """
         keys = read_keys()
         self._settings.check(keys)
-        site = self._store.site()
-        if site is None or not self._supervisor.is_running():
-            known = site.gateway_port if site else self._settings.port
-            if not self._supervisor.is_running():
-                self._supervisor.end_orphans()  # they would hold the ports
-            port = free_port(known)
-            if known not in (0, port):
-                logger.warning("port %d is taken; the gateway listens at %d", known, port)
-            site = SiteState(gateway_port=port, admin_port=free_port(), version=site.version if site else 0)
+        site, draining = self._store.site(), 0.0
+        left = [] if self._supervisor.is_running() else self._supervisor.orphans()
+        if site is None or not self._supervisor.is_running() or len(site.admin_ports) != len(gateway.NAMES):
+            before, site = site, self._new_site(site, shares_port=self._supervisor.is_running() or any(map(_is_envoy, left)))
             self._store.put_site(site)
+            draining = time.monotonic() + DRAIN_SECONDS + 1 if left and before else 0.0
+            to_drain = before.admin_ports if left and before else ()
+        else:
+            to_drain = ()
         folder = self._layout.gateway
-        bootstrap = gateway.write_bootstrap(folder, site.admin_port)
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
         gateway.write_upstreams(folder, self._upstreams(), str(site.version))
         gateway.write_routes(folder, self._upstreams(), self._settings, keys, str(site.version))
         self._supervisor.start()
-        envoy = find_program("envoy")
-        command = [
-            str(envoy),
-            "-c",
-            str(bootstrap),
-            "--disable-hot-restart",
-            "--log-level",
-            "warn",
-            "--concurrency",
-            "1",
-            "--drain-time-s",
-            "5",
-        ]
-        self._supervisor.add(GATEWAY, command, {SITE_VARIABLE: str(self._layout.folder)})
-        Envoy(site.admin_port).wait_until_live(20)
-        return site
+        for name, port in zip(gateway.NAMES, site.admin_ports, strict=True):
+            self._supervisor.add(
+                name, _envoy_command(gateway.write_bootstrap(folder, name, port)), {SITE_VARIABLE: str(self._layout.folder)}
+            )
+        for envoy in _envoys(site):
+            envoy.wait_until_live(20)
+        for port in to_drain:
+            Envoy(port).drain()
+        return draining
+
+    def _new_site(self, before: SiteState | None, *, shares_port: bool) -> SiteState:
+        known = before.gateway_port if before else self._settings.port
+        port = known if before and shares_port else free_port(known)
+        if known not in (0, port):
+            logger.warning("port %d is taken; the gateway listens at %d", known, port)
+        admin_ports = tuple(free_port() for _ in gateway.NAMES)
+        return SiteState(gateway_port=port, admin_ports=admin_ports, version=before.version if before else 0)
+
+    def _bring_back_others(self, manifest: Manifest) -> None:
+        """The replicas of the site's other deployments, where a supervisor that was killed had kept them."""
+        states = self._supervisor.states()
+        for state in self._store.deployments():
+            if state.manifest.key != manifest.key and any(replica.name not in states for replica in state.replicas):
+                kept, started = self._start_missing(state.manifest, state.replicas)
+                self._store.put(DeploymentState(manifest=state.manifest, replicas=kept + started))
 
     def _start_missing(self, manifest: Manifest, have: list[Replica]) -> tuple[list[Replica], list[Replica]]:
         """Those that do already, and new ones that are ready; where one does not get ready, all new ones go again."""
@@ -298,20 +308,22 @@ class LocalCluster:
         site = site.model_copy(update={"version": site.version + 1})
         self._store.put_site(site)
         folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
-        envoy = Envoy(site.admin_port)
         gateway.write_upstreams(folder, deployments, version)
-        envoy.wait_until_known(deployments, 20)
+        for envoy in _envoys(site):
+            envoy.wait_until_known(deployments, 20)
         gateway.write_routes(folder, deployments, self._settings, read_keys(), version)
-        envoy.wait_until_taken(version, 20)
+        for envoy in _envoys(site):
+            envoy.wait_until_taken(version, 20)
         gateway.prune(folder, deployments, version)
 
     def _retire(self) -> None:
         """End the programs that no deployment has any more, once they have answered what they were asked."""
-        kept = {replica.name for state in self._store.deployments() for replica in state.replicas} | {GATEWAY}
+        kept = {replica.name for state in self._store.deployments() for replica in state.replicas} | set(gateway.NAMES)
         surplus = [name for name in self._supervisor.states() if name not in kept]
         time.sleep(0.2 if surplus else 0)  # a request that the gateway had routed already reaches its replica
         for name in surplus:
             self._supervisor.remove(name)
+        self._supervisor.end_orphans()
 
     def _describe(self, predictor: PredictorSpec, state: DeploymentState) -> PredictorStatus:
         path = _health_path(state.manifest, predictor.name)
@@ -342,13 +354,30 @@ class LocalCluster:
         ]
         if not self._supervisor.is_running():
             troubles.append("the supervisor is gone, nothing would be started again; run: python run.py deploy")
-        if not Envoy(site.admin_port).is_live():
-            troubles.append("the gateway is not live")
+        live = sum(envoy.is_live() for envoy in _envoys(site))
+        if live < len(gateway.NAMES):
+            troubles.append(f"{live} of {len(gateway.NAMES)} processes of the gateway are live")
         return troubles
 
     def _url(self, manifest: Manifest, site: SiteState) -> str:
         scheme = "https" if self._settings.tls_certificate else "http"
         return f"{scheme}://{self._settings.host}:{site.gateway_port}/seldon/{manifest.key}"
+
+
+def _envoys(site: SiteState) -> list[Envoy]:
+    return [Envoy(port) for port in site.admin_ports]
+
+
+def _envoy_command(bootstrap: Path) -> list[str]:
+    options = f"--disable-hot-restart --log-level warn --concurrency 1 --drain-strategy immediate --drain-time-s {DRAIN_SECONDS}"
+    return [str(find_program("envoy")), "-c", str(bootstrap), *options.split()]
+
+
+def _is_envoy(process: psutil.Process) -> bool:
+    try:
+        return "envoy" in process.name()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _digest(predictor: PredictorSpec) -> str:

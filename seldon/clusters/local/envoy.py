@@ -1,5 +1,6 @@
 """What the running Envoy says of itself, through its administration port."""
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -21,6 +22,11 @@ class Envoy:
             return self._get("/ready").strip() == "LIVE"
         except OSError:
             return False
+
+    def drain(self) -> None:
+        """Let it take no more connections, and tell each caller it answers from now on to come again; does nothing where it is gone."""
+        with contextlib.suppress(OSError):
+            self._get("/drain_listeners?graceful", method="POST")
 
     def wait_until_live(self, seconds: float) -> None:
         self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")
@@ -71,9 +77,10 @@ class Envoy:
     def _clusters(self) -> list[dict[str, Any]]:
         return list(json.loads(self._get("/clusters?format=json")).get("cluster_statuses", []))
 
-    def _get(self, path: str) -> str:
+    def _get(self, path: str, method: str = "GET") -> str:
+        request = urllib.request.Request(self._address + path, method=method)
         try:
-            with urllib.request.urlopen(self._address + path, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return str(error.read().decode())

@@ -4,6 +4,7 @@ One listener; one route configuration; a cluster for each predictor, whose endpo
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from classifier.files import replacing
 from seldon.clusters.local.settings import ApiKey, GatewaySettings
 from seldon.manifest import Manifest
 
+NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 TYPE = "type.googleapis.com/envoy."
 PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller may ask for one predictor by name
 UPLOAD_SECONDS = 30
@@ -40,17 +42,17 @@ def cluster_name(key: str, predictor: str) -> str:
     return f"{key}/{predictor}".replace("/", "--")
 
 
-def write_bootstrap(folder: Path, admin_port: int) -> Path:
-    """What Envoy starts with: where the rest stands."""
+def write_bootstrap(folder: Path, name: str, admin_port: int) -> Path:
+    """What the process `name` starts with: where the rest stands."""
     value = {
-        "node": {"id": "gateway", "cluster": "imageloop"},
+        "node": {"id": name, "cluster": "imageloop"},
         "admin": {"address": _address("127.0.0.1", admin_port)},
         "dynamic_resources": {
             "lds_config": {"path_config_source": {"path": str(folder / "listeners.json")}},
             "cds_config": {"path_config_source": {"path": str(folder / "clusters.json")}},
         },
     }
-    path = folder / "bootstrap.json"
+    path = folder / f"{name}.json"
     _write(path, value)
     return path
 
@@ -253,9 +255,10 @@ def _open_to_all(keys: list[ApiKey]) -> dict[str, Any]:
 def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
     filters: list[dict[str, Any]] = []
     if settings.requests_per_second:
+        share = math.ceil(settings.requests_per_second / len(NAMES))
         bucket = {
-            "max_tokens": settings.requests_per_second,
-            "tokens_per_fill": settings.requests_per_second,
+            "max_tokens": share,
+            "tokens_per_fill": share,
             "fill_interval": "1s",
         }
         full = {"default_value": {"numerator": 100}}

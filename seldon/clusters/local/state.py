@@ -29,12 +29,12 @@ class DeploymentState(BaseModel):
 
 
 class SiteState(BaseModel):
-    """What all deployments of a site share."""
+    """What all deployments of a site share; `admin_ports` has one for each process of the gateway."""
 
     model_config = ConfigDict(frozen=True)
 
     gateway_port: int
-    admin_port: int
+    admin_ports: tuple[int, ...] = ()
     version: int = 0
 
 

@@ -62,11 +62,12 @@ class Supervisor:
         return True
 
     def start(self) -> None:
-        """Start it, and with it all programs that it had; processes of one that was killed go first, for they hold the ports."""
+        """Start it where it is not, without a program; what another one that was killed left goes on until `end_orphans`."""
         if self.is_running():
             return
-        self.end_orphans()
         layout = self._layout
+        for file in layout.programs.glob("*.conf"):
+            file.unlink()
         for folder in (layout.programs, layout.logs, layout.folder / "scripts"):
             folder.mkdir(parents=True, exist_ok=True)
         text = CONFIG.format(
@@ -131,9 +132,17 @@ class Supervisor:
             return 0
         return self._layout.supervisor_log.read_text(errors="replace").count(f"spawned: '{name}'")
 
+    def orphans(self) -> list[psutil.Process]:
+        """What carries our site's mark and was left by a supervisor that was killed."""
+        marked = [process for process in psutil.process_iter() if _site_of(process) == str(self._layout.folder)]
+        if not self.is_running():
+            return marked
+        supervisor = psutil.Process(int(self._call("getPID")))
+        kept = {supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))}
+        return [process for process in marked if process.pid not in kept]
+
     def end_orphans(self) -> None:
-        """End what carries our site's mark and has no supervisor."""
-        found = [process for process in psutil.process_iter() if _site_of(process) == str(self._layout.folder)]
+        found = self.orphans()
         for process in found:
             _quietly(process.terminate)
         _, alive = psutil.wait_procs(found, timeout=STOP_SECONDS)

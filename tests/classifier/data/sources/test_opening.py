@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from classifier.data.settings import ArchiveSource, DvcSource, FolderSource, GeneratedSource, KaggleSource
+from classifier.data.settings import ArchiveSource, DataSettings, DvcSource, FolderSource, GeneratedSource, KaggleSource
 from classifier.data.sources import opening
 from classifier.data.sources.kaggle import bring_kaggle, check_kaggle
 from classifier.errors import ImageLoopError, SettingsError
@@ -28,14 +28,16 @@ def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
     folder = draw_folder(cat=1, dog=1)
     (tmp_path / "repo" / "data").mkdir(parents=True)
     dvc = DvcSource(repository=str(tmp_path / "repo"))
-    before = opening.fingerprint(FolderSource(path=folder)), opening.fingerprint(dvc)
+    before = opening.fingerprint(DataSettings(source=FolderSource(path=folder))), opening.fingerprint(DataSettings(source=dvc))
 
     draw_folder(bee=1)
     (tmp_path / "repo" / "data" / "raw.dvc").write_text("md5")
 
-    assert opening.fingerprint(FolderSource(path=folder)) != before[0]
-    assert opening.fingerprint(dvc) != before[1]
-    assert opening.fingerprint(GeneratedSource(seed=1)) != opening.fingerprint(GeneratedSource(seed=2))
+    assert opening.fingerprint(DataSettings(source=FolderSource(path=folder))) != before[0]
+    assert opening.fingerprint(DataSettings(source=dvc)) != before[1]
+    assert opening.fingerprint(DataSettings(source=GeneratedSource(seed=1))) != opening.fingerprint(
+        DataSettings(source=GeneratedSource(seed=2))
+    )
 
 
 def test_a_url_needs_a_hash_and_http():
@@ -47,7 +49,7 @@ def test_a_url_needs_a_hash_and_http():
 
 def test_kaggle_wants_its_own_variables_and_nothing_else(monkeypatch):
     with pytest.raises(SettingsError, match="KAGGLE_API_TOKEN"):
-        opening.check(KaggleSource(handle="a/b"))
+        opening.check(DataSettings(source=KaggleSource(handle="a/b")))
 
     check_kaggle("key", {"KAGGLE_API_TOKEN": "t"})
     check_kaggle("key", {"KAGGLE_USERNAME": "u", "KAGGLE_KEY": "k"})
@@ -68,6 +70,8 @@ def test_kaggles_client_is_asked_for_data_sets_and_competitions(monkeypatch, tmp
 
 
 def test_checks_pass_what_can_only_be_known_later():
-    opening.check(GeneratedSource())
-    opening.check(ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))
-    assert Path("x") != opening.fingerprint(ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))
+    opening.check(DataSettings(source=GeneratedSource()))
+    opening.check(DataSettings(source=ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64)))
+    assert Path("x") != opening.fingerprint(
+        DataSettings(source=ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))
+    )

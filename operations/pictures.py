@@ -1,0 +1,124 @@
+"""The pictures that the service kept for labelling: list them, give them to a person, take them away."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classifier.errors import ImageLoopError
+from classifier.files import replacing
+from classifier.workspace import Workspace
+from operations.store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from classifier.monitoring.settings import MonitoringSettings
+
+KEY_NAME = "pictures.key"
+LABELLED, TO_LABEL = "labelled", "to_label"
+
+
+def key() -> dict[str, Any]:
+    """The key that pictures are kept for; the service gets its public half alone."""
+    from records.pictures import RECIPIENT_VARIABLE, make_identity
+
+    file = Workspace.current().keys / KEY_NAME
+    return {"identity": str(file), "recipient": make_identity(file), "variable": RECIPIENT_VARIABLE}
+
+
+def listing(settings: "MonitoringSettings") -> dict[str, Any]:
+    """What is there to be labelled, the newest first."""
+    from records.pictures import WAITING, kept_pictures
+
+    folder = _folder(settings)
+    pictures = sorted(kept_pictures(folder), key=lambda one: -one.time)
+    rows = [{"request_id": one.request_id, "time": one.time, "size_bytes": one.size_bytes} for one in pictures]
+    return {"folder": str(folder), "pictures": rows, "waiting": len(list(kept_pictures(folder / WAITING)))}
+
+
+def delete(settings: "MonitoringSettings", request_ids: list[str]) -> dict[str, Any]:
+    """Every picture of these requests."""
+    from records.pictures import delete_pictures
+    from seldon.service.feedback import REQUEST_ID
+
+    for request_id in request_ids:
+        if not REQUEST_ID.fullmatch(request_id):
+            raise ImageLoopError(f"wanted the request id of an answer (32 hexadecimal digits), found '{request_id}'")
+    return {"deleted": delete_pictures(_folder(settings), request_ids), "request_ids": request_ids}
+
+
+def export(settings: "MonitoringSettings", target: Path, held_back: float) -> dict[str, Any]:
+    """Write them as pictures: `labelled/<class>/` where the truth is known, `to_label/` where a person shall say it.
+
+    `held_back`: share of the labels that judge the next model; those pictures stay where they are, for it must not learn them.
+    Raises: ImageLoopError for a key that does not fit.
+    """
+    from adapters.records import open_database
+    from classifier.training.experience import role_of
+    from records.pictures import kept_pictures, read_picture
+    from seldon.service.feedback import OTHER
+
+    workspace = Workspace.current()
+    database = open_database(workspace, settings.database)
+    labels = _labels(database.labelled(settings.model_name))
+    database.close()
+    written = {LABELLED: 0, TO_LABEL: 0}
+    left = 0
+    for picture in kept_pictures(_folder(settings)):
+        label = labels.get(picture.request_id)
+        if label == OTHER or role_of(picture.request_id, held_back) == "held_back":
+            left += 1
+            continue
+        content = read_picture(picture, workspace.keys / KEY_NAME)
+        place = Path(LABELLED) / label if label else Path(TO_LABEL)
+        with replacing(target / place / f"kept-{picture.request_id}.{_ending(content)}") as aside:
+            aside.write_bytes(content)
+        written[place.parts[0]] += 1
+    return {"folder": str(target), **written, "left": left}
+
+
+def _folder(settings: "MonitoringSettings") -> Path:
+    """Raises: ImageLoopError where pictures are kept elsewhere."""
+    open_store()
+    from records.pictures import FOLDER
+    from seldon.deployer.choosing import active_deployer
+
+    namespace, _, name = settings.deployment.partition("/")
+    records = active_deployer().cluster.records(namespace, name)
+    if records is None:
+        raise ImageLoopError("wanted the folder of the service's records, found that its cluster keeps none on this machine")
+    return records / FOLDER
+
+
+def _labels(labelled: "pd.DataFrame") -> dict[str, str]:
+    return dict(zip(labelled["request_id"], labelled["true_label"], strict=True))
+
+
+def _ending(content: bytes) -> str:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        return (image.format or "bin").lower()
+
+
+def describe_key(result: dict[str, Any]) -> str:
+    return (
+        f"the key is in {result['identity']}; whoever has it can read the kept pictures\n"
+        f"keep pictures: python run.py deploy --set environment.{result['variable']}={result['recipient']}"
+    )
+
+
+def describe_listing(result: dict[str, Any]) -> str:
+    lines = [f"{row['request_id']}  {row['size_bytes']:>9,} bytes" for row in result["pictures"]]
+    return "\n".join([*lines, f"{len(lines)} pictures to label, {result['waiting']} wait for their truth, in {result['folder']}"])
+
+
+def describe_deletion(result: dict[str, Any]) -> str:
+    return f"deleted {result['deleted']} pictures of {len(result['request_ids'])} requests"
+
+
+def describe_export(result: dict[str, Any]) -> str:
+    return (
+        f"wrote {result[LABELLED]} labelled pictures and {result[TO_LABEL]} to label to {result['folder']}, left {result['left']}\n"
+        f"move those of {TO_LABEL}/ into {LABELLED}/<class>/, then: python run.py train --set data.kept={result['folder']}/{LABELLED}"
+    )

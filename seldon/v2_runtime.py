@@ -1,0 +1,67 @@
+"""The model behind the Open Inference Protocol (V2), as MLServer serves it: `implementation: seldon.v2_runtime.ImageRuntime`.
+
+For clusters whose SeldonDeployment says `protocol: v2`, and for KServe. Answers are those of the Seldon microservice: the same
+package through the same `Predictor`. What is ours beyond answering (records, feedback, explanations) stays with the microservice.
+Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
+"""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+from mlserver import MLModel
+from mlserver.codecs import Base64Codec, NumpyCodec, StringCodec
+from mlserver.errors import InferenceError
+from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
+
+from classifier.errors import ImageRefusedError
+from classifier.model.predictor import Predictions, Predictor
+from classifier.model.signing import public_key
+from classifier.workspace import Workspace
+from seldon.service.errors import RequestError
+from seldon.service.messages import MAX_PICTURES, Contents, checked_pixels
+
+WANTED = "wanted one input: pictures as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
+
+
+class ImageRuntime(MLModel):
+    """Inputs: one of BYTES (content type base64) or of UINT8 pixels. Outputs: `probabilities` (N, K) FP32 and `labels` (N,) BYTES."""
+
+    async def load(self) -> bool:
+        """Verify the package at `parameters.uri`, and open it.
+
+        Raises: PackageError, SignatureError.
+        """
+        uri = self.settings.parameters.uri if self.settings.parameters else None
+        folder = Path(str(uri or "/mnt/models").removeprefix("file://"))
+        self._predictor = Predictor.load(folder, public_key(Workspace.current().keys), threads=1)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Raises: InferenceError, which MLServer answers with 400, for what is no usable picture."""
+        try:
+            contents = self._contents(payload.inputs)
+            found = await asyncio.get_running_loop().run_in_executor(None, self._predictor.predict, contents)
+        except (ImageRefusedError, RequestError) as error:
+            raise InferenceError(str(error)) from error
+        return InferenceResponse(id=payload.id, model_name=self.name, model_version=self.version, outputs=_outputs(found))
+
+    def _contents(self, inputs: list[RequestInput]) -> Contents:
+        if len(inputs) != 1:
+            raise InferenceError(f"{WANTED}, found {len(inputs)}")
+        (given,) = inputs
+        if given.datatype == "BYTES":
+            contents: list[bytes] = Base64Codec.decode_input(given)
+            if not 1 <= len(contents) <= MAX_PICTURES:
+                raise InferenceError(f"wanted 1 to {MAX_PICTURES} pictures, found {len(contents)}")
+            return contents
+        if given.datatype == "UINT8":
+            return checked_pixels(NumpyCodec.decode_input(given), self._predictor.info.side_pixels)
+        raise InferenceError(f"{WANTED}, found {given.datatype}")
+
+
+def _outputs(found: Predictions) -> list[object]:
+    return [
+        NumpyCodec.encode_output("probabilities", found.probabilities.astype(np.float32)),
+        StringCodec.encode_output("labels", found.labels),
+    ]

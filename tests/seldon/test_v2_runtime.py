@@ -1,0 +1,122 @@
+"""The same package behind MLServer, which answers the Open Inference Protocol: real processes, and the same answers."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier.data.settings import Limits
+from classifier.model.package import read_info
+from classifier.model.preprocessing import preprocess
+from seldon.clusters.local.layout import free_port
+
+ROOT = Path(__file__).parents[2]
+MLSERVER = ROOT / ".venv-v2" / "bin" / "mlserver"
+pytestmark = pytest.mark.skipif(not MLSERVER.exists(), reason="make .venv-v2/.synced installs MLServer")
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, keys):
+    started = []
+
+    def start(package: Path) -> tuple[str, subprocess.Popen, Path]:
+        folder, port = tmp_path_factory.mktemp("mlserver"), free_port()
+        model = {"name": "colours", "implementation": "seldon.v2_runtime.ImageRuntime", "parameters": {"uri": f"file://{package}", "version": "7"}}  # fmt: skip
+        (folder / "model-settings.json").write_text(json.dumps(model))
+        settings = {
+            "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "debug": False,
+            "parallel_workers": 0, "metrics_dir": str(folder),
+        }  # fmt: skip
+        (folder / "settings.json").write_text(json.dumps(settings))
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([MLSERVER, "start", folder], env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)  # fmt: skip
+        started.append(process)
+        return f"http://127.0.0.1:{port}/v2/models/colours", process, folder / "log"
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def v2(start, package, call):
+    url, process, log = start(package)
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        try:
+            if call(f"{url}/ready")[0] == 200:
+                return url
+        except OSError:
+            time.sleep(0.1)
+
+
+def infer(call, url: str, datatype: str, shape: list[int], data: list) -> tuple[int, dict]:
+    body = json.dumps({"inputs": [{"name": "image", "datatype": datatype, "shape": shape, "data": data}]}).encode()
+    code, text, _ = call(f"{url}/infer", body, "application/json")
+    return code, json.loads(text)
+
+
+def probabilities(answer: dict) -> np.ndarray:
+    (found,) = [output for output in answer["outputs"] if output["name"] == "probabilities"]
+    return np.reshape(found["data"], found["shape"])
+
+
+def test_answers_are_those_of_the_microservice(v2, service, call, colours):
+    wanted = [
+        json.loads(call(f"{service.url}/predict", one, "image/png")[1])["probabilities"] for one in (colours.red, colours.blue)
+    ]
+
+    code, answer = infer(call, v2, "BYTES", [2], [base64.b64encode(one).decode() for one in (colours.red, colours.blue)])
+
+    assert (code, answer["model_name"], answer["model_version"]) == (200, "colours", "7")
+    np.testing.assert_allclose(probabilities(answer), [list(one.values()) for one in wanted], atol=1e-6)
+    (labels,) = [output["data"] for output in answer["outputs"] if output["name"] == "labels"]
+    assert labels == ["red", "blue"]
+
+
+def test_prepared_pixels_are_answered_as_they_are(v2, call, colours, package):
+    side = read_info(package).side_pixels
+    pixels = preprocess(colours.red, side, Limits(min_side_pixels=8))
+
+    code, answer = infer(call, v2, "UINT8", [1, side, side, 3], pixels.ravel().tolist())
+
+    _, other = infer(call, v2, "BYTES", [1], [base64.b64encode(colours.red).decode()])
+    assert code == 200
+    np.testing.assert_allclose(probabilities(answer), probabilities(other), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "data", "said"),
+    [
+        ("BYTES", [1], [base64.b64encode(b"no picture").decode()], "not_a_picture"),
+        ("BYTES", [0], [], "wanted 1 to 64 pictures"),
+        ("UINT8", [1, 2, 2, 3], [1] * 12, "wanted pixels of shape"),
+        ("FP32", [1], [0.5], "wanted one input"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_reason(v2, call, datatype, shape, data, said):
+    code, answer = infer(call, v2, datatype, shape, data)
+
+    assert code == 400
+    assert said in answer["error"]
+
+
+def test_a_package_that_was_changed_is_not_served(start, make_package):
+    changed = make_package()
+    (changed / "weights.pt").write_bytes(b"changed")
+
+    _, process, log = start(changed)
+
+    assert process.wait(60) != 0 or "not what was signed" in log.read_text()
+    assert "not what was signed" in log.read_text()
