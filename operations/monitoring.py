@@ -17,7 +17,7 @@ from classifier.errors import ImageLoopError
 from classifier.files import replacing
 from classifier.monitoring.decisions import HELPED
 from classifier.workspace import Workspace
-from configs.models import WatchSettings
+from configs.models import UnattendedRollout, WatchSettings
 from operations.failures import failed_step
 from operations.store import open_store
 
@@ -138,12 +138,22 @@ def _retrain_and_roll_out(settings: WatchSettings) -> str:
     if trained["outcome"] != "champion":
         return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
     trained_after = time.monotonic() - started
-    served = deployment.deploy(settings.rollout)
+    served = deployment.deploy(_expecting(trained["changed_on_recent"], settings.rollout))
     together = time.monotonic() - started
     return (
         f"{HELPED}: version {trained['model_version']} serves, {together:.0f} s after the decision "
         f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
     )
+
+
+def _expecting(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:
+    """Where labels say that what serves is wrong on a share of the pictures, its successor answers those otherwise, and shall."""
+    judge = rollout.judge
+    allowed = {
+        "max_mix_distance": min(1.0, judge.max_mix_distance + changed),
+        "min_agreement": max(0.0, judge.min_agreement - changed),
+    }
+    return rollout.model_copy(update={"judge": judge.model_copy(update=allowed)})
 
 
 @contextmanager

@@ -36,12 +36,16 @@ class Champion:
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`advance` or `rollback` (refused; the champion stays), with the figures that led to it."""
+    """`advance` or `rollback` (refused; the champion stays), with the figures that led to it.
+
+    `changed_on_recent`: share of recent labelled answers on which exactly one of candidate and champion is right.
+    """
 
     decision: Literal["advance", "rollback"]
     checks: list[Check]
     champion_version: str | None
     comparison: Comparison
+    changed_on_recent: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -85,10 +89,12 @@ def judge(
         if champion.predictions is not None:
             comparison = "compared"
             checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))
+    changed = 0.0
     if recent is not None:
         checks.append(_on_recent(recent, settings))
+        changed = float((recent.candidate_right_N != recent.champion_right_N).mean())
     decision: Literal["advance", "rollback"] = "advance" if all(check.passed for check in checks) else "rollback"
-    return GateVerdict(decision, checks, champion.version if champion else None, comparison)
+    return GateVerdict(decision, checks, champion.version if champion else None, comparison, changed)
 
 
 def paired_difference(candidate: pd.DataFrame, champion: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:

@@ -108,7 +108,7 @@ def tell_story(folder: Path, settings: WatchSettings, data: Path | None = None) 
     _open_site(folder)
     worlds = photographed_worlds(data, folder / "pictures") if data is not None else drawn_worlds()
     if data is not None:
-        source = settings.training.data.model_copy(update={"source": FolderSource(path=folder / "pictures")})
+        source = settings.training.data.model_copy(update={"source": FolderSource(kind="folder", path=folder / "pictures")})
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"data": source})})
     from operations import deployment, training
     from seldon.rollouts.settings import DeploySettings

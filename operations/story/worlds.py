@@ -15,7 +15,7 @@ from classifier.data.sources.generated import label_of
 from classifier.errors import SettingsError
 
 SEED = 20_260_101  # none of the pictures that the model was made of
-BLUR_PIXELS, BRIGHTNESS, QUALITY = 4.0, 0.4, 8
+BLUR_PIXELS, BRIGHTNESS, QUALITY = 2.5, 0.4, 8
 MIN_PICTURES = 200  # of which half teach the first model
 
 
