@@ -34,13 +34,14 @@ coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests, and
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
-check: .venv/.synced ## lint, format, types, arrows between rooms
+check: .venv/.synced ## lint, format, types, arrows between rooms, image and workflow files
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/bandit -q -r -c pyproject.toml run.py adapters classifier materializers operations pipelines records seldon stacks steps
 	.venv/bin/hadolint Dockerfile
+	.venv/bin/zizmor --offline --quiet .github/workflows
 
 format: .venv/.synced ## put the code into its form
 	.venv/bin/ruff check --fix .

@@ -101,5 +101,6 @@ class DeploySettings(Settings):
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()
     afterwards: AfterwardsSettings = AfterwardsSettings()
+    image: str | None = Field(None, description="of the service, by digest, where the cluster runs images")
     environment: dict[str, str] = Field(default_factory=dict, description="of each replica")
     keep_refused_version: bool = Field(False, description="let a version that a gate refused be served")

@@ -31,6 +31,7 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         model_name=candidate.model_name,
         model_uri=candidate.uri,
         replicas=settings.replicas,
+        image=settings.image,
         environment=settings.environment,
     )
     try:

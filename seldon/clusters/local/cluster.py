@@ -4,6 +4,7 @@ The order of every change: new replicas start and are ready; what is deployed is
 finish their work and go. Whatever ends a change in the middle, what is written down is whole, and the next change starts from it.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -30,7 +31,8 @@ from seldon.clusters.local.support import named_here, refuse_impossible
 from seldon.manifest import Manifest, PredictorSpec
 
 logger = logging.getLogger(__name__)
-READY_SECONDS = 60.0
+READY_SECONDS = GATEWAY_SECONDS = 60.0
+SERVED_ROOMS = ("classifier", "records", "seldon")
 DRAIN_SECONDS = 5  # in which callers of a gateway that goes come to its successor
 DEFAULT_HEALTH_PATH = "/health/status"
 
@@ -86,6 +88,7 @@ class LocalCluster:
             self._store.remove(namespace, name)
             if not self._store.deployments():
                 self._supervisor.stop()
+                self._store.remove_site()
             elif self._supervisor.is_running():
                 self._route()
                 self._retire()
@@ -167,21 +170,17 @@ class LocalCluster:
             yield
 
     def _ensure_running(self) -> float:
-        """A supervisor and a gateway, also after a reboot or a kill; until when (monotonic) a gateway that was left over drains.
+        """A supervisor and a gateway, also after a reboot or a kill; until when (monotonic) a gateway of before drains.
 
         What a killed supervisor left serves on until its successors are ready: the gateways listen at one port.
         """
         keys = read_keys()
         self._settings.check(keys)
-        site, draining = self._store.site(), 0.0
-        left = [] if self._supervisor.is_running() else self._supervisor.orphans()
-        if site is None or not self._supervisor.is_running() or len(site.admin_ports) != len(gateway.NAMES):
-            before, site = site, self._new_site(site, shares_port=self._supervisor.is_running() or any(map(_is_envoy, left)))
+        before = site = self._store.site()
+        running = self._supervisor.is_running()
+        if site is None or not running or len(site.admin_ports) != len(gateway.NAMES):
+            site = self._new_site(site, shares_port=running or any(map(_is_envoy, self._supervisor.orphans())))
             self._store.put_site(site)
-            draining = time.monotonic() + DRAIN_SECONDS + 1 if left and before else 0.0
-            to_drain = before.admin_ports if left and before else ()
-        else:
-            to_drain = ()
         folder = self._layout.gateway
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
         gateway.write_upstreams(folder, self._upstreams(), str(site.version))
@@ -192,10 +191,10 @@ class LocalCluster:
                 name, _envoy_command(gateway.write_bootstrap(folder, name, port)), {SITE_VARIABLE: str(self._layout.folder)}
             )
         for envoy in _envoys(site):
-            envoy.wait_until_live(20)
-        for port in to_drain:
-            Envoy(port).drain()
-        return draining
+            envoy.wait_until_live(GATEWAY_SECONDS)
+        left = _envoys(before) if before is not None and before is not site else []
+        drains = [envoy.drain() for envoy in left]
+        return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
 
     def _new_site(self, before: SiteState | None, *, shares_port: bool) -> SiteState:
         known = before.gateway_port if before else self._settings.port
@@ -310,10 +309,10 @@ class LocalCluster:
         folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
         gateway.write_upstreams(folder, deployments, version)
         for envoy in _envoys(site):
-            envoy.wait_until_known(deployments, 20)
+            envoy.wait_until_known(deployments, GATEWAY_SECONDS)
         gateway.write_routes(folder, deployments, self._settings, read_keys(), version)
         for envoy in _envoys(site):
-            envoy.wait_until_taken(version, 20)
+            envoy.wait_until_taken(version, GATEWAY_SECONDS)
         gateway.prune(folder, deployments, version)
 
     def _retire(self) -> None:
@@ -381,7 +380,14 @@ def _is_envoy(process: psutil.Process) -> bool:
 
 
 def _digest(predictor: PredictorSpec) -> str:
-    return hashlib.sha256(predictor.process().encode()).hexdigest()[:16]
+    """What a replica was started for: its part of the manifest, and the code, which is its image here."""
+    return hashlib.sha256(f"{predictor.process()} {_code()}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _code() -> str:
+    files = [path for room in SERVED_ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*files, ROOT / "requirements" / "serving.txt"))).hexdigest()
 
 
 def _health_path(manifest: Manifest, name: str) -> str:

@@ -1,6 +1,5 @@
 """What the running Envoy says of itself, through its administration port."""
 
-import contextlib
 import json
 import time
 import urllib.error
@@ -23,10 +22,13 @@ class Envoy:
         except OSError:
             return False
 
-    def drain(self) -> None:
-        """Let it take no more connections, and tell each caller it answers from now on to come again; does nothing where it is gone."""
-        with contextlib.suppress(OSError):
+    def drain(self) -> bool:
+        """Let it take no more connections, and tell each caller it answers from now on to come again; False where it is gone."""
+        try:
             self._get("/drain_listeners?graceful", method="POST")
+        except OSError:
+            return False
+        return True
 
     def wait_until_live(self, seconds: float) -> None:
         self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")

@@ -1,8 +1,9 @@
 """What is deployed, on disk: the truth from which the gateway's files are made anew at any time."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from classifier.files import replacing
 from seldon.manifest import Manifest
@@ -37,6 +38,14 @@ class SiteState(BaseModel):
     admin_ports: tuple[int, ...] = ()
     version: int = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _had_one_process(cls, values: Any) -> Any:
+        """Up to 0.1.0 the gateway was one process."""
+        if isinstance(values, dict) and "admin_port" in values:
+            return {"admin_ports": (values["admin_port"],), **values}
+        return values
+
 
 class Store:
     """Reads and writes whole files."""
@@ -66,6 +75,9 @@ class Store:
     def put_site(self, site: SiteState) -> None:
         with replacing(self._folder / "site.json") as aside:
             aside.write_text(site.model_dump_json(indent=1))
+
+    def remove_site(self) -> None:
+        (self._folder / "site.json").unlink(missing_ok=True)
 
     def _file(self, namespace: str, name: str) -> Path:
         return self._folder / f"{namespace}--{name}.json"

@@ -59,6 +59,7 @@ def test_a_retrained_model_must_be_better_where_the_service_was_corrected(better
     verdict = judge(evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion))
 
     assert verdict.passed is passed
+    assert verdict.changed_on_recent == pytest.approx((better + worse) / 100)
     assert "recent labelled answers" in verdict.checks[-1].name
 
 

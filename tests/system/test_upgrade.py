@@ -1,0 +1,105 @@
+"""From an earlier commit to this one while people call: nothing is lost, no request fails; and back again."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from adapters.records import open_database
+from seldon.clusters.local.cluster import serving_python
+from tests.seldon.conftest import Load
+from tests.system.conftest import SMOKE, Site
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
+PROJECT = Path(__file__).parents[2]
+EARLIER = "4aa9661"  # one gateway process, replicas that did not know their code
+NAME = ("--set", "model_name=upgraded", "--set", "name=upgraded")
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("earlier")
+    done = subprocess.run(["git", "archive", EARLIER], cwd=PROJECT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this clone does not hold the commit {EARLIER}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_site(site, tmp_path_factory) -> Site:
+    """Of its own: what an earlier commit registers with ZenML shall not meet other tests."""
+    root = tmp_path_factory.mktemp("upgraded")
+    (root / "home").mkdir()
+    places = {"IMAGELOOP_HOME": root / "home", "ZENML_CONFIG_PATH": root / "zenml", "ZENML_REPOSITORY_PATH": root}
+    own = {name: str(path) for name, path in places.items()} | {"IMAGELOOP_SERVING_PYTHON": str(serving_python())}
+    return Site(root / "home", site.environment | own)
+
+
+def run(tree: Path, site: Site, program: str, *arguments: str) -> str:
+    command = [sys.executable, tree / program, *arguments]
+    environment = site.environment | {"ZENML_CUSTOM_SOURCE_ROOT": str(tree), "PYTHONPATH": str(tree)}
+    done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def trees_of_replicas(site: Site) -> Counter:
+    found = Counter()
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except psutil.Error:
+            continue
+        if str(site.home) in environment.get("IMAGELOOP_SITE", "") and environment.get("PREDICTOR_ID"):
+            found[environment["PYTHONPATH"]] += 1
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_an_upgrade_loses_nothing_and_fails_no_request(own_site, earlier):
+    run(earlier, own_site, "stacks/apply.py", "--activate", "local")
+    run(earlier, own_site, "run.py", "train", *SMOKE, "--set", "promotion.model_name=upgraded", "--json")
+    before = json.loads(run(earlier, own_site, "run.py", "deploy", *NAME, "--json"))
+    assert set(trees_of_replicas(own_site)) == {str(earlier)}
+    watched = ("--set", "monitoring.model_name=upgraded", "--set", "monitoring.deployment=default/upgraded", "--set", "rollout.name=upgraded", "--set", "rollout.model_name=upgraded", "--set", "training.promotion.model_name=upgraded")  # fmt: skip
+
+    with Load(before["url"]) as callers:
+        callers.wait_for(50)
+        run(earlier, own_site, "run.py", "monitor", *watched)  # its database, with some of the records
+        run(PROJECT, own_site, "stacks/apply.py", "--activate", "local")
+        after = json.loads(run(PROJECT, own_site, "run.py", "deploy", *NAME, "--json"))
+        callers.wait_for(100)
+
+    assert callers.failed == 0, callers.failures[:3]
+    assert (after["version"], after["url"]) == (before["version"], before["url"])
+    assert set(trees_of_replicas(own_site)) == {str(PROJECT)}
+    time.sleep(1)  # records are written a few times a second
+    run(PROJECT, own_site, "run.py", "monitor", *watched)
+    database = open_database(own_site.workspace)
+    answered = sum(callers.codes.values())
+    assert answered <= database.counts()["predictions"] <= answered + 10  # and the known pictures of the smoke tests
+    database.close()
+
+
+@pytest.mark.timeout(600)
+def test_and_back_again_after_a_stop(own_site, earlier):
+    run(PROJECT, own_site, "run.py", "down")
+    run(earlier, own_site, "stacks/apply.py", "--activate", "local")
+    back = json.loads(run(earlier, own_site, "run.py", "deploy", *NAME, "--json"))
+
+    assert set(trees_of_replicas(own_site)) == {str(earlier)}
+    assert requests.get(f"{back['url']}/health/status", timeout=10).ok
+    run(earlier, own_site, "run.py", "down")
+    assert not trees_of_replicas(own_site)
+    assert os.environ.get("IMAGELOOP_HOME") != str(own_site.home)
