@@ -20,7 +20,9 @@ def test_every_make_target_exists():
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"python run\.py ((?:pictures )?\w+)", README))))
 def test_every_sub_command_exists(command):
-    done = subprocess.run([sys.executable, "run.py", *command.split(), "--help"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "run.py", *command.split(), "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 0
     assert "--json" in done.stdout
