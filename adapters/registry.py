@@ -54,7 +54,7 @@ class ModelRegistry:
                 name="package", loader_module=LOADER, data_path=str(package), pip_requirements=["onnxruntime", "pillow", "numpy"]
             )
         self._ensure_model()
-        version = self._client.create_model_version(self.name, logged.model_uri, run_id, tags=tags)
+        version = self._client.create_model_version(self.name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
         return str(version.version)
 
     def champion(self) -> str | None:

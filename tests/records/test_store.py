@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
-import pwd
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from records.store.collector import collect
 from records.store.database import Database, DatabaseError, Decision
 from records.writer import RecordWriter
 from seldon.clusters.local.layout import free_port
+from tests import servers
 
 
 def prediction(number: int, **changes) -> dict:
@@ -44,38 +42,8 @@ def write(folder: Path, *records: dict) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory):
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
-    if not programs:
-        pytest.skip("no PostgreSQL on this machine")
-    folder, port = tmp_path_factory.mktemp("postgresql"), free_port()
-    user: dict = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        found = pwd.getpwnam("postgres")
-        user = {"user": found.pw_uid, "group": found.pw_gid}
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and parent != Path("/") and str(parent).startswith("/tmp/"):
-                parent.chmod(0o755)
-        os.chown(folder, found.pw_uid, found.pw_gid)
-    subprocess.run(
-        [programs[-1] / "initdb", "-D", folder / "data", "-U", "loop", "--no-sync", "-A", "trust"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-        **user,
-    )
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([programs[-1] / "postgres", "-D", folder / "data", *options], cwd=folder, stderr=log, **user)
-    url = f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(DatabaseError):
-            Database(url).close()
-            break
-        time.sleep(0.2)
-    yield url
-    server.terminate()
-    server.wait(timeout=30)
+    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

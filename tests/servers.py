@@ -1,0 +1,144 @@
+"""Real servers for tests, each on a free loopback port and with its data below a folder of the test's; they end with the block."""
+
+import contextlib
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+
+import psycopg
+import pymysql
+import pytest
+import requests
+
+from seldon.clusters.local.layout import free_port
+
+PASSWORD = "a-long-password"
+
+
+@contextmanager
+def running(command: list, folder: Path, is_ready: Callable[[], bool], **options) -> Iterator[None]:
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(Exception):
+                if is_ready():
+                    break
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """The URL of its database, as SQLAlchemy wants it."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+    if not programs:
+        pytest.skip("no PostgreSQL on this machine")
+    port, user = free_port(), {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        found = pwd.getpwnam("postgres")
+        user = {"user": found.pw_uid, "group": found.pw_gid}
+        for parent in [folder, *folder.parents]:
+            if parent.stat().st_uid == 0 and parent != Path("/") and str(parent).startswith("/tmp/"):
+                parent.chmod(0o755)
+        os.chown(folder, found.pw_uid, found.pw_gid)
+    init = [programs[-1] / "initdb", "-D", folder / "data", "-U", "loop", "--no-sync", "-A", "trust"]
+    subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
+    command = [programs[-1] / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
+
+    def is_ready() -> bool:
+        psycopg.connect(f"postgresql://loop@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+        return True
+
+    with running(command, folder, is_ready, **user):
+        yield f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def mariadb(folder: Path) -> Iterator[str]:
+    """The URL of a database for ZenML, as ZenML wants it."""
+    if which("mariadbd") is None:
+        pytest.skip("no MariaDB on this machine")
+    port, socket = free_port(), Path("/tmp") / f"imageloop-mariadb-{os.getpid()}.sock"  # its path may have 107 characters at most
+    own = ["--no-defaults", f"--user={pwd.getpwuid(os.geteuid()).pw_name}", f"--datadir={folder / 'data'}"]
+    init = ["mariadb-install-db", *own, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    subprocess.run(init, check=True, capture_output=True)
+    command = [
+        "mariadbd",
+        *own,
+        f"--socket={socket}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--pid-file={folder / 'pid'}",
+    ]
+
+    def is_ready() -> bool:
+        ping = ["mariadb-admin", "--no-defaults", f"--socket={socket}", "--user=root", "ping"]
+        return subprocess.run(ping, capture_output=True, check=False).returncode == 0
+
+    with running(command, folder, is_ready):
+        with pymysql.connect(unix_socket=str(socket), user="root") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE zenml")
+            cursor.execute(f"CREATE USER 'zenml'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+            cursor.execute("GRANT ALL ON zenml.* TO 'zenml'@'127.0.0.1'")
+        yield f"mysql://zenml:{PASSWORD}@127.0.0.1:{port}/zenml"
+
+
+@contextmanager
+def zenml_server(folder: Path, store: str) -> Iterator[tuple[str, str]]:
+    """Its address, and the key of a service account, which is what CI and clusters log in with."""
+    port = free_port()
+    environment = os.environ | {
+        "ZENML_CONFIG_PATH": str(folder / "zenml"), "ZENML_STORE_URL": store, "ZENML_STORE_SSL": "false", "ZENML_SERVER_AUTO_ACTIVATE": "true",
+        "ZENML_DEFAULT_USER_NAME": "admin", "ZENML_DEFAULT_USER_PASSWORD": PASSWORD, "ZENML_ANALYTICS_OPT_IN": "false",
+    }  # fmt: skip
+    environment = {name: value for name, value in environment.items() if not name.startswith(("COV", "IMAGELOOP"))}
+    command = [sys.executable, "-W", "ignore", "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):
+        login = requests.post(
+            f"{url}/api/v1/login", data={"grant_type": "password", "username": "admin", "password": PASSWORD}, timeout=30
+        )
+        admin = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        account = requests.post(f"{url}/api/v1/service_accounts", json={"name": "ci", "active": True}, headers=admin, timeout=30)
+        keys = f"{url}/api/v1/service_accounts/{account.json()['id']}/api_keys"
+        yield url, requests.post(keys, json={"name": "ci"}, headers=admin, timeout=30).json()["body"]["key"]
+
+
+@contextmanager
+def mlflow_server(folder: Path, store: str) -> Iterator[str]:
+    """Its address; it wants the user `admin` with `PASSWORD`, and keeps artifacts for its clients."""
+    port = free_port()
+    settings = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": f"sqlite:///{folder / 'users.db'}",
+        "admin_username": "admin",
+        "admin_password": PASSWORD,
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+    }
+    (folder / "auth.ini").write_text("\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())]))
+    environment = os.environ | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORD}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("COV", "IMAGELOOP"))}
+    command = [
+        sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):
+        yield url
