@@ -11,6 +11,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_file_under_configs_is_valid(file):
-    kinds = {"deploy": DeploySettings, "monitor": WatchSettings, "story": WatchSettings}
+    kinds = dict.fromkeys(("deploy", "staging", "production"), DeploySettings) | {
+        "monitor": WatchSettings,
+        "story": WatchSettings,
+    }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])
