@@ -21,6 +21,11 @@ from seldon.clusters.local.layout import free_port
 PASSWORD = "a-long-password"
 
 
+def _plain() -> dict[str, str]:
+    """A server's environment: nothing of the site that the tests themselves run at."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("COV", "IMAGELOOP", "ZENML", "MLFLOW"))}
+
+
 @contextmanager
 def running(command: list, folder: Path, is_ready: Callable[[], bool], **options) -> Iterator[None]:
     with (folder / "log").open("ab") as log:
@@ -104,11 +109,10 @@ def mariadb(folder: Path) -> Iterator[str]:
 def zenml_server(folder: Path, store: str) -> Iterator[tuple[str, str]]:
     """Its address, and the key of a service account, which is what CI and clusters log in with."""
     port = free_port()
-    environment = os.environ | {
+    environment = _plain() | {
         "ZENML_CONFIG_PATH": str(folder / "zenml"), "ZENML_STORE_URL": store, "ZENML_STORE_SSL": "false", "ZENML_SERVER_AUTO_ACTIVATE": "true",
         "ZENML_DEFAULT_USER_NAME": "admin", "ZENML_DEFAULT_USER_PASSWORD": PASSWORD, "ZENML_ANALYTICS_OPT_IN": "false",
     }  # fmt: skip
-    environment = {name: value for name, value in environment.items() if not name.startswith(("COV", "IMAGELOOP"))}
     command = [sys.executable, "-W", "ignore", "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):
@@ -133,8 +137,7 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
     (folder / "auth.ini").write_text("\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())]))
-    environment = os.environ | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORD}
-    environment = {name: value for name, value in environment.items() if not name.startswith(("COV", "IMAGELOOP"))}
+    environment = _plain() | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORD}
     command = [
         sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1",
