@@ -16,9 +16,8 @@ import typer
 
 from classifier.errors import ImageLoopError, SettingsError
 
-gc.set_threshold(
-    50_000, 20, 50
-)  # libraries make a million objects that stay; looking through them again and again costs a second
+# Libraries make a million objects that stay; looking through them again and again costs a second.
+gc.set_threshold(50_000, 20, 50)
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 pictures = typer.Typer(help="The pictures that the service kept for labelling, where it was told to.", no_args_is_help=True)
@@ -33,6 +32,7 @@ WatchConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
 ]
 NAME = "imageloop"
+STORY = Path(__file__).parent / "configs" / "story.yaml"
 
 
 @app.command()
@@ -181,9 +181,7 @@ def story(
     data: Annotated[
         Path | None, typer.Option(help="Your pictures instead of drawn ones, which will be blurred, darkened and badly saved.")
     ] = None,
-    config: Annotated[Path, typer.Option(help="What the watch goes by in it.")] = Path(__file__).parent
-    / "configs"
-    / "story.yaml",
+    config: Annotated[Path, typer.Option(help="What the watch goes by in it.")] = STORY,
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:
@@ -370,12 +368,12 @@ def recover(
 
 
 def _pictures(function: str, describe: str, json_output: bool, *arguments: Any) -> None:  # noqa: FBT001
-    def work() -> Result:
-        from operations import pictures as kept
-
-        return dict(getattr(kept, function)(*arguments))
-
-    _run("pictures", work, lambda result: _lazy("pictures", describe, result), json_output)
+    _run(
+        "pictures",
+        lambda: dict(_lazy("pictures", function, *arguments)),
+        lambda result: _lazy("pictures", describe, result),
+        json_output,
+    )
 
 
 def _watch_settings(config: Path | None, overrides: list[str] | None) -> Any:
@@ -449,11 +447,10 @@ def _fail(error: ImageLoopError, log: Path | None = None) -> None:
     raise typer.Exit(2 if isinstance(error, SettingsError) else 1)
 
 
-def _lazy(module: str, function: str, result: Result) -> str:
+def _lazy(module: str, function: str, *arguments: Any) -> Any:
     import importlib
 
-    text: str = getattr(importlib.import_module(f"operations.{module}"), function)(result)
-    return text
+    return getattr(importlib.import_module(f"operations.{module}"), function)(*arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the code of the core is now: a step whose core changed must run again, whatever its own source says."""
+"""What our code is now: a step whose core changed must run again, whatever its own source says."""
 
 import functools
 import hashlib
@@ -11,10 +11,17 @@ LIBRARIES = ("numpy", "pillow", "torch", "onnxruntime", "onnx", "pandas")
 @functools.cache
 def core_fingerprint() -> str:
     """A hash of every Python file of this package and of the versions of the libraries that decide its results."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    digest = hashlib.sha256(source_fingerprint(Path(__file__).parent).encode())
     for name in LIBRARIES:
         digest.update(f"{name}=={importlib.metadata.version(name)}\0".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def source_fingerprint(*rooms: Path) -> str:
+    """A hash of the names and contents of every Python file below these folders, as they were when this process first asked."""
+    digest = hashlib.sha256()
+    for room in rooms:
+        for path in sorted(room.rglob("*.py")):
+            digest.update(path.relative_to(room.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """The pictures that the service kept for labelling: list them, give them to a person, take them away."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,6 @@ from classifier.workspace import Workspace
 from operations.store import open_store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from classifier.monitoring.settings import MonitoringSettings
 
 KEY_NAME = "pictures.key"
@@ -54,14 +51,16 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
     Raises: ImageLoopError for a key that does not fit.
     """
     from adapters.records import open_database
+    from classifier.data.statistics import container_of
     from classifier.training.experience import role_of
     from records.pictures import kept_pictures, read_picture
     from seldon.service.feedback import OTHER
 
     workspace = Workspace.current()
     database = open_database(workspace, settings.database)
-    labels = _labels(database.labelled(settings.model_name))
+    labelled = database.labelled(settings.model_name)
     database.close()
+    labels = dict(zip(labelled["request_id"], labelled["true_label"], strict=True))
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
     for picture in kept_pictures(_folder(settings)):
@@ -71,7 +70,7 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
             continue
         content = read_picture(picture, workspace.keys / KEY_NAME)
         place = Path(LABELLED) / label if label else Path(TO_LABEL)
-        with replacing(target / place / f"kept-{picture.request_id}.{_ending(content)}") as aside:
+        with replacing(target / place / f"kept-{picture.request_id}.{container_of(content)[2].lower()}") as aside:
             aside.write_bytes(content)
         written[place.parts[0]] += 1
     return {"folder": str(target), **written, "left": left}
@@ -83,22 +82,10 @@ def _folder(settings: "MonitoringSettings") -> Path:
     from records.pictures import FOLDER
     from seldon.deployer.choosing import active_deployer
 
-    namespace, _, name = settings.deployment.partition("/")
-    records = active_deployer().cluster.records(namespace, name)
+    records = active_deployer().cluster.records(*settings.place)
     if records is None:
         raise ImageLoopError("wanted the folder of the service's records, found that its cluster keeps none on this machine")
     return records / FOLDER
-
-
-def _labels(labelled: "pd.DataFrame") -> dict[str, str]:
-    return dict(zip(labelled["request_id"], labelled["true_label"], strict=True))
-
-
-def _ending(content: bytes) -> str:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        return (image.format or "bin").lower()
 
 
 def describe_key(result: dict[str, Any]) -> str:

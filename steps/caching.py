@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zenml.config.cache_policy import CachePolicy
 
-from classifier.fingerprint import core_fingerprint
+from classifier.fingerprint import core_fingerprint, source_fingerprint
 from classifier.workspace import Workspace
 
 ROOMS = ("adapters", "materializers")
@@ -17,10 +17,7 @@ ROOMS = ("adapters", "materializers")
 def code_state() -> str:
     """Another value when the core, an adapter or a materializer changes."""
     root = Path(__file__).parents[1]
-    digest = hashlib.sha256(core_fingerprint().encode())
-    for path in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return f"{core_fingerprint()}:{source_fingerprint(*(root / room for room in ROOMS))}"
 
 
 def code_and_prepared_state() -> str:

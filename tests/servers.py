@@ -116,13 +116,16 @@ def zenml_server(folder: Path, store: str) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-W", "ignore", "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):
-        login = requests.post(
-            f"{url}/api/v1/login", data={"grant_type": "password", "username": "admin", "password": PASSWORD}, timeout=30
-        )
-        admin = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        admin = zenml_admin(url)
         account = requests.post(f"{url}/api/v1/service_accounts", json={"name": "ci", "active": True}, headers=admin, timeout=30)
         keys = f"{url}/api/v1/service_accounts/{account.json()['id']}/api_keys"
         yield url, requests.post(keys, json={"name": "ci"}, headers=admin, timeout=30).json()["body"]["key"]
+
+
+def zenml_admin(url: str) -> dict[str, str]:
+    """The headers that say who asks."""
+    login = {"grant_type": "password", "username": "admin", "password": PASSWORD}
+    return {"Authorization": f"Bearer {requests.post(f'{url}/api/v1/login', data=login, timeout=30).json()['access_token']}"}
 
 
 @contextmanager

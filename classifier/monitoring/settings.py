@@ -74,3 +74,9 @@ class MonitoringSettings(Settings):
     drift: DriftSettings = DriftSettings()
     truth: TruthSettings = TruthSettings()
     decision: DecisionSettings = DecisionSettings()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Namespace and name of what serves."""
+        namespace, _, name = self.deployment.partition("/")
+        return namespace, name

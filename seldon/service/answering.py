@@ -27,8 +27,8 @@ from seldon.service.errors import RequestError, refused_picture
 from seldon.service.messages import Contents
 
 Seen = tuple[bytes | np.ndarray, UInt8Array, np.ndarray]  # as it came, as the model sees it, and its embedding
-# Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
 UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
+# Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
 

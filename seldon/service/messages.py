@@ -76,6 +76,10 @@ def _from_data(value: Any, side: int) -> UInt8Array:
 
 
 def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
+    """Upright, prepared pictures. Shapes: (S, S, 3) or (B, S, S, 3) numbers -> (B, S, S, 3) uint8.
+
+    Raises: RequestError for other shapes, counts or values.
+    """
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.shape[1:] != (side, side, 3):

@@ -16,8 +16,7 @@ from seldon.deployer.choosing import active_deployer
 @step(enable_cache=False)
 def collect(settings: MonitoringSettings) -> Annotated[dict[str, int], "collected"]:
     """Each answer once; what is older or more than the settings keep is removed."""
-    namespace, _, name = settings.deployment.partition("/")
-    folder = active_deployer().cluster.records(namespace, name)
+    folder = active_deployer().cluster.records(*settings.place)
     database = open_database(Workspace.current(), settings.database)
     collected = collect_records(folder, database) if folder is not None else Collected()
     removed = database.forget(before=time.time() - settings.keep_days * 86_400, max_rows=settings.keep_records)

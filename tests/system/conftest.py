@@ -57,6 +57,15 @@ class Site:
         return self.json("train", *SMOKE, "--set", f"promotion.model_name={model}", *arguments, **options)
 
 
+def watching(model: str, name: str) -> tuple[str, ...]:
+    """The settings of a watch over `model`, which is deployed as `name`."""
+    settings = {
+        "monitoring.model_name": model, "monitoring.deployment": f"default/{name}", "training.promotion.model_name": model,
+        "rollout.model_name": model, "rollout.name": name,
+    }  # fmt: skip
+    return tuple(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Site:
     root = tmp_path_factory.mktemp("site")

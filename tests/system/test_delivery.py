@@ -37,6 +37,11 @@ def deploy(site, place: str, *more: str, expect: int = 0) -> dict | str:
     return done.stderr if expect else json.loads((delivered / f"{place}.json").read_text())
 
 
+def production(site) -> dict:
+    (found,) = [one for one in site.json("status")["deployments"] if one["namespace"] == "production"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     """Pictures that the model has not seen, by class."""
@@ -106,19 +111,15 @@ def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site,
     said = deploy(site, "staging", *staging, "--set", "afterwards.min_accuracy=0.75", *chosen, expect=1)
 
     assert "wanted an accuracy of at least 75.0%" in said or "known picture" in said
-    served = site.json("status")["deployments"]
-    (production,) = [one for one in served if one["namespace"] == "production"]
-    assert [part["version"] for part in production["predictors"]] == [good]
+    assert [part["version"] for part in production(site)["predictors"]] == [good]
 
 
 def test_what_slips_through_is_rolled_back_in_production(site, good, visitors):
     versions = site.json("versions", "--model", MODEL)["versions"]
     bad = next(one["version"] for one in versions if one["version"] != good)
-    (production,) = [one for one in site.json("status")["deployments"] if one["namespace"] == "production"]
-    visitors(production["url"])
+    visitors(production(site)["url"])
 
     said = deploy(site, "production", *HASTE, "--version", bad, "--set", "keep_refused_version=true", "--set", "judge.min_agreement=0.95", "--set", "judge.max_mix_distance=0.1", expect=1)  # fmt: skip
 
     assert "was rolled back" in said
-    (production,) = [one for one in site.json("status")["deployments"] if one["namespace"] == "production"]
-    assert [part["version"] for part in production["predictors"]] == [good]
+    assert [part["version"] for part in production(site)["predictors"]] == [good]

@@ -16,10 +16,12 @@ from PIL import Image
 
 from classifier.data.settings import Limits
 from classifier.model.preprocessing import preprocess
+from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
 MODEL = "served"
 PLACE = ("--set", f"model_name={MODEL}", "--set", "name=pets")
+KEPT = watching(MODEL, "pets")
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,6 @@ def test_status_shows_what_is_served(site, deployed):
         b"# HELP" in urllib.request.urlopen(address, timeout=10).read()[:2000] or "stats" in address
         for address in status["metrics"]
     )
-
-
-KEPT = ("--set", f"monitoring.model_name={MODEL}", "--set", "monitoring.deployment=default/pets", "--set", "training.promotion.model_name=served", "--set", "rollout.model_name=served", "--set", "rollout.name=pets")  # fmt: skip
 
 
 def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labelled, tmp_path):

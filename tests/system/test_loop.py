@@ -15,15 +15,15 @@ from PIL import Image
 
 from adapters.records import open_database
 from classifier.monitoring.decisions import HELPED
+from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
 MODEL = "watched"
 HASTE = (
-    "--set", f"monitoring.model_name={MODEL}", "--set", "monitoring.deployment=default/watched", "--set", "monitoring.drift.window=20",
+    *watching(MODEL, "watched"), "--set", "monitoring.drift.window=20",
     "--set", "monitoring.truth.min_labels=10", "--set", "monitoring.truth.max_labels=60", "--set", "monitoring.decision.cool_down_minutes=0",
     "--set", "monitoring.decision.min_accuracy=0.9", "--set", "monitoring.decision.labels_after_failure=1000",
-    "--set", "rollout.name=watched", "--set", "rollout.strategy.kind=rolling", "--set", f"rollout.model_name={MODEL}",
-    "--set", f"training.promotion.model_name={MODEL}", "--set", "training.data.source.num_pictures=60", "--set", "training.data.source.kind=generated",
+    "--set", "rollout.strategy.kind=rolling", "--set", "training.data.source.num_pictures=60", "--set", "training.data.source.kind=generated",
     "--set", "training.training.model.loop.max_epochs=10", "--set", "training.promotion.export.num_calibration_pictures=8",
     "--set", "training.promotion.gates.min_accuracy=0.3", "--set", "training.promotion.gates.min_class_recall=0.0",
     "--set", "training.promotion.gates.max_calibration_error=1.0", "--set", "training.experience.min_labels=20",
@@ -143,7 +143,7 @@ def test_the_whole_story(site, tmp_path, world, request):
     options = []
     if world == "photographed":
         folder = request.getfixturevalue("photographs") / "catsdogs"
-        settings = ("monitoring.decision.min_accuracy=0.95", "rollout.strategy.watch.min_requests=160")
+        settings = ("monitoring.decision.min_accuracy=0.95", "rollout.strategy.watch.min_requests=200")
         options = ["--data", str(folder), *(word for setting in settings for word in ("--set", setting))]
     found = json.loads(site.run("story", *options, "--to", str(tmp_path / "story"), "--json", timeout_seconds=880)[0])
 

@@ -58,9 +58,7 @@ def team(site, tmp_path_factory, zenml) -> Site:
 
 def stacks(zenml) -> dict[str, dict]:
     url, _ = zenml
-    login = {"grant_type": "password", "username": "admin", "password": servers.PASSWORD}
-    token = requests.post(f"{url}/api/v1/login", data=login, timeout=30).json()["access_token"]
-    found = requests.get(f"{url}/api/v1/stacks?hydrate=true", headers={"Authorization": f"Bearer {token}"}, timeout=30).json()
+    found = requests.get(f"{url}/api/v1/stacks?hydrate=true", headers=servers.zenml_admin(url), timeout=30).json()
     return {stack["name"]: stack for stack in found["items"]}
 
 

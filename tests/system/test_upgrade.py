@@ -17,7 +17,7 @@ import requests
 from adapters.records import open_database
 from seldon.clusters.local.cluster import serving_python
 from tests.seldon.conftest import Load
-from tests.system.conftest import SMOKE, Site
+from tests.system.conftest import SMOKE, Site, watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("upgrade")]
 PROJECT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_an_upgrade_loses_nothing_fails_no_request_and_can_be_undone(own_site, e
     run(earlier, own_site, "run.py", "train", *SMOKE, "--set", "promotion.model_name=upgraded", "--json")
     before = json.loads(run(earlier, own_site, "run.py", "deploy", *NAME, "--json"))
     assert set(trees_of_replicas(own_site)) == {str(earlier)}
-    watched = ("--set", "monitoring.model_name=upgraded", "--set", "monitoring.deployment=default/upgraded", "--set", "rollout.name=upgraded", "--set", "rollout.model_name=upgraded", "--set", "training.promotion.model_name=upgraded")  # fmt: skip
+    watched = watching("upgraded", "upgraded")
 
     with Load(before["url"]) as callers:
         callers.wait_for(50)

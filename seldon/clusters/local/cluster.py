@@ -4,7 +4,6 @@ The order of every change: new replicas start and are ready; what is deployed is
 finish their work and go. Whatever ends a change in the middle, what is written down is whole, and the next change starts from it.
 """
 
-import functools
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from classifier.fingerprint import source_fingerprint
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
@@ -380,14 +380,9 @@ def _is_envoy(process: psutil.Process) -> bool:
 
 
 def _digest(predictor: PredictorSpec) -> str:
-    """What a replica was started for: its part of the manifest, and the code, which is its image here."""
-    return hashlib.sha256(f"{predictor.process()} {_code()}".encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _code() -> str:
-    files = [path for room in SERVED_ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*files, ROOT / "requirements" / "serving.txt"))).hexdigest()
+    """What a replica was started for: its part of the manifest, and the code with its lock, which are its image here."""
+    code = source_fingerprint(*(ROOT / room for room in SERVED_ROOMS)) + (ROOT / "requirements" / "serving.txt").read_text()
+    return hashlib.sha256(f"{predictor.process()} {code}".encode()).hexdigest()[:16]
 
 
 def _health_path(manifest: Manifest, name: str) -> str:
