@@ -27,11 +27,11 @@ setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
 	@$(PYTHON) stacks/apply.py --activate local
 
 test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=90
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
 check: .venv/.synced ## lint, format, types, arrows between rooms, image and workflow files
