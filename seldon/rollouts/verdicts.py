@@ -5,7 +5,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from classifier.intervals import wilson
+from classifier.intervals import difference, wilson
 from seldon.rollouts.observations import Observation
 from seldon.rollouts.settings import JudgeSettings, Watch
 
@@ -108,12 +108,16 @@ def _disagrees(agreements: tuple[bool, ...], settings: JudgeSettings) -> str | N
 
 
 def _less_accurate(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    if min(len(stable.judged), len(candidate.judged)) < settings.min_compared:
+    counts = len(candidate.judged), len(stable.judged)
+    if min(counts) < settings.min_compared:
         return None
-    low, _ = wilson(sum(stable.judged), len(stable.judged), settings.confidence)
-    _, high = wilson(sum(candidate.judged), len(candidate.judged), settings.confidence)
-    if high < low - settings.max_accuracy_loss:
-        return f"by feedback it is right in at most {high:.1%}, the stable version in at least {low:.1%}"
+    right = sum(candidate.judged), sum(stable.judged)
+    _, high = difference(right, counts, settings.confidence)
+    if high < -settings.max_accuracy_loss:
+        return (
+            f"by feedback it is right in {right[0]} of {counts[0]} answers, the stable version in {right[1]} of {counts[1]}:"
+            f" at least {-high:.1%} less ({settings.max_accuracy_loss:.0%} allowed)"
+        )
     return None
 
 

@@ -28,6 +28,7 @@ CASES = [
     pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, "rollback", "40 of 100", id="disagrees"),
     pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, "advance", "nothing", id="agrees"),
     pytest.param(seen(judged=[True] * 50 + [False] * 50), (), 20, "rollback", "by feedback", id="wrong by feedback"),
+    pytest.param(seen(judged=[True] * 19 + [False]), (), 20, "advance", "nothing", id="wrong, with little feedback"),
 ]
 
 
@@ -50,6 +51,20 @@ def test_chance_alone_rolls_hardly_anything_back():
     verdicts = [judge(draw(400), draw(40), (), 20, WATCH, JudgeSettings()).decision for _ in range(500)]
 
     assert verdicts.count("rollback") <= 5
+
+
+def test_feedback_tells_a_worse_model_from_an_equal_one():
+    """60 % instead of 80 %, 120 labels each."""
+    rng = random.Random(0)
+
+    def draw(share):
+        return Observation(200, 0, {"red": 100, "blue": 100}, 20.0, tuple(rng.random() < share for _ in range(120)))
+
+    def rolled_back(share):
+        return sum(judge(draw(0.8), draw(share), (), 20, WATCH, JudgeSettings()).decision == "rollback" for _ in range(500))
+
+    assert rolled_back(0.6) > 300
+    assert rolled_back(0.8) <= 5
 
 
 def test_looking_early_and_often_does_not_raise_the_false_alarm_rate():
