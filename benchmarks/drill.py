@@ -187,11 +187,6 @@ class Drill:
             process = process.children()[0]
         process.send_signal(signal.SIGKILL)
 
-    def label(self, count: int) -> None:
-        """The world has changed, and somebody says what its pictures show."""
-        with Visitors(self.url, 20.0, drawn_worlds()[1]) as visitors:
-            visitors.tell(visitors.wait_for(count))
-
     def kill_in_step(self, name: str) -> bool:
         """Start a look and kill it while the step is at work; False where it ended without that step."""
         (store,) = (self.home.parent / "zenml").rglob("zenml.db")
@@ -260,10 +255,12 @@ def _kill_collector(drill: Drill) -> str:
 
 
 def _kill_watch(drill: Drill) -> str:
-    """Labels are given, so that it decides to retrain; a look that was killed is followed by one that goes on."""
-    drill.label(480)
-    killed = [stage for stage in STAGES if drill.kill_in_step(stage)]
-    found = json.loads(drill.run("run.py", "monitor", *RETRAIN, "--json"))
+    """The world has changed and people say what its pictures show, so it decides to retrain; after a look that was killed, one goes on."""
+    with Visitors(drill.url, 20.0, drawn_worlds()[1]) as visitors:
+        visitors.labels = 0.7
+        visitors.wait_for(480)
+        killed = [stage for stage in STAGES if drill.kill_in_step(stage)]
+        found = json.loads(drill.run("run.py", "monitor", *RETRAIN, "--json"))
     outcome = "; ".join([*found["finished"], str(found["outcome"] or "")])
     return f"killed in {', '.join(killed)}; at the end: {outcome[:90]}"
 
