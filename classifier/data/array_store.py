@@ -2,9 +2,11 @@
 
 A shard is one .npy file with a .json beside it (keys, checksums, attributes); both are written aside and renamed, so a
 process may be killed at any point and several may write at once. A shard that does not hold what its .json says is
-ignored, and what it held is made again.
+ignored, and what it held is made again. Where machines share files (classifier/shared.py), a shard that another one wrote is
+read from there: whole where most of it is wanted, else row by row.
 """
 
+import io
 import itertools
 import json
 import logging
@@ -19,9 +21,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from classifier.files import replacing
+from classifier.shared import SharedFolder, shared
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
+WHOLE_ABOVE = 0.25  # the share of a shard's rows from which on one request for all of them beats one for each
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,22 @@ class ArrayStore:
         self.row_shape = row_shape
         self.dtype = np.dtype(dtype)
         self._places: dict[str, _Place] = {}
+        self._lengths: dict[Path, int] = {}  # of shards elsewhere
         self._read: set[Path] = set()
+        self._shared = shared(folder)
         self.refresh()
 
     def refresh(self) -> None:
-        """See what other processes have added."""
+        """See what other processes have added, on other machines too."""
         for index in sorted(self.folder.glob("*.json")):
             if index not in self._read:
                 self._read.add(index)
                 self._read_index(index)
+        if self._shared is not None:
+            new = [name for name in self._shared.names(".json") if self.folder / name not in self._read]
+            for name, content in self._shared.read(new).items():
+                self._read.add(self.folder / name)
+                self._read_shared_index(self.folder / name, content)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -77,6 +88,9 @@ class ArrayStore:
             aside.write_text(json.dumps(content))
         self._read.add(index)
         self._read_index(index)
+        if self._shared is not None:
+            self._shared.publish(index.with_suffix(".npy"))
+            self._shared.publish(index)
 
     def read(self, keys: Sequence[str]) -> Array:
         """The rows of `keys`, (N, *row_shape).
@@ -88,16 +102,36 @@ class ArrayStore:
         for target, key in enumerate(keys):
             by_shard.setdefault(self._places[key].shard, []).append((target, self._places[key]))
         for shard, wanted in by_shard.items():
-            shard_rows = np.load(shard, mmap_mode="r")  # mapped no longer than this: a map's pages count as our memory
-            for target, place in wanted:
-                rows[target] = shard_rows[place.row]
+            for (target, place), row in zip(wanted, self._rows(shard, [place.row for _, place in wanted]), strict=True):
+                rows[target] = row
                 if zlib.crc32(rows[target]) != place.crc32:
                     raise CorruptRowError(shard)
         return rows
 
+    def _rows(self, shard: Path, numbers: list[int]) -> Iterable[Array]:
+        if self._shared is not None and not shard.exists():
+            if len(numbers) < WHOLE_ABOVE * self._lengths[shard]:
+                return self._rows_from_afar(self._shared, shard, numbers)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for file in (shard, shard.with_suffix(".json")):
+                self._shared.fetch(file.name, file)
+        mapped = np.load(shard, mmap_mode="r")  # no longer than this: a map's pages count as our memory
+        return (mapped[number] for number in numbers)
+
+    def _rows_from_afar(self, place: SharedFolder, shard: Path, numbers: list[int]) -> Iterable[Array]:
+        header = io.BytesIO()
+        shape = (self._lengths[shard], *self.row_shape)
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        )
+        size = int(np.prod(self.row_shape)) * self.dtype.itemsize
+        starts = [header.tell() + number * size for number in numbers]
+        parts = place.read_ranges(shard.name, [(start, start + size) for start in starts])
+        return (np.frombuffer(part, self.dtype).reshape(self.row_shape) for part in parts)
+
     def discard_corrupt(self, keys: Iterable[str]) -> None:
         """Forget, and delete, each shard that holds a row of `keys` with a wrong checksum."""
-        known = [key for key in keys if key in self._places]
+        known = [key for key in keys if key in self._places and self._places[key].shard.exists()]
         for batch in itertools.batched(known, 64):
             try:
                 self.read([key for key in batch if key in self._places])
@@ -107,23 +141,40 @@ class ArrayStore:
     def _discard(self, shard: Path) -> None:
         logger.warning("a shard was damaged and is made again: %s", shard)
         shard.with_suffix(".json").unlink(missing_ok=True)
+        if self._shared is not None and self._shared.names(f"{shard.stem}.json"):
+            self._shared.delete(f"{shard.stem}.json")
         shard.unlink(missing_ok=True)
         self._places = {key: place for key, place in self._places.items() if place.shard != shard}
 
     def _read_index(self, index: Path) -> None:
         shard = index.with_suffix(".npy")
         try:
-            content = json.loads(index.read_text())
-            expected = (len(content["keys"]), *self.row_shape)
+            places = _places_in(index.read_bytes(), shard)
             rows = np.load(shard, mmap_mode="r")
+            expected = (len(places), *self.row_shape)
             if rows.shape != expected or rows.dtype != self.dtype:
                 raise ValueError(f"wanted {expected} {self.dtype}, found {rows.shape} {rows.dtype}")
-            entries = zip(content["keys"], content["crc32"], content["attributes"], strict=True)
-            places = {key: _Place(shard, row, crc, extra) for row, (key, crc, extra) in enumerate(entries)}
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             logger.warning("a shard cannot be read and is made again: %s (%s)", shard, error)
             return
         self._places.update(places)
+
+    def _read_shared_index(self, index: Path, content: bytes) -> None:
+        shard = index.with_suffix(".npy")
+        try:
+            places = _places_in(content, shard)
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("a shared shard cannot be read and is made again: %s (%s)", shard, error)
+            return
+        self._lengths[shard] = len(places)
+        for key, place in places:
+            self._places.setdefault(key, place)
+
+
+def _places_in(index: bytes, shard: Path) -> list[tuple[str, _Place]]:
+    content = json.loads(index)
+    entries = zip(content["keys"], content["crc32"], content["attributes"], strict=True)
+    return [(key, _Place(shard, row, crc, extra)) for row, (key, crc, extra) in enumerate(entries)]
 
 
 class CorruptRowError(Exception):

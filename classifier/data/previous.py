@@ -13,6 +13,7 @@ from classifier.data.schema import SPLIT_CATALOG, check_catalog
 from classifier.data.splits import SEED_ATTRIBUTE
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
+from classifier.shared import fetch, publish
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
     if catalog is not None and catalog.attrs.get(SEED_ATTRIBUTE) == seed:
         parts.append(catalog[REMEMBERED])
     file = workspace.data / KNOWN
+    fetch(file)
     if file.exists():
         known = _read(file)
         parts.append(known.loc[known["seed"] == seed, REMEMBERED])
@@ -44,6 +46,7 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
     Raises: ImageLoopError where the file is damaged: going on without it would move pictures between splits.
     """
     file = workspace.data / NAME
+    fetch(file)
     if not file.exists():
         return None
     return check_catalog(_read(file), SPLIT_CATALOG)
@@ -62,6 +65,7 @@ def _read(file: Path) -> pd.DataFrame:
 def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
     """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
+    fetch(workspace.data / KNOWN)
     others = _read(workspace.data / KNOWN) if (workspace.data / KNOWN).exists() else pd.DataFrame(columns=["seed", *REMEMBERED])
     mine = known_pictures(workspace, seed)
     now = catalog.loc[catalog["split"] != "", REMEMBERED]
@@ -71,3 +75,5 @@ def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
         (pd.concat([mine, rest]) if len(rest) else mine).to_parquet(aside, index=False)
     with replacing(workspace.data / NAME) as aside:
         catalog.to_parquet(aside)
+    publish(workspace.data / KNOWN)
+    publish(workspace.data / NAME)

@@ -15,6 +15,7 @@ from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.files import replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.progress import track
+from classifier.shared import fetch, publish
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ VIEWS = ("plain", "flipped")
 def exported_backbone(name: str, side: int, folder: Path) -> Path:
     """The backbone as ONNX, exported on first use; a file that was changed since is made again."""
     target = folder / f"{name}-{side}-v{EXPORT_VERSION}.onnx"
+    if not is_whole(target):
+        fetch(target)
+        fetch(target.with_suffix(".sha256"))
     if is_whole(target):
         return target
     from classifier.model.backbones import load_backbone  # torch: not needed where the file is there
@@ -35,6 +39,8 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
     logger.info("exporting the backbone '%s' for the first time, which takes some seconds", name)
     export_features(load_backbone(name), side, target)
     seal(target)
+    publish(target)
+    publish(target.with_suffix(".sha256"))
     return target
 
 

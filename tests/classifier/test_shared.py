@@ -1,0 +1,113 @@
+"""Two machines that share files: here two workspaces and a folder, with a real S3 server elsewhere (tests/system/test_remote_servers.py)."""
+
+import json
+
+import numpy as np
+import pytest
+
+from classifier import shared
+from classifier.data.array_store import ArrayStore, CorruptRowError
+from classifier.errors import ImageLoopError
+
+KEYS = [f"k{number}" for number in range(40)]
+ROWS = np.arange(40 * 6, dtype=np.float32).reshape(40, 2, 3)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Be another machine: machine("a") opens its store."""
+    monkeypatch.setenv(shared.VARIABLE, str(tmp_path / "shared"))
+
+    def be(name: str) -> ArrayStore:
+        monkeypatch.setenv("IMAGELOOP_HOME", str(tmp_path / name))
+        return ArrayStore(tmp_path / name / "data" / "rows", (2, 3), np.float32)
+
+    return be
+
+
+def files_of(store):
+    return {file.suffix for file in store.folder.glob("*")}
+
+
+def test_what_one_machine_wrote_another_finds(machine):
+    machine("a").append(KEYS, ROWS, [{"n": number} for number in range(40)])
+
+    there = machine("b")
+
+    assert there.missing([*KEYS, "new"]) == ["new"]
+    assert there.attributes("k7") == {"n": 7}
+    np.testing.assert_array_equal(there.read(["k3", "k1"]), ROWS[[3, 1]])
+    assert files_of(there) == set()  # two of forty rows were read where they lie
+    np.testing.assert_array_equal(there.read(KEYS[::-1]), ROWS[::-1])
+    assert files_of(there) == {".npy", ".json"}
+
+
+def test_what_comes_later_is_seen_and_what_both_have_is_read_here(machine, tmp_path):
+    here = machine("a")
+    here.append(KEYS[:20], ROWS[:20])
+    there = machine("b")
+    there.append(KEYS[20:], ROWS[20:])
+
+    here.refresh()
+
+    assert here.missing(KEYS) == []
+    (tmp_path / "shared" / "data" / "rows").rename(tmp_path / "gone")
+    np.testing.assert_array_equal(here.read(KEYS[:20]), ROWS[:20])
+
+
+def test_a_damaged_row_is_noticed_wherever_it_was_read(machine, tmp_path):
+    machine("a").append(KEYS, ROWS)
+    (shard,) = (tmp_path / "shared" / "data" / "rows").glob("*.npy")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+
+    there = machine("b")
+
+    np.testing.assert_array_equal(there.read(["k0"]), ROWS[:1])
+    with pytest.raises(CorruptRowError):
+        there.read(["k39"])
+    with pytest.raises(CorruptRowError):
+        there.read(KEYS)
+    there.discard_corrupt(KEYS)
+    assert there.missing(KEYS) == KEYS
+    assert machine("c").missing(KEYS) == KEYS
+
+
+def test_an_index_that_is_no_index_is_made_again(machine, tmp_path):
+    machine("a").append(KEYS, ROWS)
+    (index,) = (tmp_path / "shared" / "data" / "rows").glob("*.json")
+    index.write_text(json.dumps({"keys": KEYS})[:-5])
+
+    assert machine("b").missing(KEYS) == KEYS
+
+
+def test_single_files_are_kept_up_with(machine, tmp_path):
+    machine("a")
+    mine = tmp_path / "a" / "data" / "known.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("first")
+    shared.publish(mine)
+    machine("b")
+    theirs = tmp_path / "b" / "data" / "known.txt"
+
+    shared.fetch(theirs)
+
+    assert theirs.read_text() == "first"
+    shared.fetch(theirs.with_name("absent.txt"))
+    assert not theirs.with_name("absent.txt").exists()
+
+
+def test_folders_elsewhere_and_workspaces_alone_share_nothing(machine, tmp_path, monkeypatch):
+    machine("a")
+
+    assert shared.shared(tmp_path / "elsewhere") is None
+    monkeypatch.delenv(shared.VARIABLE)
+    assert shared.shared(tmp_path / "a" / "data") is None
+
+
+def test_a_place_that_cannot_be_reached_is_said(machine, monkeypatch):
+    monkeypatch.setenv(shared.VARIABLE, "nowhere://bucket")
+
+    with pytest.raises(ImageLoopError, match="IMAGELOOP_SHARED"):
+        machine("a")
