@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from adapters.tracking import connect
 from classifier.errors import ImageLoopError
+from classifier.files import replacing
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,12 @@ class ModelRegistry:
         try:
             found = self._client.get_model_version(self.name, version)
         except mlflow.MlflowException as error:
-            known = ", ".join(sorted((v.version for v in self.versions()), key=int)) or "none"
-            raise UnknownVersionError(f"wanted version '{version}' of '{self.name}', found only: {known}") from error
+            known = sorted((v.version for v in self.versions()), key=int)
+            if version in known:
+                raise ImageLoopError(f"wanted the registry to tell of version '{version}', found: {error.message}") from error
+            raise UnknownVersionError(
+                f"wanted version '{version}' of '{self.name}', found only: {', '.join(known) or 'none'}"
+            ) from error
         return _registered(found)
 
     def versions(self) -> list[RegisteredVersion]:
@@ -94,21 +99,32 @@ class ModelRegistry:
         return next((version for version in self.versions() if version.digest == digest), None)
 
     def package(self, version: str) -> Path:
-        """The folder of a version's package, on this machine."""
+        """The folder of a version's package, on this machine; fetched once where the registry is elsewhere."""
         import mlflow
 
         self.get(version)
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{self.name}/{version}"))
+        uri = f"models:/{self.name}/{version}"
+        if self._source(version).startswith(("/", "file:")):
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        else:
+            folder = Workspace.current().packages / self.name / version
+            if not folder.is_dir():
+                with replacing(folder) as aside:
+                    aside.mkdir()
+                    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside))
         inner = [path for path in (folder / "data").iterdir() if path.is_dir()]
         return inner[0]
 
     def package_uri(self, version: str) -> str:
         """Where a server finds a version's package: file:// on this machine, else the artifact store's own address."""
         folder = self.package(version)
-        source = str(self._client.get_model_version_download_uri(self.name, version))
+        source = self._source(version)
         if source.startswith(("s3://", "gs://", "wasbs://", "abfss://")):
             return f"{source.rstrip('/')}/data/{folder.name}"
         return f"file://{folder}"
+
+    def _source(self, version: str) -> str:
+        return str(self._client.get_model_version_download_uri(self.name, version))
 
     def _ensure_model(self) -> None:
         import mlflow

@@ -43,6 +43,11 @@ class Workspace:
         return self.state / "checkpoints"
 
     @property
+    def packages(self) -> Path:
+        """Of a registry elsewhere, by model and version."""
+        return self.state / "packages"
+
+    @property
     def downloads(self) -> Path:
         return self.state / "downloads"
 
