@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 CONTAINER = "classifier"
-SERVING_IMAGE = "imageloop-serve:latest"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
 HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last

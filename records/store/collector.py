@@ -1,13 +1,21 @@
-"""Move records from the services' files into the database, each once, whenever it may be killed."""
+"""Move records from the services' files into the database, each once, whenever it may be killed.
+
+python -m records.store.collector FOLDER     does so until told to stop, beside a service in its pod; IMAGELOOP_DATABASE names the database
+"""
 
 import logging
+import os
+import signal
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from records.reader import read_chunk, record_files, remove_if_read
-from records.store.database import Database
+from records.store.database import Database, DatabaseError
 
 logger = logging.getLogger(__name__)
+EVERY_SECONDS = 5.0
 IDLE_SECONDS = 60.0  # a rollout that watches reads the same files
 
 
@@ -53,3 +61,26 @@ def _collect_file(file: Path, name: str, database: Database, collected: Collecte
         collected.broken += chunk.broken
     if remove_if_read(file, start, idle_seconds):
         collected.removed += 1
+
+
+def main(folder: Path, url: str) -> None:
+    """A database that does not answer is asked again; what was written last is collected before the end."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    last = False
+    while not last:
+        last = stopping.wait(EVERY_SECONDS)
+        try:
+            database = Database(url)
+            try:
+                collect(folder, database)
+            finally:
+                database.close()
+        except DatabaseError as error:
+            logger.warning("%s", error)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    main(Path(sys.argv[1]), os.environ["IMAGELOOP_DATABASE"])

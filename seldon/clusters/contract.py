@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from classifier.errors import ImageLoopError
-from seldon.manifest import Manifest
+from seldon.manifest import Manifest, PredictorSpec
 
 
 class DeploymentError(ImageLoopError):
@@ -60,6 +60,10 @@ class Caller:
 
 class Cluster(Protocol):
     """A place that serves. Every method may raise DeploymentError."""
+
+    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
+        """With what the place itself asks of it, before it is compared with anything or applied."""
+        raise NotImplementedError
 
     def apply(self, manifest: Manifest) -> None:
         """Make it so: new replicas are ready before they get traffic, old ones finish their work before they go."""

@@ -16,6 +16,25 @@ class LocalSettings(Settings):
     gateway: GatewaySettings = GatewaySettings()
 
 
+class PodSettings(Settings):
+    """What the pods of a predictor are given. Secrets are named here; what is in them is the cluster's."""
+
+    service_account: str = Field("imageloop-service", description="one that may ask the API server nothing")
+    verification_secret: str = Field("imageloop-verification", description="with the key `signing.pub`")
+    database_secret: str | None = Field(
+        None, description="with the key `url`: records go to that PostgreSQL; by default they go with the pod"
+    )
+    storage_secret: str | None = Field(None, description="of Seldon's storage initializer; by default the pod's own identity")
+    resources: dict[str, dict[str, str]] = Field(
+        default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        description="no limit on processors: one makes the slowest answers slower, and saves nothing",
+    )
+    max_replicas: int | None = Field(None, ge=1, description="more under load than `replicas` says; by default no more")
+    cpu_percent: int = Field(70, ge=1, le=100, description="of the processors asked for, that autoscaling aims at")
+    in_flight_per_replica: int = Field(4, ge=1, description="requests at work or waiting, that autoscaling aims at")
+    grace_seconds: int = Field(30, ge=1, description="to finish what was begun, once a pod is told to end")
+
+
 class KubernetesSettings(Settings):
     """A cluster on which Seldon Core's operator runs."""
 
@@ -25,6 +44,7 @@ class KubernetesSettings(Settings):
     predictor_url: str = Field(
         "http://{name}-{predictor}.{namespace}:8000", description="one predictor whatever its weight, from inside"
     )
+    pods: PodSettings = PodSettings()
     request_timeout_seconds: float = Field(20.0, gt=0)
     ready_timeout_seconds: float = Field(600.0, gt=0, description="images are pulled and packages downloaded meanwhile")
 

@@ -46,7 +46,8 @@ class SeldonDeployer(BaseModelDeployer):
 
         Raises: RolloutStoppedError when it was undone.
         """
-        rollout = roll_out(self.cluster, settings, candidate, report)
+        cluster = self.cluster
+        rollout = roll_out(cluster, settings, cluster.complete(candidate), report)
         serving = rollout.version if rollout.outcome in ("promoted", "unchanged") else rollout.before
         config = SeldonServiceConfig(
             name=settings.name,

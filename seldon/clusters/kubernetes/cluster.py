@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from classifier.errors import ImageLoopError
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.kubernetes.lease import Lease
+from seldon.clusters.kubernetes.pods import complete
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
 
@@ -38,6 +39,14 @@ class KubernetesCluster:
         self._timeout = (settings.request_timeout_seconds,) * 2  # to connect, to read; a float alone is ignored
         self._given = api
         self._opened: DynamicClient | None = None
+
+    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
+        """Raises: DeploymentError without an image to run."""
+        if predictor.container is None or not predictor.container.image:
+            raise DeploymentError(
+                "wanted the image of the service, found none; give it by digest: --set image=REGISTRY/imageloop-serve@sha256:..."
+            )
+        return complete(predictor, self._settings.pods)
 
     def apply(self, manifest: Manifest) -> None:
         """Raises: DeploymentError for a conflict with another manager, missing rights, a server that does not answer, or no readiness."""

@@ -50,6 +50,10 @@ class LocalCluster:
         self._store = Store(self._layout.deployments)
         self._supervisor = Supervisor(self._layout)
 
+    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
+        """A process needs nothing more."""
+        return predictor
+
     def apply(self, manifest: Manifest) -> None:
         """Raises: DeploymentError; what served before serves on."""
         refuse_impossible(manifest)

@@ -1,0 +1,115 @@
+"""What a predictor's pods need on Kubernetes beside what every place needs: rights, keys, limits, room to write, a way for records to go."""
+
+from typing import Any
+
+from seldon.clusters.settings import PodSettings
+from seldon.manifest import ComponentSpec, Container, EnvVar, PodSpec, PredictorSpec, Probe, dump
+
+USER = 10001  # as the image has it
+PORT = 9000
+RECORDS = "/records"
+SCRATCH = "/tmp"  # noqa: S108 - of the container, and a volume of its own
+PREDICTOR_LABEL = "imageloop.ai/predictor"
+RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def complete(predictor: PredictorSpec, settings: PodSettings) -> PredictorSpec:
+    """The same predictor with pods as the pod security standard `restricted` wants them."""
+    if predictor.container is None:
+        return predictor
+    containers = [_service(predictor.container, settings)]
+    if settings.database_secret:
+        containers.append(_collector(predictor.container, settings))
+    pod = {
+        "containers": [dump(container) for container in containers],
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": settings.grace_seconds,
+        "topologySpreadConstraints": [_spread(predictor, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+            {"name": "records", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "keys", "secret": {"secretName": settings.verification_secret}},
+        ],
+    }  # fmt: skip
+    component: dict[str, Any] = {"spec": PodSpec.model_validate(pod), "pdbSpec": {"maxUnavailable": 1}}
+    if settings.max_replicas is not None:
+        component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
+    graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret} if settings.storage_secret else {})
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(PORT)}
+    changed = predictor.model_copy(
+        update={
+            "graph": graph,
+            "component_specs": (ComponentSpec.model_validate(component),),
+            "annotations": predictor.annotations | scraped,
+            "labels": predictor.labels | {PREDICTOR_LABEL: predictor.name},
+        }
+    )
+    return PredictorSpec.model_validate(dump(changed))
+
+
+def _service(container: Container, settings: PodSettings) -> Container:
+    given = {variable.name for variable in container.env}
+    own = {"IMAGELOOP_RECORDS": RECORDS, "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub"}
+    return Container.model_validate(
+        dump(container)
+        | {
+            "env": [dump(variable) for variable in container.env]
+            + [{"name": name, "value": value} for name, value in own.items() if name not in given],
+            "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+            "resources": settings.resources,
+            "securityContext": RESTRICTED,
+            "livenessProbe": dump(
+                Probe.model_validate(
+                    {"httpGet": {"path": "/health/ping", "port": "http"}, "periodSeconds": 10, "failureThreshold": 6}
+                )
+            ),
+            "volumeMounts": [
+                {"name": "scratch", "mountPath": SCRATCH},
+                {"name": "records", "mountPath": RECORDS},
+                {"name": "keys", "mountPath": "/mnt/keys", "readOnly": True},
+            ],
+        }
+    )
+
+
+def _collector(container: Container, settings: PodSettings) -> Container:
+    """Beside the service in its pod, from the same image: what is left when the pod ends is a second's records."""
+    return Container.model_validate(
+        {
+            "name": "collector",
+            "image": container.image,
+            "command": ["python", "-m", "records.store.collector", RECORDS],
+            "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],
+            "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+            "securityContext": RESTRICTED,
+            "volumeMounts": [{"name": "records", "mountPath": RECORDS}],
+        }
+    )  # fmt: skip
+
+
+def _spread(predictor: PredictorSpec, key: str) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {PREDICTOR_LABEL: predictor.name}},
+    }
+
+
+def _autoscaling(replicas: int, settings: PodSettings) -> dict[str, Any]:
+    in_flight = {
+        "metric": {"name": "imageloop_in_flight"},
+        "target": {"type": "AverageValue", "averageValue": str(settings.in_flight_per_replica)},
+    }
+    return {
+        "minReplicas": replicas,
+        "maxReplicas": max(replicas, settings.max_replicas or 0),
+        "metricsv2": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": settings.cpu_percent}}},
+            {"type": "Pods", "pods": in_flight},
+        ],
+    }  # fmt: skip

@@ -1,0 +1,80 @@
+"""What a predictor's pods are given on Kubernetes, held against the operator's schema and the pod security standard `restricted`."""
+
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from seldon.clusters.contract import DeploymentError
+from seldon.clusters.kubernetes.cluster import KubernetesCluster
+from seldon.clusters.kubernetes.pods import complete
+from seldon.clusters.settings import KubernetesSettings, PodSettings
+from seldon.manifest import dump, render
+
+IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
+EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6)
+
+
+@pytest.fixture
+def predictor(predictor_spec):
+    return predictor_spec("1", image=IMAGE, replicas=2, environment={"IMAGELOOP_MAX_WAITING": "8"})
+
+
+def pod_of(predictor) -> dict:
+    return dump(predictor)["componentSpecs"][0]["spec"]
+
+
+@pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
+def test_the_operator_takes_it(predictor, settings):
+    schema = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")
+    if not schema.exists():
+        pytest.skip("IMAGELOOP_TEST_DATA names no folder with the schema")
+    manifest = dump(render("pets", "site", [complete(predictor, settings)]))
+
+    jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(manifest)
+
+
+@pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
+def test_its_pods_are_restricted(predictor, settings):
+    pod = pod_of(complete(predictor, settings))
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not pod["automountServiceAccountToken"]
+    for container in pod["containers"]:
+        assert not container["securityContext"]["allowPrivilegeEscalation"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
+    assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {"emptyDir", "secret"}
+
+
+def test_the_service_keeps_what_it_was_given_and_knows_where_things_are(predictor):
+    service, collector = pod_of(complete(predictor, EVERYTHING))["containers"]
+
+    environment = {variable["name"]: variable.get("value") for variable in service["env"]}
+    assert environment["IMAGELOOP_MAX_WAITING"] == "8"
+    assert environment["IMAGELOOP_RECORDS"] == "/records"
+    assert environment["IMAGELOOP_VERIFICATION_KEY"] == "/mnt/keys/signing.pub"
+    assert collector["image"] == IMAGE
+    assert collector["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "records"
+
+
+def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
+    component = dump(complete(predictor, EVERYTHING))["componentSpecs"][0]
+
+    assert (component["hpaSpec"]["minReplicas"], component["hpaSpec"]["maxReplicas"]) == (2, 6)
+    assert {metric["type"] for metric in component["hpaSpec"]["metricsv2"]} == {"Resource", "Pods"}
+    assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
+
+
+def test_doing_it_twice_changes_nothing_more(predictor):
+    once = complete(predictor, EVERYTHING)
+
+    assert pod_of(once)["containers"][0] == pod_of(complete(once, EVERYTHING))["containers"][0]
+
+
+def test_pods_without_an_image_are_refused_before_anything_is_asked(predictor_spec):
+    with pytest.raises(DeploymentError, match="--set image="):
+        KubernetesCluster(KubernetesSettings()).complete(predictor_spec("1"))
