@@ -129,7 +129,7 @@ def test_a_backbone_that_nobody_knows_is_refused_by_name():
 
 
 def test_weights_that_cannot_be_downloaded_are_said(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     with pytest.raises(ImageLoopError, match="no way to download"):
         load_backbone("resnet18")
