@@ -1,6 +1,7 @@
 # Two images from one file: `pipeline` runs the steps in a cluster, `serve` answers pictures.
 #   docker build --target serve -t imageloop-serve .
 #   docker build --target pipeline -t imageloop-pipeline .
+#checkov:skip=CKV_DOCKER_7:the base is named by its digest, in BASE
 # What is in them by name and hash: requirements/*.txt, and the base by its digest. Two builds of one commit hold the same files.
 ARG BASE=python:3.12-slim-bookworm@sha256:782412e85d0f0984994c290652577d4018aff08145c85b262bb63dc0c7522254
 
@@ -22,7 +23,7 @@ COPY classifier classifier/
 COPY records records/
 COPY seldon seldon/
 # Compiled one after the other and by hash: by several processes, or with the time of their making, files would differ from build to build.
-RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/v2_runtime.py records/store && \
+RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/v2_runtime.py && \
     python -m compileall -q --invalidation-mode unchecked-hash .
 
 # The package comes by mount (/mnt/models, where Seldon's storage initializer puts what modelUri names), the key that verifies it too.
@@ -68,3 +69,14 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop
 WORKDIR /app
 USER 10001
 ENTRYPOINT ["python", "run.py"]
+
+# All of a site but its servers, for compose.yaml: the watch, and the local cluster whose replicas have an environment of their own.
+FROM pipeline AS site
+COPY --from=serve-environment /app/.venv /app/.venv-serving
+COPY requirements/serving.txt requirements/
+COPY stacks stacks/
+COPY observability observability/
+COPY infrastructure/compose infrastructure/compose/
+ENV ZENML_CONFIG_PATH=/home/imageloop/.zenml ZENML_REPOSITORY_PATH=/home/imageloop/repository ZENML_CUSTOM_SOURCE_ROOT=/app \
+    ZENML_ANALYTICS_OPT_IN=false PYTHONPATH=/app
+ENTRYPOINT ["infrastructure/compose/start"]

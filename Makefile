@@ -73,6 +73,7 @@ lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group v2 -o requirements/v2.txt
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group infrastructure -o requirements/infrastructure.txt
 
 clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
 	rm -rf .venv .venv-serving .venv-v2 .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*

@@ -17,6 +17,7 @@ import yaml
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
+TELL_SECONDS = 5
 ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
 
@@ -31,10 +32,10 @@ def targets_of(status: dict[str, object]) -> list[dict[str, object]]:
     return found
 
 
-def write_site(folder: Path, alertmanager_port: int) -> None:
-    """A copy of the configuration for this machine: its ports, and a receiver that needs no secret."""
+def write_site(folder: Path, alertmanager: str) -> None:
+    """A copy of the configuration for this site: where its Alertmanager (host:port) is, and a receiver that needs no secret."""
     shutil.copytree(FOLDER / "prometheus" / "rules", folder / "rules", dirs_exist_ok=True)
-    text = (FOLDER / "prometheus" / "prometheus.yml").read_text().replace("127.0.0.1:9093", f"127.0.0.1:{alertmanager_port}")
+    text = (FOLDER / "prometheus" / "prometheus.yml").read_text().replace("127.0.0.1:9093", alertmanager)
     (folder / "prometheus.yml").write_text(text)
     routes = {"receiver": "here", "group_by": ["alertname", "deployment", "model"], "group_wait": "1s"}
     (folder / "alertmanager.yml").write_text(yaml.safe_dump({"route": routes, "receivers": [{"name": "here"}]}))
@@ -65,27 +66,22 @@ def commands(folder: Path, prometheus_port: int, alertmanager_port: int) -> list
 
 
 def main() -> None:
-    """Start both, tell Prometheus every few seconds what serves now, and end both together."""
+    """Start both unless they run elsewhere, tell Prometheus every few seconds what serves now, and end both together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / ".imageloop" / "observability")
     parser.add_argument("--prometheus-port", type=int, default=9090)
     parser.add_argument("--alertmanager-port", type=int, default=9093)
+    parser.add_argument("--beside", metavar="URL", help="start neither: both run elsewhere, this is where Alertmanager is")
     wanted = parser.parse_args()
     folder = wanted.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    write_site(folder, wanted.alertmanager_port)
+    write_site(folder, urlsplit(wanted.beside).netloc if wanted.beside else f"127.0.0.1:{wanted.alertmanager_port}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = [
-        subprocess.Popen(command, stdout=(folder / f"{Path(command[0]).name}.log").open("wb"), stderr=subprocess.STDOUT)
-        for command in commands(folder, wanted.prometheus_port, wanted.alertmanager_port)
-    ]
-    sys.stderr.write(
-        f"Prometheus: http://127.0.0.1:{wanted.prometheus_port}   Alertmanager: http://127.0.0.1:{wanted.alertmanager_port}\n"
-    )
+    running = [] if wanted.beside else _start(folder, wanted.prometheus_port, wanted.alertmanager_port)
     try:
         while all(process.poll() is None for process in running):
             _tell_targets(folder)
-            time.sleep(5)
+            time.sleep(TELL_SECONDS)
     except KeyboardInterrupt:
         return
     finally:
@@ -93,6 +89,15 @@ def main() -> None:
             process.terminate()
         for process in running:
             process.wait()
+
+
+def _start(folder: Path, prometheus_port: int, alertmanager_port: int) -> list[subprocess.Popen[bytes]]:
+    running = [
+        subprocess.Popen(command, stdout=(folder / f"{Path(command[0]).name}.log").open("wb"), stderr=subprocess.STDOUT)
+        for command in commands(folder, prometheus_port, alertmanager_port)
+    ]
+    sys.stderr.write(f"Prometheus: http://127.0.0.1:{prometheus_port}   Alertmanager: http://127.0.0.1:{alertmanager_port}\n")
+    return running
 
 
 def _tell_targets(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands one folder below the project's root
 
@@ -104,11 +104,17 @@ def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
             f"wanted the {kind} '{wanted.name}' of flavor '{wanted.flavor}', found one of flavor '{found.flavor_name}'; "
             f"rename it in the file, or delete the old one: zenml {kind.replace('_', '-')} delete {wanted.name}"
         )
-    if found is None:
-        return client.create_stack_component(wanted.name, wanted.flavor, _kind(kind), wanted.config).id
-    gone = dict.fromkeys(found.configuration.keys() - wanted.config.keys())
-    if gone or found.configuration != wanted.config:
-        client.update_stack_component(found.id, _kind(kind), configuration=wanted.config | gone)
+    try:
+        if found is None:
+            return client.create_stack_component(wanted.name, wanted.flavor, _kind(kind), wanted.config).id
+        gone = dict.fromkeys(found.configuration.keys() - wanted.config.keys())
+        if gone or found.configuration != wanted.config:
+            client.update_stack_component(found.id, _kind(kind), configuration=wanted.config | gone)
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors())
+        raise SettingsError(
+            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {said}"
+        ) from error
     return found.id
 
 

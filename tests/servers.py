@@ -75,6 +75,13 @@ def postgresql(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
 
 
+def create_database(url: str, name: str) -> str:
+    """Another database of the same PostgreSQL."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
 @contextmanager
 def mariadb(folder: Path) -> Iterator[str]:
     """The URL of a database for ZenML, as ZenML wants it."""
@@ -147,4 +154,14 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):
+        yield url
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[str]:
+    """The address of a store that speaks S3's protocol, and takes any key."""
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder, lambda: requests.get(f"{url}/moto-api/data.json", timeout=5).ok, env=_plain()):
         yield url

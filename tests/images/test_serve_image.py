@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -195,15 +196,49 @@ def test_a_package_that_was_changed_is_not_served(run, package, tmp_path):
     assert "is not what was signed" in logs
 
 
-@pytest.mark.skipif("IMAGELOOP_REGISTRY" not in os.environ, reason="no docker-registry here")
-def test_it_goes_to_a_registry_and_comes_back_by_its_digest():
-    name = f"{os.environ['IMAGELOOP_REGISTRY']}/imageloop-serve"
-    docker("tag", "imageloop-serve", f"{name}:test")
-    docker("push", "-q", f"{name}:test")
-    (digest,) = [one for one in json.loads(docker("image", "inspect", f"{name}:test"))[0]["RepoDigests"] if one.startswith(name)]
+@pytest.fixture(scope="module")
+def push():
+    """An image's name by its digest, once it is in the registry."""
+    registry = os.environ.get("IMAGELOOP_REGISTRY")
+    if registry is None:
+        pytest.skip("no docker-registry here")
+
+    def push(image: str) -> str:
+        name = f"{registry}/{image}"
+        docker("tag", image, f"{name}:test")
+        docker("push", "-q", f"{name}:test")
+        (digest,) = [one for one in json.loads(docker("image", "inspect", f"{name}:test"))[0]["RepoDigests"] if name in one]
+        docker("rmi", f"{name}:test")
+        return digest
+
+    return push
+
+
+def test_it_goes_to_a_registry_and_comes_back_by_its_digest(push):
     wanted = docker("image", "inspect", "-f", "{{.Id}}", "imageloop-serve")
-    docker("rmi", f"{name}:test")
+    digest = push("imageloop-serve")
 
     docker("pull", "-q", digest)
 
     assert docker("image", "inspect", "-f", "{{.Id}}", digest) == wanted
+
+
+@pytest.mark.skipif(shutil.which("cosign") is None, reason="no cosign here")
+def test_its_signature_is_verified_and_no_other_key_or_image_passes(push, tmp_path):
+    def cosign(*arguments: str, home: Path = tmp_path) -> int:
+        environment = os.environ | {"COSIGN_PASSWORD": "", "HOME": str(tmp_path)}
+        return subprocess.run(["cosign", *arguments], cwd=home, env=environment, capture_output=True, check=False).returncode
+
+    def verified(image: str, home: Path = tmp_path) -> bool:
+        return cosign("verify", "--insecure-ignore-tlog", "--key", "cosign.pub", image, home=home) == 0
+
+    other = tmp_path / "other"
+    other.mkdir()
+    assert cosign("generate-key-pair") == cosign("generate-key-pair", home=other) == 0
+    served, base = push("imageloop-serve"), push("imageloop-base")
+
+    assert cosign("sign", "--yes", "--tlog-upload=false", "--key", "cosign.key", served) == 0
+
+    assert verified(served)
+    assert not verified(served, other)
+    assert not verified(base)

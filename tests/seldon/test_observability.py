@@ -141,7 +141,7 @@ def until(condition, seconds: float = 60):
 @needs_prometheus
 def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path, receiver, monkeypatch):
     port = free_port()
-    start.write_site(tmp_path, port)
+    start.write_site(tmp_path, f"127.0.0.1:{port}")
     configuration = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
     configuration["route"]["group_wait"] = "0s"
     configuration["receivers"][0]["webhook_configs"] = [{"url": f"http://127.0.0.1:{receiver.server_port}/"}]
@@ -196,7 +196,7 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
         "predictors": [{"name": part.name, "replicas": [vars(one) for one in part.replicas]} for part in status.predictors],
     }
     port = free_port()
-    start.write_site(tmp_path, free_port())
+    start.write_site(tmp_path, f"127.0.0.1:{free_port()}")
     text = (tmp_path / "prometheus.yml").read_text().replace("5s", "1s")
     (tmp_path / "prometheus.yml").write_text(text)
     (tmp_path / "targets.json").write_text(json.dumps(start.targets_of({"deployments": [plain]})))

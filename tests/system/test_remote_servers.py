@@ -1,17 +1,40 @@
-"""A team's site: ZenML's server on MariaDB, MLflow's on PostgreSQL, both over HTTP and with a login."""
+"""The site of compose.yaml, its servers being real ones of this machine: ZenML on MariaDB, MLflow on PostgreSQL with a login, an S3 store."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
+import psutil
 import pytest
 import requests
 import yaml
 
+from adapters.records import open_database
+from classifier.data.settings import Drift
+from classifier.data.sources.drawing import draw_picture
+from seldon.clusters.local.layout import free_port
 from tests import servers
-from tests.system.conftest import SMOKE, Site
+from tests.system.conftest import Site
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
 PROJECT = Path(__file__).parents[2]
+STACK = PROJECT / "stacks" / "compose.yaml"
+API_KEY = "a-key-that-is-long-enough"
+FILES = """
+import hashlib, sys
+from adapters.registry import ModelRegistry
+from operations.store import open_store
+open_store()
+for name in ("model.onnx", "weights.pt"):
+    print(hashlib.sha256((ModelRegistry(sys.argv[1]).package("1") / name).read_bytes()).hexdigest())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -24,36 +47,40 @@ def zenml(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def mlflow(tmp_path_factory):
-    with (
-        servers.postgresql(tmp_path_factory.mktemp("postgresql")) as store,
-        servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), store) as url,
-    ):
+def postgresql(tmp_path_factory):
+    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory, postgresql):
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), postgresql) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def stack_file(tmp_path_factory, mlflow) -> Path:
-    """As `local`, but for its tracker."""
-    values = yaml.safe_load((PROJECT / "stacks" / "local.yaml").read_text())
-    values["name"] = "team"
-    for component in values["components"].values():
-        component["name"] = "imageloop-team"
-    credentials = {"tracking_username": "${TEAM_USER}", "tracking_password": "${TEAM_PASSWORD}"}
-    values["components"]["experiment_tracker"]["config"] |= {"tracking_uri": mlflow} | credentials
-    file = tmp_path_factory.mktemp("stack") / "team.yaml"
-    file.write_text(yaml.safe_dump(values, default_style='"'))
-    return file
+def s3(tmp_path_factory):
+    with servers.s3(tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def team(site, tmp_path_factory, zenml) -> Site:
+def team(site, tmp_path_factory, zenml, mlflow, postgresql, s3) -> Site:
+    """What compose.yaml tells the container `imageloop`."""
     root = tmp_path_factory.mktemp("team")
     (root / "home").mkdir()
-    url, key = zenml
-    places = {"IMAGELOOP_HOME": str(root / "home"), "ZENML_CONFIG_PATH": str(root / "zenml"), "ZENML_REPOSITORY_PATH": str(root)}
-    login = {"ZENML_STORE_URL": url, "ZENML_STORE_API_KEY": key, "TEAM_USER": "admin", "TEAM_PASSWORD": servers.PASSWORD}
-    return Site(root / "home", site.environment | places | login)
+    url, _ = zenml
+    settings = {
+        "IMAGELOOP_HOME": str(root / "home"), "ZENML_CONFIG_PATH": str(root / "zenml"), "ZENML_REPOSITORY_PATH": str(root / "repository"),
+        "ZENML_STORE_URL": url, "ZENML_STORE_USERNAME": "admin", "ZENML_STORE_PASSWORD": servers.PASSWORD,
+        "IMAGELOOP_MLFLOW_URI": mlflow, "IMAGELOOP_MLFLOW_USER": "admin", "IMAGELOOP_MLFLOW_PASSWORD": servers.PASSWORD,
+        "IMAGELOOP_S3_URL": s3, "AWS_ACCESS_KEY_ID": "imageloop", "AWS_SECRET_ACCESS_KEY": servers.PASSWORD,
+        "IMAGELOOP_DATABASE": servers.create_database(postgresql, "records"), "IMAGELOOP_GATEWAY_HOST": "127.0.0.1",
+        "IMAGELOOP_GATEWAY_PORT": str(free_port()), "IMAGELOOP_API_KEY": API_KEY,
+        "IMAGELOOP_API_KEYS": f"site:predict+feedback+metrics:{API_KEY}", "IMAGELOOP_ALERTMANAGER": "http://127.0.0.1:9",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }  # fmt: skip
+    return Site(root / "home", site.environment | settings)
 
 
 def stacks(zenml) -> dict[str, dict]:
@@ -62,41 +89,99 @@ def stacks(zenml) -> dict[str, dict]:
     return {stack["name"]: stack for stack in found["items"]}
 
 
-def test_stacks_are_registered_once_and_follow_their_files(team, zenml, stack_file):
-    team.run(
-        "--activate", "team", *map(str, sorted((PROJECT / "stacks").glob("*.yaml"))), str(stack_file), program="stacks/apply.py"
-    )
+@contextlib.contextmanager
+def started(team: Site, log: Path) -> Iterator[str]:
+    """What the container runs, until it is told to stop; the address of the service."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [PROJECT / "infrastructure" / "compose" / "start"], env=team.environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while subprocess.run([PROJECT / "infrastructure" / "compose" / "healthy"], env=team.environment, capture_output=True, check=False).returncode:  # fmt: skip
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(1)
+        yield f"http://127.0.0.1:{team.environment['IMAGELOOP_GATEWAY_PORT']}/seldon/default/imageloop"
+        assert process.poll() is None, log.read_text()[-3000:]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()[-3000:]
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            team.run("down")
+
+
+def test_stacks_are_registered_once_and_follow_their_files(team, zenml, tmp_path):
+    team.run("--activate", "compose", program="stacks/apply.py")
     before = stacks(zenml)
-    team.run("--activate", "team", str(stack_file), program="stacks/apply.py")
-    values = yaml.safe_load(stack_file.read_text())
-    changed = stack_file.with_name("changed.yaml")
-    values["components"]["alerter"]["config"]["alertmanager"] = "http://127.0.0.1:9093"
+    team.run(program="stacks/apply.py")
+    values = yaml.safe_load(STACK.read_text())
+    values["components"]["alerter"]["config"]["lasts_minutes"] = 5
+    changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(values, default_style='"'))
-    team.run("--activate", "team", str(changed), program="stacks/apply.py")
+    team.run(str(changed), program="stacks/apply.py")
 
     after = stacks(zenml)
-    assert {"default", "kubernetes", "local", "team"} == set(before) == set(after)
+    assert {"default", "kubernetes", "local", "compose"} == set(before) == set(after)
     assert {name: stack["id"] for name, stack in before.items()} == {name: stack["id"] for name, stack in after.items()}
 
 
-def test_training_over_http_with_a_login_is_tracked_and_registered(team, zenml, mlflow, stack_file):
-    team.run("--activate", "team", str(stack_file), program="stacks/apply.py")
+def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, mlflow, s3, tmp_path):
+    picture = tmp_path / "cat.png"
+    draw_picture("cat", (5, 5), Drift()).save(picture)
+    with started(team, tmp_path / "first.log") as url:
+        headers = {"Content-Type": "image/png", "X-API-Key": API_KEY}
+        answer = requests.post(f"{url}/predict", picture.read_bytes(), headers=headers, timeout=30)
+        assert (answer.status_code, answer.json().get("label")) == (200, "cat")
+        assert requests.post(f"{url}/predict", picture.read_bytes(), timeout=30).status_code == 401
+        deadline = time.monotonic() + 90
+        targets = team.home / "observability" / "targets.json"
+        while not _recorded(team) or not targets.exists():  # the watch looked, and Prometheus knows whom to ask
+            assert time.monotonic() < deadline, (tmp_path / "first.log").read_text()[-3000:]
+            time.sleep(1)
+    assert json.loads(targets.read_text())[0]["targets"]
+    assert not [
+        one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get("IMAGELOOP_HOME") == str(team.home)
+    ]
 
-    trained = team.json("train", *SMOKE, "--set", "promotion.model_name=team")
+    with started(team, tmp_path / "second.log") as url:
+        found = team.json("versions")
 
-    assert (trained["stack"], trained["outcome"], trained["model_version"]) == ("team", "champion", "1")
+    assert (found["champion"], len(found["versions"])) == ("1", 1)
     credentials = ("admin", servers.PASSWORD)
-    found = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={trained['tracking_run']}", auth=credentials, timeout=30)
-    assert "test_accuracy" in {metric["key"] for metric in found.json()["run"]["data"]["metrics"]}
-    assert team.json("versions", "--model", "team")["champion"] == "1"
-    assert len(trained["tried"]) > 0
+    run = found["versions"][0]["run_id"]
+    told = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={run}", auth=credentials, timeout=30).json()["run"]["data"]
+    assert "test_accuracy" in {metric["key"] for metric in told["metrics"]}
+    keys = {"aws_access_key_id": "imageloop", "aws_secret_access_key": servers.PASSWORD, "region_name": "us-east-1"}
+    listed = boto3.client("s3", endpoint_url=s3, **keys).list_objects_v2(Bucket="imageloop", Prefix="artifacts/")
+    assert any("/package/" in one["Key"] for one in listed["Contents"])
 
 
-def test_a_wrong_login_is_said_in_a_sentence(team, stack_file):
-    wrong = Site(team.home, team.environment | {"TEAM_PASSWORD": "wrong-and-long-enough"})
-    wrong.run("--activate", "team", str(stack_file), program="stacks/apply.py")
+def _recorded(team: Site) -> bool:
+    database = open_database(team.workspace, team.environment["IMAGELOOP_DATABASE"])
+    try:
+        return len(database.predictions("imageloop", newest=10)) > 0
+    finally:
+        database.close()
 
-    _, error = wrong.run("versions", "--model", "team", expect=1)
+
+def test_another_stack_makes_the_same_model(site, team):
+    site.run("train", "--set", "promotion.model_name=alike")
+    hashes = []
+    for place, name in ((site, "alike"), (team, "imageloop")):
+        done = subprocess.run([sys.executable, "-c", FILES, name], cwd=PROJECT, env=place.environment, capture_output=True, text=True, check=True)  # fmt: skip
+        hashes.append(done.stdout.splitlines()[-2:])
+
+    assert hashes[0] == hashes[1]
+
+
+def test_a_wrong_login_is_said_in_a_sentence(team):
+    wrong = Site(team.home, team.environment | {"IMAGELOOP_MLFLOW_PASSWORD": "wrong-and-long-enough"})
+    wrong.run(str(STACK), program="stacks/apply.py")
+
+    _, error = wrong.run("versions", expect=1)
 
     assert "Traceback" not in error
     assert json.dumps(error).count("\\n") < 12

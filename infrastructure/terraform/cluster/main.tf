@@ -1,0 +1,133 @@
+# EKS with one group of nodes. Pods reach the bucket as the service account `imageloop`, by EKS Pod Identity: no key is stored.
+variable "name" { type = string }
+variable "kubernetes_version" { type = string }
+variable "subnets" { type = list(string) }
+variable "key_arn" { type = string }
+variable "bucket_arn" { type = string }
+variable "administrators" { type = list(string) }
+variable "callers" { type = list(string) }
+
+resource "aws_eks_cluster" "site" {
+  name                      = var.name
+  role_arn                  = aws_iam_role.cluster.arn
+  version                   = var.kubernetes_version
+  enabled_cluster_log_types = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+  access_config { authentication_mode = "API" }
+  encryption_config {
+    resources = ["secrets"]
+    provider { key_arn = var.key_arn }
+  }
+  vpc_config {
+    subnet_ids              = var.subnets
+    endpoint_private_access = true
+    endpoint_public_access  = length(var.callers) > 0
+    public_access_cidrs     = length(var.callers) > 0 ? var.callers : null
+  }
+  depends_on = [aws_iam_role_policy_attachment.cluster]
+}
+
+resource "aws_eks_access_entry" "administrator" {
+  for_each      = toset(var.administrators)
+  cluster_name  = aws_eks_cluster.site.name
+  principal_arn = each.value
+}
+
+resource "aws_eks_access_policy_association" "administrator" {
+  for_each      = toset(var.administrators)
+  cluster_name  = aws_eks_cluster.site.name
+  principal_arn = each.value
+  policy_arn    = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+  access_scope { type = "cluster" }
+}
+
+resource "aws_eks_node_group" "general" {
+  cluster_name    = aws_eks_cluster.site.name
+  node_group_name = "general"
+  node_role_arn   = aws_iam_role.node.arn
+  subnet_ids      = var.subnets
+  instance_types  = ["m7i.xlarge"]
+  scaling_config {
+    min_size     = 2
+    desired_size = 2
+    max_size     = 6
+  }
+  update_config { max_unavailable = 1 }
+  depends_on = [aws_iam_role_policy_attachment.node]
+}
+
+resource "aws_eks_addon" "part" {
+  for_each     = toset(["vpc-cni", "coredns", "kube-proxy", "eks-pod-identity-agent", "metrics-server"])
+  cluster_name = aws_eks_cluster.site.name
+  addon_name   = each.value
+  # The network's own agent enforces NetworkPolicies.
+  configuration_values = each.value == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
+  depends_on           = [aws_eks_node_group.general]
+}
+
+# Who the cluster, its nodes and our pods are.
+resource "aws_iam_role" "cluster" {
+  name               = "${var.name}-cluster"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by["eks.amazonaws.com"].json
+}
+
+resource "aws_iam_role" "node" {
+  name               = "${var.name}-node"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by["ec2.amazonaws.com"].json
+}
+
+resource "aws_iam_role" "pod" {
+  name               = "${var.name}-pod"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by["pods.eks.amazonaws.com"].json
+}
+
+data "aws_iam_policy_document" "assumed_by" {
+  for_each = toset(["eks.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com"])
+  statement {
+    actions = each.value == "pods.eks.amazonaws.com" ? ["sts:AssumeRole", "sts:TagSession"] : ["sts:AssumeRole"]
+    principals {
+      type        = "Service"
+      identifiers = [each.value]
+    }
+  }
+}
+
+resource "aws_iam_role_policy_attachment" "cluster" {
+  role       = aws_iam_role.cluster.name
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+}
+
+resource "aws_iam_role_policy_attachment" "node" {
+  for_each   = toset(["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly"])
+  role       = aws_iam_role.node.name
+  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+}
+
+resource "aws_iam_role_policy" "pod" {
+  role   = aws_iam_role.pod.name
+  policy = data.aws_iam_policy_document.pod.json
+}
+
+data "aws_iam_policy_document" "pod" {
+  statement {
+    actions   = ["s3:ListBucket"]
+    resources = [var.bucket_arn]
+  }
+  statement {
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    resources = ["${var.bucket_arn}/*"]
+  }
+  statement {
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [var.key_arn]
+  }
+}
+
+resource "aws_eks_pod_identity_association" "imageloop" {
+  cluster_name    = aws_eks_cluster.site.name
+  namespace       = var.name
+  service_account = "imageloop"
+  role_arn        = aws_iam_role.pod.arn
+}
+
+output "name" { value = aws_eks_cluster.site.name }
+output "security_group" { value = aws_eks_cluster.site.vpc_config[0].cluster_security_group_id }

@@ -1,0 +1,21 @@
+# What stacks/kubernetes.yaml asks for.
+output "IMAGELOOP_BUCKET" {
+  value = module.bucket.name
+}
+
+output "IMAGELOOP_REGISTRY" {
+  value = module.registry.address
+}
+
+output "cluster" {
+  value = module.cluster.name
+}
+
+output "databases" {
+  description = "Addresses, and where Secrets Manager keeps the passwords."
+  value       = { mlflow_and_records = module.mlflow_and_records.access, zenml = module.zenml.access }
+}
+
+output "name_servers" {
+  value = module.dns.name_servers
+}
