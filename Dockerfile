@@ -63,9 +63,12 @@ ARG VERSION=0.0.0
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="ImageLoop pipeline" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${COMMIT}"
-RUN useradd --no-log-init --create-home --uid 10001 imageloop
+# By hand: useradd would write the day of the build.
+RUN echo 'imageloop:x:10001:10001::/home/imageloop:/usr/sbin/nologin' >>/etc/passwd && \
+    echo 'imageloop:x:10001:' >>/etc/group && install -d -o 10001 -g 10001 /home/imageloop
 COPY --from=pipeline-environment /app /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop
+# DVC would write to /var/tmp, and the root may be read-only.
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc
 WORKDIR /app
 USER 10001
 ENTRYPOINT ["python", "run.py"]
