@@ -8,7 +8,7 @@ from seldon.manifest import ComponentSpec, Container, EnvVar, PodSpec, Predictor
 USER = 10001  # as the image has it
 PORT = 9000
 RECORDS = "/records"
-SCRATCH = "/tmp"  # noqa: S108 - of the container, and a volume of its own
+SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
 PREDICTOR_LABEL = "imageloop.ai/predictor"
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
