@@ -38,6 +38,16 @@ def export_features(features: Features, side: int, target: Path) -> None:
             external_data=False,
             verbose=False,
         )
+        onnx.save(_without_traces(onnx.load(aside)), aside)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without the exporter's stack traces: they name this machine's folders, and part equal models."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model
 
 
 class _WithMean(torch.nn.Module):

@@ -71,6 +71,10 @@ def test_torch_and_onnx_give_the_same_probabilities(unsigned, package, workspace
     assert predictor.predict([]).labels == []
 
 
+def test_a_package_does_not_say_where_it_was_made(unsigned):
+    assert b".py" not in (unsigned[0] / EXACT_MODEL).read_bytes()
+
+
 def test_bad_pictures_stay_in_their_place_and_the_others_are_answered(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
     contents = [picture_bytes(1), b"no picture", picture_bytes(2), b""]
