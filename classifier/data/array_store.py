@@ -12,6 +12,7 @@ import json
 import logging
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ from classifier.shared import SharedFolder, shared
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
-WHOLE_ABOVE = 0.25  # the share of a shard's rows from which on one request for all of them beats one for each
+WHOLE_ABOVE = (
+    0.25  # the share of a shard's rows, asked for by and by, from which on one request for all of them beats one for each
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class ArrayStore:
         self.dtype = np.dtype(dtype)
         self._places: dict[str, _Place] = {}
         self._lengths: dict[Path, int] = {}  # of shards elsewhere
+        self._asked: Counter[Path] = Counter()  # rows of them, by now
         self._read: set[Path] = set()
         self._shared = shared(folder)
         self.refresh()
@@ -110,7 +114,8 @@ class ArrayStore:
 
     def _rows(self, shard: Path, numbers: list[int]) -> Iterable[Array]:
         if self._shared is not None and not shard.exists():
-            if len(numbers) < WHOLE_ABOVE * self._lengths[shard]:
+            self._asked[shard] += len(numbers)
+            if self._asked[shard] < WHOLE_ABOVE * self._lengths[shard]:
                 return self._rows_from_afar(self._shared, shard, numbers)
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in (shard, shard.with_suffix(".json")):

@@ -42,6 +42,18 @@ def test_what_one_machine_wrote_another_finds(machine):
     assert files_of(there) == {".npy", ".json"}
 
 
+def test_what_is_wanted_bit_by_bit_is_fetched_whole_in_the_end(machine):
+    machine("a").append(KEYS, ROWS)
+    there = machine("b")
+
+    for key in KEYS[:9]:
+        there.read([key])
+    assert files_of(there) == set()
+    there.read(KEYS[9:10])
+
+    assert files_of(there) == {".npy", ".json"}
+
+
 def test_what_comes_later_is_seen_and_what_both_have_is_read_here(machine, tmp_path):
     here = machine("a")
     here.append(KEYS[:20], ROWS[:20])
