@@ -10,7 +10,7 @@ import requests
 
 from classifier.errors import ImageLoopError
 from classifier.workspace import Workspace
-from operations.store import open_store
+from operations.store import open_stack, open_store
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
@@ -26,7 +26,7 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     Raises: ImageLoopError with the reason when the version was rolled back.
     """
     started = time.monotonic()
-    client = open_store()
+    client = open_stack()
     from zenml import Model
 
     from pipelines.deployment import deployment

@@ -19,7 +19,7 @@ from classifier.monitoring.decisions import HELPED
 from classifier.workspace import Workspace
 from configs.models import UnattendedRollout, WatchSettings
 from operations.failures import failed_step
-from operations.store import open_store
+from operations.store import open_stack
 
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
@@ -70,7 +70,7 @@ def watch(settings: WatchSettings) -> dict[str, Any]:
 
 def _look(settings: WatchSettings) -> dict[str, Any]:
     """Run the monitoring pipeline."""
-    client = open_store()
+    client = open_stack()
     from zenml import Model
 
     from pipelines.monitoring import monitoring

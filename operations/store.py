@@ -37,6 +37,27 @@ def open_store() -> "Client":
     return client
 
 
+def open_stack() -> "Client":
+    """The same for a run, whose steps must reach the store too.
+
+    Raises: SettingsError also where they run elsewhere and the store is on this machine.
+    """
+    client = open_store()
+    from zenml.enums import StoreType
+
+    if runs_elsewhere(client) and client.zen_store.type != StoreType.REST:
+        raise SettingsError(
+            f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
+            "cannot reach; run: zenml login URL"
+        )
+    return client
+
+
+def runs_elsewhere(client: "Client") -> bool:
+    """Whether the steps of the active stack run on other machines than this one."""
+    return bool(client.active_stack.orchestrator.config.is_remote)
+
+
 def refuse_dead_server() -> None:
     """A server that is gone costs half a minute and a traceback later on.
 

@@ -10,10 +10,12 @@ from threading import Thread
 from typing import Any
 
 from classifier.data.raw import held_source
+from classifier.data.settings import only_here
 from classifier.data.sources.opening import fingerprint
+from classifier.errors import SettingsError
 from classifier.workspace import Workspace
 from configs.models import TrainSettings
-from operations.store import open_store
+from operations.store import open_stack, runs_elsewhere
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
@@ -30,7 +32,9 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     Raises: ImageLoopError with the sentence of the step that failed.
     """
     started = time.monotonic()
-    client = open_store()
+    client = open_stack()
+    if runs_elsewhere(client):
+        _refuse_what_only_this_machine_has(settings)
     from zenml import Model
 
     from adapters import tracking
@@ -54,6 +58,15 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
         "stack": client.active_stack_model.name,
         "seconds": {"start_up": begun - started, **result["seconds"], "together": time.monotonic() - started},
     }
+
+
+def _refuse_what_only_this_machine_has(settings: TrainSettings) -> None:
+    found = only_here(settings.data.source) or (str(settings.data.kept) if settings.data.kept else None)
+    if found is not None:
+        raise SettingsError(
+            f"data: wanted pictures that pods can reach (an archive by its URL, Kaggle, a DVC repository by its URL), found '{found}' of "
+            "this machine; track it with DVC, or put an archive of it where the cluster can read it"
+        )
 
 
 def reading_of(settings: TrainSettings, workspace: Workspace) -> str:

@@ -88,6 +88,18 @@ class DvcSource(Settings):
 Source = Annotated[GeneratedSource | FolderSource | ArchiveSource | KaggleSource | DvcSource, Field(discriminator="kind")]
 
 
+def only_here(source: Source) -> str | None:
+    """What of a source only this machine can read; None where any machine can."""
+    match source:
+        case FolderSource():
+            return str(source.path)
+        case ArchiveSource() if not source.is_url:
+            return source.location
+        case DvcSource() if "://" not in source.repository and not source.repository.startswith("git@"):
+            return source.repository
+    return None
+
+
 class Limits(Settings):
     """Which pictures are refused, checked before a pixel is decoded."""
 

@@ -68,7 +68,11 @@ def watching(model: str, name: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Site:
-    root = tmp_path_factory.mktemp("site")
+    return new_site(tmp_path_factory.mktemp("site"))
+
+
+def new_site(root: Path) -> Site:
+    """One that remembers nothing: `site` knows in which split the pictures of other tests stand."""
     home = root / "home"
     home.mkdir()
     environment = os.environ | {

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,19 +22,19 @@ from classifier.data.settings import Drift
 from classifier.data.sources.drawing import draw_picture
 from seldon.clusters.local.layout import free_port
 from tests import servers
-from tests.system.conftest import Site
+from tests.system.conftest import Site, new_site
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
 PROJECT = Path(__file__).parents[2]
 STACK = PROJECT / "stacks" / "compose.yaml"
 API_KEY = "a-key-that-is-long-enough"
 FILES = """
-import hashlib, sys
+import hashlib
 from adapters.registry import ModelRegistry
 from operations.store import open_store
 open_store()
 for name in ("model.onnx", "weights.pt"):
-    print(hashlib.sha256((ModelRegistry(sys.argv[1]).package("1") / name).read_bytes()).hexdigest())
+    print(hashlib.sha256((ModelRegistry("imageloop").package("1") / name).read_bytes()).hexdigest())
 """
 
 
@@ -167,14 +168,49 @@ def _recorded(team: Site) -> bool:
         database.close()
 
 
-def test_another_stack_makes_the_same_model(site, team):
-    site.run("train", "--set", "promotion.model_name=alike")
+@pytest.fixture(scope="module")
+def sharing(s3) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "imageloop", "AWS_SECRET_ACCESS_KEY": servers.PASSWORD}
+    return {"IMAGELOOP_SHARED": "s3://imageloop/shared", "AWS_ENDPOINT_URL_S3": s3, "AWS_REGION": "us-east-1"} | keys
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory, sharing) -> Site:
+    """One that trained with the stack `local`, and shared what it prepared."""
+    fresh = new_site(tmp_path_factory.mktemp("laptop"))
+    found = Site(fresh.home, fresh.environment | sharing)
+    found.run("train")
+    return found
+
+
+def test_another_stack_makes_the_same_model(laptop, team):
     hashes = []
-    for place, name in ((site, "alike"), (team, "imageloop")):
-        done = subprocess.run([sys.executable, "-c", FILES, name], cwd=PROJECT, env=place.environment, capture_output=True, text=True, check=True)  # fmt: skip
+    for place in (laptop, team):
+        done = subprocess.run([sys.executable, "-c", FILES], cwd=PROJECT, env=place.environment, capture_output=True, text=True, check=True)  # fmt: skip
         hashes.append(done.stdout.splitlines()[-2:])
 
     assert hashes[0] == hashes[1]
+
+
+def test_a_machine_goes_on_with_what_another_one_shared(laptop, team, sharing, tmp_path):
+    """As one pod after another: what the first one decoded, computed and exported is not done again."""
+    shutil.copytree(team.workspace.keys, tmp_path / ".imageloop" / "keys")
+    pod = Site(tmp_path, team.environment | sharing | {"IMAGELOOP_HOME": str(tmp_path)})
+
+    out, err = pod.run("train", "--set", "promotion.model_name=shared", "--set", "training.seed=8", "--json", "--no-cache")
+
+    assert json.loads(out)["model_version"] == "1"
+    assert "decoded 0 pictures" in err
+    assert "computed features of 0 pictures (plain)" in err
+    assert "exporting the backbone" not in err
+
+
+def test_pictures_of_this_machine_are_refused_for_pods_before_anything_is_built(team, zenml, draw, tmp_path):
+    draw(tmp_path, cat=20, dog=20)
+
+    _, err = team.run("train", "--data", str(tmp_path), expect=2, ZENML_ACTIVE_STACK_ID=stacks(zenml)["kubernetes"]["id"])
+
+    assert f"found '{tmp_path}' of this machine" in err
 
 
 def test_a_wrong_login_is_said_in_a_sentence(team):

@@ -104,3 +104,15 @@ def test_the_training_pipeline_compiles_for_each_stack(compile_for, stack):
     assert compiled["stack"] == stack
     assert compiled["docker"]["parent_image_build_config"]["build_options"] == {"target": "pipeline"}
     assert compiled["parameters"]["settings"]["model"]["kind"] == "transfer"
+
+
+def test_pods_and_a_store_of_this_machine_are_refused_before_anything_is_built(site, tmp_path):
+    script = tmp_path / "stack.py"
+    script.write_text("from zenml.client import Client; print(Client().get_stack('kubernetes').id)")
+    stack = site.run(program=str(script))[0].split()[-1]
+
+    for command in ("train", "monitor"):
+        _, err = site.run(command, expect=2, ZENML_ACTIVE_STACK_ID=stack)
+
+        assert "wanted a ZenML server" in err
+        assert "zenml login" in err
