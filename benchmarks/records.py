@@ -1,9 +1,13 @@
-"""What remembering costs an answer: the statistics, the embedding and the line of a record, beside no record at all.
+"""What remembering costs: the statistics, the embedding and the line of a record, beside no record at all.
 
-make bench-records
+make bench-records        first of one answer in one thread, then of the service with eight clients (needs `ab`)
 """
 
 import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
+
+import shutil
 import sys
 import tempfile
 import time
@@ -16,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks.pictures import photographs
+from benchmarks.serving import measure, ours, trained_package
 from classifier.data.settings import Limits
 from classifier.model.export import attach_head, quantise
 from classifier.model.package import INT8_MODEL, PackageInfo
@@ -30,9 +35,42 @@ from seldon.service.answering import Answering, Identity
 
 NUM_PICTURES = 200
 ROUNDS = 7
+SERVICE_ROUNDS = 15  # a service's throughput differs more from one round to the next
 
 
 def main() -> None:
+    one_answer()
+    if shutil.which("ab"):
+        whole_service()
+
+
+def whole_service() -> None:
+    """Two services of the same package, asked in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        package, key, picture = trained_package(scratch)
+        servers = {
+            name: ours(name, scratch / name, package, key, picture, scratch / "records" if name == "with" else None)
+            for name in ("without", "with")
+        }
+        try:
+            for server in servers.values():
+                measure(server, 8)  # warm
+            found = []
+            for number in range(SERVICE_ROUNDS):
+                order = sorted(servers, reverse=bool(number % 2))
+                found.append({name: measure(servers[name], 8) for name in order})
+        finally:
+            for server in servers.values():
+                server.stop()
+    for figure, what in (("rate", "requests/s"), ("cpu", "CPU s per 1,000")):
+        without, with_records = (median(one[name][figure] for one in found) for name in ("without", "with"))
+        ratio = median(one["with"][figure] / one["without"][figure] for one in found)
+        print(f"8 clients: {without:.1f} {what} without records, {with_records:.1f} with: {ratio:.3f}x")
+
+
+def one_answer() -> None:
+    """The cost in one thread, without a server."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         source, kind = photographs(scratch / "drawn")
@@ -50,7 +88,7 @@ def main() -> None:
         writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
         known = Familiarity.of(rng.normal(size=(400, 1280)).astype(np.float32))
         answering = {
-            "without": Answering(predictor, identity, Admission(), None),
+            "without": Answering(predictor, identity, Admission(), None, known),
             "with": Answering(predictor, identity, Admission(), writer, known),
         }
         times: dict[str, list[float]] = {name: [] for name in answering}

@@ -224,43 +224,40 @@ def trained_package(scratch: Path) -> tuple[Path, Path, Path]:
     return found, scratch / "site/home/.imageloop/keys/signing.pub", picture
 
 
+def given(package: Path, key: Path) -> dict[str, str]:
+    """What tells our class which package it serves."""
+    parameters = json.dumps([{"name": "model_uri", "value": str(package), "type": "STRING"}])
+    return {
+        "IMAGELOOP_VERIFICATION_KEY": str(key),
+        "PYTHONPATH": str(ROOT),
+        "GUNICORN_WORKERS": str(os.cpu_count()),
+        "PREDICTIVE_UNIT_PARAMETERS": parameters,
+    }
+
+
+def ports() -> dict[str, str]:
+    return {"PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(free_port()), "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(free_port())}
+
+
+def own(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    return {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+
+
+def ours(name: str, folder: Path, package: Path, key: Path, picture: Path, records: Path | None) -> Server:
+    """Our launcher, with records or without."""
+    environment = given(package, key) | ports() | own(folder) | ({"IMAGELOOP_RECORDS": str(records)} if records else {})
+    port = int(environment["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"])
+    command = [str(serving_python()), "-m", "seldon.launcher"]
+    return Server(name, command, environment, port, picture, "image/jpeg", "/predict")
+
+
 def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Server | Gateway]:
     message = scratch / "message.json"
     message.write_text(json.dumps({"binData": base64.b64encode(picture.read_bytes()).decode()}))
     cores = str(os.cpu_count())
-    parameters = json.dumps([{"name": "model_uri", "value": str(package), "type": "STRING"}])
-    given = {
-        "IMAGELOOP_VERIFICATION_KEY": str(key),
-        "PYTHONPATH": str(ROOT),
-        "GUNICORN_WORKERS": cores,
-        "PREDICTIVE_UNIT_PARAMETERS": parameters,
-    }
-
-    def ports() -> dict[str, str]:
-        return {"PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(free_port()), "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(free_port())}
-
-    def own(name: str) -> dict[str, str]:
-        (scratch / name).mkdir()
-        return {
-            "HOME": str(scratch / name),
-            "XDG_RUNTIME_DIR": str(scratch / name),
-            "PROMETHEUS_MULTIPROC_DIR": str(scratch / name / "metrics"),
-        }
-
-    python, servers = str(serving_python()), []
-    ours = given | ports() | own("ours") | {"IMAGELOOP_RECORDS": str(scratch / "records")}
-    servers.append(
-        Server(
-            "ours alone",
-            [python, "-m", "seldon.launcher"],
-            ours,
-            int(ours["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"]),
-            picture,
-            "image/jpeg",
-            "/predict",
-        )
-    )
-    plain = given | ports() | own("plain") | {"GRPC_WORKERS": "0"}
+    servers: list[Server | Gateway] = [ours("ours alone", scratch / "ours", package, key, picture, scratch / "records")]
+    plain = given(package, key) | ports() | own(scratch / "plain") | {"GRPC_WORKERS": "0"}
     command = [
         str(serving_python().with_name("seldon-core-microservice")),
         "seldon.microservice.ImageClassifier",
@@ -281,7 +278,9 @@ def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Se
     bench = ROOT / ".venv-bench" / "bin"
     if bench.exists():
         (scratch / "eager_model.py").write_text(EAGER)
-        eager = ports() | own("eager") | {"GRPC_WORKERS": "0", "PYTHONPATH": f"{scratch}:{ROOT}", "GUNICORN_WORKERS": "1"}
+        eager = (
+            ports() | own(scratch / "eager") | {"GRPC_WORKERS": "0", "PYTHONPATH": f"{scratch}:{ROOT}", "GUNICORN_WORKERS": "1"}
+        )
         command = [str(bench / "seldon-core-microservice"), "eager_model.Eager", "--service-type", "MODEL"]
         servers.append(
             Server(
@@ -296,10 +295,10 @@ def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Se
         )
         (scratch / "fast.py").write_text(FASTAPI)
         port = free_port()
-        fast = given | own("fast") | {"PYTHONPATH": f"{scratch}:{ROOT}", "PACKAGE": str(package)}
+        fast = given(package, key) | own(scratch / "fast") | {"PYTHONPATH": f"{scratch}:{ROOT}", "PACKAGE": str(package)}
         command = [str(bench / "uvicorn"), "fast:app", "--port", str(port), "--workers", cores, "--log-level", "error"]
         servers.append(Server("FastAPI over our Predictor", command, fast, port, picture, "image/jpeg", "/predict"))
-    servers.append(mlserver(scratch, package, own("mlserver") | given, picture))
+    servers.append(mlserver(scratch, package, own(scratch / "mlserver") | given(package, key), picture))
     cluster = LocalCluster(
         scratch / "serving", GatewaySettings(port=0), serving_python(), {"IMAGELOOP_VERIFICATION_KEY": str(key)}
     )

@@ -1,6 +1,5 @@
 """Write records beside the answering: a full disk or a slow one never delays or fails an answer; what is lost is counted."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -31,15 +30,15 @@ class RecordWriter:
         self._on_loss = on_loss
         self._file = self._new_file()
         self._appending = threading.Lock()
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()  # its lock is never held by Python code
         self._thread = threading.Thread(target=self._work, name="records", daemon=True)
         self._thread.start()
 
     def write(self, record: dict[str, Any]) -> None:
         """Hand a record over; never waits."""
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if self._queue.qsize() < QUEUE_LENGTH:
+            self._queue.put(record)
+        else:
             self._on_loss(1)
 
     def write_through(self, record: dict[str, Any]) -> bool:
@@ -48,8 +47,7 @@ class RecordWriter:
 
     def close(self) -> None:
         """Write what waits, then stop."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=1)
+        self._queue.put(None)
         self._thread.join(timeout=5)
 
     def _work(self) -> None:

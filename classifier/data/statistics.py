@@ -10,7 +10,7 @@ from classifier.model.preprocessing import FORMATS, UInt8Array
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation")
 EVERY = 8  # rows: the answer is the same to a few percent, and a service pays for it with each picture
-LUMA = np.array([77, 150, 29], np.uint16)  # of 256
+LUMA = np.array([77, 150, 29], np.float32)  # of 256
 
 
 def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
@@ -30,10 +30,18 @@ def container_of(content: bytes) -> tuple[int, int, str]:
 
 
 def _statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
-    rows = image_HWC[::EVERY].astype(np.uint16)
-    luma = ((rows[..., 0] * LUMA[0] + rows[..., 1] * LUMA[1] + rows[..., 2] * LUMA[2]) >> 8).astype(np.int16)
+    """In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same."""
+    rows = image_HWC[::EVERY]
+    luma = np.floor(rows.reshape(-1, 3).astype(np.float32) @ LUMA / 256).reshape(rows.shape[:2])
     second_difference = 2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]
-    colours = image_HWC[::EVERY, ::EVERY]
-    strongest, weakest = colours.max(2).astype(np.float32), colours.min(2)
-    saturation = ((strongest - weakest) / np.maximum(strongest, 1)).mean()
-    return np.array([luma.mean(), luma.std(), second_difference.std(), saturation], np.float32)
+    red, green, blue = np.moveaxis(rows[:, ::EVERY], 2, 0)
+    strongest = np.maximum(np.maximum(red, green), blue).astype(np.float32)
+    saturation = ((strongest - np.minimum(np.minimum(red, green), blue)) / np.maximum(strongest, 1)).mean()
+    return np.array([*_mean_and_deviation(luma), _mean_and_deviation(second_difference)[1], saturation], np.float32)
+
+
+def _mean_and_deviation(values: NDArray[np.float32]) -> tuple[float, float]:
+    flat = values.ravel()
+    mean = flat.sum() / flat.size
+    apart = flat - mean
+    return float(mean), float(np.sqrt(apart @ apart / apart.size))

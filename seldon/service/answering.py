@@ -26,7 +26,7 @@ from seldon.service.admission import Admission
 from seldon.service.errors import RequestError, refused_picture
 from seldon.service.messages import Contents
 
-Seen = tuple[bytes | np.ndarray, UInt8Array, np.ndarray]  # as it came, as the model sees it, and its embedding
+Seen = tuple[bytes | np.ndarray, dict[str, Any], np.ndarray]  # a picture as it came, what a record keeps of it, and its embedding
 UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
 # Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
@@ -80,6 +80,7 @@ class Answering:
         try:
             with self.admission.working():
                 images_BSSC = self.predictor.see(contents)
+                facts = self._facts(contents, images_BSSC)  # before the model: the pixels are still in the processor's cache
                 found = self.predictor.predict(images_BSSC)
         except ImageRefusedError as error:
             raise refused_picture(error) from error
@@ -89,8 +90,8 @@ class Answering:
         rows = zip(ids, found.labels, found.probabilities.tolist(), novelty, strict=True)
         answers = [self._answer(*row) for row in rows]
         milliseconds = 1000 * (time.perf_counter() - begun)
-        for answer, content, image_SSC, embedding_D in zip(answers, contents, images_BSSC, found.embeddings, strict=True):
-            self._remember(answer, (content, image_SSC, embedding_D), caller_id, source, milliseconds)
+        for answer, seen in zip(answers, zip(contents, facts, found.embeddings, strict=True), strict=True):
+            self._remember(answer, seen, caller_id, source, milliseconds)
         return answers
 
     def learn(self, request_id: str, true_label: str, source: str) -> None:
@@ -128,12 +129,18 @@ class Answering:
             "precision": self.predictor.precision,
         }
 
+    def _facts(self, contents: Contents, images_BSSC: UInt8Array) -> list[dict[str, Any]]:
+        if self._writer is None:
+            return [{} for _ in contents]
+        return [_facts_of(content, image_SSC) for content, image_SSC in zip(contents, images_BSSC, strict=True)]
+
     def _answer(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> Answer:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
         known = None if novelty is None or self._familiarity is None else novelty <= self._familiarity.limit
         return Answer(request_id, label, values[label], values, novelty, known)
 
     def _remember(self, answer: Answer, seen: Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
+        content, facts, embedding_D = seen
         metrics.predictions.labels(self.identity.predictor, self.identity.model_version, answer.label).inc()
         metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
         if answer.in_distribution is False:
@@ -141,7 +148,7 @@ class Answering:
         if self._keeper is not None:
             for_labelling = answer.probability < UNCERTAIN_BELOW or answer.in_distribution is False
             place = self.predictor.info.class_names.index(answer.label)
-            self._keeper.keep(answer.request_id, place, _as_file(seen[0]), for_labelling=for_labelling)
+            self._keeper.keep(answer.request_id, place, _as_file(content), for_labelling=for_labelling)
         if self._writer is None:
             return
         self._writer.write(
@@ -153,7 +160,8 @@ class Answering:
                 "model_name": self.identity.model_name,
                 "model_version": self.identity.model_version,
                 "predictor": self.identity.predictor,
-                **_facts(*seen),
+                **facts,
+                "embedding": encode_embedding(embedding_D),
                 "label": answer.label,
                 "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
                 "latency_ms": round(milliseconds, 3),
@@ -178,14 +186,14 @@ def _as_file(content: bytes | np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _facts(content: bytes | np.ndarray, image_SSC: UInt8Array, embedding_D: np.ndarray) -> dict[str, Any]:
-    """What a record keeps of a picture: its hash, size, format and statistics, and its embedding."""
+def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array) -> dict[str, Any]:
+    """What a record keeps of a picture: its hash, size, format and statistics."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     if isinstance(content, bytes):
         facts["width"], facts["height"], facts["format"] = container_of(content)
     statistics = [round(value, 4) for value in image_statistics(image_SSC[None])[0].tolist()]
-    return facts | {"statistics": dict(zip(NAMES, statistics, strict=True)), "embedding": encode_embedding(embedding_D)}
+    return facts | {"statistics": dict(zip(NAMES, statistics, strict=True))}
 
 
 def _now() -> str:
