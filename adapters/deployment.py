@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 from adapters.registry import ModelRegistry, promotion_lock
@@ -27,6 +28,11 @@ def candidate(model_name: str, version: str | None, *, also_refused: bool) -> Ca
             f"wanted a version that may serve, found {chosen}, which was refused: {found.reason}; train a better one, or --set keep_refused_version=true"
         )
     return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=found.run_id)
+
+
+def package_of(candidate: Candidate) -> Path:
+    """A copy of what shall serve, on this machine."""
+    return ModelRegistry(candidate.model_name).package(candidate.version)
 
 
 def tell_of_verdict(run_id: str, stage: str, figures: dict[str, Any]) -> None:

@@ -12,9 +12,7 @@ from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import Experience, gather
 from classifier.training.features import known_features
 from classifier.workspace import Workspace
-from records.store.database import Database
-
-DATABASE_VARIABLE = "IMAGELOOP_DATABASE"
+from records.store.database import DATABASE_VARIABLE, Database
 
 
 class SuspiciousLabelsError(ImageLoopError):

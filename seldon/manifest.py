@@ -104,11 +104,18 @@ class PredictorSpec(Part):
     @property
     def version(self) -> str:
         """Which version of the model this is."""
-        return next((part.value for part in self.graph.parameters if part.name == "model_version"), "0")
+        return self._parameter("model_version", "0")
+
+    @property
+    def model_name(self) -> str:
+        return self._parameter("model_name", "imageloop")
 
     @property
     def container(self) -> Container | None:
         return self.component_specs[0].spec.containers[0] if self.component_specs else None
+
+    def _parameter(self, name: str, default: str) -> str:
+        return next((part.value for part in self.graph.parameters if part.name == name), default)
 
     def is_same_process_as(self, other: "PredictorSpec") -> bool:
         """Whether a running replica of the one would do for the other: weights and numbers aside, nothing differs."""

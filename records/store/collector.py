@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from records.reader import read_chunk, record_files, remove_if_read
-from records.store.database import Database, DatabaseError
+from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 5.0
@@ -83,4 +83,4 @@ def main(folder: Path, url: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-    main(Path(sys.argv[1]), os.environ["IMAGELOOP_DATABASE"])
+    main(Path(sys.argv[1]), os.environ[DATABASE_VARIABLE])

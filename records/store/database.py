@@ -18,6 +18,7 @@ from classifier.errors import ImageLoopError
 from records.lines import FeedbackRecord, PredictionRecord, decode_embedding
 from records.store.tables import decisions, feedback, positions, predictions, windows
 
+DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
 BUSY_SECONDS = 30
 ROWS_A_STATEMENT = 500
 INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -137,6 +138,22 @@ class Database:
         with self._engine.connect() as connection:
             table = pd.read_sql(wanted, connection)
         return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
+
+    def records(self, model_name: str, since: float) -> list[PredictionRecord | FeedbackRecord]:
+        """What was answered after `since` (Unix seconds) and what was said of answers, without statistics and embeddings.
+
+        Raises: DatabaseError.
+        """
+        columns = [column for column in predictions.c if column.name not in ("statistics", "embedding")]
+        answered = select(*columns).where(predictions.c.model_name == model_name, predictions.c.time > since)
+        try:
+            with self._engine.connect() as connection:
+                answers = connection.execute(answered).mappings().all()
+                truths = connection.execute(select(feedback).where(feedback.c.time > since)).mappings().all()
+        except SQLAlchemyError as error:
+            raise DatabaseError(f"wanted to read records, could not: {_first_line(error)}") from error
+        found = [PredictionRecord.model_validate(dict(row)) for row in answers]
+        return found + [FeedbackRecord.model_validate(dict(row)) for row in truths]
 
     def orphans(self) -> int:
         """Feedback for answers that nobody gave, or whose records have not come yet."""

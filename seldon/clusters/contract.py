@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from classifier.errors import ImageLoopError
+from records.reader import Record
 from seldon.manifest import Manifest, PredictorSpec
 
 
@@ -58,6 +59,14 @@ class Caller:
     headers: dict[str, str]
 
 
+class Tail(Protocol):
+    """Records as they come."""
+
+    def read(self) -> list[Record]:
+        """What came since the last call."""
+        raise NotImplementedError
+
+
 class Cluster(Protocol):
     """A place that serves. Every method may raise DeploymentError."""
 
@@ -95,6 +104,10 @@ class Cluster(Protocol):
 
     def records(self, namespace: str, name: str) -> Path | None:
         """The folder that holds the records of a deployment, where this machine has it."""
+        raise NotImplementedError
+
+    def tail(self, namespace: str, name: str, model_name: str) -> Tail | None:
+        """The records of a deployment from now on, where they can be had while they are made."""
         raise NotImplementedError
 
     def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:

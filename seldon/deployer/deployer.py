@@ -1,6 +1,7 @@
 """The model deployer of ZenML's stack: it hands SeldonDeployments to its cluster, and tells ZenML what is served."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -39,6 +40,7 @@ class SeldonDeployer(BaseModelDeployer):
         settings: DeploySettings,
         candidate: PredictorSpec,
         report: Callable[[str, Verdict], None],
+        package: Path | None = None,
         pipeline_name: str = "",
         step_name: str = "",
     ) -> Rollout:
@@ -47,7 +49,7 @@ class SeldonDeployer(BaseModelDeployer):
         Raises: RolloutStoppedError when it was undone.
         """
         cluster = self.cluster
-        rollout = roll_out(cluster, settings, cluster.complete(candidate), report)
+        rollout = roll_out(cluster, settings, cluster.complete(candidate), report, package)
         serving = rollout.version if rollout.outcome in ("promoted", "unchanged") else rollout.before
         config = SeldonServiceConfig(
             name=settings.name,

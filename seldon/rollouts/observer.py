@@ -1,7 +1,6 @@
-"""Watch two predictors: their counters, and where this machine has the records, their answers to the same pictures and the truth."""
+"""Watch two predictors: their counters, and where their records can be had, their answers to the same pictures and the truth."""
 
 from records.lines import FeedbackRecord, PredictionRecord
-from records.reader import RecordTail
 from seldon.clusters.contract import Cluster
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.observations import Counters, Observation, between, read_counters
@@ -14,8 +13,7 @@ class Observer:
         self._cluster, self._place = cluster, (namespace, name)
         self._names = (stable.name, candidate.name)
         self._before = {predictor: self._counters(predictor) for predictor in self._names}
-        folder = cluster.records(namespace, name)
-        self._tail = RecordTail(folder, from_now=True) if folder else None
+        self._tail = cluster.tail(namespace, name, stable.model_name)
         self._answers: dict[str, PredictionRecord] = {}
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
         self._truths: dict[str, str] = {}

@@ -58,8 +58,9 @@ def roll_out(
     settings: DeploySettings,
     candidate: PredictorSpec,
     report: Callable[[str, Verdict], None] = lambda _stage, _verdict: None,
+    package: Path | None = None,
 ) -> Rollout:
-    """Let `candidate` take over as the strategy says.
+    """Let `candidate` take over as the strategy says. `package`: a copy of what it serves, whose examples it is asked first.
 
     Raises: RolloutStoppedError when it was undone, DeploymentError while another rollout is at work.
     """
@@ -73,7 +74,7 @@ def roll_out(
         if stable and stable.name == candidate.name:
             return _replace(cluster, before, candidate, rollout)
         try:
-            _carry_out(cluster, settings, before, stable, candidate, rollout, report)
+            _carry_out(cluster, settings, before, stable, candidate, rollout, report, package or _folder_of(candidate))
         except BaseException as error:
             _undo(cluster, settings, before)
             if isinstance(error, ImageLoopError):
@@ -124,7 +125,7 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
 
 def _carry_out(
     cluster: Cluster, settings: DeploySettings, before: Manifest | None, stable: PredictorSpec | None, candidate: PredictorSpec,
-    rollout: Rollout, report: Callable[[str, Verdict], None],
+    rollout: Rollout, report: Callable[[str, Verdict], None], package: Path | None,
 ) -> None:  # fmt: skip
     note = {
         "strategy": settings.strategy.kind,
@@ -146,7 +147,7 @@ def _carry_out(
         cluster.apply(manifest)
         logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
         if stage.smoke:
-            rollout.smoke = _smoke_test(cluster, settings, candidate)
+            rollout.smoke = _smoke_test(cluster, settings, candidate, package)
             if last:  # a first version: there is nothing to go back to, so it was tried where it stands
                 cluster.apply(_with_past(base.with_predictors(list(stage.predictors), None), stage.predictors[0], base.history))
         if stage.watch is not None and stable is not None:
@@ -158,9 +159,9 @@ def _carry_out(
         )
 
 
-def _smoke_test(cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec) -> list[str]:
+def _smoke_test(cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec, package: Path | None) -> list[str]:
     place = (settings.namespace, settings.name, candidate.name)
-    tried = smoke_test(cluster.caller(*place), _folder_of(candidate))
+    tried = smoke_test(cluster.caller(*place), package)
     return [*tried, check_metrics(cluster.exposition(*place), candidate.version)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.deployment import take_back, tell_of_verdict
+from adapters.deployment import package_of, take_back, tell_of_verdict
 from classifier.promotion.records import Candidate, RolloutRecord
 from classifier.workspace import Workspace
 from materializers.records import RecordMaterializer
@@ -34,8 +34,9 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         image=settings.image,
         environment=settings.environment,
     )
+    package = package_of(candidate)
     try:
-        rollout = deployer.roll_out(settings, predictor, report, "deployment", "roll_out")
+        rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:
         log_metadata({"outcome": "rolled_back", "reason": error.rollout.reason, "exposure": error.rollout.exposure})
         take_back(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, Workspace.current())

@@ -150,9 +150,9 @@ def make_cluster(tmp_path_factory, keys):
     """Clusters that are stopped when the tests end."""
     made = []
 
-    def make(**gateway) -> LocalCluster:
+    def make(port: int = 0, **gateway) -> LocalCluster:
         environment = {"IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
-        settings = GatewaySettings(port=0, **gateway)
+        settings = GatewaySettings(port=port, **gateway)
         made.append(LocalCluster(tmp_path_factory.mktemp("serving"), settings, serving_python(), environment))
         return made[-1]
 

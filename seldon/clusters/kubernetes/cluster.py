@@ -5,6 +5,7 @@ What belongs to us are the fields that our manifest names, under our field manag
 
 import json
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, Forbid
 from urllib3.exceptions import HTTPError
 
 from classifier.errors import ImageLoopError
+from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
+from records.store.tail import DatabaseTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.kubernetes.lease import Lease
 from seldon.clusters.kubernetes.pods import complete
@@ -39,6 +42,7 @@ class KubernetesCluster:
         self._timeout = (settings.request_timeout_seconds,) * 2  # to connect, to read; a float alone is ignored
         self._given = api
         self._opened: DynamicClient | None = None
+        self._database: Database | None = None
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
         """Raises: DeploymentError without an image to run."""
@@ -118,6 +122,22 @@ class KubernetesCluster:
     def records(self, namespace: str, name: str) -> Path | None:
         """Records of pods are not on this machine."""
         return None
+
+    def tail(self, namespace: str, name: str, model_name: str) -> DatabaseTail | None:
+        """Of the database that the collectors beside the services fill, where IMAGELOOP_DATABASE names it here too.
+
+        A rollout goes on without one: its verdicts rest on what the pods tell Prometheus then.
+        """
+        url = os.environ.get(DATABASE_VARIABLE)
+        if not self._settings.pods.database_secret or not url:
+            logger.info("no records can be watched: they need pods.database_secret, and %s here", DATABASE_VARIABLE)
+            return None
+        try:
+            self._database = self._database or Database(url)
+        except DatabaseError as error:
+            logger.warning("no records can be watched: %s", error)
+            return None
+        return DatabaseTail(self._database, model_name)
 
     def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
         """From each ready pod, through the API server."""

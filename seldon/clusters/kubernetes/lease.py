@@ -10,11 +10,13 @@ from typing import Any
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from seldon.clusters.contract import DeploymentError
 
 DURATION_SECONDS = 30
 RENEW_SECONDS = 10
+UNREACHABLE = (ApiException, HTTPError, OSError)
 
 
 class Lease:
@@ -46,12 +48,12 @@ class Lease:
     def release(self) -> None:
         self._ended.set()
         self._thread.join()
-        with contextlib.suppress(ApiException, OSError):
+        with contextlib.suppress(*UNREACHABLE):
             self._api.delete_namespaced_lease(self._name, self._namespace, _request_timeout=self._timeout)
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            with contextlib.suppress(ApiException, OSError):
+            with contextlib.suppress(*UNREACHABLE):
                 self._write(self._read())
 
     def _read(self) -> Any | None:

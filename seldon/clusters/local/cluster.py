@@ -20,6 +20,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from classifier.fingerprint import source_fingerprint
+from records.reader import RecordTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
@@ -156,6 +157,10 @@ class LocalCluster:
     def records(self, namespace: str, name: str) -> Path:
         """Where the services of a deployment write what they answered and what they learnt."""
         return self._layout.records / namespace / name
+
+    def tail(self, namespace: str, name: str, model_name: str) -> RecordTail:
+        """Of the services' own files."""
+        return RecordTail(self.records(namespace, name), from_now=True)
 
     def caller(self, namespace: str, name: str, predictor: str) -> Caller:
         """Through the gateway, by the header that chooses a predictor."""

@@ -9,10 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from kubernetes import client
 
+from records.store.database import DATABASE_VARIABLE, Database
 from seldon.clusters.contract import DeploymentError
+from seldon.clusters.kubernetes.cluster import KubernetesCluster
+from seldon.clusters.local.layout import free_port
+from seldon.clusters.settings import KubernetesSettings, PodSettings
 from seldon.rollouts.runner import RolloutStoppedError, roll_back, roll_out
 from seldon.rollouts.settings import AbTest, BlueGreen, Canary, DeploySettings, JudgeSettings, Rolling, Shadow, Watch
+from tests.seldon.api_server import VANISH, Operator, run_out, running
 
 pytestmark = pytest.mark.xdist_group("rollouts")
 ROOT = Path(__file__).parents[3]
@@ -27,16 +33,49 @@ def settings(strategy=CANARY, judge=PATIENT, **options) -> DeploySettings:
     return DeploySettings(name="pets", model_name="colours", replicas=1, strategy=strategy, judge=judge, **options)
 
 
-@pytest.fixture(scope="module")
-def served(make_cluster):
-    cluster = make_cluster()
-    yield cluster
-    cluster.stop()
+KUBERNETES = pytest.param("kubernetes", marks=pytest.mark.xdist_group("rollouts-kubernetes"))
+
+
+@pytest.fixture(scope="module", params=["local", KUBERNETES])
+def served(request, make_cluster, tmp_path_factory):
+    """This machine, and an API server whose operator runs what is applied on this machine."""
+    if request.param == "local":
+        cluster = make_cluster()
+        yield cluster
+        cluster.stop()
+        return
+    port, url = free_port(), f"sqlite:///{tmp_path_factory.mktemp('records')}/records.db"
+    local, database = make_cluster(port=port), Database(url)
+    operator = Operator(local, database)
+    with pytest.MonkeyPatch.context() as patch, running(operator) as server:
+        patch.setenv(DATABASE_VARIABLE, url)
+        yield on_kubernetes(server, port)
+    operator.stop()
+    database.close()
+    local.stop()
+
+
+def on_kubernetes(server, gateway_port: int) -> KubernetesCluster:
+    settings = KubernetesSettings(
+        gateway_url=f"http://127.0.0.1:{gateway_port}", predictor_url=f"{server.url}/call/{{namespace}}/{{name}}/{{predictor}}",
+        pods=PodSettings(database_secret="records"), request_timeout_seconds=5, ready_timeout_seconds=60,
+    )  # fmt: skip
+    cluster = KubernetesCluster(settings, api_of(server.url))
+    cluster.server = server
+    return cluster
+
+
+def api_of(url: str) -> client.ApiClient:
+    configuration = client.Configuration(host=url)
+    configuration.retries = False
+    return client.ApiClient(configuration)
 
 
 @pytest.fixture
 def stable(served, predictor_spec):
     """Version 1 with all traffic, whatever the test before left."""
+    if isinstance(served, KubernetesCluster):
+        served.server.mend()
     roll_out(served, settings(Rolling()), predictor_spec("1"))
     return served.get("default", "pets")
 
@@ -212,24 +251,29 @@ def test_without_a_past_there_is_no_way_back(cluster, predictor_spec):
 KILLED = """
 import sys, json
 from pathlib import Path
+from kubernetes import client
+from seldon.clusters.kubernetes.cluster import KubernetesCluster
 from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.settings import GatewaySettings
+from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.runner import roll_out
 from seldon.rollouts.settings import DeploySettings
-folder, environment, settings, candidate = sys.argv[1:]
-cluster = LocalCluster(Path(folder), GatewaySettings(port=0), serving_python(), json.loads(environment))
+kind, place, given, settings, candidate = sys.argv[1:]
+if kind == "local":
+    cluster = LocalCluster(Path(place), GatewaySettings(port=0), serving_python(), json.loads(given))
+else:
+    cluster = KubernetesCluster(KubernetesSettings.model_validate_json(given), client.ApiClient(client.Configuration(host=place)))
 roll_out(cluster, DeploySettings.model_validate_json(settings), PredictorSpec.model_validate_json(candidate))
 """
 
 
 def start_and_kill_in_the_middle(cluster, settings_, candidate) -> None:
-    arguments = [
-        str(cluster._layout.folder),
-        json.dumps(cluster._environment),
-        settings_.model_dump_json(),
-        candidate.model_dump_json(by_alias=True),
-    ]
+    if isinstance(cluster, KubernetesCluster):
+        where = ["kubernetes", cluster.server.url, cluster._settings.model_dump_json()]
+    else:
+        where = ["local", str(cluster._layout.folder), json.dumps(cluster._environment)]
+    arguments = [*where, settings_.model_dump_json(), candidate.model_dump_json(by_alias=True)]
     process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, start_new_session=True)
     deadline = time.monotonic() + 40
     while len(weights(cluster)) < 2 or min(weights(cluster).values()) == 0:
@@ -238,6 +282,9 @@ def start_and_kill_in_the_middle(cluster, settings_, candidate) -> None:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    if isinstance(cluster, KubernetesCluster):
+        for lease in cluster.server.leases.values():
+            run_out(lease)
 
 
 def test_a_rollout_that_was_killed_is_undone_by_the_next_one(served, stable, predictor_spec, make_package, load):
@@ -264,5 +311,54 @@ def test_a_rollout_that_was_killed_is_undone_by_rollback(served, stable, predict
 
 
 def test_two_rollouts_at_once_do_not_mix(served, stable, predictor_spec):
-    with served.changing("default", "pets"), pytest.raises(DeploymentError, match="another rollout at work"):
+    with served.changing("default", "pets"), pytest.raises(DeploymentError, match="at work on it"):
         roll_out(served, settings(), predictor_spec("2"))
+
+
+FAULTS = {
+    "a conflict": (409, 'conflict with "kubectl"'),
+    "an expired token": (401, "token has expired"),
+    "a full store": (500, "etcd is full"),
+}
+
+
+@pytest.mark.parametrize("served", [KUBERNETES], indirect=True)
+class TestWhereTheApiServerFails:
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_stage_that_it_refuses_undoes_the_rollout(self, served, stable, predictor_spec, make_package, load, fault):
+        served.server.next_faults = [None, FAULTS[fault]]  # the candidate is applied, its first share of traffic is not
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=FAULTS[fault][1].split()[0]):
+            roll_out(served, settings(), predictor_spec("9", make_package()))
+
+        assert served.get("default", "pets") == stable
+        assert callers.failed == 0, callers.failures[:3]
+
+    def test_what_it_left_half_done_when_it_went_is_undone_by_the_next_rollout(
+        self, served, stable, predictor_spec, make_package, load
+    ):
+        served.server.next_faults = [None, VANISH]
+        with load(url(served)) as callers:
+            with pytest.raises(DeploymentError, match="no API server that answers"):
+                roll_out(served, settings(), predictor_spec("9", make_package()))
+            served.server.silent_seconds = 0
+            between = served.get("default", "pets").rollout
+            with pytest.raises(DeploymentError, match="at work on it"):
+                roll_out(served, settings(Rolling()), predictor_spec("1"))
+            for lease in served.server.leases.values():
+                run_out(lease)
+            rollout = roll_out(served, settings(Rolling()), predictor_spec("1"))
+
+        assert between["to"] == "v9"
+        assert rollout.outcome == "unchanged"
+        assert served.get("default", "pets") == stable
+        assert callers.failed == 0, callers.failures[:3]
+
+    def test_a_candidate_whose_pods_never_come_gets_no_request(self, served, stable, predictor_spec, make_package, load):
+        impatient = KubernetesCluster(served._settings.model_copy(update={"ready_timeout_seconds": 5}), served._given)
+        served.server.never_ready = {"v9"}
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match="without all replicas of v9"):
+            roll_out(impatient, settings(), predictor_spec("9", make_package()))
+
+        assert served.get("default", "pets") == stable
+        assert set(callers.predictors) == {"v1"}
+        assert callers.failed == 0, callers.failures[:3]

@@ -1,0 +1,305 @@
+"""A small API server: it checks the operator's schema, fails on demand, and its operator may really run what is applied."""
+
+import contextlib
+import http.server
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import jsonschema
+
+from records.store.collector import collect
+from records.store.database import Database
+from seldon.clusters.contract import DeploymentError
+from seldon.clusters.local.cluster import LocalCluster
+from seldon.manifest import Manifest
+
+VANISH, GONE_SECONDS = (0, "nothing is answered from here on"), 30.0
+GROUP = "/apis/machinelearning.seldon.io/v1"
+
+
+class Operator:
+    """Makes what was applied real with the processes of one machine, and brings their records to a database, as collectors in pods do."""
+
+    def __init__(self, local: LocalCluster, database: Database) -> None:
+        self.local = local
+        self._database = database
+        self._one_at_a_time = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def reconcile(self, value: dict[str, Any]) -> None:
+        """In the background; what came of it is in `_told`."""
+        threading.Thread(target=self._reconcile, args=(value,), daemon=True).start()
+
+    def delete(self, namespace: str, name: str) -> None:
+        with self._one_at_a_time:
+            self.local.delete(namespace, name)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _reconcile(self, value: dict[str, Any]) -> None:
+        manifest = Manifest.model_validate({key: value[key] for key in ("apiVersion", "kind", "metadata", "spec")})
+        with self._one_at_a_time:
+            try:
+                self.local.apply(manifest)
+                value["_told"] = ""
+            except DeploymentError as error:
+                value["_told"] = str(error)
+
+    def _collect(self) -> None:
+        while not self._stopped.wait(0.5):
+            collect(self.local._layout.records, self._database)
+
+
+class FakeApiServer(http.server.ThreadingHTTPServer):
+    """Keeps objects in memory. Without an `operator` they are Available after `seconds_to_ready`, and nothing runs."""
+
+    daemon_threads = True
+
+    def __init__(self, schema: dict, operator: Operator | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.schema, self.objects, self.leases = schema, {}, {}
+        self.validator = jsonschema.Draft202012Validator(schema)
+        self.operator = operator
+        self.applied: list[dict] = []
+        self.mend()
+
+    def mend(self) -> None:
+        self.fault: tuple[int, str] | None = None
+        self.next_faults: list[tuple[int, str] | None] = []  # one for each PATCH that comes
+        self.silent_seconds = 0.0
+        self.seconds_to_ready, self.half_ready, self.broken = 0.0, False, False
+        self.never_ready: set[str] = set()  # predictors
+
+    def handle_error(self, request, client_address):
+        """A client that gave up waiting is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def status_of(self, value: dict) -> dict:
+        generation = value["metadata"]["generation"]
+        if self.broken:
+            return {"state": "Failed", "description": "ImagePullBackOff", "observedGeneration": generation}
+        if self.operator is not None and value["_told"]:
+            return {"state": "Failed", "description": value["_told"], "observedGeneration": generation}
+        if time.monotonic() < value["_ready_at"] or value["_told"] is None:
+            return {"state": "Creating", "observedGeneration": generation - 1}
+        name = value["metadata"]["name"]
+        parts = {
+            f"{name}-{part['name']}-0-classifier": {
+                "replicas": part["replicas"],
+                "availableReplicas": 0 if part["name"] in self.never_ready else part["replicas"] - self.half_ready,
+            }
+            for part in value["spec"]["predictors"]
+        }
+        return {"state": "Available", "observedGeneration": generation, "deploymentStatus": parts}
+
+    def pods(self, namespace: str, name: str, predictor: str) -> list[str]:
+        found = self.operator.local.describe(namespace, name) if self.operator else None
+        return [
+            f"{name}.{predictor}.{number}"
+            for part in (found.predictors if found else ())
+            if part.name == predictor
+            for number, _ in enumerate(part.replicas)
+        ]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: FakeApiServer
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, code: int, value: dict) -> None:
+        self.send(code, json.dumps(value).encode(), "application/json")
+
+    def send(self, code: int, body: bytes, kind: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def refuse(self, code: int, message: str) -> None:
+        self.answer(code, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code})
+
+    def body(self) -> dict:
+        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def shown(self, value: dict) -> dict:
+        return {key: part for key, part in value.items() if not key.startswith("_")} | {"status": self.server.status_of(value)}
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        discovery = {
+            "/version": {"major": "1", "minor": "33"},
+            "/api": {"kind": "APIVersions", "versions": ["v1"]},
+            "/apis": {
+                "kind": "APIGroupList",
+                "groups": [
+                    {
+                        "name": "machinelearning.seldon.io",
+                        "versions": [{"groupVersion": "machinelearning.seldon.io/v1", "version": "v1"}],
+                        "preferredVersion": {"groupVersion": "machinelearning.seldon.io/v1", "version": "v1"},
+                    }
+                ],
+            },
+            GROUP: {
+                "kind": "APIResourceList",
+                "groupVersion": "machinelearning.seldon.io/v1",
+                "resources": [
+                    {
+                        "name": "seldondeployments", "singularName": "seldondeployment", "namespaced": True, "kind": "SeldonDeployment",
+                        "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+                    }
+                ],
+            },
+        }  # fmt: skip
+        if path in discovery:
+            return self.answer(200, discovery[path])
+        if self.failed():
+            return None
+        if path.startswith("/call/"):
+            return self.forward(None)
+        if path.startswith("/api/v1/namespaces/"):
+            return self.pods(path)
+        if path == f"{GROUP}/seldondeployments":
+            return self.answer(
+                200, {"kind": "SeldonDeploymentList", "items": [self.shown(value) for value in self.server.objects.values()]}
+            )
+        store = self.server.leases if is_lease(path) else self.server.objects
+        found = store.get(path.rpartition("/")[2])
+        if found is None:
+            return self.refuse(404, "not found")
+        return self.answer(200, found if store is self.server.leases else self.shown(found))
+
+    def pods(self, path: str):
+        """A list of pods, or what one of them tells Prometheus."""
+        namespace, _, rest = path.removeprefix("/api/v1/namespaces/").partition("/pods")
+        if not rest:
+            labels = dict(part.split("=") for part in parse_qs(urlsplit(self.path).query)["labelSelector"][0].split(","))
+            names = self.server.pods(namespace, labels["seldon-deployment-id"], labels["seldon.io/predictor"])
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            return self.answer(
+                200, {"kind": "PodList", "items": [{"metadata": {"name": name}, "status": ready} for name in names]}
+            )
+        name, predictor, number = unquote(rest).strip("/").partition(":")[0].split(".")
+        text = self.server.operator.local.exposition(namespace, name, predictor)[int(number)].encode()
+        return self.send(200, text, "text/plain")
+
+    def forward(self, content: bytes | None):
+        """/call/NAMESPACE/NAME/PREDICTOR/..., as the service that the operator makes for a predictor."""
+        namespace, name, predictor, path = self.path.removeprefix("/call/").split("/", 3)
+        caller = self.server.operator.local.caller(namespace, name, predictor)
+        headers = caller.headers | ({"Content-Type": self.headers["Content-Type"]} if content is not None else {})
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{caller.url}/{path}", content, headers), timeout=30) as answer:
+                return self.send(answer.status, answer.read(), answer.headers["Content-Type"])
+        except urllib.error.HTTPError as error:
+            return self.send(error.code, error.read(), error.headers["Content-Type"])
+
+    def do_PATCH(self):
+        value = self.body()
+        if self.failed():
+            return None
+        if self.server.next_faults and (fault := self.server.next_faults.pop(0)):
+            self.server.silent_seconds = GONE_SECONDS if fault == VANISH else 0.0
+            return self.failed() or self.refuse(*fault)
+        if (
+            self.headers["Content-Type"] != "application/apply-patch+yaml"
+            or "fieldManager=imageloop" not in self.path
+            or "force=true" in self.path
+        ):
+            return self.refuse(400, "wanted server-side apply by our manager, without force")
+        try:
+            self.server.validator.validate(value)
+        except jsonschema.ValidationError as error:
+            return self.refuse(422, error.message)
+        name = value["metadata"]["name"]
+        generation = self.server.objects.get(name, {}).get("metadata", {}).get("generation", 0) + 1
+        value["metadata"] |= {"generation": generation, "managedFields": [{"manager": "imageloop"}]}
+        value["_ready_at"] = time.monotonic() + self.server.seconds_to_ready
+        value["_told"] = "" if self.server.operator is None else None
+        self.server.objects[name] = value
+        if self.server.operator is not None:
+            self.server.operator.reconcile(value)
+        self.server.applied.append(value)
+        return self.answer(200, self.shown(value))
+
+    def do_DELETE(self):
+        if self.failed():
+            return None
+        store = self.server.leases if is_lease(self.path) else self.server.objects
+        found = store.pop(self.path.partition("?")[0].rpartition("/")[2], None)
+        if found is None:
+            return self.refuse(404, "not found")
+        if store is self.server.objects and self.server.operator is not None:
+            self.server.operator.delete(found["metadata"]["namespace"], found["metadata"]["name"])
+        return self.answer(200, {"kind": "Status", "status": "Success"})
+
+    def do_POST(self):
+        if self.path.startswith("/call/"):
+            return self.forward(self.rfile.read(int(self.headers["Content-Length"])))
+        value = self.body()
+        name = value["metadata"]["name"]
+        if name in self.server.leases:
+            return self.refuse(409, "already exists")
+        value["metadata"]["resourceVersion"] = "1"
+        self.server.leases[name] = value
+        return self.answer(201, value)
+
+    def do_PUT(self):
+        value = self.body()
+        known = self.server.leases[value["metadata"]["name"]]["metadata"]["resourceVersion"]
+        if value["metadata"].get("resourceVersion") != known:
+            return self.refuse(409, "the object has been modified")
+        value["metadata"]["resourceVersion"] = str(int(known) + 1)
+        self.server.leases[value["metadata"]["name"]] = value
+        return self.answer(200, value)
+
+    def failed(self) -> bool:
+        if self.server.silent_seconds:  # nothing is done, and nothing said
+            time.sleep(self.server.silent_seconds)
+            self.close_connection = True
+            return True
+        if self.server.fault is None:
+            return False
+        self.refuse(*self.server.fault)
+        return True
+
+
+def is_lease(path: str) -> bool:
+    return path.startswith("/apis/coordination.k8s.io/v1/")
+
+
+@contextlib.contextmanager
+def running(operator: Operator | None = None) -> Iterator[FakeApiServer]:
+    file = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")
+    server = FakeApiServer(json.loads(file.read_text()) if file.exists() else {}, operator)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def run_out(lease: dict[str, Any]) -> None:
+    """As if its holder had been gone for long."""
+    lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
