@@ -28,6 +28,8 @@ CANARY = Canary(steps=(20, 50), watch=WATCH)
 
 PATIENT = JudgeSettings(max_latency_ratio=100)  # a busy machine is slow to both; only one test is about latency
 
+FORGIVING = JudgeSettings(max_latency_ratio=100, max_error_increase=0.3)  # and a shadow there refuses some of what is mirrored
+
 
 def settings(strategy=CANARY, judge=PATIENT, **options) -> DeploySettings:
     return DeploySettings(name="pets", model_name="colours", replicas=1, strategy=strategy, judge=judge, **options)
@@ -188,10 +190,11 @@ def test_nobody_asking_is_no_proof(served, stable, predictor_spec, make_package)
 
 
 def test_a_shadow_is_compared_and_taken_away(served, stable, predictor_spec, make_package, load):
+    one_sided = predictor_spec("3", make_package(bias=100.0, examples=False))
     with load(url(served)) as callers:
         good = roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("2", make_package()))
         with pytest.raises(RolloutStoppedError, match=r"agrees with the stable version|distributed otherwise"):
-            roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("3", make_package(bias=100.0, examples=False)))
+            roll_out(served, settings(Shadow(watch=WATCH), judge=FORGIVING), one_sided)
 
     assert (good.outcome, good.verdicts[0][1].figures["agreement"]) == ("withdrawn", 1.0)
     assert set(callers.predictors) == {"v1"}
