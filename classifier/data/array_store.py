@@ -26,9 +26,8 @@ from classifier.shared import SharedFolder, shared
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
-WHOLE_ABOVE = (
-    0.25  # the share of a shard's rows, asked for by and by, from which on one request for all of them beats one for each
-)
+# The share of a shard's rows, asked for by and by, from which on one request for all of them beats one for each.
+WHOLE_ABOVE = 0.25
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,8 @@ def _read(file: Path) -> pd.DataFrame:
 def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
     """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
-    fetch(workspace.data / KNOWN)
+    mine = known_pictures(workspace, seed)  # brings the memory up to what others made of it, too
     others = _read(workspace.data / KNOWN) if (workspace.data / KNOWN).exists() else pd.DataFrame(columns=["seed", *REMEMBERED])
-    mine = known_pictures(workspace, seed)
     now = catalog.loc[catalog["split"] != "", REMEMBERED]
     mine = pd.concat([part for part in (now, mine) if len(part)]).drop_duplicates("sha256").assign(seed=seed)
     rest = others[others["seed"] != seed]

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import jsonschema
+from kubernetes import client
 
 from records.store.collector import collect
 from records.store.database import Database
@@ -23,6 +24,7 @@ from seldon.clusters.local.cluster import LocalCluster
 from seldon.manifest import Manifest
 
 VANISH, GONE_SECONDS = (0, "nothing is answered from here on"), 30.0
+SCHEMA = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")  # the operator's own
 GROUP = "/apis/machinelearning.seldon.io/v1"
 
 
@@ -290,14 +292,19 @@ def is_lease(path: str) -> bool:
 
 @contextlib.contextmanager
 def running(operator: Operator | None = None) -> Iterator[FakeApiServer]:
-    file = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")
-    server = FakeApiServer(json.loads(file.read_text()) if file.exists() else {}, operator)
+    server = FakeApiServer(json.loads(SCHEMA.read_text()) if SCHEMA.exists() else {}, operator)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def api_of(url: str) -> client.ApiClient:
+    configuration = client.Configuration(host=url)
+    configuration.retries = False
+    return client.ApiClient(configuration)
 
 
 def run_out(lease: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import free_port
 from seldon.clusters.local.settings import GatewaySettings
 from seldon.manifest import render_predictor
+from tests.seldon.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
@@ -94,6 +95,14 @@ def eventually():
         return False
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def crd() -> dict:
+    """The operator's own schema."""
+    if not SCHEMA.exists():
+        pytest.skip("IMAGELOOP_TEST_DATA names no folder with the schema")
+    return json.loads(SCHEMA.read_text())
 
 
 @pytest.fixture(scope="session")

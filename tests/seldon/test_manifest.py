@@ -1,20 +1,9 @@
 import json
-import os
-from pathlib import Path
 
 import jsonschema
 import pytest
 
 from seldon.manifest import Manifest, dump, render
-
-
-@pytest.fixture(scope="module")
-def crd() -> dict:
-    """The operator's own schema."""
-    file = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")
-    if not file.exists():
-        pytest.skip("IMAGELOOP_TEST_DATA names no folder with the schema")
-    return json.loads(file.read_text())
 
 
 def test_what_we_render_is_what_the_operator_takes(predictor_spec, crd):

@@ -11,7 +11,7 @@ from seldon.clusters.kubernetes.cluster import KubernetesCluster
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import dump, render
 from seldon.rollouts.runner import roll_back
-from tests.seldon.api_server import run_out, running
+from tests.seldon.api_server import api_of, run_out, running
 
 
 @pytest.fixture
@@ -22,10 +22,8 @@ def server():
 
 @pytest.fixture
 def cluster(server):
-    configuration = client.Configuration(host=server.url)
-    configuration.retries = False
     settings = KubernetesSettings(gateway_url="https://models.example", request_timeout_seconds=20, ready_timeout_seconds=8)
-    api = client.ApiClient(configuration)
+    api = api_of(server.url)
     yield KubernetesCluster(settings, api)
     api.rest_client.pool_manager.clear()
 

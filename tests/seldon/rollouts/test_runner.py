@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from kubernetes import client
 
 from records.store.database import DATABASE_VARIABLE, Database
 from seldon.clusters.contract import DeploymentError
@@ -18,7 +17,7 @@ from seldon.clusters.local.layout import free_port
 from seldon.clusters.settings import KubernetesSettings, PodSettings
 from seldon.rollouts.runner import RolloutStoppedError, roll_back, roll_out
 from seldon.rollouts.settings import AbTest, BlueGreen, Canary, DeploySettings, JudgeSettings, Rolling, Shadow, Watch
-from tests.seldon.api_server import VANISH, Operator, run_out, running
+from tests.seldon.api_server import VANISH, Operator, api_of, run_out, running
 
 pytestmark = pytest.mark.xdist_group("rollouts")
 ROOT = Path(__file__).parents[3]
@@ -65,12 +64,6 @@ def on_kubernetes(server, gateway_port: int) -> KubernetesCluster:
     cluster = KubernetesCluster(settings, api_of(server.url))
     cluster.server = server
     return cluster
-
-
-def api_of(url: str) -> client.ApiClient:
-    configuration = client.Configuration(host=url)
-    configuration.retries = False
-    return client.ApiClient(configuration)
 
 
 @pytest.fixture
