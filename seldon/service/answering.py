@@ -172,9 +172,9 @@ class Answering:
         )
 
 
-def source_of(route: str, api_key: str | None) -> str:
-    """Who says so, for a cap on what one source may say: never the key or its name, and not to be found from this either."""
-    return route if not api_key else f"{route}:{hmac.digest(SOURCE_SALT, api_key.encode(), 'sha256').hex()[:16]}"
+def source_of(route: str, client: str | None) -> str:
+    """Who says so, for a cap on what one source may say: not the name that the gateway gave, nor to be found from this."""
+    return route if not client else f"{route}:{hmac.digest(SOURCE_SALT, client.encode(), 'sha256').hex()[:16]}"
 
 
 def _as_file(content: bytes | np.ndarray) -> bytes:

@@ -36,6 +36,7 @@ WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
 ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
+CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: the gateway sets it, and lets no caller do so
 FORM = "application/x-www-form-urlencoded"
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
 FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
@@ -116,7 +117,7 @@ class _Service:
         return None
 
     def predict(self) -> Response:
-        (answer,) = self._model.answering.answer([_body()], caller_id(), source_of("http", request.headers.get("X-API-Key")))
+        (answer,) = self._model.answering.answer([_body()], caller_id(), source_of("http", request.headers.get(CLIENT_HEADER)))
         return _json(
             {
                 "request_id": answer.request_id,
@@ -148,12 +149,12 @@ class _Service:
 
     def feedback(self) -> Response:
         request_id, label = parse_feedback(_json_body(), self._model.info.class_names)
-        self._model.answering.learn(request_id, label, source_of("http", request.headers.get("X-API-Key")))
+        self._model.answering.learn(request_id, label, source_of("http", request.headers.get(CLIENT_HEADER)))
         return _json({"request_id": request_id})
 
     def seldon_feedback(self) -> Response:
         request_id, label = parse_seldon_feedback(_json_body(), self._model.info.class_names)
-        self._model.answering.learn(request_id, label, source_of("seldon", request.headers.get("X-API-Key")))
+        self._model.answering.learn(request_id, label, source_of("seldon", request.headers.get(CLIENT_HEADER)))
         return _json({"meta": {"puid": request_id}})
 
     def metrics(self) -> Response:

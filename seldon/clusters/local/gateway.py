@@ -11,14 +11,13 @@ from typing import Any
 
 from classifier.files import replacing
 from seldon.clusters.local.settings import ApiKey, GatewaySettings
+from seldon.clusters.rights import CLIENT_HEADER, PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.manifest import Manifest
 
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
-TYPE = "type.googleapis.com/envoy."
 PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller may ask for one predictor by name
 UPLOAD_SECONDS = 30
 ANSWER_SECONDS = 30
-FEEDBACK_PATHS = ("feedback", "send-feedback", "api/v1.0/feedback", "api/v0.1/feedback")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def write_bootstrap(folder: Path, name: str, admin_port: int) -> Path:
     """What the process `name` starts with: where the rest stands."""
     value = {
         "node": {"id": name, "cluster": "imageloop"},
-        "admin": {"address": _address("127.0.0.1", admin_port)},
+        "admin": {"address": address("127.0.0.1", admin_port)},
         "dynamic_resources": {
             "lds_config": {"path_config_source": {"path": str(folder / "listeners.json")}},
             "cds_config": {"path_config_source": {"path": str(folder / "clusters.json")}},
@@ -89,7 +88,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
     listener = {
         "name": "gateway",
-        "address": _address(settings.host, port),
+        "address": address(settings.host, port),
         "filter_chains": [chain],
         "per_connection_buffer_limit_bytes": settings.max_body_bytes + 2**20,
     }
@@ -101,7 +100,7 @@ def write_upstreams(folder: Path, deployments: list[Deployment], version: str) -
     for deployment in deployments:
         for upstream in deployment.upstreams:
             name = cluster_name(deployment.manifest.key, upstream.predictor)
-            points = [{"endpoint": {"address": _address("127.0.0.1", port)}} for port in sorted(upstream.ports)]
+            points = [{"endpoint": {"address": address("127.0.0.1", port)}} for port in sorted(upstream.ports)]
             value = {"cluster_name": name, "endpoints": [{"lb_endpoints": points}]}
             _write_resources(folder / "endpoints" / f"{name}.json", "config.endpoint.v3.ClusterLoadAssignment", [value], version)
     clusters = _clusters(folder, deployments)
@@ -118,14 +117,14 @@ def write_routes(
     if deployments:
         first = f"/seldon/{deployments[0].manifest.key}/"
         routes.append(
-            {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | _open_to_all(keys)
+            {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | open_to_all(keys)
         )
     hosts = [
         {"name": f"version-{version}", "domains": ["*"], "routes": routes}
     ]  # Envoy takes no notice where only version_info is new
-    _write_resources(
-        folder / "routes.json", "config.route.v3.RouteConfiguration", [{"name": "routes", "virtual_hosts": hosts}], version
-    )
+    unnamed = {} if keys else {"request_headers_to_remove": [CLIENT_HEADER]}  # who calls is for the keys to say
+    configuration = {"name": "routes", "virtual_hosts": hosts} | unnamed
+    _write_resources(folder / "routes.json", "config.route.v3.RouteConfiguration", [configuration], version)
 
 
 def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
@@ -208,11 +207,8 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
     ]
     usual = action | {"weighted_clusters": weighted} | ({"request_mirror_policies": mirrors} if mirrors else {})
     routes = []
-    for paths, right in (
-        ((prefix + "metrics", prefix + "loop"), "metrics"),
-        (tuple(prefix + path for path in FEEDBACK_PATHS), "feedback"),
-        ((prefix,), "predict"),
-    ):
+    guarded = [(right, [prefix + path for path in paths]) for right, paths in PATHS_OF_RIGHTS]
+    for right, paths in [*guarded, ("predict", [prefix])]:
         for path in paths:
             match = {"prefix": path} if path == prefix else {"path": path}
             rewritten = {} if path == prefix else {"prefix_rewrite": "/" + path.removeprefix(prefix)}
@@ -222,34 +218,14 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
             for name, route in asked:
                 header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
                 routes.append(
-                    {"match": match | {"headers": [header]}, "route": route | rewritten}
-                    | _rights(keys, right)
-                    | _limits(settings)
+                    {"match": match | {"headers": [header]}, "route": route | rewritten} | rights(keys, right) | _limits(settings)
                 )
-            routes.append({"match": match, "route": plain | rewritten} | _rights(keys, right) | _limits(settings))
+            routes.append({"match": match, "route": plain | rewritten} | rights(keys, right) | _limits(settings))
     return routes
 
 
 def _limits(settings: GatewaySettings) -> dict[str, Any]:
     return {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
-
-
-def _rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
-    if not keys:
-        return {}
-    allowed = [key.name for key in keys if right in key.rights]
-    config = {
-        "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
-        "allowed_clients": allowed or ["nobody"],
-    }
-    return {"typed_per_filter_config": {"keys": config}}
-
-
-def _open_to_all(keys: list[ApiKey]) -> dict[str, Any]:
-    if not keys:
-        return {}
-    config = {"@type": f"{TYPE}config.route.v3.FilterConfig", "disabled": True}
-    return {"typed_per_filter_config": {"keys": config}}
 
 
 def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
@@ -263,25 +239,16 @@ def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, An
         }
         full = {"default_value": {"numerator": 100}}
         filters.append(
-            _filter(
+            http_filter(
                 "rate", "local_ratelimit.v3.LocalRateLimit", stat_prefix="rate", token_bucket=bucket, filter_enabled=full, filter_enforced=full,
                 response_headers_to_add=[{"header": {"key": "Retry-After", "value": "1"}}],
             )
         )  # fmt: skip
     if keys:
-        credentials = [{"key": key.key, "client": key.name} for key in keys]
-        sources = [{"header": "X-API-Key"}, {"header": "Authorization"}]
-        forwarding = {"header": "X-Client", "hide_credentials": True}
-        filters.append(
-            _filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=forwarding)
-        )
-    filters.append(_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
-    filters.append(_filter("router", "router.v3.Router"))
+        filters.append(key_filter(keys))
+    filters.append(http_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
+    filters.append(http_filter("router", "router.v3.Router"))
     return filters
-
-
-def _filter(name: str, kind: str, **fields: Any) -> dict[str, Any]:
-    return {"name": name, "typed_config": {"@type": f"{TYPE}extensions.filters.http.{kind}", **fields}}
 
 
 def _local_replies() -> dict[str, Any]:
@@ -290,10 +257,6 @@ def _local_replies() -> dict[str, Any]:
     full = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 503, "runtime_key": "unused"}}}}
     later = [{"header": {"key": "Retry-After", "value": "1"}}]
     return {"mappers": [{"filter": full, "headers_to_add": later}], "body_format": {"json_format": body}}
-
-
-def _address(host: str, port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def _write_resources(path: Path, kind: str, resources: list[dict[str, Any]], version: str) -> None:

@@ -1,7 +1,6 @@
 """A SeldonDeployment on this machine: real processes, real gateway, callers who never stop."""
 
 import contextlib
-import ipaddress
 import json
 import os
 import signal
@@ -10,14 +9,9 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from classifier.errors import SettingsError
 from seldon.clusters.contract import DeploymentError
@@ -25,6 +19,7 @@ from seldon.clusters.local.cluster import serving_python
 from seldon.clusters.local.layout import SITE_VARIABLE
 from seldon.clusters.local.settings import GatewaySettings, read_keys
 from seldon.manifest import Manifest, dump, render
+from tests.cluster.authority import certify
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -314,6 +309,28 @@ def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monke
     assert found == {"alice": (200, 403, 403), "prometheus": (403, 200, 403), "judge": (403, 403, 200)}
 
 
+def sources(cluster) -> set[str]:
+    """Who the records say called."""
+    lines = [line for file in cluster.records("default", "pets").glob("*.jsonl") for line in file.read_text().splitlines()]
+    return {json.loads(line)["source"] for line in lines}
+
+
+@pytest.mark.parametrize("told", ["alice:predict:" + "a" * 20, ""], ids=["keys", "no keys"])
+def test_a_caller_cannot_say_to_be_somebody_else(make_cluster, predictor_spec, call, colours, monkeypatch, eventually, told):
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", told)
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    for name in ("alice", "bob", "carol"):
+        assert call(f"{status(cluster).url}/predict", colours.red, "image/png", X_API_Key="a" * 20, X_Client=name)[0] == 200
+    eventually(lambda: sources(cluster))
+    found = sources(cluster)
+    cluster.stop()
+
+    assert len(found) == 1
+    assert found.pop().startswith("http:") == bool(told)
+
+
 def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colours, monkeypatch):
     monkeypatch.setenv("IMAGELOOP_API_KEYS", "alice:predict:" + "a" * 20)
     cluster = make_cluster()
@@ -326,8 +343,8 @@ def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colou
 
 
 def test_tls_is_a_matter_of_configuration(make_cluster, predictor_spec, tmp_path, colours):
-    certificate = self_signed(tmp_path)
-    cluster = make_cluster(tls_certificate=str(certificate), tls_key=str(tmp_path / "key.pem"))
+    _, certificate = certify(tmp_path)
+    cluster = make_cluster(tls_certificate=str(certificate), tls_key=str(tmp_path / "server.key"))
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
     address = status(cluster).url
     trusting = ssl.create_default_context(cafile=certificate)
@@ -339,20 +356,6 @@ def test_tls_is_a_matter_of_configuration(make_cluster, predictor_spec, tmp_path
 
     assert address.startswith("https://")
     assert found["label"] == "red"
-
-
-def self_signed(folder):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "certificate.pem"
 
 
 def test_too_many_requests_are_told_when_to_come_back(make_cluster, predictor_spec, call):

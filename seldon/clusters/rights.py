@@ -1,0 +1,47 @@
+"""Who may do what at a gateway, in Envoy's words: the same filter and the same rights on a laptop and in a cluster."""
+
+from typing import Any
+
+from seldon.clusters.local.settings import ApiKey
+
+TYPE = "type.googleapis.com/envoy."
+METRICS_PATHS = ("metrics", "loop")
+FEEDBACK_PATHS = ("feedback", "send-feedback", "api/v1.0/feedback", "api/v0.1/feedback")
+PATHS_OF_RIGHTS = (("metrics", METRICS_PATHS), ("feedback", FEEDBACK_PATHS))  # everything else of a deployment wants `predict`
+CLIENT_HEADER = "X-Client"  # who called, by the name of the key
+FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
+
+
+def key_filter(keys: list[ApiKey]) -> dict[str, Any]:
+    """Nobody without a key comes further; the key itself goes no further."""
+    credentials = [{"key": key.key, "client": key.name} for key in keys]
+    sources = [{"header": "X-API-Key"}, {"header": "Authorization"}]
+    return http_filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=FORWARDING)
+
+
+def rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
+    """What a route says of the keys that it wants."""
+    if not keys:
+        return {}
+    allowed = [key.name for key in keys if right in key.rights]
+    config = {
+        "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+        "allowed_clients": allowed or ["nobody"],
+        "forwarding": FORWARDING,  # a route that says nothing of it would let the key through, and name nobody
+    }
+    return {"typed_per_filter_config": {"keys": config}}
+
+
+def open_to_all(keys: list[ApiKey]) -> dict[str, Any]:
+    if not keys:
+        return {}
+    config = {"@type": f"{TYPE}config.route.v3.FilterConfig", "disabled": True}
+    return {"typed_per_filter_config": {"keys": config}}
+
+
+def http_filter(name: str, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": f"{TYPE}extensions.filters.http.{kind}", **fields}}
+
+
+def address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
