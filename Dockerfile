@@ -43,6 +43,29 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/health/status', timeout=2)"]
 CMD ["python", "-m", "seldon.launcher"]
 
+# The same package behind MLServer and the Open Inference Protocol: `python run.py render --as kserve` names this one.
+FROM installer AS v2-environment
+COPY requirements/v2.txt /tmp/
+RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/v2.txt
+COPY classifier classifier/
+COPY seldon seldon/
+RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/web && \
+    python -m compileall -q --invalidation-mode unchecked-hash .
+
+FROM ${BASE} AS serve-v2
+ARG VERSION=0.0.0
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="ImageLoop service, protocol V2" org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${COMMIT}"
+COPY --from=v2-environment /app /app
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONPATH=/app HOME=/tmp IMAGELOOP_VERIFICATION_KEY=/mnt/keys/signing.pub
+WORKDIR /tmp
+USER 10001
+EXPOSE 9000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/v2/health/ready', timeout=2)"]
+CMD ["mlserver", "start", "/mnt/models"]
+
 FROM installer AS pipeline-environment
 COPY requirements/pipeline.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/pipeline.txt

@@ -32,6 +32,7 @@ WatchConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
 ]
 NAME = "imageloop"
+CRON_FIELDS = 5
 STORY = Path(__file__).parent / "configs" / "story.yaml"
 
 
@@ -106,6 +107,33 @@ def deploy(
 
 
 @app.command()
+def render(
+    kind: Annotated[
+        str,
+        typer.Option("--as", metavar="KIND", help="seldon, seldon-v2 (MLServer behind Seldon) or kserve (an InferenceService)."),
+    ] = "seldon",
+    config: Annotated[Path | None, typer.Option(help="A YAML file, as for `deploy`.")] = None,
+    overrides: Overrides = None,
+    version: Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Print the manifest of a version, and apply nothing: for Git, or for a server that is not ours to change.
+
+    python run.py render --as kserve --set image=REGISTRY/imageloop-serve-v2@sha256:...
+    """
+    from seldon.rollouts.settings import DeploySettings
+
+    if kind not in ("seldon", "seldon-v2", "kserve"):
+        _fail(SettingsError(f"--as: wanted seldon, seldon-v2 or kserve, found '{kind}'"))
+    settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
+
+    def work() -> Result:
+        return dict(_lazy("rendering", "rendered", settings, kind))
+
+    _run("render", work, lambda result: _lazy("rendering", "describe", result), json_output)
+
+
+@app.command()
 def status(json_output: Json = False) -> None:
     """Show what is served: versions, traffic, replicas, health, addresses."""
 
@@ -173,6 +201,32 @@ def watch(
         return monitoring.watch(settings)
 
     _run("watch", work, lambda result: _lazy("monitoring", "describe_watch", result), json_output)
+
+
+@app.command()
+def schedule(
+    cron: Annotated[
+        str | None, typer.Option(help="When to look, as cron writes it: '*/15 * * * *' is every quarter of an hour.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the schedule away.")] = False,
+    config: WatchConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Let the active stack run `monitor` by the clock, retraining and rollout included; on a laptop `watch` does that.
+
+    python run.py schedule --cron '*/15 * * * *' --config configs/monitor.yaml
+    """
+    settings = _watch_settings(config, overrides)
+    if (cron is None) != remove or (cron is not None and len(cron.split()) != CRON_FIELDS):
+        _fail(SettingsError(f"wanted --cron with {CRON_FIELDS} fields ('*/15 * * * *'), or --remove, found {cron!r}"))
+
+    def work() -> Result:
+        return dict(
+            _lazy("scheduling", "unschedule", settings) if cron is None else _lazy("scheduling", "schedule", settings, cron)
+        )
+
+    _run("schedule", work, lambda result: _lazy("scheduling", "describe", result), json_output)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from classifier.data.settings import DvcSource, VersioningSettings
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
+from classifier.shared import shared_address
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ def _remote_config(workspace: Workspace, name: str | None) -> dict[str, Any]:
 
 @contextmanager
 def _repository(workspace: Workspace) -> Iterator[Any]:
-    """The DVC repository of the workspace, made where there is none, with a local folder as its remote."""
+    """The DVC repository of the workspace, made where there is none: its remote is a folder here, or one that machines share."""
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
@@ -160,7 +161,7 @@ def _repository(workspace: Workspace) -> Iterator[Any]:
             repository.config.edit("repo") as config,
         ):
             config["core"] |= {"remote": DEFAULT_REMOTE, "analytics": False}
-            config["remote"][DEFAULT_REMOTE] = {"url": str(workspace.state / "dvc-remote")}
+            config["remote"][DEFAULT_REMOTE] = {"url": shared_address("dvc") or str(workspace.state / "dvc-remote")}
     with Repo(str(workspace.home)) as repository:
         yield repository
 

@@ -27,6 +27,7 @@ from seldon.clusters.local.cluster import LocalCluster, serving_python  # noqa: 
 from seldon.clusters.local.layout import free_port  # noqa: E402
 from seldon.clusters.local.settings import GatewaySettings  # noqa: E402
 from seldon.manifest import render, render_predictor  # noqa: E402
+from seldon.protocols import mlserver_environment  # noqa: E402
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 3
@@ -310,17 +311,11 @@ def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Se
 def mlserver(scratch: Path, package: Path, environment: dict[str, str], picture: Path) -> Server:
     """The same package through the same `Predictor`, behind the protocol V2."""
     folder, port = scratch / "mlserver", free_port()
-    model = {
-        "name": "bench",
-        "implementation": "seldon.v2_runtime.ImageRuntime",
-        "parameters": {"uri": str(package), "version": "1"},
-    }
-    (folder / "model-settings.json").write_text(json.dumps(model))
-    settings = {
-        "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "debug": False,
-        "parallel_workers": os.cpu_count(), "metrics_dir": str(folder),
+    folder.mkdir(exist_ok=True)
+    environment |= mlserver_environment("bench", "1") | {
+        "MLSERVER_HOST": "127.0.0.1", "MLSERVER_HTTP_PORT": str(port), "MLSERVER_GRPC_PORT": str(free_port()), "MLSERVER_METRICS_DIR": str(folder),
+        "MLSERVER_METRICS_PORT": str(free_port()), "MLSERVER_PARALLEL_WORKERS": str(os.cpu_count()), "MLSERVER_MODEL_URI": str(package),
     }  # fmt: skip
-    (folder / "settings.json").write_text(json.dumps(settings))
     request = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(picture.read_bytes()).decode()]}
     body = folder / "request.json"
     body.write_text(json.dumps({"inputs": [request]}))

@@ -91,6 +91,12 @@ def shared(folder: Path) -> SharedFolder | None:
     return SharedFolder(f"{url.rstrip('/')}/{folder.resolve().relative_to(home).as_posix()}")
 
 
+def shared_address(name: str) -> str | None:
+    """Of a folder of that name at the shared place, for a tool that reaches it by itself."""
+    url = os.environ.get(VARIABLE)
+    return f"{url.rstrip('/')}/{name}" if url else None
+
+
 def fetch(path: Path) -> None:
     """Bring a file up to what others made of it."""
     place = shared(path.parent)

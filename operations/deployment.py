@@ -10,7 +10,7 @@ import requests
 
 from classifier.errors import ImageLoopError
 from classifier.workspace import Workspace
-from operations.store import open_stack, open_store
+from operations.store import finished_run, open_stack, open_store
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
@@ -38,7 +38,7 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     run = deployment.with_options(model=Model(name=settings.model_name))(settings)
     if run is None:
         return {"stack": client.active_stack_model.name, "submitted": True}
-    steps = client.get_pipeline_run(run.id).steps
+    steps = finished_run(client, run.id).steps
     record = steps["roll_out"].outputs["rollout"][0].load()
     result: dict[str, Any] = record.model_dump()
     return result | {

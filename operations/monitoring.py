@@ -19,7 +19,7 @@ from classifier.monitoring.decisions import HELPED
 from classifier.workspace import Workspace
 from configs.models import UnattendedRollout, WatchSettings
 from operations.failures import failed_step
-from operations.store import open_stack
+from operations.store import finished_run, open_stack
 
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
@@ -79,7 +79,7 @@ def _look(settings: WatchSettings) -> dict[str, Any]:
     run = configured(settings.monitoring, settings.training.experience.min_labels)
     if run is None:
         return {"stack": client.active_stack_model.name, "action": "submitted", "reason": "the dashboard shows the rest"}
-    steps = client.get_pipeline_run(run.id).steps
+    steps = finished_run(client, run.id).steps
     verdict = steps["decide"].outputs["decision"][0].load()
     measurement = steps["measure"].outputs["measurement"][0].load()
     return {

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from zenml.client import Client
 
 ROOT = Path(__file__).parents[1]
+STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
+OUR_ROOMS = ("classifier", "records", "seldon", "adapters", "materializers", "steps")
+SILENCING = "To silence this warning"  # how ZenML goes on
 
 
 def open_store() -> "Client":
@@ -30,7 +33,7 @@ def open_store() -> "Client":
 
     _silence_console()
     client = Client()
-    if client.root is None:
+    if client.root is None and not os.environ.get(STACK_VARIABLE):
         raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
     if client.active_stack_model.name == "default":
         raise SettingsError("wanted one of our stacks, found ZenML's 'default', which has no tracker; run: zenml stack set local")
@@ -50,12 +53,55 @@ def open_stack() -> "Client":
             f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
+    _check_parts(client)
     return client
+
+
+def _check_parts(client: "Client") -> None:
+    """ZenML looks at it too, but after an image was built.
+
+    Raises: SettingsError where parts of the active stack do not go together, as a registry of this machine and pods elsewhere.
+    """
+    from zenml.exceptions import StackValidationError
+
+    try:
+        client.active_stack.validate()
+    except StackValidationError as error:
+        raise SettingsError(
+            f"wanted parts of a stack that go together, found in '{client.active_stack_model.name}': {str(error).partition(SILENCING)[0].strip()} "
+            "Correct the file under stacks/ or the environment that it reads, and run stacks/apply.py"
+        ) from error
 
 
 def runs_elsewhere(client: "Client") -> bool:
     """Whether the steps of the active stack run on other machines than this one."""
     return bool(client.active_stack.orchestrator.config.is_remote)
+
+
+def finished_run(client: "Client", run_id: Any) -> Any:
+    """The run, if it ended well; on this machine a step that fails has raised before, in a pod it has not.
+
+    Raises: ImageLoopError with what the step said that failed.
+    """
+    run = client.get_pipeline_run(run_id)
+    if run.status.is_successful:
+        return run
+    failed = [(name, step) for name, step in run.steps.items() if not step.status.is_successful]
+    name, found = (failed[0][0], _words_of(failed[0][1])) if failed else ("", None)
+    where = f"step '{name}'" if name else "its first step"
+    raise ImageLoopError(
+        f"{found or f'wanted {where} to end, found that its pod ended without a word (memory, image, eviction)'}; "
+        f"run {run.name} is {run.status.value}; its pods: kubectl get pods -l run_id={run.id}"
+    )
+
+
+def _words_of(step: Any) -> str | None:
+    """Our own errors are sentences; those of others need their name."""
+    told = step.exception_info
+    if told is None or not told.message:
+        return None
+    source = str(told.source or "")
+    return str(told.message) if source.partition(".")[0] in OUR_ROOMS else f"{source.rpartition('.')[2]}: {told.message}"
 
 
 def refuse_dead_server() -> None:

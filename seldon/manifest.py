@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from seldon.protocols import SELDON, V2, Protocol, mlserver_environment
+
 CONTAINER = "classifier"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
@@ -215,11 +217,12 @@ def dump(part: Part) -> dict[str, Any]:
 
 def render_predictor(
     *, version: str, model_name: str, model_uri: str, replicas: int, traffic: int = 0, shadow: bool = False,
-    image: str | None = None, environment: Mapping[str, str] | None = None,
+    image: str | None = None, environment: Mapping[str, str] | None = None, protocol: Protocol = SELDON,
 ) -> PredictorSpec:  # fmt: skip
     """One version of the model, named after it, so that promoting one is a matter of weights alone."""
-    env = tuple(EnvVar(name=name, value=value) for name, value in sorted((environment or {}).items()))
-    probe = Probe(http_get=HttpGet(path="/health/status"))
+    given = mlserver_environment(model_name, version) if protocol is V2 else {}
+    env = tuple(EnvVar(name=name, value=value) for name, value in sorted((given | dict(environment or {})).items()))
+    probe = Probe(http_get=HttpGet(path=protocol.ready_path))
     container = Container(image=image, env=env, readiness_probe=probe)
     return PredictorSpec(
         name=f"v{version}",
@@ -235,9 +238,9 @@ def render_predictor(
     )
 
 
-def render(name: str, namespace: str, predictors: list[PredictorSpec]) -> Manifest:
+def render(name: str, namespace: str, predictors: list[PredictorSpec], protocol: Protocol = SELDON) -> Manifest:
     """A deployment of `predictors`."""
     return Manifest(
         metadata=Metadata(name=name, namespace=namespace, labels=dict([MANAGED_BY])),
-        spec=DeploymentSpec(predictors=tuple(predictors)),
+        spec=DeploymentSpec(predictors=tuple(predictors), protocol=protocol.name),
     )

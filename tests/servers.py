@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import socket
 import subprocess
 import sys
 import time
@@ -87,25 +88,25 @@ def mariadb(folder: Path) -> Iterator[str]:
     """The URL of a database for ZenML, as ZenML wants it."""
     if which("mariadbd") is None:
         pytest.skip("no MariaDB on this machine")
-    port, socket = free_port(), Path("/tmp") / f"imageloop-mariadb-{os.getpid()}.sock"  # its path may have 107 characters at most
+    port, place = free_port(), Path("/tmp") / f"imageloop-mariadb-{os.getpid()}.sock"  # its path may have 107 characters at most
     own = ["--no-defaults", f"--user={pwd.getpwuid(os.geteuid()).pw_name}", f"--datadir={folder / 'data'}"]
     init = ["mariadb-install-db", *own, "--auth-root-authentication-method=normal", "--skip-test-db"]
     subprocess.run(init, check=True, capture_output=True)
     command = [
         "mariadbd",
         *own,
-        f"--socket={socket}",
+        f"--socket={place}",
         f"--port={port}",
         "--bind-address=127.0.0.1",
         f"--pid-file={folder / 'pid'}",
     ]
 
     def is_ready() -> bool:
-        ping = ["mariadb-admin", "--no-defaults", f"--socket={socket}", "--user=root", "ping"]
+        ping = ["mariadb-admin", "--no-defaults", f"--socket={place}", "--user=root", "ping"]
         return subprocess.run(ping, capture_output=True, check=False).returncode == 0
 
     with running(command, folder, is_ready):
-        with pymysql.connect(unix_socket=str(socket), user="root") as connection, connection.cursor() as cursor:
+        with pymysql.connect(unix_socket=str(place), user="root") as connection, connection.cursor() as cursor:
             cursor.execute("CREATE DATABASE zenml")
             cursor.execute(f"CREATE USER 'zenml'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
             cursor.execute("GRANT ALL ON zenml.* TO 'zenml'@'127.0.0.1'")
@@ -148,6 +149,7 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
     }
     (folder / "auth.ini").write_text("\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())]))
     environment = _plain() | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORD}
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a dozen processes for what no test asks
     command = [
         sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1",
@@ -159,9 +161,33 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[str]:
-    """The address of a store that speaks S3's protocol, and takes any key."""
+    """The address of a store that speaks S3's protocol, takes any key, and has a bucket `imageloop`."""
     port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     url = f"http://127.0.0.1:{port}"
     with running(command, folder, lambda: requests.get(f"{url}/moto-api/data.json", timeout=5).ok, env=_plain()):
+        requests.put(f"{url}/imageloop", timeout=10).raise_for_status()
         yield url
+
+
+@contextmanager
+def git(folder: Path) -> Iterator[str]:
+    """The address below which the repositories in `folder` can be cloned."""
+    port = free_port()
+    command = [
+        "git",
+        "daemon",
+        "--export-all",
+        "--reuseaddr",
+        "--listen=127.0.0.1",
+        f"--port={port}",
+        f"--base-path={folder}",
+        folder,
+    ]
+
+    def is_ready() -> bool:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+
+    with running(command, folder, is_ready):
+        yield f"git://127.0.0.1:{port}"

@@ -1,9 +1,10 @@
-"""A small API server: it checks the operator's schema, fails on demand, and its operator may really run what is applied."""
+"""A small API server: it checks schemas, rights and pod security, fails on demand, and what is applied may really run."""
 
 import contextlib
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -17,61 +18,34 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import jsonschema
 from kubernetes import client
 
-from records.store.collector import collect
-from records.store.database import Database
-from seldon.clusters.contract import DeploymentError
-from seldon.clusters.local.cluster import LocalCluster
-from seldon.manifest import Manifest
+from tests.cluster.operator import Operator
+from tests.cluster.resources import KINDS, Refused, Request, Resources, parse
 
 VANISH, GONE_SECONDS = (0, "nothing is answered from here on"), 30.0
 SCHEMA = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")  # the operator's own
 GROUP = "/apis/machinelearning.seldon.io/v1"
 
 
-class Operator:
-    """Makes what was applied real with the processes of one machine, and brings their records to a database, as collectors in pods do."""
-
-    def __init__(self, local: LocalCluster, database: Database) -> None:
-        self.local = local
-        self._database = database
-        self._one_at_a_time = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._collect, daemon=True)
-        self._thread.start()
-
-    def reconcile(self, value: dict[str, Any]) -> None:
-        """In the background; what came of it is in `_told`."""
-        threading.Thread(target=self._reconcile, args=(value,), daemon=True).start()
-
-    def delete(self, namespace: str, name: str) -> None:
-        with self._one_at_a_time:
-            self.local.delete(namespace, name)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _reconcile(self, value: dict[str, Any]) -> None:
-        manifest = Manifest.model_validate({key: value[key] for key in ("apiVersion", "kind", "metadata", "spec")})
-        with self._one_at_a_time:
-            try:
-                self.local.apply(manifest)
-                value["_told"] = ""
-            except DeploymentError as error:
-                value["_told"] = str(error)
-
-    def _collect(self) -> None:
-        while not self._stopped.wait(0.5):
-            collect(self.local._layout.records, self._database)
-
-
 class FakeApiServer(http.server.ThreadingHTTPServer):
-    """Keeps objects in memory. Without an `operator` they are Available after `seconds_to_ready`, and nothing runs."""
+    """Keeps objects in memory. Without an `operator` they are Available after `seconds_to_ready`, and nothing runs.
+
+    With `rules` a caller must bring one of their tokens, and may do in a namespace what stands there; None is everything.
+    """
 
     daemon_threads = True
 
-    def __init__(self, schema: dict, operator: Operator | None = None) -> None:
+    def __init__(
+        self,
+        schema: dict,
+        operator: Operator | None = None,
+        tls: ssl.SSLContext | None = None,
+        rules: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.scheme, self.rules = "https" if tls else "http", rules or {}
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.core = Resources()
         self.schema, self.objects, self.leases = schema, {}, {}
         self.validator = jsonschema.Draft202012Validator(schema)
         self.operator = operator
@@ -87,12 +61,12 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         """A client that gave up waiting is no news."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def status_of(self, value: dict) -> dict:
         generation = value["metadata"]["generation"]
@@ -147,7 +121,44 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def shown(self, value: dict) -> dict:
         return {key: part for key, part in value.items() if not key.startswith("_")} | {"status": self.server.status_of(value)}
 
+    def is_done(self) -> bool:
+        """Whether Kubernetes itself has answered: the caller has no right to it, or it is none of Seldon's."""
+        request = parse(self.command, urlsplit(self.path).path)
+        if request is None or self.path.startswith("/call/"):
+            return False
+        if not self.is_allowed(request):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.refuse(403, f'{request.resource} is forbidden: User cannot {request.verb} resource "{request.resource}"')
+            return True
+        if request.plural not in KINDS or request.sub == "proxy" or (request.plural == "pods" and self.asks_for_replicas()):
+            return False
+        if self.failed():
+            return True
+        try:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            code, value = self.server.core.answer(request, parse_qs(urlsplit(self.path).query), body)
+        except Refused as error:
+            self.refuse(error.code, error.message)
+            return True
+        if isinstance(value, str):
+            self.send(code, value.encode(), "text/plain")
+        else:
+            self.answer(code, value)
+        return True
+
+    def is_allowed(self, request: Request) -> bool:
+        if not self.server.rules:
+            return True
+        token = (self.headers.get("Authorization") or "").rpartition(" ")[2]
+        return token in self.server.rules and (self.server.rules[token] is None or request.is_allowed(*self.server.rules[token]))
+
+    def asks_for_replicas(self) -> bool:
+        return "seldon-deployment-id" in self.path
+
     def do_GET(self):
+        if self.is_done():
+            return None
         path = self.path.partition("?")[0]
         discovery = {
             "/version": {"major": "1", "minor": "33"},
@@ -217,6 +228,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(error.code, error.read(), error.headers["Content-Type"])
 
     def do_PATCH(self):
+        if self.is_done():
+            return None
         value = self.body()
         if self.failed():
             return None
@@ -245,7 +258,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, self.shown(value))
 
     def do_DELETE(self):
-        if self.failed():
+        if self.is_done() or self.failed():
             return None
         store = self.server.leases if is_lease(self.path) else self.server.objects
         found = store.pop(self.path.partition("?")[0].rpartition("/")[2], None)
@@ -256,6 +269,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, {"kind": "Status", "status": "Success"})
 
     def do_POST(self):
+        if self.is_done():
+            return None
         if self.path.startswith("/call/"):
             return self.forward(self.rfile.read(int(self.headers["Content-Length"])))
         value = self.body()
@@ -267,6 +282,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(201, value)
 
     def do_PUT(self):
+        if self.is_done():
+            return None
         value = self.body()
         known = self.server.leases[value["metadata"]["name"]]["metadata"]["resourceVersion"]
         if value["metadata"].get("resourceVersion") != known:
@@ -291,8 +308,8 @@ def is_lease(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def running(operator: Operator | None = None) -> Iterator[FakeApiServer]:
-    server = FakeApiServer(json.loads(SCHEMA.read_text()) if SCHEMA.exists() else {}, operator)
+def running(operator: Operator | None = None, **options: Any) -> Iterator[FakeApiServer]:
+    server = FakeApiServer(json.loads(SCHEMA.read_text()) if SCHEMA.exists() else {}, operator, **options)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server

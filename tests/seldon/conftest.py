@@ -29,7 +29,7 @@ from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import free_port
 from seldon.clusters.local.settings import GatewaySettings
 from seldon.manifest import render_predictor
-from tests.seldon.api_server import SCHEMA
+from tests.cluster.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32

@@ -15,6 +15,7 @@ from classifier.data.settings import Limits
 from classifier.model.package import read_info
 from classifier.model.preprocessing import preprocess
 from seldon.clusters.local.layout import free_port
+from seldon.protocols import mlserver_environment
 
 ROOT = Path(__file__).parents[2]
 MLSERVER = ROOT / ".venv-v2" / "bin" / "mlserver"
@@ -27,14 +28,12 @@ def start(tmp_path_factory, keys):
 
     def start(package: Path) -> tuple[str, subprocess.Popen, Path]:
         folder, port = tmp_path_factory.mktemp("mlserver"), free_port()
-        model = {"name": "colours", "implementation": "seldon.v2_runtime.ImageRuntime", "parameters": {"uri": f"file://{package}", "version": "7"}}  # fmt: skip
-        (folder / "model-settings.json").write_text(json.dumps(model))
-        settings = {
-            "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_port": free_port(), "debug": False,
-            "parallel_workers": 0, "metrics_dir": str(folder),
+        here = {
+            "MLSERVER_HOST": "127.0.0.1", "MLSERVER_HTTP_PORT": str(port), "MLSERVER_GRPC_PORT": str(free_port()),
+            "MLSERVER_METRICS_PORT": str(free_port()), "MLSERVER_METRICS_DIR": str(folder), "MLSERVER_MODEL_URI": str(package),
         }  # fmt: skip
-        (folder / "settings.json").write_text(json.dumps(settings))
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
+        environment = os.environ | mlserver_environment("colours", "7") | here
+        environment |= {"PYTHONPATH": str(ROOT), "IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([MLSERVER, "start", folder], env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)  # fmt: skip
         started.append(process)

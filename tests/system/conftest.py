@@ -13,9 +13,19 @@ import pytest
 from PIL import Image
 
 from classifier.workspace import Workspace
+from tests import servers
 
 PROJECT = Path(__file__).parents[2]
 SMOKE = ("--config", str(PROJECT / "configs" / "smoke.yaml"))
+
+FILES = """
+import hashlib
+from adapters.registry import ModelRegistry
+from operations.store import open_store
+open_store()
+for name in ("model.onnx", "weights.pt"):
+    print(hashlib.sha256((ModelRegistry("imageloop").package("1") / name).read_bytes()).hexdigest())
+"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,56 @@ def new_site(root: Path) -> Site:
     site = Site(home, environment)
     site.run("--activate", "local", program="stacks/apply.py")
     return site
+
+
+def package_hashes(site: Site) -> list[str]:
+    """Of the files that the first version of the model is made of."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILES], cwd=PROJECT, env=site.environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-2:]
+
+
+@pytest.fixture(scope="session")
+def zenml(tmp_path_factory):
+    with (
+        servers.mariadb(tmp_path_factory.mktemp("mariadb")) as store,
+        servers.zenml_server(tmp_path_factory.mktemp("zenml"), store) as found,
+    ):
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory, postgresql):
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), postgresql) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    with servers.s3(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sharing(s3) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "imageloop", "AWS_SECRET_ACCESS_KEY": servers.PASSWORD}
+    return {"IMAGELOOP_SHARED": "s3://imageloop/shared", "AWS_ENDPOINT_URL_S3": s3, "AWS_REGION": "us-east-1"} | keys
+
+
+@pytest.fixture(scope="session")
+def laptop(tmp_path_factory, sharing) -> Site:
+    """One that trained with the stack `local`, and shared what it prepared."""
+    fresh = new_site(tmp_path_factory.mktemp("laptop"))
+    found = Site(fresh.home, fresh.environment | sharing)
+    found.run("train")
+    return found
 
 
 @pytest.fixture

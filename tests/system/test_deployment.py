@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from classifier.data.settings import Limits
@@ -89,6 +90,29 @@ def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labe
 
 def test_deploying_again_changes_nothing(site, deployed):
     assert site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"])["outcome"] == "unchanged"
+
+
+def test_a_manifest_is_printed_and_nothing_applied(site, deployed):
+    image = ("--set", f"image=registry.example/serve@sha256:{'0' * 64}")
+
+    service = yaml.safe_load(site.run("render", "--as", "kserve", *PLACE, *image)[0])
+    manifest = site.json("render", *PLACE, *image)
+    _, missing = site.run("render", *PLACE, expect=2)
+    _, unknown = site.run("render", "--as", "helm", *PLACE, *image, expect=2)
+
+    (uri,) = [one["value"] for one in service["spec"]["predictor"]["containers"][0]["env"] if one["name"] == "STORAGE_URI"]
+    assert (service["kind"], manifest["kind"]) == ("InferenceService", "SeldonDeployment")
+    assert uri == manifest["spec"]["predictors"][0]["graph"]["modelUri"]
+    assert "--set image=" in missing
+    assert "found 'helm'" in unknown
+
+
+def test_a_laptop_keeps_no_schedule_and_says_what_does_the_same(site):
+    _, laptop = site.run("schedule", "--cron", "*/15 * * * *", expect=2)
+    _, wrong = site.run("schedule", "--cron", "hourly", expect=2)
+
+    assert "python run.py watch" in laptop
+    assert "found 'hourly'" in wrong
 
 
 def test_zenml_lists_what_is_served(site, deployed):

@@ -22,47 +22,12 @@ from classifier.data.settings import Drift
 from classifier.data.sources.drawing import draw_picture
 from seldon.clusters.local.layout import free_port
 from tests import servers
-from tests.system.conftest import Site, new_site
+from tests.system.conftest import Site, package_hashes
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
 PROJECT = Path(__file__).parents[2]
 STACK = PROJECT / "stacks" / "compose.yaml"
 API_KEY = "a-key-that-is-long-enough"
-FILES = """
-import hashlib
-from adapters.registry import ModelRegistry
-from operations.store import open_store
-open_store()
-for name in ("model.onnx", "weights.pt"):
-    print(hashlib.sha256((ModelRegistry("imageloop").package("1") / name).read_bytes()).hexdigest())
-"""
-
-
-@pytest.fixture(scope="module")
-def zenml(tmp_path_factory):
-    with (
-        servers.mariadb(tmp_path_factory.mktemp("mariadb")) as store,
-        servers.zenml_server(tmp_path_factory.mktemp("zenml"), store) as found,
-    ):
-        yield found
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory):
-    with servers.postgresql(tmp_path_factory.mktemp("postgresql")) as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory, postgresql):
-    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), postgresql) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with servers.s3(tmp_path_factory.mktemp("s3")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +94,33 @@ def test_stacks_are_registered_once_and_follow_their_files(team, zenml, tmp_path
     assert {name: stack["id"] for name, stack in before.items()} == {name: stack["id"] for name, stack in after.items()}
 
 
+@pytest.fixture
+def few_rights(team, zenml, mlflow, tmp_path) -> Site:
+    """A person who is an administrator of neither server, and may read nothing of MLflow that others made."""
+    url, _ = zenml
+    person = {"name": "few", "password": servers.PASSWORD, "active": True, "is_admin": False}
+    requests.post(f"{url}/api/v1/users", json=person, headers=servers.zenml_admin(url), timeout=30).raise_for_status()
+    login = {"username": "few", "password": servers.PASSWORD}
+    requests.post(
+        f"{mlflow}/api/2.0/mlflow/users/create", json=login, auth=("admin", servers.PASSWORD), timeout=30
+    ).raise_for_status()
+    own = {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"), "ZENML_REPOSITORY_PATH": str(tmp_path), "ZENML_STORE_USERNAME": "few",
+        "IMAGELOOP_MLFLOW_USER": "few", "IMAGELOOP_HOME": str(tmp_path / "home"),
+    }  # fmt: skip
+    (tmp_path / "home").mkdir()
+    return Site(tmp_path / "home", team.environment | own)
+
+
+def test_a_person_with_few_rights_registers_the_same_stacks(few_rights, zenml):
+    before = stacks(zenml)
+
+    few_rights.run("--activate", "compose", program="stacks/apply.py")
+
+    assert {name: stack["id"] for name, stack in before.items()} == {name: stack["id"] for name, stack in stacks(zenml).items()}
+    assert "Traceback" not in few_rights.run("versions")[1]
+
+
 def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, mlflow, s3, tmp_path):
     picture = tmp_path / "cat.png"
     draw_picture("cat", (5, 5), Drift()).save(picture)
@@ -168,28 +160,8 @@ def _recorded(team: Site) -> bool:
         database.close()
 
 
-@pytest.fixture(scope="module")
-def sharing(s3) -> dict[str, str]:
-    keys = {"AWS_ACCESS_KEY_ID": "imageloop", "AWS_SECRET_ACCESS_KEY": servers.PASSWORD}
-    return {"IMAGELOOP_SHARED": "s3://imageloop/shared", "AWS_ENDPOINT_URL_S3": s3, "AWS_REGION": "us-east-1"} | keys
-
-
-@pytest.fixture(scope="module")
-def laptop(tmp_path_factory, sharing) -> Site:
-    """One that trained with the stack `local`, and shared what it prepared."""
-    fresh = new_site(tmp_path_factory.mktemp("laptop"))
-    found = Site(fresh.home, fresh.environment | sharing)
-    found.run("train")
-    return found
-
-
 def test_another_stack_makes_the_same_model(laptop, team):
-    hashes = []
-    for place in (laptop, team):
-        done = subprocess.run([sys.executable, "-c", FILES], cwd=PROJECT, env=place.environment, capture_output=True, text=True, check=True)  # fmt: skip
-        hashes.append(done.stdout.splitlines()[-2:])
-
-    assert hashes[0] == hashes[1]
+    assert package_hashes(laptop) == package_hashes(team)
 
 
 def test_a_machine_goes_on_with_what_another_one_shared(laptop, team, sharing, tmp_path):

@@ -4,21 +4,21 @@ from typing import Any
 
 from seldon.clusters.settings import PodSettings
 from seldon.manifest import ComponentSpec, Container, EnvVar, PodSpec, PredictorSpec, Probe, dump
+from seldon.protocols import PORT, SELDON, Protocol
 
 USER = 10001  # as the image has it
-PORT = 9000
 RECORDS = "/records"
 SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
 PREDICTOR_LABEL = "imageloop.ai/predictor"
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
-def complete(predictor: PredictorSpec, settings: PodSettings) -> PredictorSpec:
+def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol = SELDON) -> PredictorSpec:
     """The same predictor with pods as the pod security standard `restricted` wants them."""
     if predictor.container is None:
         return predictor
-    containers = [_service(predictor.container, settings)]
-    if settings.database_secret:
+    containers = [_service(predictor.container, settings, protocol)]
+    if settings.database_secret and protocol.keeps_records:
         containers.append(_collector(predictor.container, settings))
     pod = {
         "containers": [dump(container) for container in containers],
@@ -39,7 +39,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings) -> PredictorSpec:
     if settings.max_replicas is not None:
         component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
     graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret} if settings.storage_secret else {})
-    scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(PORT)}
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
     changed = predictor.model_copy(
         update={
             "graph": graph,
@@ -51,7 +51,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings) -> PredictorSpec:
     return PredictorSpec.model_validate(dump(changed))
 
 
-def _service(container: Container, settings: PodSettings) -> Container:
+def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
     given = {variable.name for variable in container.env}
     own = {"IMAGELOOP_RECORDS": RECORDS, "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub"}
     return Container.model_validate(
@@ -64,7 +64,7 @@ def _service(container: Container, settings: PodSettings) -> Container:
             "securityContext": RESTRICTED,
             "livenessProbe": dump(
                 Probe.model_validate(
-                    {"httpGet": {"path": "/health/ping", "port": "http"}, "periodSeconds": 10, "failureThreshold": 6}
+                    {"httpGet": {"path": protocol.live_path, "port": "http"}, "periodSeconds": 10, "failureThreshold": 6}
                 )
             ),
             "volumeMounts": [

@@ -11,7 +11,7 @@ from seldon.clusters.kubernetes.cluster import KubernetesCluster
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import dump, render
 from seldon.rollouts.runner import roll_back
-from tests.seldon.api_server import api_of, run_out, running
+from tests.cluster.api_server import api_of, run_out, running
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from seldon.clusters.local.layout import free_port
 from seldon.clusters.settings import KubernetesSettings, PodSettings
 from seldon.rollouts.runner import RolloutStoppedError, roll_back, roll_out
 from seldon.rollouts.settings import AbTest, BlueGreen, Canary, DeploySettings, JudgeSettings, Rolling, Shadow, Watch
-from tests.seldon.api_server import VANISH, Operator, api_of, run_out, running
+from tests.cluster.api_server import VANISH, api_of, run_out, running
+from tests.cluster.operator import Operator
 
 pytestmark = pytest.mark.xdist_group("rollouts")
 ROOT = Path(__file__).parents[3]

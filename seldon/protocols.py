@@ -1,0 +1,37 @@
+"""How a predictor is spoken to: what its container is told, and where it says how it is."""
+
+from dataclasses import dataclass
+
+PORT = 9000
+V2_PORTS = {"MLSERVER_HTTP_PORT": PORT, "MLSERVER_GRPC_PORT": 9500, "MLSERVER_METRICS_PORT": 9002}
+MODELS = "/mnt/models"  # where storage initializers put what modelUri names
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Paths are those of the container; `name` is what the manifest says, None where it says nothing."""
+
+    name: str | None
+    ready_path: str
+    live_path: str
+    metrics_port: int
+    keeps_records: bool
+
+
+SELDON = Protocol(None, "/health/status", "/health/ping", PORT, keeps_records=True)
+V2 = Protocol("v2", "/v2/health/ready", "/v2/health/live", V2_PORTS["MLSERVER_METRICS_PORT"], keeps_records=False)
+
+
+def mlserver_environment(model_name: str, version: str) -> dict[str, str]:
+    """All that MLServer must know to serve the package at `MODELS`; it needs no file of its own there.
+
+    Source: the settings of MLServer 1.7, which it also takes from the environment.
+    """
+    settings = {"MLSERVER_DEBUG": "false", "MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_METRICS_DIR": "/tmp"}  # noqa: S108 # nosec B108 - of the container
+    model = {
+        "MLSERVER_MODEL_NAME": model_name,
+        "MLSERVER_MODEL_IMPLEMENTATION": "seldon.v2_runtime.ImageRuntime",
+        "MLSERVER_MODEL_URI": MODELS,
+        "MLSERVER_MODEL_VERSION": version,
+    }
+    return settings | {name: str(port) for name, port in V2_PORTS.items()} | model

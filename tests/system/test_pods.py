@@ -1,0 +1,295 @@
+"""`zenml stack set kubernetes`, then the same commands: each step in a pod, which the orchestrator's own entry point makes.
+
+The API server checks schemas, roles and pod security; the pods are processes with the pod's environment, volumes, user and root.
+"""
+
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pytest
+import requests
+import yaml
+
+from classifier.data.settings import Drift
+from classifier.data.sources.drawing import draw_picture
+from classifier.model.signing import private_key
+from operations.training import STEP_NAMES
+from records.store.database import Database
+from seldon.clusters.local.cluster import LocalCluster, serving_python
+from seldon.clusters.local.layout import free_port
+from seldon.clusters.local.settings import GatewaySettings
+from tests import servers
+from tests.cluster.api_server import FakeApiServer, running
+from tests.cluster.authority import certify
+from tests.cluster.kubelet import ACCOUNT, Kubelet
+from tests.cluster.operator import Operator
+from tests.cluster.resources import pod_of
+from tests.system.conftest import SMOKE, Site, new_site, package_hashes
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
+PROJECT = Path(__file__).parents[2]
+SERVE_IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
+IMAGE = f"registry.example/imageloop-pipeline@sha256:{'0' * 64}"
+NAMESPACE = "imageloop"
+PLACE = ("--set", f"namespace={NAMESPACE}", "--set", f"image={SERVE_IMAGE}", "--set", "replicas=1")
+SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
+
+(ROLE,) = (
+    one
+    for one in yaml.safe_load_all((PROJECT / "infrastructure" / "kubernetes" / "base" / "accounts.yaml").read_text())
+    if one["kind"] == "Role"
+)
+RULES = {"of-a-person": None, "of-a-pod": (NAMESPACE, ROLE["rules"])}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The site of a team whose pipelines run in pods."""
+
+    site: Site
+    server: FakeApiServer
+    kubelet: Kubelet
+
+    def pods(self, step: str = "") -> list[dict]:
+        found = [one for one in self.server.core.made if one["kind"] == "Pod"]
+        return [one for one in found if one["metadata"]["labels"].get("step_name", "") == step]
+
+
+@pytest.fixture(scope="module")
+def cluster(site, tmp_path_factory, zenml, mlflow, postgresql, s3, sharing):
+    root = tmp_path_factory.mktemp("cluster")
+    (root / "home").mkdir()
+    url, _ = zenml
+    shared = sharing | {"IMAGELOOP_SHARED": SHARED, "IMAGELOOP_DATABASE": servers.create_database(postgresql, "cluster")}
+    gateway_port = free_port()
+    environment = site.environment | shared | {
+        "IMAGELOOP_HOME": str(root / "home"), "ZENML_CONFIG_PATH": str(root / "zenml"), "ZENML_REPOSITORY_PATH": str(root / "repository"),
+        "ZENML_STORE_URL": url, "ZENML_STORE_USERNAME": "admin", "ZENML_STORE_PASSWORD": servers.PASSWORD,
+        "IMAGELOOP_MLFLOW_URI": mlflow, "IMAGELOOP_MLFLOW_USER": "admin", "IMAGELOOP_MLFLOW_PASSWORD": servers.PASSWORD,
+        "IMAGELOOP_S3_URL": s3, "IMAGELOOP_GATEWAY_URL": f"http://127.0.0.1:{gateway_port}", "KUBECONFIG": str(root / "kubeconfig"),
+        "IMAGELOOP_REGISTRY": "registry.example/imageloop", "IMAGELOOP_PIPELINE_IMAGE": IMAGE, "SSL_CERT_FILE": str(root / "ca.crt"),
+    }  # fmt: skip
+    person = Site(root / "home", environment)
+    private_key(person.workspace.keys)
+    tls, trusted = certify(root)
+    with operated(root, person, shared, gateway_port) as operator, running(operator, tls=tls, rules=RULES) as server:
+        kubelet = Kubelet(server.core, root / "pods", server.url, trusted, {"imageloop": "of-a-pod"})
+        (root / "kubeconfig").write_text(kubeconfig(server.url, trusted))
+        person.run("--activate", "kubernetes", str(stack_file(root, server.url)), program="stacks/apply.py")
+        make_secrets(server, person, shared | {"SSL_CERT_FILE": f"{ACCOUNT}/ca.crt"})
+        yield Cluster(person, server, kubelet)
+        kubelet.stop()
+
+
+@contextlib.contextmanager
+def operated(root: Path, person: Site, shared: dict[str, str], port: int) -> Iterator[Operator]:
+    """What Seldon's operator, its storage initializer and the collectors in the pods would do, on this machine."""
+    keys = {"key": shared["AWS_ACCESS_KEY_ID"], "secret": shared["AWS_SECRET_ACCESS_KEY"]}
+    bucket = fsspec.filesystem("s3", endpoint_url=shared["AWS_ENDPOINT_URL_S3"], skip_instance_cache=True, **keys)
+
+    def fetch(address: str) -> str:
+        folder = root / "models" / address.rpartition("/")[2]
+        if address.startswith("s3://") and not folder.exists():
+            bucket.get(address, str(folder), recursive=True)
+        return f"file://{folder}" if address.startswith("s3://") else address
+
+    verification = {"IMAGELOOP_VERIFICATION_KEY": str(person.workspace.keys / "signing.pub")}
+    local = LocalCluster(root / "serving", GatewaySettings(port=port), serving_python(), verification)
+    database = Database(shared["IMAGELOOP_DATABASE"])
+    operator = Operator(local, database, fetch)
+    yield operator
+    operator.stop()
+    database.close()
+    local.stop()
+
+
+def stack_file(root: Path, url: str) -> Path:
+    """The project's own, with what a site of this kind adds to the deployer."""
+    values = yaml.safe_load((PROJECT / "stacks" / "kubernetes.yaml").read_text())
+    own = {"predictor_url": f"{url}/call/{{namespace}}/{{name}}/{{predictor}}", "pods": {"database_secret": "records"}}
+    values["components"]["model_deployer"]["config"]["cluster"] |= own
+    file = root / "kubernetes.yaml"
+    file.write_text(yaml.safe_dump(values, default_style='"'))
+    return file
+
+
+def kubeconfig(url: str, trusted: Path) -> str:
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "here", "cluster": {"server": url, "certificate-authority": str(trusted)}}],
+            "users": [{"name": "person", "user": {"token": "of-a-person"}}],
+            "contexts": [{"name": "imageloop", "context": {"cluster": "here", "user": "person"}}],
+            "current-context": "imageloop",
+        }
+    )
+
+
+def make_secrets(server: FakeApiServer, person: Site, environment: dict[str, str]) -> None:
+    """What docs/kubernetes.md tells a person to make."""
+    keys = {name: (person.workspace.keys / name).read_bytes() for name in ("signing.key", "signing.pub")}
+    for name, values in (
+        ("imageloop-signing", keys),
+        ("imageloop-pipeline", {key: value.encode() for key, value in environment.items()}),
+    ):
+        data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+        server.core.create("secrets", NAMESPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def pictures(sharing, tmp_path_factory) -> Iterator[tuple[str, ...]]:
+    """A team's pictures as any machine finds them: pointers in Git, the files in a bucket."""
+    root = tmp_path_factory.mktemp("git")
+    for label in ("cat", "dog"):
+        (root / "pictures" / "data" / "raw" / label).mkdir(parents=True)
+        for number in range(30):
+            draw_picture(label, (7, number), Drift()).save(root / "pictures" / "data" / "raw" / label / f"{number}.png")
+    dvc, identity = Path(sys.executable).parent / "dvc", ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (
+        ["git", "init", "-q"], [dvc, "init", "-q"], [dvc, "remote", "add", "-d", "bucket", "s3://imageloop/pictures"], [dvc, "add", "-q", "data/raw"],
+        ["git", "add", "."], ["git", *identity, "commit", "-qm", "Pictures"], [dvc, "push", "-q"],
+    ):  # fmt: skip
+        subprocess.run(command, cwd=root / "pictures", env=os.environ | sharing, check=True, capture_output=True)
+    with servers.git(root) as url:
+        settings = yaml.safe_load(Path(SMOKE[1]).read_text())
+        settings["data"]["source"] = {"kind": "dvc", "repository": f"{url}/pictures"}
+        (root / "train.yaml").write_text(yaml.safe_dump(settings))
+        yield "--config", str(root / "train.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(cluster, pictures) -> dict:
+    return cluster.site.json("train", *pictures, timeout_seconds=600)
+
+
+def test_a_training_in_pods_makes_the_model_of_a_laptop(cluster, trained, pictures, sharing, tmp_path):
+    fresh = new_site(tmp_path)
+    keys = {name: value for name, value in sharing.items() if name.startswith("AWS")}
+    laptop = Site(fresh.home, fresh.environment | keys)
+    laptop.json("train", *pictures)
+
+    assert (trained["outcome"], trained["stack"]) == ("champion", "kubernetes")
+    assert package_hashes(cluster.site) == package_hashes(laptop)
+
+
+def test_each_step_ran_in_a_pod_that_the_stack_file_describes(cluster, trained):
+    wanted = yaml.safe_load((PROJECT / "stacks" / "kubernetes.yaml").read_text())["components"]["orchestrator"]["config"]
+
+    for step in STEP_NAMES:
+        (pod,) = cluster.pods(step)
+        (container,) = pod["spec"]["containers"]
+        assert container["image"] == IMAGE
+        assert container["resources"] == wanted["pod_settings"]["resources"]
+        assert pod["spec"]["serviceAccountName"] == "imageloop"
+        assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"scratch", "keys"}
+        assert container["envFrom"] == [{"secretRef": {"name": "imageloop-pipeline"}}]
+        assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "pipeline"  # by which network policies know it
+
+
+def test_no_token_is_left_behind_and_none_is_in_a_pods_own_words(cluster, trained):
+    left = [one["metadata"]["name"] for one in cluster.server.core.of_kind("secrets")]
+    tokens = [
+        variable
+        for one in cluster.server.core.made
+        if one["kind"] in ("Job", "Pod")
+        for variable in pod_of(one)["containers"][0]["env"]
+        if variable["name"] == "ZENML_STORE_API_TOKEN"
+    ]
+
+    assert sorted(left) == ["imageloop-pipeline", "imageloop-signing"]
+    assert tokens
+    assert all("value" not in variable for variable in tokens)
+
+
+def test_what_a_run_in_pods_was_trained_on_comes_back_byte_for_byte(cluster, trained, tmp_path):
+    cluster.site.run("restore", trained["tracking_run"], "--to", str(tmp_path / "back"))
+
+    draw_picture("dog", (7, 4), Drift()).save(tmp_path / "dog.png")
+    assert next((tmp_path / "back").rglob("dog/4.png")).read_bytes() == (tmp_path / "dog.png").read_bytes()
+    assert len(list((tmp_path / "back").rglob("*.png"))) == 60
+
+
+@pytest.fixture(scope="module")
+def deployed(cluster, trained) -> dict:
+    return cluster.site.json("deploy", *PLACE)
+
+
+def test_a_rollout_from_a_pod_serves_what_pods_trained(deployed, tmp_path):
+    draw_picture("cat", (7, 1), Drift()).save(tmp_path / "cat.png")
+
+    answer = requests.post(f"{deployed['url']}/predict", (tmp_path / "cat.png").read_bytes(), headers={"Content-Type": "image/png"}, timeout=30)  # fmt: skip
+
+    assert (deployed["stack"], deployed["version"]) == ("kubernetes", "1")
+    assert answer.status_code == 200
+    assert answer.json()["model"]["version"] == "1"
+
+
+def test_a_schedule_looks_after_it_in_pods(cluster, deployed):
+    settings = {"monitoring.deployment": f"{NAMESPACE}/imageloop", "rollout.namespace": NAMESPACE, "rollout.image": SERVE_IMAGE}
+    watched = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    cluster.site.run("schedule", "--cron", "*/15 * * * *", *watched)
+    made = cluster.site.json("schedule", "--cron", "*/10 * * * *", *watched)  # in place of the first
+    (cronjob,) = cluster.server.core.of_kind("cronjobs")
+
+    cluster.kubelet.trigger(cronjob["metadata"]["name"])
+    wait_until(lambda: ended(cluster.pods("look_after")), seconds=240)
+    removed = cluster.site.json("schedule", "--remove", *watched)
+
+    assert (cronjob["spec"]["schedule"], cronjob["spec"]["concurrencyPolicy"]) == ("*/10 * * * *", "Forbid")
+    assert made["replaced"]
+    assert [pod["status"]["phase"] for step in ("look_after", "collect", "measure", "decide") for pod in cluster.pods(step)] == ["Succeeded"] * 4, cluster.kubelet.logs()[-9000:]  # fmt: skip
+    assert removed["removed"]
+    assert cluster.server.core.of_kind("cronjobs") == []
+
+
+def ended(pods: list[dict]) -> bool:
+    return bool(pods) and all(pod["status"].get("phase") in ("Succeeded", "Failed") for pod in pods)
+
+
+@pytest.mark.parametrize("ill", ["OOMKilled", "ImagePullBackOff"])
+def test_a_pod_that_dies_or_never_starts_is_said_in_a_sentence(cluster, trained, ill):
+    cluster.kubelet.ills["collect"] = [ill]
+
+    _, err = cluster.site.run("monitor", expect=1)
+
+    assert "step 'collect'" in err
+    assert "kubectl get pods -l run_id=" in err
+    assert "Traceback" not in err
+
+
+def test_an_evicted_pod_is_replaced(cluster, trained):
+    cluster.kubelet.ills["collect"] = ["Evicted"]
+    before = len(cluster.pods("collect"))
+
+    cluster.site.json("monitor")
+
+    assert len(cluster.pods("collect")) == before + 2
+
+
+def test_an_api_server_that_vanishes_is_said_in_a_sentence(cluster, trained):
+    process = cluster.site.start("monitor")
+    orchestrators = len(cluster.pods())  # those before
+    wait_until(lambda: len(cluster.pods()) > orchestrators)
+    cluster.server.fault = (503, "etcd has no leader")
+    _, err = process.communicate(timeout=120)
+    cluster.server.mend()
+
+    assert process.returncode == 1
+    assert "etcd has no leader" in err
+    assert "Traceback" not in err
