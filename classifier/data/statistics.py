@@ -31,17 +31,20 @@ def container_of(content: bytes) -> tuple[int, int, str]:
 
 def _statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
     """In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same."""
-    rows = image_HWC[::EVERY]
-    luma = np.floor(rows.reshape(-1, 3).astype(np.float32) @ LUMA / 256).reshape(rows.shape[:2])
-    second_difference = 2 * luma[:, 1:-1] - luma[:, :-2] - luma[:, 2:]
-    red, green, blue = np.moveaxis(rows[:, ::EVERY], 2, 0)
-    strongest = np.maximum(np.maximum(red, green), blue).astype(np.float32)
-    saturation = ((strongest - np.minimum(np.minimum(red, green), blue)) / np.maximum(strongest, 1)).mean()
+    rows_HWC = image_HWC[::EVERY].astype(np.float32)
+    luma = np.floor(rows_HWC.reshape(-1, 3) @ LUMA / 256).reshape(rows_HWC.shape[:2])
+    first_difference = luma[:, 1:] - luma[:, :-1]
+    second_difference = first_difference[:, 1:] - first_difference[:, :-1]
+    few_HWC = rows_HWC[:, ::EVERY]
+    red, green, blue = few_HWC[..., 0], few_HWC[..., 1], few_HWC[..., 2]
+    strongest = np.maximum(np.maximum(red, green), blue)
+    weakest = np.minimum(np.minimum(red, green), blue)
+    saturation = ((strongest - weakest) / np.maximum(strongest, 1)).mean()
     return np.array([*_mean_and_deviation(luma), _mean_and_deviation(second_difference)[1], saturation], np.float32)
 
 
 def _mean_and_deviation(values: NDArray[np.float32]) -> tuple[float, float]:
-    flat = values.ravel()
+    flat = values.reshape(-1)
     mean = flat.sum() / flat.size
     apart = flat - mean
     return float(mean), float(np.sqrt(apart @ apart / apart.size))
