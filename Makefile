@@ -65,6 +65,9 @@ drill: .venv/.synced .venv-serving/.synced ## break one thing after the other un
 bench-drift: .venv/.synced ## how many pictures show a change, how often nothing is taken for one
 	$(PYTHON) benchmarks/drift.py
 
+bench-imitation: .venv/.synced ## what a head gains from copies in a new world's light, and from labels
+	$(PYTHON) benchmarks/imitation.py
+
 bench-serving: .venv/.synced .venv-serving/.synced .venv-v2/.synced .venv-bench/.synced ## requests a second, beside other servers
 	$(PYTHON) benchmarks/serving.py
 

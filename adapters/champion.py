@@ -46,4 +46,4 @@ def compare_on_recent(candidate: Path, experience: Experience, model_name: str) 
         return None
     rows_ND, targets_N = experience.rows("held_back", info.class_names)
     right = [answer_embeddings(folder, rows_ND).argmax(1) == targets_N for folder in (candidate, champion)]
-    return RecentComparison(np.asarray(right[0]), np.asarray(right[1]))
+    return RecentComparison(np.asarray(right[0]), np.asarray(right[1]), imitated=experience.imitated)

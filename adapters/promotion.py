@@ -4,12 +4,12 @@ import json
 import logging
 
 from adapters.champion import champion_on, compare_on_recent
-from adapters.registry import ModelRegistry, promotion_lock
+from adapters.registry import MADE_WITH, ModelRegistry, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict, judge
-from classifier.promotion.records import ModelPackage, Registration
+from classifier.promotion.records import MadeWith, ModelPackage, Registration
 from classifier.promotion.settings import PromotionSettings
 from classifier.training.experience import Experience
 from classifier.workspace import Workspace
@@ -25,6 +25,7 @@ def register_version(
     run_id: str,
     experience: Experience,
     settings: PromotionSettings,
+    made_with: MadeWith,
     workspace: Workspace,
 ) -> Registration:
     """Register the package and promote it where the verdict and the settings say so.
@@ -52,6 +53,7 @@ def register_version(
             "reason": verdict.sentence(),
             "package_digest": digest,
             "figures": json.dumps(evaluation.summary()),
+            MADE_WITH: made_with.model_dump_json(),
         }
         version = registry.register(package.folder, run_id, tags)
         if kind == "advance":

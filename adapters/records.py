@@ -10,7 +10,8 @@ from classifier.model.package import read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import Experience, gather
-from classifier.training.features import known_features
+from classifier.training.features import FeatureExtractor, exported_backbone, known_features
+from classifier.training.imitation import imitate
 from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
@@ -31,7 +32,7 @@ def open_database(workspace: Workspace, url: str | None = None) -> Database:
 def gather_experience(
     pictures: PreparedPictures, settings: ExperienceSettings, model_name: str, workspace: Workspace
 ) -> Experience:
-    """Labelled answers of versions that see with the champion's backbone.
+    """Labelled answers of versions that see with the champion's backbone, or changed copies of the pictures in their place.
 
     Raises: SuspiciousLabelsError where the labels look poisoned.
     """
@@ -47,6 +48,10 @@ def gather_experience(
     seen = sorted({*labelled["model_version"], *recent["model_version"]})
     alike = [version for version in seen if _sees_alike(registry, version, info.backbone, info.side_pixels)]
     labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
+    if settings.imitation is not None:
+        backbone = exported_backbone(info.backbone, pictures.side_pixels, workspace.backbones)
+        extractor, store = FeatureExtractor(backbone, workspace.features), pictures.open_store(workspace.prepared)
+        return imitate(pictures, extractor, store, recent, info.backbone, settings.imitation)
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from adapters.tracking import connect
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
+from classifier.promotion.records import MadeWith
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
+MADE_WITH = "made_with"  # the tag
 LOADER = "classifier.model.pyfunc"
 
 
@@ -88,6 +91,15 @@ class ModelRegistry:
                 f"wanted version '{version}' of '{self.name}', found only: {', '.join(known) or 'none'}"
             ) from error
         return _registered(found)
+
+    def made_with(self, version: str) -> MadeWith | None:
+        """The pictures and the training that a version came of; None where that was not kept, or by another program."""
+        text = self._client.get_model_version(self.name, version).tags.get(MADE_WITH)
+        try:
+            return MadeWith.model_validate_json(text) if text else None
+        except ValidationError:
+            logger.warning("version %s was made with settings that are not known here", version)
+            return None
 
     def versions(self) -> list[RegisteredVersion]:
         """All versions, the newest first."""

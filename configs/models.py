@@ -33,7 +33,9 @@ class WatchSettings(Settings):
     interval_seconds: float = Field(60.0, gt=0, description="from the start of one look to the start of the next")
     max_passes: int | None = Field(None, ge=1, description="stop after so many; by default never")
     monitoring: MonitoringSettings = MonitoringSettings()
-    training: TrainSettings = Field(TrainSettings(), description="how the model that serves was made; a retraining repeats it")
+    training: TrainSettings = Field(
+        TrainSettings(), description="how to retrain; of `data` and `training`, what is not said here is what made the champion"
+    )
     rollout: UnattendedRollout = UnattendedRollout()
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ class ExperienceMaterializer(BaseMaterializer):
     def save(self, experience: Experience) -> None:
         write_table(self.artifact_store, f"{self.uri}/labelled.parquet", experience.labelled)
         write_table(self.artifact_store, f"{self.uri}/recent.parquet", experience.recent)
-        facts = {"backbone": experience.backbone, "side_pixels": experience.side_pixels}
+        facts = {"backbone": experience.backbone, "side_pixels": experience.side_pixels, "imitated": experience.imitated}
         write_json(self.artifact_store, f"{self.uri}/facts.json", facts)
 
     def save_visualizations(self, experience: Experience) -> dict[str, VisualizationType]:

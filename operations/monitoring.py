@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
 from classifier.monitoring.decisions import HELPED
+from classifier.monitoring.settings import Imitation
 from classifier.workspace import Workspace
-from configs.models import UnattendedRollout, WatchSettings
+from configs.models import TrainSettings, UnattendedRollout, WatchSettings
 from operations.failures import failed_step
 from operations.store import finished_run, open_stack
 
@@ -39,7 +40,7 @@ def monitor(settings: WatchSettings) -> dict[str, Any]:
         outcome = None
         if result["action"] == "retrain":
             (decision,) = _begun(settings, workspace)[-1:]
-            outcome = _carry_out(decision.decision_id, settings, workspace)
+            outcome = _carry_out(decision, settings, workspace)
         _tell(result, outcome, settings, workspace)
     return result | {"finished": finished, "outcome": outcome, "seconds": time.monotonic() - started}
 
@@ -108,33 +109,35 @@ def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> lis
     outcomes = []
     for decision in _begun(settings, workspace):
         logger.warning("a retraining was cut off; carrying it out: %s", decision.reason)
-        outcomes.append(_carry_out(decision.decision_id, settings, workspace))
+        outcomes.append(_carry_out(decision, settings, workspace))
     return outcomes
 
 
-def _carry_out(decision_id: str, settings: WatchSettings, workspace: Workspace) -> str:
+def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> str:
     """Retrain and roll out; whatever comes of it is kept with the decision."""
     from adapters.records import open_database
 
     try:
-        outcome = _retrain_and_roll_out(settings)
+        outcome = _retrain_and_roll_out(settings, decision.figures.get("imitation"))
     except Exception as error:
         found = failed_step(error)
         if found is None:
             raise
         outcome = f"refused: {found}"
     database = open_database(workspace, settings.monitoring.database)
-    database.conclude(decision_id, outcome)
+    database.conclude(decision.decision_id, outcome)
     database.close()
     return outcome
 
 
-def _retrain_and_roll_out(settings: WatchSettings) -> str:
+def _retrain_and_roll_out(settings: WatchSettings, imitation: dict[str, float] | None) -> str:
+    """From labelled answers, or from copies of the pictures in the new light."""
     from operations import deployment, training
 
     started = time.monotonic()
-    experience = settings.training.experience.model_copy(update={"enabled": True})
-    trained = training.train(settings.training.model_copy(update={"experience": experience}))
+    learning = {"enabled": True, "imitation": Imitation(**imitation) if imitation else None}
+    experience = settings.training.experience.model_copy(update=learning)
+    trained = training.train(_as_the_champion_was(settings.training).model_copy(update={"experience": experience}))
     if trained["outcome"] != "champion":
         return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
     trained_after = time.monotonic() - started
@@ -144,6 +147,21 @@ def _retrain_and_roll_out(settings: WatchSettings) -> str:
         f"{HELPED}: version {trained['model_version']} serves, {together:.0f} s after the decision "
         f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
     )
+
+
+def _as_the_champion_was(settings: TrainSettings) -> TrainSettings:
+    """The pictures and the training of the champion, where the watch was told of no others."""
+    from adapters.registry import ModelRegistry
+
+    open_stack()
+    registry = ModelRegistry(settings.promotion.model_name)
+    champion = registry.champion()
+    made = registry.made_with(champion) if champion else None
+    if made is None:
+        return settings
+    usual = TrainSettings()
+    told = {"data": settings.data != usual.data, "training": settings.training != usual.training}
+    return settings.model_copy(update={name: getattr(made, name) for name, is_told in told.items() if not is_told})
 
 
 def _expecting(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:

@@ -52,4 +52,4 @@ def training(
     evaluation = evaluate(exported_package, prepared, tracking_run)
     verdict = gate(exported_package, evaluation, prepared, met, promotion)
     package = sign(exported_package, evaluation, prepared, met, promotion.gates, after="gate")
-    register(package, evaluation, verdict, prepared, tracking_run, met, promotion)
+    register(package, evaluation, verdict, prepared, tracking_run, met, promotion, data, training)

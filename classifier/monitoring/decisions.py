@@ -1,15 +1,18 @@
 """What to do about what was measured: a pure function, so that every decision can be replayed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from classifier.data.statistics import NAMES
 from classifier.monitoring.settings import DecisionSettings
 from classifier.monitoring.truth import Truth
 from classifier.monitoring.windows import Window
 
 Action = Literal["retrain", "alert", "nothing", "no_data"]
 DAY_SECONDS = 86_400.0
+LEAST_CHANGE = 0.1  # of a statistic: less is no change that a copy could show
 HELPED = "promoted"  # how the outcome of a retraining begins that brought a new version into service
 
 
@@ -57,10 +60,13 @@ def decide(situation: Situation, settings: DecisionSettings, labels_wanted: int)
     reasons, warnings = _reasons(situation, settings), _warnings(situation, settings)
     if not reasons:
         return Verdict("alert" if warnings else "nothing", "; ".join(warnings) or "nothing has changed", figures)
-    against = _objections(situation, settings, labels_wanted)
+    imitation = _imitation(situation, settings) if situation.usable_labels < labels_wanted else None
+    against = _objections(situation, settings, 0 if imitation else labels_wanted)
     if against:
         return Verdict("alert", "; ".join([*reasons, *warnings]) + f" — no retraining: {against[0]}", figures)
-    return Verdict("retrain", "; ".join([*reasons, *warnings]), figures)
+    if imitation:
+        reasons.append("labels are too few, so the change is imitated")
+    return Verdict("retrain", "; ".join([*reasons, *warnings]), figures | {"imitation": imitation})
 
 
 def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
@@ -125,6 +131,25 @@ def _objections(situation: Situation, settings: DecisionSettings, labels_wanted:
     if situation.usable_labels < labels_wanted:
         objections.append(f"there is nothing new to learn from: {situation.usable_labels} usable labels, {labels_wanted} wanted")
     return objections
+
+
+def _imitation(situation: Situation, settings: DecisionSettings) -> dict[str, float] | None:
+    """What the statistics of the pictures became in the violated windows, in times of what they were; None where that may or can not be.
+
+    A change that they do not show, such as a new class, cannot be imitated.
+    """
+    violated = _violated(situation, settings)
+    if not settings.imitate or not violated:
+        return None
+    levels = [level for window in violated for level in window.levels if level.name in NAMES and level.before and level.after]
+    times = {
+        name: sum(level.after or 0.0 for level in levels if level.name == name)
+        / sum(level.before or 0.0 for level in levels if level.name == name)
+        for name in {level.name for level in levels}
+    }
+    if not any(abs(math.log(value)) > math.log(1 + LEAST_CHANGE) for value in times.values()):
+        return None
+    return {name: round(min(max(value, 0.01), 10.0), 3) for name, value in sorted(times.items())}
 
 
 def _violated(situation: Situation, settings: DecisionSettings) -> list[Window]:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from classifier.settings import Settings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Times = Annotated[float, Field(gt=0, le=10)]
 
 
 class DriftSettings(Settings):
@@ -47,9 +48,22 @@ class DecisionSettings(Settings):
     new_labels: int | None = Field(None, ge=10, description="retrain when so many labels wait that the model has not learnt from")
     cool_down_minutes: float = Field(30.0, ge=0, description="between two retrainings")
     max_a_day: int = Field(6, ge=1, description="retrainings: more mean that they do not help")
+    imitate: bool = Field(
+        False,
+        description="where labels are too few, retrain on copies of the pictures in the new light, as far as that can be imitated",
+    )
     labels_after_failure: int = Field(
         50, ge=1, description="new labels that a retraining needs after one that did not help: the same would come of the same"
     )
+
+
+class Imitation(Settings):
+    """A change of the world by its statistics: what the mean of each became, in times of what it was."""
+
+    brightness: Times = 1.0
+    contrast: Times = 1.0
+    sharpness: Times = 1.0
+    saturation: Times = 1.0
 
 
 class ExperienceSettings(Settings):
@@ -62,6 +76,9 @@ class ExperienceSettings(Settings):
     reference_answers: int = Field(200, ge=50, le=400, description="of the newest, what the next drift is measured against")
     max_per_source: int = Field(1000, ge=1, description="labels from one source: nobody alone may turn a model round")
     min_label_quality: Share = Field(0.2, description="probability of the given label by models that have not seen it")
+    imitation: Imitation | None = Field(
+        None, description="learn from changed copies of the pictures, and from no label; a watch that may do so fills it in"
+    )
     max_quarantined: Share = Field(0.25, description="with more suspicious labels than this, all of them wait for a person")
 
 

@@ -119,12 +119,12 @@ def write_reference(
 ) -> None:
     """Keep what the model saw and said, through the served file: pictures that it was not fitted on, and training pictures for the rest.
 
-    A model that learnt from its service is held against the world that it learnt there: the newest answers.
-    Nothing is answered again for that: the embeddings are known.
+    A model that learnt from its service, or to see in its light, is held against the world that it learnt there: the newest answers,
+    where there are some. Nothing is answered again for that: the embeddings are known.
     """
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
-    if experience.fits(predictor.info.backbone, predictor.info.side_pixels):
+    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(experience.recent):
         reference = _recent_reference(experience.recent, pictures.class_names, folder)
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
         embeddings_ND = np.concatenate(

@@ -69,10 +69,18 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class RecentComparison:
-    """Whether candidate and champion are right on labelled answers of the service that neither has learnt from, (N,) each."""
+    """Whether candidate and champion are right on labelled answers of the service that neither has learnt from, (N,) each.
+
+    `imitated`: on changed copies of the test pictures, where there were no labels.
+    """
 
     candidate_right_N: NDArray[np.bool_]
     champion_right_N: NDArray[np.bool_]
+    imitated: bool = False
+
+    @property
+    def where(self) -> str:
+        return "changed copies of the test pictures" if self.imitated else "recent labelled answers"
 
 
 def judge(
@@ -138,11 +146,11 @@ def _on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
     better, worse = int((differences_N > 0).sum()), int((differences_N < 0).sum())
     p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0
     return Check(
-        "accuracy on recent labelled answers, less the champion's",
+        f"accuracy on {recent.where}, less the champion's",
         p_value <= settings.recent_p_value,
         f"above 0 by more than chance (p at most {settings.recent_p_value:g})",
         f"{differences_N.mean():+.3f} ({recent.candidate_right_N.mean():.3f} instead of {recent.champion_right_N.mean():.3f}, "
-        f"{len(differences_N)} answers, p = {p_value:.2g})",
+        f"{len(differences_N)} of them, p = {p_value:.2g})",
     )
 
 

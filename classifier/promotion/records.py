@@ -7,6 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from classifier.data.settings import DataSettings
+from classifier.training.settings import TrainingSettings
+
 
 class Calibration(BaseModel):
     """The temperature, and the expected calibration error on the validation pictures before and after it."""
@@ -27,6 +30,15 @@ class Registration(BaseModel):
     version: str
     outcome: Literal["champion", "waiting for approval", "refused"]
     reason: str
+
+
+class MadeWith(BaseModel):
+    """What a version came of, so that a retraining can repeat it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: DataSettings
+    training: TrainingSettings
 
 
 @dataclass(frozen=True)

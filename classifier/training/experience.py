@@ -35,13 +35,15 @@ FloatArray = NDArray[np.float32]
 class Experience:
     """`labelled`: answers whose truth is known, each with its role; `recent`: the newest answers, whatever is known of them.
 
-    `backbone` and `side_pixels` say whose embeddings these are. Empty for a training that goes by pictures alone.
+    `backbone` and `side_pixels` say whose embeddings these are; `imitated`: they are of changed copies of the data set's pictures.
+    Empty for a training that goes by pictures alone.
     """
 
     labelled: pd.DataFrame
     recent: pd.DataFrame
     backbone: str
     side_pixels: int
+    imitated: bool = False
 
     @classmethod
     def none(cls) -> "Experience":

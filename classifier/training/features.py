@@ -14,6 +14,7 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.files import replacing
 from classifier.model.package import BATCH, INPUT
+from classifier.model.preprocessing import UInt8Array
 from classifier.progress import track
 from classifier.shared import fetch, publish
 from classifier.workspace import Workspace
@@ -83,16 +84,18 @@ class FeatureExtractor:
         ticks = track(range(0, len(new), SHARD_SIZE), f"features ({view})", len(new), SHARD_SIZE)
         for start in ticks:
             shard = new[start : start + SHARD_SIZE]
-            store.append(shard, self._run(prepared, shard, flipped=view == "flipped"))
+            store.append(shard, self._run_all(prepared, shard, flipped=view == "flipped"))
         logger.info("computed features of %d pictures (%s), %d were known", len(new), view, len(keys) - len(new))
         return store.read(keys)
 
-    def _run(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
-        rows = []
-        for images_BSSC in in_batches(prepared, keys, BATCH):
-            images = images_BSSC[:, :, ::-1] if flipped else images_BSSC
-            rows.append(self._session.run(["embedding"], {INPUT: np.ascontiguousarray(images)})[0])
-        return np.concatenate(rows)
+    def _run_all(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
+        batches = in_batches(prepared, keys, BATCH)
+        return np.concatenate([self.run(images_BSSC[:, :, ::-1] if flipped else images_BSSC) for images_BSSC in batches])
+
+    def run(self, images_BSSC: UInt8Array) -> FloatArray:
+        """The features of pictures that nobody keeps. Shapes: (B, S, S, 3) uint8 -> (B, D) float32."""
+        features_BD: FloatArray = self._session.run(["embedding"], {INPUT: np.ascontiguousarray(images_BSSC)})[0]
+        return features_BD
 
 
 def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> FloatArray:

@@ -132,17 +132,16 @@ class _Training:
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
         met_ND, met_N = self._experience("train")
         met_ND = met_ND.reshape(-1, extractor.num_features)
+        times = 1 if self.experience.imitated else model_settings.experience_weight  # there are as many copies as pictures
         features_ND = torch.from_numpy(
             np.concatenate(
                 [
                     *(extractor.extract(self.pictures, keys, view, self.store) for view in views),
-                    *[met_ND] * model_settings.experience_weight,
+                    *[met_ND] * times,
                 ]
             )
         )
-        targets_N = torch.from_numpy(
-            np.concatenate([np.tile(self.train_targets, len(views)), np.tile(met_N, model_settings.experience_weight)])
-        )
+        targets_N = torch.from_numpy(np.concatenate([np.tile(self.train_targets, len(views)), np.tile(met_N, times)]))
         validation_keys = self.validation_rows["sha256"].tolist()
         validation_ND = torch.from_numpy(
             np.concatenate([

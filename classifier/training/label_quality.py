@@ -9,6 +9,7 @@ import logging
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from classifier.data.prepared import PreparedPictures
 from classifier.training.features import known_features
@@ -46,5 +47,6 @@ def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
     scaled = features_ND / np.linalg.norm(features_ND, axis=1).mean()
     model = LogisticRegression(C=10.0, max_iter=200)
-    probabilities: NDArray[np.float64] = cross_val_predict(model, scaled, targets_N, cv=folds, method="predict_proba")
+    with threadpool_limits(1):  # twenty times as fast as with two threads, which wait for each other at every small product
+        probabilities: NDArray[np.float64] = cross_val_predict(model, scaled, targets_N, cv=folds, method="predict_proba")
     return probabilities

@@ -6,11 +6,13 @@ from zenml import log_metadata, step
 
 from adapters.promotion import register_version
 from classifier.data.prepared import PreparedPictures
+from classifier.data.settings import DataSettings
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict
-from classifier.promotion.records import ModelPackage, Registration
+from classifier.promotion.records import MadeWith, ModelPackage, Registration
 from classifier.promotion.settings import PromotionSettings
 from classifier.training.experience import Experience
+from classifier.training.settings import TrainingSettings
 from classifier.workspace import Workspace
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE_AND_CHAMPION
@@ -25,10 +27,20 @@ def register(
     tracking_run: str,
     experience: Experience,
     settings: PromotionSettings,
+    data: DataSettings,
+    training: TrainingSettings,
 ) -> Annotated[Registration, "registration"]:
     """A refused model is registered as refused; files that are registered already keep their version."""
     registration = register_version(
-        package, evaluation, verdict, prepared, tracking_run, experience, settings, Workspace.current()
+        package,
+        evaluation,
+        verdict,
+        prepared,
+        tracking_run,
+        experience,
+        settings,
+        MadeWith(data=data, training=training),
+        Workspace.current(),
     )
     facts = {"registry_version": registration.version, "outcome": registration.outcome, "data_version": prepared.data_version}
     log_metadata(facts)

@@ -5,6 +5,8 @@ import sqlite3
 
 import pytest
 
+from tests.system.conftest import PROJECT, SMOKE
+
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("training")]
 
 STEPS = {
@@ -119,6 +121,35 @@ def test_a_refused_model_is_registered_as_refused_and_nothing_moves(site, traine
     assert listed["versions"][0]["verdict"] == "rollback"
     _, err = site.run("approve", refused["model_version"], "--model", "main", expect=1)
     assert "wanted a version that passed its gates" in err
+
+
+def test_where_there_are_no_labels_copies_in_a_new_light_teach_and_judge(site, trained):
+    out, err = site.run(
+        "train", *SMOKE, "--set", "promotion.model_name=main", "--set", "experience.enabled=true",
+        "--set", "experience.imitation.brightness=0.5", "--json",
+    )  # fmt: skip
+
+    assert "imitating the change of the world" in err
+    assert json.loads(out)["model_version"] != trained["model_version"]
+    newest = site.json("versions", "--model", "main")["versions"][0]
+    assert "accuracy on changed copies of the test pictures" in newest["reason"]
+
+
+REPEATED = """
+from configs.models import TrainSettings
+from operations.monitoring import _as_the_champion_was
+settings = TrainSettings.model_validate({"promotion": {"model_name": "main"}})
+told = settings.model_copy(update={"data": settings.data.model_copy(update={"source": settings.data.source.model_copy(update={"seed": 1})})})
+print(_as_the_champion_was(settings).data.source.num_pictures, _as_the_champion_was(told).data.source.num_pictures)
+"""
+
+
+def test_a_watch_repeats_what_made_the_champion_unless_told_otherwise(site, trained, tmp_path):
+    (tmp_path / "repeated.py").write_text(REPEATED)
+
+    out, _ = site.run(program=str(tmp_path / "repeated.py"), PYTHONPATH=str(PROJECT))
+
+    assert out.split()[-2:] == ["60", "600"]
 
 
 def test_a_model_that_waits_is_approved_by_a_person(site, trained):

@@ -1,5 +1,7 @@
 """What is decided in which situation; and that looking at labels tells lies from a world that changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,6 +111,25 @@ def test_after_one_that_did_not_help_enough_new_labels_are_a_new_reason():
     attempts = [Attempt(NOW - 7200, "refused: worse", 100)]
 
     assert decide(situation(**DAMAGE, attempts=attempts, num_labels=200), SETTINGS, 20).action == "retrain"
+
+
+def test_without_labels_a_change_that_can_be_imitated_is():
+    damaged = {"windows": [window(alarm=True, loss=0.1)] * 3, "usable_labels": 5}
+    may = DecisionSettings(imitate=True)
+
+    assert decide(situation(**damaged), SETTINGS, 20).action == "alert"
+    found = decide(situation(**damaged), may, 20)
+    assert (found.action, found.figures["imitation"]) == ("retrain", {"sharpness": 0.4})
+    assert "imitated" in found.reason
+    assert decide(situation(**damaged | {"usable_labels": 50}), may, 20).figures["imitation"] is None  # labels are better
+
+
+def test_a_change_that_the_statistics_do_not_show_is_not_imitated():
+    other = replace(
+        window(alarm=True, loss=0.1), levels=[Level("what they show", 0.001, None, None), Level("sharpness", 0.5, 10.0, 9.9)]
+    )
+
+    assert decide(situation(windows=[other] * 3, usable_labels=5), DecisionSettings(imitate=True), 20).action == "alert"
 
 
 def test_a_schedule_and_waiting_labels_are_reasons_where_they_are_set():

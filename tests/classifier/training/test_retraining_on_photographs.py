@@ -8,9 +8,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from classifier.data.settings import Limits
+from classifier.data.statistics import NAMES as STATISTICS
+from classifier.data.statistics import image_statistics
 from classifier.model.preprocessing import preprocess
-from classifier.monitoring.settings import ExperienceSettings
+from classifier.monitoring.settings import ExperienceSettings, Imitation
 from classifier.training.experience import gather
+from classifier.training.imitation import fit_change
 
 NAMES = ["cat", "dog"]
 
@@ -28,12 +31,19 @@ def world(photographs, exported_backbones):
     files = [file for pair in zip(*folders, strict=True) for file in pair][:1000]
     targets = np.array([NAMES.index(file.parent.name) for file in files])
 
-    def features(chosen, *, blurred: bool) -> np.ndarray:
+    def seen(chosen, *, blurred: bool) -> np.ndarray:
         contents = [_blurred(file.read_bytes()) if blurred else file.read_bytes() for file in chosen]
-        images = np.stack([preprocess(content, 224, Limits(min_side_pixels=8)) for content in contents])
+        return np.stack([preprocess(content, 224, Limits(min_side_pixels=8)) for content in contents])
+
+    def described(images) -> np.ndarray:
         return np.concatenate([session.run(["embedding"], {"images": images[n : n + 8]})[0] for n in range(0, len(images), 8)])
 
+    def features(chosen, *, blurred: bool) -> np.ndarray:
+        return described(seen(chosen, blurred=blurred))
+
     return {
+        "describe": described,
+        "pixels": (seen(files[:500], blurred=False), seen(files[500:800], blurred=True)),
         "taught": (features(files[:500], blurred=False), targets[:500]),
         "met": (features(files[500:800], blurred=True), targets[500:800]),
         "new": (features(files[800:], blurred=True), targets[800:]),
@@ -81,6 +91,18 @@ def test_labelled_answers_bring_back_what_the_new_camera_cost(world):
     assert experience.suspicion(ExperienceSettings()) is None
     assert (experience.labelled["role"] == "quarantined").mean() < 0.15
     assert accuracy(before, world["new"]) < accuracy(before, world["old"]) - 0.02
+    assert accuracy(after, world["new"]) >= accuracy(before, world["new"]) + 0.01
+    assert accuracy(after, world["old"]) >= accuracy(before, world["old"]) - 0.015
+
+
+def test_copies_in_the_new_cameras_light_bring_it_back_without_a_label(world):
+    known, met = world["pixels"]
+    times = image_statistics(met).mean(0) / image_statistics(known).mean(0)
+    change = fit_change(known[::10], Imitation(**dict(zip(STATISTICS, times.round(3).tolist(), strict=True))))
+    before = fitted(world["taught"])
+    after = fitted(world["taught"], (world["describe"](change.apply(known)), world["taught"][1]))
+
+    assert change.blur_pixels > 0.5
     assert accuracy(after, world["new"]) >= accuracy(before, world["new"]) + 0.01
     assert accuracy(after, world["old"]) >= accuracy(before, world["old"]) - 0.015
 
