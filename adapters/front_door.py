@@ -16,6 +16,7 @@ from classifier.settings import Settings
 ROOT = Path(__file__).parents[1]
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where Kubernetes puts what a pod proves itself with
 LAST_WORDS = 500
+IMAGE_VARIABLE = "IMAGELOOP_PIPELINE_IMAGE"  # one that is pushed already, by its digest; by default each run builds its own
 
 
 def run_command(command: str, settings: Settings) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def run_command(command: str, settings: Settings) -> dict[str, Any]:
         (folder / "settings.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
         done = subprocess.run(
             [sys.executable, ROOT / "run.py", command, "--json", "--config", folder / "settings.yaml"],
-            cwd=ROOT, env=os.environ | _in_a_pod(folder), capture_output=True, text=True, check=False,
+            cwd=ROOT, env=os.environ | _in_a_pod(folder) | _own_image(), capture_output=True, text=True, check=False,
         )  # fmt: skip
     sys.stderr.write(done.stderr)
     if done.returncode:
@@ -59,3 +60,12 @@ def _in_a_pod(folder: Path) -> dict[str, str]:
     }
     (folder / "kubeconfig").write_text(yaml.safe_dump(config))
     return {"KUBECONFIG": str(folder / "kubeconfig")}
+
+
+def _own_image() -> dict[str, str]:
+    """What starts in a pod runs in that pod's image: there is nothing to build another one with."""
+    from zenml import get_step_context
+    from zenml.constants import ORCHESTRATOR_DOCKER_IMAGE_KEY
+
+    build = get_step_context().pipeline_run.build
+    return {} if build is None else {IMAGE_VARIABLE: build.get_image(ORCHESTRATOR_DOCKER_IMAGE_KEY)}

@@ -1,11 +1,13 @@
 """The MLflow model registry: versions of the package, and which of them is the champion."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -19,6 +21,8 @@ from classifier.workspace import Workspace
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
 MADE_WITH = "made_with"  # the tag
+PROXIED = "mlflow-artifacts:"
+ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
 LOADER = "classifier.model.pyfunc"
 
 
@@ -128,9 +132,14 @@ class ModelRegistry:
         return inner[0]
 
     def package_uri(self, version: str) -> str:
-        """Where a server finds a version's package: file:// on this machine, else the artifact store's own address."""
+        """Where a server finds a version's package: file:// on this machine, else the artifact store's own address.
+
+        An MLflow that hands files on itself says nothing of where it keeps them: `IMAGELOOP_MLFLOW_ARTIFACTS` does.
+        """
         folder = self.package(version)
         source = self._source(version)
+        if source.startswith(PROXIED) and (kept := os.environ.get(ARTIFACTS_VARIABLE)):
+            source = f"{kept.rstrip('/')}/{urlsplit(source).path.lstrip('/')}"
         if source.startswith(("s3://", "gs://", "wasbs://", "abfss://")):
             return f"{source.rstrip('/')}/data/{folder.name}"
         return f"file://{folder}"

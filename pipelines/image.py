@@ -6,8 +6,9 @@ from pathlib import Path
 from zenml.config import DockerSettings
 from zenml.config.docker_settings import DockerBuildConfig
 
+from adapters.front_door import IMAGE_VARIABLE
+
 ROOT = Path(__file__).parents[1]
-IMAGE_VARIABLE = "IMAGELOOP_PIPELINE_IMAGE"  # one that is pushed already, by its digest; by default each run builds its own
 
 
 def pipeline_image(published: str | None) -> DockerSettings:

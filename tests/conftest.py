@@ -9,14 +9,22 @@ from PIL import Image
 
 from classifier.workspace import HOME_VARIABLE, Workspace
 
+LONGEST = ("remote", "deployment")  # groups of tests that one worker runs one after the other
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """A module is one worker's, with its fixtures; what takes longest comes first, so that no worker is left with it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    items.sort(key=_place)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def _place(item) -> tuple[int, bool]:
+    group = item.get_closest_marker("xdist_group")
+    name = group.args[0] if group and group.args else ""
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.get_closest_marker("system") is None
 
 
 @pytest.fixture(autouse=True)

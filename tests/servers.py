@@ -20,6 +20,7 @@ import requests
 from seldon.clusters.local.layout import free_port
 
 PASSWORD = "a-long-password"
+ARTIFACTS = "s3://imageloop/mlflow"  # where MLflow keeps what it is given
 
 
 def _plain() -> dict[str, str]:
@@ -137,8 +138,8 @@ def zenml_admin(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str) -> Iterator[str]:
-    """Its address; it wants the user `admin` with `PASSWORD`, and keeps artifacts for its clients."""
+def mlflow_server(folder: Path, store: str, bucket: str) -> Iterator[str]:
+    """Its address; it wants the user `admin` with `PASSWORD`, and hands on to its clients what it keeps in a bucket at the address `bucket`."""
     port = free_port()
     settings = {
         "default_permission": "NO_PERMISSIONS",
@@ -149,10 +150,11 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
     }
     (folder / "auth.ini").write_text("\n".join(["[mlflow]", *(f"{key} = {value}" for key, value in settings.items())]))
     environment = _plain() | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORD}
+    environment |= {"MLFLOW_S3_ENDPOINT_URL": bucket, "AWS_ACCESS_KEY_ID": "imageloop", "AWS_SECRET_ACCESS_KEY": PASSWORD}
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a dozen processes for what no test asks
     command = [
         sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1",
+        "--backend-store-uri", store, "--artifacts-destination", ARTIFACTS, "--workers", "1",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with running(command, folder, lambda: requests.get(f"{url}/health", timeout=5).ok, env=environment):

@@ -125,8 +125,8 @@ def postgresql(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mlflow(tmp_path_factory, postgresql):
-    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), postgresql) as url:
+def mlflow(tmp_path_factory, postgresql, s3):
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow"), postgresql, s3) as url:
         yield url
 
 

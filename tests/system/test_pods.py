@@ -40,6 +40,9 @@ SERVE_IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 IMAGE = f"registry.example/imageloop-pipeline@sha256:{'0' * 64}"
 NAMESPACE = "imageloop"
 PLACE = ("--set", f"namespace={NAMESPACE}", "--set", f"image={SERVE_IMAGE}", "--set", "replicas=1")
+WATCHED = (
+    "--set", f"monitoring.deployment={NAMESPACE}/imageloop", "--set", f"rollout.namespace={NAMESPACE}", "--set", f"rollout.image={SERVE_IMAGE}",
+)  # fmt: skip
 SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
 
 (ROLE,) = (
@@ -68,7 +71,11 @@ def cluster(site, tmp_path_factory, zenml, mlflow, postgresql, s3, sharing):
     root = tmp_path_factory.mktemp("cluster")
     (root / "home").mkdir()
     url, _ = zenml
-    shared = sharing | {"IMAGELOOP_SHARED": SHARED, "IMAGELOOP_DATABASE": servers.create_database(postgresql, "cluster")}
+    shared = sharing | {
+        "IMAGELOOP_SHARED": SHARED,
+        "IMAGELOOP_MLFLOW_ARTIFACTS": servers.ARTIFACTS,
+        "IMAGELOOP_DATABASE": servers.create_database(postgresql, "cluster"),
+    }
     gateway_port = free_port()
     environment = site.environment | shared | {
         "IMAGELOOP_HOME": str(root / "home"), "ZENML_CONFIG_PATH": str(root / "zenml"), "ZENML_REPOSITORY_PATH": str(root / "repository"),
@@ -241,15 +248,13 @@ def test_a_rollout_from_a_pod_serves_what_pods_trained(deployed, tmp_path):
 
 
 def test_a_schedule_looks_after_it_in_pods(cluster, deployed):
-    settings = {"monitoring.deployment": f"{NAMESPACE}/imageloop", "rollout.namespace": NAMESPACE, "rollout.image": SERVE_IMAGE}
-    watched = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    cluster.site.run("schedule", "--cron", "*/15 * * * *", *watched)
-    made = cluster.site.json("schedule", "--cron", "*/10 * * * *", *watched)  # in place of the first
+    cluster.site.run("schedule", "--cron", "*/15 * * * *", *WATCHED)
+    made = cluster.site.json("schedule", "--cron", "*/10 * * * *", *WATCHED)  # in place of the first
     (cronjob,) = cluster.server.core.of_kind("cronjobs")
 
     cluster.kubelet.trigger(cronjob["metadata"]["name"])
     wait_until(lambda: ended(cluster.pods("look_after")), seconds=240)
-    removed = cluster.site.json("schedule", "--remove", *watched)
+    removed = cluster.site.json("schedule", "--remove", *WATCHED)
 
     assert (cronjob["spec"]["schedule"], cronjob["spec"]["concurrencyPolicy"]) == ("*/10 * * * *", "Forbid")
     assert made["replaced"]
@@ -266,7 +271,7 @@ def ended(pods: list[dict]) -> bool:
 def test_a_pod_that_dies_or_never_starts_is_said_in_a_sentence(cluster, trained, ill):
     cluster.kubelet.ills["collect"] = [ill]
 
-    _, err = cluster.site.run("monitor", expect=1)
+    _, err = cluster.site.run("monitor", *WATCHED, expect=1)
 
     assert "step 'collect'" in err
     assert "kubectl get pods -l run_id=" in err
@@ -277,13 +282,13 @@ def test_an_evicted_pod_is_replaced(cluster, trained):
     cluster.kubelet.ills["collect"] = ["Evicted"]
     before = len(cluster.pods("collect"))
 
-    cluster.site.json("monitor")
+    cluster.site.json("monitor", *WATCHED)
 
     assert len(cluster.pods("collect")) == before + 2
 
 
 def test_an_api_server_that_vanishes_is_said_in_a_sentence(cluster, trained):
-    process = cluster.site.start("monitor")
+    process = cluster.site.start("monitor", *WATCHED)
     orchestrators = len(cluster.pods())  # those before
     wait_until(lambda: len(cluster.pods()) > orchestrators)
     cluster.server.fault = (503, "etcd has no leader")

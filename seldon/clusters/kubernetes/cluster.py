@@ -45,10 +45,15 @@ class KubernetesCluster:
         self._database: Database | None = None
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
-        """Raises: DeploymentError without an image to run."""
+        """Raises: DeploymentError without an image to run, or with a package that only this machine has."""
         if predictor.container is None or not predictor.container.image:
             raise DeploymentError(
                 "wanted the image of the service, found none; give it by digest: --set image=REGISTRY/imageloop-serve@sha256:..."
+            )
+        if (predictor.graph.model_uri or "").startswith("file:"):
+            raise DeploymentError(
+                f"wanted the package where pods can read it, found '{predictor.graph.model_uri}'; where MLflow hands its files on itself, "
+                "name the bucket that it keeps them in: IMAGELOOP_MLFLOW_ARTIFACTS=s3://..., also in the secret `imageloop-pipeline`"
             )
         return complete(predictor, self._settings.pods)
 
