@@ -1,4 +1,4 @@
-# Two images from one file: `pipeline` runs the steps in a cluster, `serve` answers pictures.
+# Images from one file: `pipeline` runs the steps in a cluster, `serve` answers pictures, `serve-v2` by the Open Inference Protocol.
 #   docker build --target serve -t imageloop-serve .
 #   docker build --target pipeline -t imageloop-pipeline .
 #checkov:skip=CKV_DOCKER_7:the base is named by its digest, in BASE
