@@ -10,7 +10,7 @@ import requests
 
 from classifier.errors import ImageLoopError
 from classifier.workspace import Workspace
-from operations.store import finished_run, open_stack, open_store
+from operations.store import check_parts, finished_run, open_stack, open_store
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
@@ -27,6 +27,7 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     """
     started = time.monotonic()
     client = open_stack()
+    check_parts(client)
     from zenml import Model
 
     from pipelines.deployment import deployment

@@ -20,7 +20,7 @@ from classifier.monitoring.settings import Imitation
 from classifier.workspace import Workspace
 from configs.models import TrainSettings, UnattendedRollout, WatchSettings
 from operations.failures import failed_step
-from operations.store import finished_run, open_stack
+from operations.store import check_parts, finished_run, open_stack
 
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
@@ -72,6 +72,7 @@ def watch(settings: WatchSettings) -> dict[str, Any]:
 def _look(settings: WatchSettings) -> dict[str, Any]:
     """Run the monitoring pipeline."""
     client = open_stack()
+    check_parts(client)
     from zenml import Model
 
     from pipelines.monitoring import monitoring

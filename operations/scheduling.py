@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier.errors import SettingsError
 from configs.models import WatchSettings
-from operations.store import open_stack
+from operations.store import check_parts, open_stack
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -45,6 +45,7 @@ def _client() -> "Client":
             f"wanted an orchestrator that keeps schedules, found the stack '{client.active_stack_model.name}', whose keeps none; "
             "run: python run.py watch"
         )
+    check_parts(client)
     return client
 
 

@@ -53,15 +53,16 @@ def open_stack() -> "Client":
             f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
-    _check_parts(client)
     return client
 
 
-def _check_parts(client: "Client") -> None:
+def check_parts(client: "Client") -> None:
     """ZenML looks at it too, but after an image was built.
 
     Raises: SettingsError where parts of the active stack do not go together, as a registry of this machine and pods elsewhere.
     """
+    if not runs_elsewhere(client):
+        return
     from zenml.exceptions import StackValidationError
 
     try:

@@ -15,7 +15,7 @@ from classifier.data.sources.opening import fingerprint
 from classifier.errors import SettingsError
 from classifier.workspace import Workspace
 from configs.models import TrainSettings
-from operations.store import finished_run, open_stack, runs_elsewhere
+from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
@@ -35,6 +35,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_what_only_this_machine_has(settings)
+    check_parts(client)
     from zenml import Model
 
     from adapters import tracking
