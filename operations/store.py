@@ -67,7 +67,7 @@ def check_parts(client: "Client") -> None:
 
     try:
         client.active_stack.validate()
-    except StackValidationError as error:
+    except (StackValidationError, RuntimeError) as error:  # the latter where there is no kubeconfig
         raise SettingsError(
             f"wanted parts of a stack that go together, found in '{client.active_stack_model.name}': {str(error).partition(SILENCING)[0].strip()} "
             "Correct the file under stacks/ or the environment that it reads, and run stacks/apply.py"

@@ -19,12 +19,12 @@ PROJECT = Path(__file__).parents[2]
 SMOKE = ("--config", str(PROJECT / "configs" / "smoke.yaml"))
 
 FILES = """
-import hashlib
+import hashlib, sys
 from adapters.registry import ModelRegistry
 from operations.store import open_store
 open_store()
 for name in ("model.onnx", "weights.pt"):
-    print(hashlib.sha256((ModelRegistry("imageloop").package("1") / name).read_bytes()).hexdigest())
+    print(hashlib.sha256((ModelRegistry(sys.argv[1]).package("1") / name).read_bytes()).hexdigest())
 """
 
 
@@ -101,10 +101,10 @@ def new_site(root: Path) -> Site:
     return site
 
 
-def package_hashes(site: Site) -> list[str]:
+def package_hashes(site: Site, model: str = "imageloop") -> list[str]:
     """Of the files that the first version of the model is made of."""
     done = subprocess.run(
-        [sys.executable, "-c", FILES], cwd=PROJECT, env=site.environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", FILES, model], cwd=PROJECT, env=site.environment, capture_output=True, text=True, check=True
     )
     return done.stdout.splitlines()[-2:]
 

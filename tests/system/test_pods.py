@@ -34,14 +34,26 @@ from tests.cluster.operator import Operator
 from tests.cluster.resources import pod_of
 from tests.system.conftest import SMOKE, Site, new_site, package_hashes
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote"), pytest.mark.timeout(1500)]
 PROJECT = Path(__file__).parents[2]
 SERVE_IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 IMAGE = f"registry.example/imageloop-pipeline@sha256:{'0' * 64}"
 NAMESPACE = "imageloop"
-PLACE = ("--set", f"namespace={NAMESPACE}", "--set", f"image={SERVE_IMAGE}", "--set", "replicas=1")
+MODEL = "pods"  # other tests of the same servers train `imageloop`
+TRAINED = ("--set", f"promotion.model_name={MODEL}")
+PLACE = (
+    "--set",
+    f"namespace={NAMESPACE}",
+    "--set",
+    f"image={SERVE_IMAGE}",
+    "--set",
+    "replicas=1",
+    "--set",
+    f"model_name={MODEL}",
+)
 WATCHED = (
     "--set", f"monitoring.deployment={NAMESPACE}/imageloop", "--set", f"rollout.namespace={NAMESPACE}", "--set", f"rollout.image={SERVE_IMAGE}",
+    "--set", f"monitoring.model_name={MODEL}", "--set", f"training.promotion.model_name={MODEL}", "--set", f"rollout.model_name={MODEL}",
 )  # fmt: skip
 SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
 
@@ -182,17 +194,17 @@ def pictures(sharing, tmp_path_factory) -> Iterator[tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def trained(cluster, pictures) -> dict:
-    return cluster.site.json("train", *pictures, timeout_seconds=600)
+    return cluster.site.json("train", *pictures, *TRAINED, timeout_seconds=1200)
 
 
 def test_a_training_in_pods_makes_the_model_of_a_laptop(cluster, trained, pictures, sharing, tmp_path):
     fresh = new_site(tmp_path)
     keys = {name: value for name, value in sharing.items() if name.startswith("AWS")}
     laptop = Site(fresh.home, fresh.environment | keys)
-    laptop.json("train", *pictures)
+    laptop.json("train", *pictures, *TRAINED)
 
     assert (trained["outcome"], trained["stack"]) == ("champion", "kubernetes")
-    assert package_hashes(cluster.site) == package_hashes(laptop)
+    assert package_hashes(cluster.site, MODEL) == package_hashes(laptop, MODEL)
 
 
 def test_each_step_ran_in_a_pod_that_the_stack_file_describes(cluster, trained):
