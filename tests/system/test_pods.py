@@ -215,6 +215,7 @@ def test_each_step_ran_in_a_pod_that_the_stack_file_describes(cluster, trained):
         (container,) = pod["spec"]["containers"]
         assert container["image"] == IMAGE
         assert container["resources"] == wanted["pod_settings"]["resources"]
+        assert pod["spec"]["nodeSelector"] == wanted["pod_settings"]["node_selectors"]
         assert pod["spec"]["serviceAccountName"] == "imageloop"
         assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"scratch", "keys"}
         assert container["envFrom"] == [{"secretRef": {"name": "imageloop-pipeline"}}]
