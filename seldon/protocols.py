@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 PORT = 9000
 V2_PORTS = {"MLSERVER_HTTP_PORT": PORT, "MLSERVER_GRPC_PORT": 9500, "MLSERVER_METRICS_PORT": 9002}
+CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: a gateway sets it, and lets no caller do so
 MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from seldon.clusters.local.settings import ApiKey
+from seldon.protocols import CLIENT_HEADER
 
 TYPE = "type.googleapis.com/envoy."
 METRICS_PATHS = ("metrics", "loop")
 FEEDBACK_PATHS = ("feedback", "send-feedback", "api/v1.0/feedback", "api/v0.1/feedback")
 PATHS_OF_RIGHTS = (("metrics", METRICS_PATHS), ("feedback", FEEDBACK_PATHS))  # everything else of a deployment wants `predict`
-CLIENT_HEADER = "X-Client"  # who called, by the name of the key
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 
 

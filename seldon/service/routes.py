@@ -17,6 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
+from seldon.protocols import CLIENT_HEADER
 from seldon.service import metrics
 from seldon.service.answering import source_of
 from seldon.service.encoding import to_json
@@ -36,7 +37,6 @@ WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
 ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
-CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: the gateway sets it, and lets no caller do so
 FORM = "application/x-www-form-urlencoded"
 PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
 FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")

@@ -27,10 +27,10 @@ from seldon.clusters.kubernetes.lease import Lease
 from seldon.clusters.kubernetes.pods import complete
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
+from seldon.protocols import PORT
 
 logger = logging.getLogger(__name__)
 FIELD_MANAGER = "imageloop"
-SERVICE_PORT = 9000
 POLL_SECONDS = 0.5
 
 
@@ -154,7 +154,7 @@ class KubernetesCluster:
             return [
                 str(
                     api.connect_get_namespaced_pod_proxy_with_path(
-                        f"{pod}:{SERVICE_PORT}", namespace, "metrics", _request_timeout=self._timeout
+                        f"{pod}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
                     )
                 )
                 for pod in ready

@@ -13,7 +13,8 @@ from typing import Any
 
 from classifier.errors import SettingsError
 from seldon.clusters.local.settings import KEYS_VARIABLE, ApiKey, read_keys
-from seldon.clusters.rights import CLIENT_HEADER, PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
+from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
+from seldon.protocols import CLIENT_HEADER
 
 PORT = 9191
 DEPLOYMENT = "^/seldon/[^/]+/[^/]+/"  # whatever its namespace and name

@@ -11,8 +11,9 @@ from typing import Any
 
 from classifier.files import replacing
 from seldon.clusters.local.settings import ApiKey, GatewaySettings
-from seldon.clusters.rights import CLIENT_HEADER, PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
+from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.manifest import Manifest
+from seldon.protocols import CLIENT_HEADER
 
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller may ask for one predictor by name
