@@ -110,6 +110,6 @@ class Cluster(Protocol):
         """The records of a deployment from now on, where they can be had while they are made."""
         raise NotImplementedError
 
-    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
-        """What each ready replica of a predictor tells Prometheus."""
+    def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
+        """What each ready replica of a predictor tells Prometheus, by its name."""
         raise NotImplementedError

@@ -1,37 +1,65 @@
 """What a predictor did in a while: differences of the counters that its replicas tell Prometheus."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
+FULL = "full"  # the service's reason where it has no room
 ANSWERING = ("/predict", "/explain", "/api/v1.0/predictions", "/api/v0.1/predictions")
 
 
 @dataclass(frozen=True)
 class Counters:
-    """Sums over the replicas of one predictor. `buckets`: answers within so many seconds, cumulative."""
+    """What one replica counted, or several together. `buckets`: answers within so many seconds, cumulative."""
 
     requests: float = 0.0
     errors: float = 0.0
+    turned_away: float = 0.0
     labels: dict[str, float] = field(default_factory=dict)
     buckets: dict[float, float] = field(default_factory=dict)
+
+    def __add__(self, other: Counters) -> Counters:
+        return self._with(other, 1)
+
+    def since(self, before: Counters) -> Counters:
+        """What one replica counted after `before`; one that started again meanwhile counts from nothing."""
+        return self if self.requests < before.requests else self._with(before, -1)
+
+    def _with(self, other: Counters, sign: int) -> Counters:
+        return Counters(
+            self.requests + sign * other.requests,
+            self.errors + sign * other.errors,
+            self.turned_away + sign * other.turned_away,
+            {name: self.labels.get(name, 0) + sign * other.labels.get(name, 0) for name in self.labels | other.labels},
+            {bound: self.buckets.get(bound, 0) + sign * other.buckets.get(bound, 0) for bound in self.buckets | other.buckets},
+        )
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One predictor in one window. `judged`: whether each answer with feedback was right."""
+    """One predictor in one window.
+
+    `errors` holds those `turned_away` for want of room; `judged`: whether each answer with feedback was right.
+    """
 
     requests: int
     errors: int
     labels: dict[str, int]
     p95_ms: float | None
     judged: tuple[bool, ...] = ()
+    turned_away: int = 0
 
     @property
     def error_rate(self) -> float:
         return self.errors / self.requests if self.requests else 0.0
+
+    def without_turned_away(self) -> Observation:
+        """As if what it had no room for had not been asked."""
+        return replace(self, requests=self.requests - self.turned_away, errors=max(0, self.errors - self.turned_away))
 
     def figures(self) -> dict[str, float | int | None]:
         """For logs, ZenML and MLflow."""
@@ -39,43 +67,60 @@ class Observation:
         return {
             "requests": self.requests,
             "error_rate": self.error_rate,
+            "turned_away": self.turned_away,
             "p95_ms": self.p95_ms,
             "judged": len(self.judged),
             "accuracy": right,
         }
 
 
-def read_counters(expositions: Iterable[str]) -> Counters:
-    """Add up what replicas say. An answer of 5xx is an error; one of 4xx is the caller's."""
-    requests = errors = 0.0
+def read_counters(exposition: str) -> Counters:
+    """What one replica says. An answer of 5xx is an error; one of 4xx is the caller's."""
+    requests = errors = turned_away = 0.0
     labels: dict[str, float] = {}
     buckets: dict[float, float] = {}
-    for text in expositions:
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "imageloop_requests_total" and sample.labels["route"] in ANSWERING:
-                    requests += sample.value
-                    errors += sample.value if sample.labels["code"].startswith("5") else 0
-                elif sample.name == "imageloop_predictions_total":
-                    labels[sample.labels["label"]] = labels.get(sample.labels["label"], 0) + sample.value
-                elif sample.name == "imageloop_request_seconds_bucket":
-                    bound = float(sample.labels["le"])
-                    buckets[bound] = buckets.get(bound, 0) + sample.value
-    return Counters(requests, errors, labels, buckets)
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == "imageloop_requests_total" and sample.labels["route"] in ANSWERING:
+                requests += sample.value
+                errors += sample.value if sample.labels["code"].startswith("5") else 0
+            elif sample.name == "imageloop_refused_total" and sample.labels["reason"] == FULL:
+                turned_away += sample.value
+            elif sample.name == "imageloop_predictions_total":
+                labels[sample.labels["label"]] = labels.get(sample.labels["label"], 0) + sample.value
+            elif sample.name == "imageloop_request_seconds_bucket":
+                bound = float(sample.labels["le"])
+                buckets[bound] = buckets.get(bound, 0) + sample.value
+    return Counters(requests, errors, turned_away, labels, buckets)
 
 
-def between(before: Counters, after: Counters, judged: Iterable[bool] = ()) -> Observation:
-    """What happened from one reading to the next; a replica that started again counts from nothing, which is never below zero."""
-    labels = {label: int(max(0, count - before.labels.get(label, 0))) for label, count in after.labels.items()}
-    buckets = {bound: max(0.0, count - before.buckets.get(bound, 0)) for bound, count in after.buckets.items()}
-    seconds = quantile(buckets, 0.95)
-    return Observation(
-        int(max(0, after.requests - before.requests)),
-        int(max(0, after.errors - before.errors)),
-        {label: count for label, count in labels.items() if count},
-        None if seconds is None else 1000 * seconds,
-        tuple(judged),
-    )
+class Tally:
+    """What the replicas of one predictor did since it was made, each counted for itself.
+
+    A replica that comes later, or does not answer for a while, counts from when it first answered; what it has told stays.
+    """
+
+    def __init__(self, expositions: dict[str, str]) -> None:
+        self._last = {replica: read_counters(text) for replica, text in expositions.items()}
+        self._sum = Counters()
+
+    def add(self, expositions: dict[str, str]) -> None:
+        """What each replica says now, by its name."""
+        for replica, text in expositions.items():
+            now = read_counters(text)
+            self._sum += now.since(self._last.get(replica, now))
+            self._last[replica] = now
+
+    def observation(self, judged: Iterable[bool] = ()) -> Observation:
+        seconds = quantile(self._sum.buckets, 0.95)
+        return Observation(
+            int(self._sum.requests),
+            int(self._sum.errors),
+            {label: int(count) for label, count in self._sum.labels.items() if count},
+            None if seconds is None else 1000 * seconds,
+            tuple(judged),
+            int(self._sum.turned_away),
+        )
 
 
 def quantile(buckets: dict[float, float], share: float) -> float | None:

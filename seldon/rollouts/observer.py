@@ -3,7 +3,7 @@
 from records.lines import FeedbackRecord, PredictionRecord
 from seldon.clusters.contract import Cluster
 from seldon.manifest import PredictorSpec
-from seldon.rollouts.observations import Counters, Observation, between, read_counters
+from seldon.rollouts.observations import Observation, Tally
 
 
 class Observer:
@@ -12,7 +12,7 @@ class Observer:
     def __init__(self, cluster: Cluster, namespace: str, name: str, stable: PredictorSpec, candidate: PredictorSpec) -> None:
         self._cluster, self._place = cluster, (namespace, name)
         self._names = (stable.name, candidate.name)
-        self._before = {predictor: self._counters(predictor) for predictor in self._names}
+        self._tallies = {predictor: Tally(self._expositions(predictor)) for predictor in self._names}
         self._tail = cluster.tail(namespace, name, stable.model_name)
         self._answers: dict[str, PredictionRecord] = {}
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
@@ -22,14 +22,14 @@ class Observer:
     def look(self) -> tuple[Observation, Observation, tuple[bool, ...]]:
         """The stable version, the candidate, and whether they agreed on each picture that both answered."""
         self._read_records()
-        stable, candidate = (
-            between(self._before[name], self._counters(name), self._judged[name].values()) for name in self._names
-        )
+        for name, tally in self._tallies.items():
+            tally.add(self._expositions(name))
+        stable, candidate = (self._tallies[name].observation(self._judged[name].values()) for name in self._names)
         both = [said for said in self._said.values() if len(said) == 2]
         return stable, candidate, tuple(len(set(said.values())) == 1 for said in both)
 
-    def _counters(self, predictor: str) -> Counters:
-        return read_counters(self._cluster.exposition(*self._place, predictor))
+    def _expositions(self, predictor: str) -> dict[str, str]:
+        return self._cluster.exposition(*self._place, predictor)
 
     def _read_records(self) -> None:
         for record in self._tail.read() if self._tail else ():

@@ -145,6 +145,8 @@ def _carry_out(
         if last and watch:
             rollout.exposure = _exposure(watch)
         cluster.apply(manifest)
+        if watch:
+            watch.look()  # from here on new replicas are counted
         logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
         if stage.smoke:
             rollout.smoke = _smoke_test(cluster, settings, candidate, package)
@@ -191,7 +193,9 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
     stable, candidate, agreements = observer.look()
     if stage.watch is None:
         raise ValueError(f"stage '{stage.name}' is not watched")
-    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge)
+    if isinstance(settings.strategy, Shadow):  # nobody waits for its answers, so nobody slows down where it cannot keep up
+        candidate = candidate.without_turned_away()
+    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=stage.is_alone)
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
     evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)

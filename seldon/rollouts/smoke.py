@@ -35,10 +35,10 @@ def smoke_test(caller: Caller, package: Path | None) -> list[str]:
     return tried
 
 
-def check_metrics(expositions: list[str], version: str) -> str:
+def check_metrics(expositions: dict[str, str], version: str) -> str:
     """A line that says what was tried. Raises: SmokeTestError where no replica tells Prometheus that it serves `version`."""
     told = f'version="{version}"'
-    if not expositions or not all("imageloop_model_info{" in text and told in text for text in expositions):
+    if not expositions or not all("imageloop_model_info{" in text and told in text for text in expositions.values()):
         raise SmokeTestError(f"wanted metrics of version {version} from each replica, found none or others")
     return f"metrics: {len(expositions)} replicas"
 

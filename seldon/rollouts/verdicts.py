@@ -28,8 +28,10 @@ def judge(
     elapsed_seconds: float,
     watch: Watch,
     settings: JudgeSettings,
+    *,
+    alone: bool = False,
 ) -> Verdict:
-    """`agreements`: for each picture that both versions answered, whether they said the same."""
+    """`agreements`: for each picture that both versions answered, whether they said the same; `alone`: the candidate has all traffic."""
     figures: dict[str, Any] = {
         "stable": stable.figures(),
         "candidate": candidate.figures(),
@@ -47,12 +49,14 @@ def judge(
     )
     if fault:
         return Verdict("rollback", fault, figures)
-    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds:
+    compared = alone or stable.requests >= min(settings.min_compared, watch.min_requests)
+    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and compared:
         return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
     if elapsed_seconds >= watch.max_seconds:
-        return Verdict(
-            "no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, found {candidate.requests}", figures
+        found = f"found {candidate.requests}" + (
+            "" if compared else f", and {stable.requests} of the stable version to compare with"
         )
+        return Verdict("no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, {found}", figures)
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far", figures)
 
 

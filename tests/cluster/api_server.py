@@ -89,10 +89,10 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
     def pods(self, namespace: str, name: str, predictor: str) -> list[str]:
         found = self.operator.local.describe(namespace, name) if self.operator else None
         return [
-            f"{name}.{predictor}.{number}"
+            f"{name}.{predictor}.{replica.name}"
             for part in (found.predictors if found else ())
             if part.name == predictor
-            for number, _ in enumerate(part.replicas)
+            for replica in part.replicas
         ]
 
 
@@ -212,9 +212,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(
                 200, {"kind": "PodList", "items": [{"metadata": {"name": name}, "status": ready} for name in names]}
             )
-        name, predictor, number = unquote(rest).strip("/").partition(":")[0].split(".")
-        text = self.server.operator.local.exposition(namespace, name, predictor)[int(number)].encode()
-        return self.send(200, text, "text/plain")
+        name, predictor, replica = unquote(rest).strip("/").partition(":")[0].split(".")
+        text = self.server.operator.local.exposition(namespace, name, predictor).get(replica)
+        return self.send(200, text.encode(), "text/plain") if text else self.refuse(503, "the pod does not answer")
 
     def forward(self, content: bytes | None):
         """/call/NAMESPACE/NAME/PREDICTOR/..., as the service that the operator makes for a predictor."""

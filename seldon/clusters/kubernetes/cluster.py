@@ -32,6 +32,7 @@ from seldon.protocols import PORT
 logger = logging.getLogger(__name__)
 FIELD_MANAGER = "imageloop"
 POLL_SECONDS = 0.5
+POD_IS_GONE = (404, 502, 503, 504)  # what the API server says for a pod that it cannot reach
 
 
 class KubernetesCluster:
@@ -144,21 +145,26 @@ class KubernetesCluster:
             return None
         return DatabaseTail(self._database, model_name)
 
-    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
-        """From each ready pod, through the API server."""
+    def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
+        """From each ready pod, through the API server; one that goes away meanwhile is left out."""
         api = client.CoreV1Api(self._open().client)
         selector = f"seldon-deployment-id={name},seldon.io/predictor={predictor}"
         with self._told(f"read the metrics of '{predictor}'"):
             pods = api.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeout).items
             ready = [pod.metadata.name for pod in pods if _is_ready(pod)]
-            return [
-                str(
-                    api.connect_get_namespaced_pod_proxy_with_path(
-                        f"{pod}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
+            found = {}
+            for pod in ready:
+                try:
+                    found[pod] = str(
+                        api.connect_get_namespaced_pod_proxy_with_path(
+                            f"{pod}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
+                        )
                     )
-                )
-                for pod in ready
-            ]
+                except ApiException as error:
+                    if error.status not in POD_IS_GONE:
+                        raise
+                    logger.info("the metrics of pod '%s' could not be read: %s", pod, _message(error))
+            return found
 
     def _wait(self, manifest: Manifest, generation: int, seconds: float) -> None:
         """Until the operator has seen this very change and every predictor has its replicas."""

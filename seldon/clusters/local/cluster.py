@@ -138,11 +138,11 @@ class LocalCluster:
         finally:
             lock.release()
 
-    def exposition(self, namespace: str, name: str, predictor: str) -> list[str]:
+    def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
         state = self._store.get(namespace, name)
         replicas = [replica for replica in state.replicas if replica.predictor == predictor] if state else []
-        found = [_get(replica.port, "/metrics") for replica in replicas]
-        return [text for text in found if text is not None]
+        found = {replica.name: _get(replica.port, "/metrics") for replica in replicas}
+        return {name: text for name, text in found.items() if text is not None}
 
     def metrics_addresses(self) -> list[str]:
         """Where Prometheus scrapes: each replica, and the gateway."""

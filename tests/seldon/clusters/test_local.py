@@ -115,7 +115,7 @@ def test_a_shadow_gets_a_copy_and_answers_nobody(served, predictor_spec, make_pa
     served.apply(manifest.with_predictors([predictor_spec("1", replicas=2), predictor_spec("2", second, shadow=True)], None))
     with load(status(served).url) as callers:
         callers.wait_for(200)
-    heard = sum("imageloop_predictions_total{" in text for text in served.exposition("default", "pets", "v2"))
+    heard = sum("imageloop_predictions_total{" in text for text in served.exposition("default", "pets", "v2").values())
     served.apply(manifest)
 
     assert set(callers.predictors) == {"v1"}
@@ -238,7 +238,7 @@ def test_slow_uploads_do_not_reach_the_service(served, call, colours):
     code, _, _ = call(f"{status(served).url}/predict", colours.red, "image/png")
     in_flight = [
         line
-        for text in served.exposition("default", "pets", "v1")
+        for text in served.exposition("default", "pets", "v1").values()
         for line in text.splitlines()
         if line.startswith("imageloop_in_flight")
     ]

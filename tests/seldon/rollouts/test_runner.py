@@ -24,11 +24,7 @@ pytestmark = pytest.mark.xdist_group("rollouts")
 ROOT = Path(__file__).parents[3]
 WATCH = Watch(min_seconds=0, max_seconds=40, min_requests=60)
 CANARY = Canary(steps=(20, 50), watch=WATCH)
-
-
 PATIENT = JudgeSettings(max_latency_ratio=100)  # a busy machine is slow to both; only one test is about latency
-
-FORGIVING = JudgeSettings(max_latency_ratio=100, max_error_increase=0.3)  # and a shadow there refuses some of what is mirrored
 
 
 def settings(strategy=CANARY, judge=PATIENT, **options) -> DeploySettings:
@@ -188,12 +184,22 @@ def test_a_shadow_is_compared_and_taken_away(served, stable, predictor_spec, mak
     with load(url(served)) as callers:
         good = roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("2", make_package()))
         with pytest.raises(RolloutStoppedError, match=r"agrees with the stable version|distributed otherwise"):
-            roll_out(served, settings(Shadow(watch=WATCH), judge=FORGIVING), one_sided)
+            roll_out(served, settings(Shadow(watch=WATCH)), one_sided)
 
     assert (good.outcome, good.verdicts[0][1].figures["agreement"]) == ("withdrawn", 1.0)
     assert set(callers.predictors) == {"v1"}
     assert callers.failed == 0
     assert weights(served) == {"v1": 100}
+
+
+def test_a_shadow_without_room_for_every_copy_has_not_failed(served, stable, predictor_spec, make_package, load):
+    cramped = predictor_spec("4", make_package(), environment={"IMAGELOOP_MAX_WAITING": "0"})
+    with load(url(served), clients=8):
+        rollout = roll_out(served, settings(Shadow(watch=WATCH)), cramped)
+
+    figures = rollout.verdicts[0][1].figures
+    assert (rollout.outcome, figures["agreement"], figures["candidate"]["error_rate"]) == ("withdrawn", 1.0, 0.0)
+    assert figures["candidate"]["turned_away"] > 0
 
 
 def test_feedback_settles_a_test_of_two_versions(served, stable, predictor_spec, make_package, call, colours):

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from seldon.rollouts.observations import Counters, Observation, between, quantile, read_counters
+from seldon.rollouts.observations import Observation, Tally, quantile
 from seldon.rollouts.sequential import compare
 from seldon.rollouts.settings import Canary, JudgeSettings, Watch
 from seldon.rollouts.verdicts import judge
@@ -88,20 +88,42 @@ def test_a_better_version_is_found_out():
     assert "stable" not in found
 
 
-def test_counters_of_replicas_add_up_and_a_new_start_counts_from_nothing():
-    text = """# TYPE imageloop_requests counter
-imageloop_requests_total{predictor="v1",route="/predict",code="200"} 10.0
-imageloop_requests_total{predictor="v1",route="/predict",code="503"} 2.0
-imageloop_requests_total{predictor="v1",route="/feedback",code="200"} 9.0
-# TYPE imageloop_predictions counter
-imageloop_predictions_total{predictor="v1",version="1",label="cat"} 10.0
-"""
-    once, twice = read_counters([text]), read_counters([text, text])
+def test_a_stable_version_that_answered_too_little_is_no_comparison():
+    silent = Observation(0, 0, {}, None)
 
-    assert (twice.requests, twice.errors, twice.labels) == (24, 4, {"cat": 20})
-    assert between(once, twice) == Observation(12, 2, {"cat": 10}, None)
-    assert between(twice, once) == Observation(0, 0, {}, None)
-    assert between(Counters(), Counters()).error_rate == 0
+    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings()).decision == "hold"
+    assert judge(silent, seen(), (), 200, WATCH, JudgeSettings()).decision == "no_data"
+    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True).decision == "advance"
+
+
+def told(answered: int, failed: int = 0, full: int = 0) -> str:
+    """What a replica tells Prometheus."""
+    return f"""# TYPE imageloop_requests counter
+imageloop_requests_total{{predictor="v1",route="/predict",code="200"}} {answered}.0
+imageloop_requests_total{{predictor="v1",route="/predict",code="500"}} {failed}.0
+imageloop_requests_total{{predictor="v1",route="/predict",code="503"}} {full}.0
+imageloop_requests_total{{predictor="v1",route="/feedback",code="200"}} 9.0
+# TYPE imageloop_refused counter
+imageloop_refused_total{{predictor="v1",reason="full"}} {full}.0
+imageloop_refused_total{{predictor="v1",reason="damaged"}} 7.0
+# TYPE imageloop_predictions counter
+imageloop_predictions_total{{predictor="v1",version="1",label="cat"}} {answered}.0
+"""
+
+
+def test_each_replica_is_counted_for_itself():
+    tally = Tally({"one": told(100), "two": told(50, 1)})
+
+    tally.add({"one": told(110, 2, 3), "two": told(50, 1)})
+    assert tally.observation() == Observation(15, 5, {"cat": 10}, None, turned_away=3)
+
+    tally.add({"two": told(60, 1)})  # one does not answer, which takes nothing away
+    assert tally.observation() == Observation(25, 5, {"cat": 20}, None, turned_away=3)
+
+    tally.add({"one": told(4), "two": told(60, 1), "three": told(1000)})  # one started again, three was not known
+    assert tally.observation([True]) == Observation(29, 5, {"cat": 24}, None, (True,), turned_away=3)
+    assert tally.observation().without_turned_away() == Observation(26, 2, {"cat": 24}, None, turned_away=3)
+    assert Tally({}).observation().error_rate == 0
 
 
 def test_a_quantile_lies_within_its_bucket():
