@@ -67,8 +67,11 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
 CMD ["mlserver", "start", "/mnt/models"]
 
 FROM installer AS pipeline-environment
-COPY requirements/pipeline.txt /tmp/
-RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/pipeline.txt
+# `make lock-cpu` makes a lock without CUDA's libraries: --build-arg TORCH_BACKEND=cpu
+ARG TORCH_BACKEND=
+COPY requirements/pipeline${TORCH_BACKEND:+-$TORCH_BACKEND}.txt /tmp/pipeline.txt
+RUN uv venv /app/.venv && \
+    VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} /tmp/pipeline.txt
 COPY run.py ./
 COPY classifier classifier/
 COPY adapters adapters/

@@ -10,7 +10,7 @@ from classifier.model.package import read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import Experience, gather
-from classifier.training.features import FeatureExtractor, exported_backbone, known_features
+from classifier.training.features import known_features
 from classifier.training.imitation import imitate
 from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
@@ -49,9 +49,7 @@ def gather_experience(
     alike = [version for version in seen if _sees_alike(registry, version, info.backbone, info.side_pixels)]
     labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
     if settings.imitation is not None:
-        backbone = exported_backbone(info.backbone, pictures.side_pixels, workspace.backbones)
-        extractor, store = FeatureExtractor(backbone, workspace.features), pictures.open_store(workspace.prepared)
-        return imitate(pictures, extractor, store, recent, info.backbone, settings.imitation)
+        return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)

@@ -85,14 +85,13 @@ class SharedFolder:
 
 def shared(folder: Path) -> SharedFolder | None:
     """Where others find what lies in `folder`; None where nobody does."""
-    url, home = os.environ.get(VARIABLE), Workspace.current().home
-    if not url or not folder.resolve().is_relative_to(home):
-        return None
-    return SharedFolder(f"{url.rstrip('/')}/{folder.resolve().relative_to(home).as_posix()}")
+    home, folder = Workspace.current().home, folder.resolve()
+    url = shared_address(folder.relative_to(home).as_posix()) if folder.is_relative_to(home) else None
+    return SharedFolder(url) if url else None
 
 
 def shared_address(name: str) -> str | None:
-    """Of a folder of that name at the shared place, for a tool that reaches it by itself."""
+    """Where a folder of that name is shared; None where there is no such place."""
     url = os.environ.get(VARIABLE)
     return f"{url.rstrip('/')}/{name}" if url else None
 

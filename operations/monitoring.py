@@ -20,7 +20,7 @@ from classifier.monitoring.settings import Imitation
 from classifier.workspace import Workspace
 from configs.models import TrainSettings, UnattendedRollout, WatchSettings
 from operations.failures import failed_step
-from operations.store import check_parts, finished_run, open_stack
+from operations.store import check_parts, finished_run, open_stack, open_store
 
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
@@ -154,7 +154,7 @@ def _as_the_champion_was(settings: TrainSettings) -> TrainSettings:
     """The pictures and the training of the champion, where the watch was told of no others."""
     from adapters.registry import ModelRegistry
 
-    open_stack()
+    open_store()
     registry = ModelRegistry(settings.promotion.model_name)
     champion = registry.champion()
     made = registry.made_with(champion) if champion else None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from seldon.protocols import SELDON, V2, Protocol, mlserver_environment
+from seldon.protocols import SELDON, Protocol
 
 CONTAINER = "classifier"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
@@ -220,8 +220,8 @@ def render_predictor(
     image: str | None = None, environment: Mapping[str, str] | None = None, protocol: Protocol = SELDON,
 ) -> PredictorSpec:  # fmt: skip
     """One version of the model, named after it, so that promoting one is a matter of weights alone."""
-    given = mlserver_environment(model_name, version) if protocol is V2 else {}
-    env = tuple(EnvVar(name=name, value=value) for name, value in sorted((given | dict(environment or {})).items()))
+    given = protocol.environment(model_name, version) | dict(environment or {})
+    env = tuple(EnvVar(name=name, value=value) for name, value in sorted(given.items()))
     probe = Probe(http_get=HttpGet(path=protocol.ready_path))
     container = Container(image=image, env=env, readiness_probe=probe)
     return PredictorSpec(

@@ -1,26 +1,29 @@
 """How a predictor is spoken to: what its container is told, and where it says how it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 PORT = 9000
 V2_PORTS = {"MLSERVER_HTTP_PORT": PORT, "MLSERVER_GRPC_PORT": 9500, "MLSERVER_METRICS_PORT": 9002}
 CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: a gateway sets it, and lets no caller do so
+SELDON_PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")  # paths that Seldon's own clients use
+SELDON_FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
 MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Paths are those of the container; `name` is what the manifest says, None where it says nothing."""
+    """Paths are those of the container; `name` is what the manifest says, None where it says nothing.
+
+    `environment`: what the container must be told of the model, by its name and version.
+    """
 
     name: str | None
     ready_path: str
     live_path: str
     metrics_port: int
     keeps_records: bool
-
-
-SELDON = Protocol(None, "/health/status", "/health/ping", PORT, keeps_records=True)
-V2 = Protocol("v2", "/v2/health/ready", "/v2/health/live", V2_PORTS["MLSERVER_METRICS_PORT"], keeps_records=False)
+    environment: Callable[[str, str], dict[str, str]] = lambda _name, _version: {}
 
 
 def mlserver_environment(model_name: str, version: str) -> dict[str, str]:
@@ -36,3 +39,9 @@ def mlserver_environment(model_name: str, version: str) -> dict[str, str]:
         "MLSERVER_MODEL_VERSION": version,
     }
     return settings | {name: str(port) for name, port in V2_PORTS.items()} | model
+
+
+SELDON = Protocol(None, "/health/status", "/health/ping", PORT, keeps_records=True)
+V2 = Protocol(
+    "v2", "/v2/health/ready", "/v2/health/live", V2_PORTS["MLSERVER_METRICS_PORT"], keeps_records=False, environment=mlserver_environment
+)  # fmt: skip

@@ -79,3 +79,8 @@ def in_batches(store: ArrayStore, keys: list[str], size: int) -> Iterator[UInt8A
     """Pictures in the order of `keys`, `size` at a time: (B, S, S, 3) uint8."""
     for start in range(0, len(keys), size):
         yield store.read(keys[start : start + size])
+
+
+def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """At most `count` rows, evenly taken from all of `table`."""
+    return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]

@@ -1,6 +1,7 @@
 """What to do about what was measured: a pure function, so that every decision can be replayed."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -141,12 +142,13 @@ def _imitation(situation: Situation, settings: DecisionSettings) -> dict[str, fl
     violated = _violated(situation, settings)
     if not settings.imitate or not violated:
         return None
-    levels = [level for window in violated for level in window.levels if level.name in NAMES and level.before and level.after]
-    times = {
-        name: sum(level.after or 0.0 for level in levels if level.name == name)
-        / sum(level.before or 0.0 for level in levels if level.name == name)
-        for name in {level.name for level in levels}
-    }
+    before: dict[str, float] = defaultdict(float)
+    after: dict[str, float] = defaultdict(float)
+    for level in (level for window in violated for level in window.levels):
+        if level.name in NAMES and level.before and level.after:
+            before[level.name] += level.before
+            after[level.name] += level.after
+    times = {name: after[name] / before[name] for name in before}
     if not any(abs(math.log(value)) > math.log(1 + LEAST_CHANGE) for value in times.values()):
         return None
     return {name: round(min(max(value, 0.01), 10.0), 3) for name, value in sorted(times.items())}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.data.prepared import PreparedPictures
+from classifier.data.prepared import PreparedPictures, spread
 from classifier.data.statistics import NAMES, image_statistics
 from classifier.intervals import Interval, wilson
 from classifier.model.heads import answer_embeddings
@@ -159,11 +159,6 @@ def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path
     statistics = {name: [row[name] for row in recent["statistics"]] for name in NAMES}
     vectors = [np.frombuffer(row, np.float16) for row in recent["embedding"]]
     return rows.assign(split="served", format=recent["format"].to_numpy(), embedding=vectors, **statistics)
-
-
-def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly taken from all of `table`."""
-    return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]
 
 
 def _predictions(table: pd.DataFrame, probabilities_NK: NDArray[np.float32], class_names: list[str]) -> pd.DataFrame:

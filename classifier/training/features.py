@@ -65,6 +65,11 @@ def _hash(file: Path) -> str:
 class FeatureExtractor:
     """Features by SHA-256 of the picture and by view, (N, D) float32."""
 
+    @classmethod
+    def of(cls, backbone: str, side: int, workspace: Workspace) -> "FeatureExtractor":
+        """Of a backbone by its name, which is exported on first use."""
+        return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features)
+
     def __init__(self, backbone: Path, features_folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
@@ -103,5 +108,5 @@ def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: st
 
     Shapes: N rows -> (N, D) float32.
     """
-    extractor = FeatureExtractor(exported_backbone(backbone, pictures.side_pixels, workspace.backbones), workspace.features)
+    extractor = FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
     return extractor.extract(pictures, table["sha256"].tolist(), "plain", pictures.open_store(workspace.prepared))

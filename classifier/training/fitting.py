@@ -20,7 +20,7 @@ from classifier.model.network import Classifier, baseline_features
 from classifier.training.augmentation import augment, augmentation
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.experience import Experience
-from classifier.training.features import FeatureExtractor, exported_backbone
+from classifier.training.features import FeatureExtractor
 from classifier.training.loop import Batches, EpochReport, Fitted, Work, balanced_weights, fit
 from classifier.training.settings import BaselineCnn, LoopSettings, TrainingSettings, Transfer
 from classifier.workspace import Workspace
@@ -126,8 +126,7 @@ class _Training:
         return self._trained(model, tuned, head_only=False)
 
     def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
-        backbone = exported_backbone(model_settings.backbone, self.pictures.side_pixels, self.workspace.backbones)
-        extractor = FeatureExtractor(backbone, self.workspace.features)
+        extractor = FeatureExtractor.of(model_settings.backbone, self.pictures.side_pixels, self.workspace)
         keys = self.train_rows["sha256"].tolist()
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
         met_ND, met_N = self._experience("train")

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 
-from classifier.data.array_store import ArrayStore
-from classifier.data.prepared import PreparedPictures, in_batches
+from classifier.data.prepared import PreparedPictures, in_batches, spread
 from classifier.data.statistics import NAMES, image_statistics
 from classifier.model.package import BATCH
 from classifier.model.preprocessing import UInt8Array
 from classifier.monitoring.settings import Imitation
 from classifier.training.experience import COLUMNS, Experience
 from classifier.training.features import FeatureExtractor
+from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 ROLES = {"train": "train", "validation": "validation", "test": "held_back"}  # of a copy, by the split of its original
@@ -76,16 +76,12 @@ def fit_change(images_BSSC: UInt8Array, wanted: Imitation) -> Change:
 
 
 def imitate(
-    pictures: PreparedPictures,
-    extractor: FeatureExtractor,
-    store: ArrayStore,
-    recent: pd.DataFrame,
-    backbone: str,
-    wanted: Imitation,
+    pictures: PreparedPictures, recent: pd.DataFrame, backbone: str, wanted: Imitation, workspace: Workspace
 ) -> Experience:
     """Changed copies of the data set's pictures as labelled answers: each teaches, watches or judges as its original does."""
-    spread = np.linspace(0, len(pictures.of_split("train")) - 1, min(NUM_FITTED, len(pictures.of_split("train")))).astype(int)
-    change = fit_change(store.read(pictures.of_split("train")["sha256"].iloc[spread].tolist()), wanted)
+    store, extractor = pictures.open_store(workspace.prepared), FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
+    sample = spread(pictures.of_split("train"), NUM_FITTED)
+    change = fit_change(store.read(sample["sha256"].tolist()), wanted)
     logger.info("imitating the change of the world: %s", change)
     table = pictures.table
     embeddings = [

@@ -3,12 +3,14 @@
 from typing import Any
 
 from seldon.clusters.local.settings import ApiKey
-from seldon.protocols import CLIENT_HEADER
+from seldon.protocols import CLIENT_HEADER, SELDON_FEEDBACK
 
 TYPE = "type.googleapis.com/envoy."
 METRICS_PATHS = ("metrics", "loop")
-FEEDBACK_PATHS = ("feedback", "send-feedback", "api/v1.0/feedback", "api/v0.1/feedback")
-PATHS_OF_RIGHTS = (("metrics", METRICS_PATHS), ("feedback", FEEDBACK_PATHS))  # everything else of a deployment wants `predict`
+PATHS_OF_RIGHTS = (  # everything else of a deployment wants `predict`
+    ("metrics", METRICS_PATHS),
+    ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
+)
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from seldon.protocols import SELDON_PREDICTIONS
+
 FULL = "full"  # the service's reason where it has no room
-ANSWERING = ("/predict", "/explain", "/api/v1.0/predictions", "/api/v0.1/predictions")
+ANSWERING = ("/predict", "/explain", *SELDON_PREDICTIONS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
-from seldon.protocols import CLIENT_HEADER
+from seldon.protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
 from seldon.service import metrics
 from seldon.service.answering import source_of
 from seldon.service.encoding import to_json
@@ -38,9 +38,7 @@ MAX_BODY_BYTES = 20 * 2**20
 ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
 FORM = "application/x-www-form-urlencoded"
-PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")
-FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
-WORK = ("/predict", "/explain", "/feedback", *PREDICTIONS, *FEEDBACK)
+WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 WATCHED = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
 SHOWN = ("/", "/page.js", "/page.css", "/docs", "/openapi.json")
 CALLER_ID = re.compile(r"[\w.-]{1,64}")
@@ -108,11 +106,11 @@ class _Service:
         _allow_silence(SILENT_UPLOAD_SECONDS)
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise RequestError(413, "too_large", f"wanted at most {MAX_BODY_BYTES} bytes, found {request.content_length}")
-        if request.path in FEEDBACK:
+        if request.path in SELDON_FEEDBACK:
             return self.seldon_feedback()
         if request.path == "/predict" and _is_picture():
             return self.predict()
-        if request.path in ("/predict", *PREDICTIONS) and not _is_message():
+        if request.path in ("/predict", *SELDON_PREDICTIONS) and not _is_message():
             raise _wrong_type("application/json, multipart/form-data" + (", image/*" if request.path == "/predict" else ""))
         return None
 

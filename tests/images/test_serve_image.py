@@ -1,5 +1,6 @@
 """The serving image in a real Docker daemon, as `.ci/image` built it: what is in it, how it behaves, where it goes."""
 
+import base64
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from classifier.model.examples import read_examples
+from seldon.protocols import SELDON, V2, Protocol
 
 IMAGES = os.environ.get("IMAGELOOP_IMAGES", "").split()
 pytestmark = [pytest.mark.skipif(not IMAGES, reason=".ci/image builds the images"), pytest.mark.xdist_group("images")]
@@ -69,15 +71,17 @@ def package(tmp_path_factory) -> SimpleNamespace:
 def run(package):
     started = []
 
-    def run(*options: str, wait: bool = True, models: Path | None = None) -> SimpleNamespace:
+    def run(
+        *options: str, wait: bool = True, models: Path | None = None, image: str = "imageloop-serve", protocol: Protocol = SELDON
+    ) -> SimpleNamespace:
         mounts = ["-v", f"{models or package.folder}:/mnt/models:ro", "-v", f"{package.key}:/mnt/keys/signing.pub:ro"]
         begun = time.monotonic()
-        name = docker("run", "-d", "-p", "127.0.0.1:0:9000", *RESTRICTED, *mounts, *options, "imageloop-serve")
+        name = docker("run", "-d", "-p", "127.0.0.1:0:9000", *RESTRICTED, *mounts, *options, image)
         started.append(name)
         if not wait:
             return SimpleNamespace(name=name)
         service = SimpleNamespace(name=name, url=f"http://{docker('port', name, '9000').splitlines()[0]}")
-        while call(f"{service.url}/health/status")[0] != 200:
+        while call(f"{service.url}{protocol.ready_path}")[0] != 200:
             assert time.monotonic() - begun < 60, docker("logs", name)
             time.sleep(0.05)
         service.seconds = time.monotonic() - begun
@@ -194,6 +198,32 @@ def test_a_package_that_was_changed_is_not_served(run, package, tmp_path):
     assert docker("wait", container) == "1"
     logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True).stderr
     assert "is not what was signed" in logs
+
+
+@pytest.mark.skipif("IMAGELOOP_V2_IMAGE" not in os.environ, reason=".ci/image --all builds it")
+def test_the_image_of_mlserver_gives_the_same_answers(run, package):
+    image = os.environ["IMAGELOOP_V2_IMAGE"]
+    told = [word for name, value in V2.environment("pets", "3").items() for word in ("-e", f"{name}={value}")]
+    usual, v2 = run(), run(*told, image=image, protocol=V2)
+    contents = [example.content for example in package.examples]
+    wanted = [json.loads(call(f"{usual.url}/predict", content, "image/png")[1])["probabilities"] for content in contents]
+    body = {
+        "inputs": [
+            {
+                "name": "image", "datatype": "BYTES", "shape": [len(contents)],
+                "data": [base64.b64encode(content).decode() for content in contents],
+            }
+        ]
+    }  # fmt: skip
+
+    code, answer = call(f"{v2.url}/v2/models/pets/infer", json.dumps(body).encode(), "application/json")
+
+    assert code == 200, answer
+    outputs = {output["name"]: output["data"] for output in json.loads(answer)["outputs"]}
+    assert outputs["labels"] == [example.label for example in package.examples]
+    assert outputs["probabilities"] == pytest.approx([value for one in wanted for value in one.values()], abs=1e-5)
+    assert docker("run", "--rm", image, "id", "-u") == "10001"
+    assert labels_of(image)["org.opencontainers.image.version"] != "0.0.0"
 
 
 @pytest.fixture(scope="module")

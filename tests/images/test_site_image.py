@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[2]
 IMAGE = os.environ.get("IMAGELOOP_SITE_IMAGE")
 COMPOSE = next((command for command in (["docker-compose"], ["docker", "compose"]) if shutil.which(command[0])), [])
 pytestmark = [
-    pytest.mark.skipif(not IMAGE or not COMPOSE, reason=".ci/image --site builds the image"),
+    pytest.mark.skipif(not IMAGE or not COMPOSE, reason=".ci/image --all builds the image"),
     pytest.mark.xdist_group("images"),
     pytest.mark.timeout(1200),
 ]
