@@ -120,7 +120,7 @@ def _see(predictor: Predictor, files: list[Path], change) -> tuple[Sample, np.nd
     samples, labels = [], []
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(files), 200):
-            images = predictor.see(list(pool.map(content, files[start : start + 200])))
+            images, _ = predictor.see(list(pool.map(content, files[start : start + 200])))
             found = predictor.predict(images)
             samples.append(
                 (found.embeddings.astype(np.float16).astype(np.float32), image_statistics(images), found.probabilities)

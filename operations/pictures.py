@@ -51,7 +51,8 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
     Raises: ImageLoopError for a key that does not fit.
     """
     from adapters.records import open_database
-    from classifier.data.statistics import container_of
+    from classifier.model.predictor import SERVED
+    from classifier.model.preprocessing import open_image
     from classifier.training.experience import role_of
     from records.pictures import kept_pictures, read_picture
     from seldon.service.feedback import OTHER
@@ -70,7 +71,7 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
             continue
         content = read_picture(picture, workspace.keys / KEY_NAME)
         place = Path(LABELLED) / label if label else Path(TO_LABEL)
-        with replacing(target / place / f"kept-{picture.request_id}.{container_of(content)[2].lower()}") as aside:
+        with replacing(target / place / f"kept-{picture.request_id}.{str(open_image(content, SERVED).format).lower()}") as aside:
             aside.write_bytes(content)
         written[place.parts[0]] += 1
     return {"folder": str(target), **written, "left": left}

@@ -1,12 +1,9 @@
 """What can be measured of a picture without knowing what it shows: for slices in evaluation, and for drift."""
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from classifier.model.preprocessing import FORMATS, UInt8Array
+from classifier.model.preprocessing import UInt8Array
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation")
 EVERY = 8  # rows: the answer is the same to a few percent, and a service pays for it with each picture
@@ -18,19 +15,14 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
     Shapes: (B, H, W, 3) uint8 -> (B, 4) float32, in the order of `NAMES`.
     """
-    return (
-        np.stack([_statistics_of(image_HWC) for image_HWC in images_BHWC]) if len(images_BHWC) else np.empty((0, 4), np.float32)
-    )
+    return np.stack([statistics_of(image_HWC) for image_HWC in images_BHWC]) if len(images_BHWC) else np.empty((0, 4), np.float32)
 
 
-def container_of(content: bytes) -> tuple[int, int, str]:
-    """Width and height in pixels and the format's name, from the header of a picture that can be read."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        return image.width, image.height, str(image.format)
+def statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
+    """Of one picture, (H, W, 3) uint8 -> (4,) float32.
 
-
-def _statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
-    """In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same."""
+    In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same.
+    """
     rows_HWC = image_HWC[::EVERY].astype(np.float32)
     luma = np.floor(rows_HWC.reshape(-1, 3) @ LUMA / 256).reshape(rows_HWC.shape[:2])
     first_difference = luma[:, 1:] - luma[:, :-1]

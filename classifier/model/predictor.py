@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
 from classifier.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
-from classifier.model.preprocessing import UInt8Array, preprocess
+from classifier.model.preprocessing import Container, UInt8Array, preprocess, see
 
 FloatArray = NDArray[np.float32]
 SERVED = Limits(min_side_pixels=8)  # smaller ones say nothing, yet are answered with confidence
@@ -74,7 +74,7 @@ class Predictor:
 
         Raises: ImageRefusedError for the first content that is no usable picture.
         """
-        images_BSSC = self.see(images)
+        images_BSSC = images if isinstance(images, np.ndarray) else self.see(images)[0]
         batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
         if not batches:
             return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
@@ -82,13 +82,16 @@ class Predictor:
         labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
         return Predictions(labels, probabilities_BK, embeddings_BD)
 
-    def see(self, images: Sequence[bytes] | UInt8Array) -> UInt8Array:
-        """Pictures as the model sees them; those that are preprocessed already stay as they are.
+    def see(self, contents: Sequence[bytes]) -> tuple[UInt8Array, list[Container]]:
+        """Pictures as the model sees them, and what their files say of themselves.
 
-        Shapes: B files' contents, or (B, S, S, 3) uint8 -> (B, S, S, 3) uint8.
+        Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
         Raises: ImageRefusedError.
         """
-        return images if isinstance(images, np.ndarray) else self._preprocess_all(images)
+        side = self.info.side_pixels
+        seen = [see(content, side, self._limits) for content in contents]
+        images = np.stack([image_SSC for image_SSC, _ in seen]) if seen else np.empty((0, side, side, 3), np.uint8)
+        return images, [container for _, container in seen]
 
     def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
         """Answer one after the other, refusals in their place; decodes on all cores, holds a few pictures at a time."""
@@ -121,11 +124,6 @@ class Predictor:
         values = dict(zip(self.info.class_names, map(float, probabilities_K), strict=True))
         label = max(values, key=values.__getitem__)
         return Prediction(label, values[label], values)
-
-    def _preprocess_all(self, contents: Sequence[bytes]) -> UInt8Array:
-        side = self.info.side_pixels
-        images = [preprocess(content, side, self._limits) for content in contents]
-        return np.stack(images) if images else np.empty((0, side, side, 3), np.uint8)
 
     def _try_preprocess(self, content: bytes) -> UInt8Array | ImageRefusedError:
         try:

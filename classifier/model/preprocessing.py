@@ -5,7 +5,7 @@ scaled decoding of JPEG before it, which gives the same answers at a third of th
 """
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,14 @@ CROP_SHARE = 0.875
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 UInt8Array = NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits.max_pixels` is checked before decoding
+
+
+class Container(NamedTuple):
+    """What a file says of itself. Units: pixels."""
+
+    width: int
+    height: int
+    format: str
 
 
 def open_image(content: bytes, limits: Limits) -> "ImageFile":
@@ -75,7 +83,14 @@ def preprocess(content: bytes, side: int, limits: Limits) -> UInt8Array:
     Shapes: bytes -> (side, side, 3) uint8.
     Raises: ImageRefusedError.
     """
-    return resize_and_crop(decode(open_image(content, limits), side), side)
+    return see(content, side, limits)[0]
+
+
+def see(content: bytes, side: int, limits: Limits) -> tuple[UInt8Array, Container]:
+    """The same, and what the file says of itself."""
+    image = open_image(content, limits)
+    container = Container(image.width, image.height, str(image.format))  # now: decoding at a reduced scale changes the size
+    return resize_and_crop(decode(image, side), side), container
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -127,8 +127,8 @@ def tell_story(folder: Path, settings: WatchSettings, data: Path | None = None) 
         "accuracy_when_trained": trained["accuracy"],
         "acts": [vars(act) for act in told],
         "accuracy": _accuracies(visitors.answered, told),
-        "requests": len(visitors.answered) + visitors.failed,
-        "failed_requests": visitors.failed,
+        "requests": len(visitors.answered) + len(visitors.failures),
+        "failed_requests": visitors.failures,
         "timeline": str(timeline),
         "seconds": time.monotonic() - started,
     }
@@ -167,7 +167,8 @@ def describe(result: dict[str, Any]) -> str:
             *lines,
             "",
             "accuracy       " + ", ".join(f"{title} {share:.1%}" for title, share in result["accuracy"].items()),
-            f"requests       {result['requests']}, {result['failed_requests']} failed",
+            f"requests       {result['requests']}, {len(result['failed_requests'])} failed",
+            *(f"  {words}" for words in result["failed_requests"][:3]),
             f"timeline       {result['timeline']}",
             f"seconds        {result['seconds']:.0f}",
         ]

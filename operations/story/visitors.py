@@ -35,7 +35,7 @@ class Visitors:
         self.world = world
         self.labels = 0.0
         self.answered: list[Answered] = []
-        self.failed = 0
+        self.failures: list[str] = []
         self._url, self._pause = url, NUM_CALLERS / per_second
         self._told: set[str] = set()
         self._class_names: list[str] = []
@@ -73,8 +73,8 @@ class Visitors:
                 begun = time.monotonic()
                 try:
                     self._call(session, next(self._numbers))
-                except requests.RequestException:
-                    self.failed += 1
+                except requests.RequestException as error:
+                    self.failures.append(_words_of(error))
                 self._stopping.wait(max(0.0, self._pause - (time.monotonic() - begun)))
 
     def _call(self, session: requests.Session, number: int) -> None:
@@ -96,3 +96,9 @@ class Visitors:
 
     def _other(self, label: str) -> str:
         return next(name for name in self._class_names if name != label)
+
+
+def _words_of(error: requests.RequestException) -> str:
+    """What went wrong, and what the other side said of it, if it said anything."""
+    answer = error.response
+    return repr(error) if answer is None else f"{answer.status_code} from {answer.url}: {answer.text[:300]}"

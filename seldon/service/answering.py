@@ -6,6 +6,7 @@ import io
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifier.data.statistics import NAMES, container_of, image_statistics
+from classifier.data.statistics import NAMES, statistics_of
 from classifier.errors import ImageRefusedError
 from classifier.model.predictor import Predictor
-from classifier.model.preprocessing import UInt8Array
+from classifier.model.preprocessing import Container, UInt8Array
 from classifier.monitoring.familiarity import Familiarity
 from records.lines import encode_embedding
 from records.pictures import PictureKeeper
@@ -79,8 +80,10 @@ class Answering:
         begun = time.perf_counter()
         try:
             with self.admission.working():
-                images_BSSC = self.predictor.see(contents)
-                facts = self._facts(contents, images_BSSC)  # before the model: the pixels are still in the processor's cache
+                images_BSSC, containers = self._see(contents)
+                facts = self._facts(
+                    contents, images_BSSC, containers
+                )  # before the model: the pixels are still in the processor's cache
                 found = self.predictor.predict(images_BSSC)
         except ImageRefusedError as error:
             raise refused_picture(error) from error
@@ -129,10 +132,14 @@ class Answering:
             "precision": self.predictor.precision,
         }
 
-    def _facts(self, contents: Contents, images_BSSC: UInt8Array) -> list[dict[str, Any]]:
+    def _see(self, contents: Contents) -> tuple[UInt8Array, Sequence[Container | None]]:
+        """Pixels are taken as they are, and have no file that says anything of itself."""
+        return (contents, [None] * len(contents)) if isinstance(contents, np.ndarray) else self.predictor.see(contents)
+
+    def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[dict[str, Any]]:
         if self._writer is None:
             return [{} for _ in contents]
-        return [_facts_of(content, image_SSC) for content, image_SSC in zip(contents, images_BSSC, strict=True)]
+        return [_facts_of(*seen) for seen in zip(contents, images_BSSC, containers, strict=True)]
 
     def _answer(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> Answer:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
@@ -186,13 +193,13 @@ def _as_file(content: bytes | np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array) -> dict[str, Any]:
+def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> dict[str, Any]:
     """What a record keeps of a picture: its hash, size, format and statistics."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    if isinstance(content, bytes):
-        facts["width"], facts["height"], facts["format"] = container_of(content)
-    statistics = [round(value, 4) for value in image_statistics(image_SSC[None])[0].tolist()]
+    if container is not None:
+        facts |= container._asdict()
+    statistics = [round(value, 4) for value in statistics_of(image_SSC).tolist()]
     return facts | {"statistics": dict(zip(NAMES, statistics, strict=True))}
 
 

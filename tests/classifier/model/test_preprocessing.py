@@ -8,7 +8,7 @@ from PIL import Image
 
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
-from classifier.model.preprocessing import preprocess
+from classifier.model.preprocessing import preprocess, see
 
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:
@@ -118,3 +118,13 @@ def test_what_is_no_usable_picture_is_refused_with_its_reason(content, reason):
 def test_a_file_above_the_limit_is_refused_unread():
     with pytest.raises(ImageRefusedError, match="too_large"):
         preprocess(encode(RED, "PNG"), 32, Limits(max_bytes=10))
+
+
+def test_what_a_file_says_of_itself_is_true_of_the_whole_file():
+    """A large JPEG is decoded at a reduced scale."""
+    large = Image.new("RGB", (2400, 1800), (10, 200, 30))
+
+    image, container = see(encode(large, "JPEG"), 224, Limits())
+
+    assert container == (2400, 1800, "JPEG")
+    assert image.shape == (224, 224, 3)

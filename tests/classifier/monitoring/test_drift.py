@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from classifier.data.settings import Limits
-from classifier.data.statistics import NAMES, container_of, image_statistics
+from classifier.data.statistics import NAMES, image_statistics
 from classifier.model.preprocessing import preprocess
 from classifier.monitoring.drift import ANSWERS, EMBEDDING, measure_drift
 from classifier.monitoring.familiarity import Familiarity
@@ -174,13 +174,6 @@ def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
     assert (near <= familiarity.limit).mean() > 0.9
     assert (far > familiarity.limit).all()
     assert Familiarity.read(tmp_path / "nowhere") is None
-
-
-def test_what_a_file_says_of_itself():
-    out = io.BytesIO()
-    Image.new("RGB", (30, 20)).save(out, "PNG")
-
-    assert container_of(out.getvalue()) == (30, 20, "PNG")
 
 
 @pytest.fixture(scope="module")
