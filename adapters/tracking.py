@@ -13,7 +13,7 @@ from classifier.errors import ImageLoopError, SettingsError
 from classifier.workspace import Workspace
 
 if TYPE_CHECKING:
-    from classifier.training.loop import EpochReport
+    from classifier.training.trained import EpochReport
 
 logger = logging.getLogger(__name__)
 RAW_POINTER = "data/raw.dvc"

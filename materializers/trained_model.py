@@ -4,15 +4,12 @@ import io
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-import torch
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.promotion.figures import history_figure, png_of
-from classifier.training.fitting import TrainedModel
-from classifier.training.loop import EpochReport
 from classifier.training.metrics import ClassificationScores
 from classifier.training.settings import TrainingSettings
+from classifier.training.trained import EpochReport, TrainedModel
 from materializers.storing import hash_of, read_bytes, write_bytes
 
 
@@ -21,15 +18,21 @@ class TrainedModelMaterializer(BaseMaterializer):
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
     def load(self, data_type: type) -> TrainedModel:
+        import torch
+
         content = io.BytesIO(read_bytes(self.artifact_store, f"{self.uri}/model.pt"))
         return _from_values(torch.load(content, weights_only=True))
 
     def save(self, model: TrainedModel) -> None:
+        import torch
+
         content = io.BytesIO()
         torch.save(_to_values(model), content)
         write_bytes(self.artifact_store, f"{self.uri}/model.pt", content.getvalue())
 
     def save_visualizations(self, model: TrainedModel) -> dict[str, VisualizationType]:
+        from classifier.promotion.figures import history_figure, png_of
+
         path = f"{self.uri}/losses.png"
         write_bytes(self.artifact_store, path, png_of(history_figure(model.history, model.best_epoch)))
         return {path: VisualizationType.IMAGE}
@@ -40,6 +43,8 @@ class TrainedModelMaterializer(BaseMaterializer):
 
 
 def _to_values(model: TrainedModel) -> dict[str, Any]:
+    from torch import from_numpy
+
     return {
         "settings": model.settings.model_dump_json(),
         "class_names": model.class_names,
@@ -47,8 +52,8 @@ def _to_values(model: TrainedModel) -> dict[str, Any]:
         "head_only": model.head_only,
         "history": [asdict(row) for row in model.history],
         "best_epoch": model.best_epoch,
-        "validation_logits": torch.from_numpy(model.validation_logits_NK),
-        "validation_targets": torch.from_numpy(model.validation_targets_N),
+        "validation_logits": from_numpy(model.validation_logits_NK),
+        "validation_targets": from_numpy(model.validation_targets_N),
     }
 
 

@@ -53,7 +53,19 @@ def open_stack() -> "Client":
             f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
+    _leave_integrations_alone()
     return client
+
+
+def _leave_integrations_alone() -> None:
+    """Before each run ZenML loads every integration whose packages it finds, to learn what materializers they bring.
+
+    That takes three seconds, for torch and scikit-learn are here. The stack's own integrations are loaded where they are used, and our
+    steps name the materializer of every artifact.
+    """
+    from zenml.integrations.registry import integration_registry
+
+    integration_registry.activate_integrations = lambda: None
 
 
 def check_parts(client: "Client") -> None:

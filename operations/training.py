@@ -4,9 +4,7 @@ import logging
 import sys
 import time
 import uuid
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from classifier.data.raw import held_source
@@ -45,7 +43,6 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     workspace = Workspace.current()
     tracking.ensure_experiment(tracking.connect(), EXPERIMENT, workspace)
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
-    Thread(target=import_module, args=("model_signing",), daemon=True).start()  # a second of loading that only the end needs
     begun = time.monotonic()
     side = settings.training.side_pixels
     run = configured(

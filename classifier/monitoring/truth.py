@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ks_2samp
 
 from classifier.intervals import wilson
 from classifier.monitoring.settings import TruthSettings
@@ -102,6 +101,8 @@ def _choice(
     rest = answers[~answers["request_id"].isin(labelled["request_id"])]
     if len(rest) < settings.min_labels:
         return None
+    from scipy.stats import ks_2samp  # half a second to load
+
     found = ks_2samp(labelled["confidence"], rest["confidence"])
     if found.pvalue < BIAS_P_VALUE:
         return (

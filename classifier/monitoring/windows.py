@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from classifier.monitoring.drift import Level, measure_drift
 from classifier.monitoring.familiarity import FALSE_ALARM_SHARE
@@ -82,4 +81,6 @@ def drifting_since(windows: Sequence[Window]) -> float | None:
 
 def _is_more_than_usual(count: int, total: int, false_alarm_rate: float) -> bool:
     """Twice the usual share is taken for usual still: the limit was drawn on few pictures."""
+    from scipy.stats import binomtest  # half a second to load
+
     return bool(binomtest(count, total, 2 * FALSE_ALARM_SHARE, alternative="greater").pvalue <= false_alarm_rate)

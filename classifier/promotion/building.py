@@ -17,8 +17,8 @@ from classifier.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageIn
 from classifier.model.predictor import Predictor
 from classifier.promotion.settings import ExportSettings
 from classifier.training.features import exported_backbone, is_whole, seal
-from classifier.training.fitting import TrainedModel
 from classifier.training.settings import Transfer
+from classifier.training.trained import TrainedModel
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 NUM_BINS = 15
@@ -16,6 +15,8 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]
     As if one more picture had been answered right and one wrong: a hundred right answers are no proof of a hundred percent.
     Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
     """
+    import torch
+
     num_rows, num_classes = logits_NK.shape
     smoothing = num_classes / (num_classes - 1) / (num_rows + 2)
     logits, targets = torch.from_numpy(logits_NK).double(), torch.from_numpy(targets_N)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from classifier.promotion.evaluation import Evaluation
-from classifier.training.loop import EpochReport
+from classifier.training.trained import EpochReport
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.settings import GateSettings
@@ -142,6 +141,8 @@ def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: f
 
 def _on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
     """Passes only where the gain is more than chance: without one there is no reason to change what serves."""
+    from scipy.stats import binomtest  # half a second to load
+
     differences_N = recent.candidate_right_N.astype(float) - recent.champion_right_N.astype(float)
     better, worse = int((differences_N > 0).sum()), int((differences_N < 0).sum())
     p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0

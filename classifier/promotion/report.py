@@ -5,7 +5,6 @@ import pandas as pd
 from classifier import pages
 from classifier.data.report import Look
 from classifier.promotion.evaluation import Evaluation
-from classifier.promotion.figures import calibration_figure, confusion_figure, png_of, roc_figure
 from classifier.promotion.gates import GateVerdict
 
 MAX_MISTAKES = 24
@@ -25,6 +24,8 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
     slices = [
         (part.name, part.count, part.accuracy, f"{part.interval[0]:.3f} to {part.interval[1]:.3f}") for part in evaluation.slices
     ]
+    from classifier.promotion.figures import calibration_figure, confusion_figure, png_of, roc_figure
+
     charts = [pages.chart(png_of(draw(evaluation))) for draw in (confusion_figure, roc_figure, calibration_figure)]
     return pages.page(
         "How good the model is",

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,35 +20,13 @@ from classifier.training.augmentation import augment, augmentation
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.experience import Experience
 from classifier.training.features import FeatureExtractor
-from classifier.training.loop import Batches, EpochReport, Fitted, Work, balanced_weights, fit
+from classifier.training.loop import Batches, Fitted, Work, balanced_weights, fit
 from classifier.training.settings import BaselineCnn, LoopSettings, TrainingSettings, Transfer
+from classifier.training.trained import EpochReport, TrainedModel
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 Report = Callable[[EpochReport], None]
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """`state`: the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`).
-
-    The validation rows are those of the pictures, then those of labelled answers.
-    """
-
-    settings: TrainingSettings
-    class_names: list[str]
-    state: dict[str, Tensor]
-    head_only: bool
-    history: list[EpochReport]
-    best_epoch: int
-    validation_logits_NK: NDArray[np.float32]
-    validation_targets_N: NDArray[np.int64]
-
-    def build(self) -> Classifier:
-        """The torch model, in evaluation mode."""
-        model = new_classifier(self.settings, len(self.class_names))
-        model.load_state_dict(self.state, strict=not self.head_only)
-        return model.eval()
 
 
 def new_classifier(settings: TrainingSettings, num_classes: int) -> Classifier:

@@ -21,19 +21,10 @@ from classifier.progress import track
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.metrics import ClassificationScores, score
 from classifier.training.settings import LoopSettings
+from classifier.training.trained import EpochReport
 
 logger = logging.getLogger(__name__)
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # the batches of epoch n: inputs (B, ...), targets (B,)
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch gave; the losses are means a row."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation: ClassificationScores
 
 
 @dataclass

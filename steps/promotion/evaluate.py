@@ -8,7 +8,6 @@ from zenml import step
 from adapters import tracking
 from classifier.data.prepared import PreparedPictures
 from classifier.model.predictor import Predictor
-from classifier.promotion import figures
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.evaluation import evaluate as measure
 from classifier.promotion.records import ModelPackage
@@ -24,6 +23,8 @@ def evaluate(
     exported_package: ModelPackage, prepared: PreparedPictures, tracking_run: str
 ) -> Annotated[Evaluation, "evaluation"]:
     """Through `Predictor`, as in service: the number in the registry is the number in production."""
+    from classifier.promotion import figures
+
     predictor = Predictor.unsigned(exported_package.folder, threads=os.cpu_count() or 1)
     evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
     with tracking.run_of(tracking_run):

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from scipy.special import softmax
 from zenml import step
 
 from classifier.promotion.calibration import expected_calibration_error, fit_temperature
 from classifier.promotion.records import Calibration
-from classifier.training.fitting import TrainedModel
+from classifier.training.trained import TrainedModel
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE
 
@@ -15,6 +14,8 @@ from steps.caching import ON_CODE
 @step(cache_policy=ON_CODE, output_materializers={"calibration": RecordMaterializer})
 def calibrate(trained_model: TrainedModel) -> Annotated[Calibration, "calibration"]:
     """Fit one temperature on the validation split."""
+    from scipy.special import softmax
+
     logits, targets = trained_model.validation_logits_NK, trained_model.validation_targets_N
     temperature = fit_temperature(logits, targets)
     before, after = (expected_calibration_error(softmax(logits / t, axis=1), targets) for t in (1.0, temperature))

@@ -13,10 +13,9 @@ from adapters.git import commit_of
 from classifier.data.prepared import PreparedPictures
 from classifier.model.package import PackageInfo
 from classifier.model.preprocessing import PREPROCESSING_VERSION
-from classifier.promotion.building import build_package
 from classifier.promotion.records import Calibration, ModelPackage
 from classifier.promotion.settings import ExportSettings
-from classifier.training.fitting import TrainedModel
+from classifier.training.trained import TrainedModel
 from classifier.workspace import Workspace
 from materializers.package import PackageMaterializer
 from steps.caching import ON_CODE
@@ -27,6 +26,8 @@ def export(
     trained_model: TrainedModel, calibration: Calibration, prepared: PreparedPictures, tracking_run: str, settings: ExportSettings
 ) -> Annotated[ModelPackage, "exported_package"]:
     """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
+    from classifier.promotion.building import build_package
+
     model = trained_model.settings.model
     info = PackageInfo(
         class_names=prepared.class_names,

@@ -1,5 +1,7 @@
 """Fit the model on the train split, watched on the validation split."""
 
+from importlib import import_module
+from threading import Thread
 from typing import Annotated
 
 from zenml import step
@@ -8,9 +10,8 @@ from adapters import tracking
 from classifier.data.prepared import PreparedPictures
 from classifier.data.versions import DataVersion
 from classifier.training.experience import Experience
-from classifier.training.fitting import TrainedModel
-from classifier.training.fitting import train as fit_model
 from classifier.training.settings import TrainingSettings
+from classifier.training.trained import TrainedModel
 from classifier.workspace import Workspace
 from materializers.trained_model import TrainedModelMaterializer
 from steps.caching import ON_CODE
@@ -21,6 +22,9 @@ def train(
     prepared: PreparedPictures, data_version: DataVersion, experience: Experience, settings: TrainingSettings
 ) -> tuple[Annotated[TrainedModel, "trained_model"], Annotated[str, "tracking_run"]]:
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
+    from classifier.training.fitting import train as fit_model
+
+    Thread(target=import_module, args=("model_signing",), daemon=True).start()  # half a second of loading that `sign` needs soon
     tracking.describe_run(settings.model_dump(mode="json"), data_version)
     epochs = tracking.EpochLog()
     model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
