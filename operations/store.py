@@ -61,7 +61,7 @@ def _leave_integrations_alone() -> None:
     """Before each run ZenML loads every integration whose packages it finds, to learn what materializers they bring.
 
     That takes three seconds, for torch and scikit-learn are here. The stack's own integrations are loaded where they are used, and our
-    steps name the materializer of every artifact.
+    steps name the materializer of every artifact that ZenML itself has none for: where none is named, it would pickle.
     """
     from zenml.integrations.registry import integration_registry
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from seldon.protocols import SELDON_PREDICTIONS
 
-FULL = "full"  # the service's reason where it has no room
+FULL = "503"  # what the service answers where it has no room
 ANSWERING = ("/predict", "/explain", *SELDON_PREDICTIONS)
 
 
@@ -28,8 +28,10 @@ class Counters:
         return self._with(other, 1)
 
     def since(self, before: Counters) -> Counters:
-        """What one replica counted after `before`; one that started again meanwhile counts from nothing."""
-        return self if self.requests < before.requests else self._with(before, -1)
+        """What one replica counted after `before`; one that started again meanwhile, so that any counter fell, counts from nothing."""
+        change = self._with(before, -1)
+        counts = [change.requests, change.errors, change.turned_away, *change.labels.values(), *change.buckets.values()]
+        return self if min(counts) < 0 else change
 
     def _with(self, other: Counters, sign: int) -> Counters:
         return Counters(
@@ -45,7 +47,7 @@ class Counters:
 class Observation:
     """One predictor in one window.
 
-    `errors` holds those `turned_away` for want of room; `judged`: whether each answer with feedback was right.
+    `turned_away`: those of the `errors` that there was no room for; `judged`: whether each answer with feedback was right.
     """
 
     requests: int
@@ -61,7 +63,7 @@ class Observation:
 
     def without_turned_away(self) -> Observation:
         """As if what it had no room for had not been asked."""
-        return replace(self, requests=self.requests - self.turned_away, errors=max(0, self.errors - self.turned_away))
+        return replace(self, requests=self.requests - self.turned_away, errors=self.errors - self.turned_away)
 
     def figures(self) -> dict[str, float | int | None]:
         """For logs, ZenML and MLflow."""
@@ -86,8 +88,7 @@ def read_counters(exposition: str) -> Counters:
             if sample.name == "imageloop_requests_total" and sample.labels["route"] in ANSWERING:
                 requests += sample.value
                 errors += sample.value if sample.labels["code"].startswith("5") else 0
-            elif sample.name == "imageloop_refused_total" and sample.labels["reason"] == FULL:
-                turned_away += sample.value
+                turned_away += sample.value if sample.labels["code"] == FULL else 0
             elif sample.name == "imageloop_predictions_total":
                 labels[sample.labels["label"]] = labels.get(sample.labels["label"], 0) + sample.value
             elif sample.name == "imageloop_request_seconds_bucket":

@@ -14,7 +14,6 @@ from typing import Literal
 from classifier.errors import ImageLoopError
 from seldon.clusters.contract import Cluster, DeploymentError
 from seldon.manifest import Manifest, PredictorSpec, render
-from seldon.rollouts.observations import Observation
 from seldon.rollouts.observer import Observer
 from seldon.rollouts.sequential import compare
 from seldon.rollouts.settings import AbTest, DeploySettings, Shadow
@@ -24,7 +23,6 @@ from seldon.rollouts.verdicts import Verdict, judge
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-NONE_SEEN = Observation(0, 0, {}, None)
 Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
 
 
@@ -145,7 +143,7 @@ def _carry_out(
         if last and watch:
             rollout.exposure = _exposure(watch)
         cluster.apply(manifest)
-        if watch:
+        if watch and not last:
             watch.look()  # from here on new replicas are counted
         logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
         if stage.smoke:
@@ -176,8 +174,9 @@ def _watch(
     Raises: ImageLoopError with the verdict's reason when it is against the candidate.
     """
     observer = Observer(cluster, settings.namespace, settings.name, stable, candidate)
+    alone = all(part.traffic == 0 for part in stage.predictors if part.name != candidate.name)
     started = time.monotonic()
-    while (verdict := _judge(observer, settings, stage, time.monotonic() - started)).decision == "hold":
+    while (verdict := _judge(observer, settings, stage, time.monotonic() - started, alone=alone)).decision == "hold":
         time.sleep(LOOK_SECONDS)
     rollout.verdicts.append((stage.name, verdict))
     report(stage.name, verdict)
@@ -189,13 +188,13 @@ def _watch(
         raise ImageLoopError(f"{stage.name}: {verdict.reason}")
 
 
-def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: float) -> Verdict:
+def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
     stable, candidate, agreements = observer.look()
     if stage.watch is None:
         raise ValueError(f"stage '{stage.name}' is not watched")
     if isinstance(settings.strategy, Shadow):  # nobody waits for its answers, so nobody slows down where it cannot keep up
         candidate = candidate.without_turned_away()
-    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=stage.is_alone)
+    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=alone)
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
     evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)

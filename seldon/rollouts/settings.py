@@ -79,7 +79,11 @@ class JudgeSettings(Settings):
     min_agreement: float = Field(0.85, ge=0, le=1, description="of answers to the same pictures; two good models differ in some")
     max_accuracy_loss: float = Field(0.02, ge=0, lt=1, description="from feedback")
     confidence: float = Field(0.99, gt=0.5, lt=1, description="of the intervals that errors and accuracy are judged by")
-    min_compared: int = Field(30, ge=5, description="answers below which latency, mix, agreement and accuracy are not judged")
+    min_compared: int = Field(
+        30,
+        ge=5,
+        description="answers of each below which latency, mix, agreement and accuracy are not judged, and no canary advances",
+    )
 
 
 class AfterwardsSettings(Settings):

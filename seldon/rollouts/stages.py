@@ -15,11 +15,6 @@ class Stage:
     smoke: bool = False
     watch: Watch | None = None
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether a version beside the candidate gets no traffic, so that there is nothing to compare it with."""
-        return any(predictor.traffic == 0 for predictor in self.predictors)
-
 
 def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: PredictorSpec) -> list[Stage]:
     """From what serves to what shall serve. The stable version keeps all its replicas until the candidate has all traffic."""

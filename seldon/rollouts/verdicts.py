@@ -52,12 +52,11 @@ def judge(
     compared = alone or stable.requests >= min(settings.min_compared, watch.min_requests)
     if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and compared:
         return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
+    of_stable = "" if compared else f", and {stable.requests} of the stable version to compare with"
     if elapsed_seconds >= watch.max_seconds:
-        found = f"found {candidate.requests}" + (
-            "" if compared else f", and {stable.requests} of the stable version to compare with"
-        )
-        return Verdict("no_data", f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s, {found}", figures)
-    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far", figures)
+        wanted = f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s"
+        return Verdict("no_data", f"{wanted}, found {candidate.requests}{of_stable}", figures)
+    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far{of_stable}", figures)
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:

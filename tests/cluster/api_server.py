@@ -58,6 +58,7 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         self.silent_seconds = 0.0
         self.seconds_to_ready, self.half_ready, self.broken = 0.0, False, False
         self.never_ready: set[str] = set()  # predictors
+        self.mute: set[str] = set()  # predictors whose pods say nothing to Prometheus
 
     def handle_error(self, request, client_address):
         """A client that gave up waiting is no news."""
@@ -214,7 +215,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         name, predictor, replica = unquote(rest).strip("/").partition(":")[0].split(".")
         text = self.server.operator.local.exposition(namespace, name, predictor).get(replica)
-        return self.send(200, text.encode(), "text/plain") if text else self.refuse(503, "the pod does not answer")
+        if text is None or predictor in self.server.mute:
+            return self.refuse(503, "the pod does not answer")
+        return self.send(200, text.encode(), "text/plain")
 
     def forward(self, content: bytes | None):
         """/call/NAMESPACE/NAME/PREDICTOR/..., as the service that the operator makes for a predictor."""

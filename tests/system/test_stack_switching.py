@@ -31,6 +31,10 @@ print(json.dumps({
     "stack": client.active_stack.name,
     "steps": sorted(snapshot.step_configurations),
     "trackers": {n: s.config.experiment_tracker for n, s in snapshot.step_configurations.items() if s.config.experiment_tracker},
+    "materializers": sorted({
+        source.import_path for s in snapshot.step_configurations.values() for output in s.config.outputs.values()
+        for source in output.materializer_source
+    }),
     "docker": snapshot.pipeline_configuration.settings["docker"].model_dump(mode="json"),
     "parameters": snapshot.step_configurations["train"].config.parameters,
 }))
@@ -103,6 +107,8 @@ def test_the_training_pipeline_compiles_for_each_stack(compile_for, stack):
     assert compiled["trackers"] == {"train": True}  # whichever tracker the stack has
     assert compiled["stack"] == stack
     assert compiled["docker"]["parent_image_build_config"]["build_options"] == {"target": "pipeline"}
+    assert compiled["materializers"]
+    assert not [name for name in compiled["materializers"] if "cloudpickle" in name]
     assert compiled["parameters"]["settings"]["model"]["kind"] == "transfer"
 
 

@@ -160,10 +160,10 @@ class KubernetesCluster:
                             f"{pod}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
                         )
                     )
-                except ApiException as error:
-                    if error.status not in POD_IS_GONE:
+                except (ApiException, HTTPError) as error:  # the latter: a node that is lost
+                    if isinstance(error, ApiException) and error.status not in POD_IS_GONE:
                         raise
-                    logger.info("the metrics of pod '%s' could not be read: %s", pod, _message(error))
+                    logger.info("the metrics of pod '%s' could not be read: %s", pod, error)
             return found
 
     def _wait(self, manifest: Manifest, generation: int, seconds: float) -> None:

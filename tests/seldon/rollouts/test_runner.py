@@ -356,6 +356,13 @@ class TestWhereTheApiServerFails:
         assert served.get("default", "pets") == stable
         assert callers.failed == 0, callers.failures[:3]
 
+    def test_a_pod_that_says_nothing_is_left_out(self, served, stable):
+        told = served.exposition("default", "pets", "v1")
+        served.server.mute = {"v1"}
+
+        assert len(told) == 1
+        assert served.exposition("default", "pets", "v1") == {}
+
     def test_a_candidate_whose_pods_never_come_gets_no_request(self, served, stable, predictor_spec, make_package, load):
         impatient = KubernetesCluster(served._settings.model_copy(update={"ready_timeout_seconds": 5}), served._given)
         served.server.never_ready = {"v9"}

@@ -91,7 +91,11 @@ def test_a_better_version_is_found_out():
 def test_a_stable_version_that_answered_too_little_is_no_comparison():
     silent = Observation(0, 0, {}, None)
 
-    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings()).decision == "hold"
+    verdict = judge(silent, seen(), (), 20, WATCH, JudgeSettings())
+    assert (verdict.decision, verdict.reason) == (
+        "hold",
+        "200 of 100 answers so far, and 0 of the stable version to compare with",
+    )
     assert judge(silent, seen(), (), 200, WATCH, JudgeSettings()).decision == "no_data"
     assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True).decision == "advance"
 
@@ -102,10 +106,7 @@ def told(answered: int, failed: int = 0, full: int = 0) -> str:
 imageloop_requests_total{{predictor="v1",route="/predict",code="200"}} {answered}.0
 imageloop_requests_total{{predictor="v1",route="/predict",code="500"}} {failed}.0
 imageloop_requests_total{{predictor="v1",route="/predict",code="503"}} {full}.0
-imageloop_requests_total{{predictor="v1",route="/feedback",code="200"}} 9.0
-# TYPE imageloop_refused counter
-imageloop_refused_total{{predictor="v1",reason="full"}} {full}.0
-imageloop_refused_total{{predictor="v1",reason="damaged"}} 7.0
+imageloop_requests_total{{predictor="v1",route="/feedback",code="503"}} 9.0
 # TYPE imageloop_predictions counter
 imageloop_predictions_total{{predictor="v1",version="1",label="cat"}} {answered}.0
 """
@@ -124,6 +125,14 @@ def test_each_replica_is_counted_for_itself():
     assert tally.observation([True]) == Observation(29, 5, {"cat": 24}, None, (True,), turned_away=3)
     assert tally.observation().without_turned_away() == Observation(26, 2, {"cat": 24}, None, turned_away=3)
     assert Tally({}).observation().error_rate == 0
+
+
+def test_a_replica_that_started_again_and_answers_more_than_before_is_found_out():
+    tally = Tally({"one": told(20)})
+
+    tally.add({"one": told(0, 25)})
+
+    assert tally.observation() == Observation(25, 25, {}, None)
 
 
 def test_a_quantile_lies_within_its_bucket():
