@@ -12,6 +12,8 @@ MAX_MISTAKES = 24
 
 def evaluation_report(evaluation: Evaluation, look: Look) -> str:
     """An HTML page: figures with intervals, slices, charts, and the worst mistakes as pictures."""
+    from classifier.promotion.figures import calibration_figure, confusion_figure, png_of, roc_figure
+
     scores, (low, high) = evaluation.scores, evaluation.intervals["accuracy"]
     lead = (
         f"{scores.accuracy:.1%} of {len(evaluation.predictions):,} test pictures are answered right (95 % interval {low:.1%} to {high:.1%}). "
@@ -24,8 +26,6 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
     slices = [
         (part.name, part.count, part.accuracy, f"{part.interval[0]:.3f} to {part.interval[1]:.3f}") for part in evaluation.slices
     ]
-    from classifier.promotion.figures import calibration_figure, confusion_figure, png_of, roc_figure
-
     charts = [pages.chart(png_of(draw(evaluation))) for draw in (confusion_figure, roc_figure, calibration_figure)]
     return pages.page(
         "How good the model is",

@@ -81,9 +81,8 @@ class Answering:
         try:
             with self.admission.working():
                 images_BSSC, containers = self._see(contents)
-                facts = self._facts(
-                    contents, images_BSSC, containers
-                )  # before the model: the pixels are still in the processor's cache
+                # before the model: the pixels are still in the processor's cache
+                facts = self._facts(contents, images_BSSC, containers)
                 found = self.predictor.predict(images_BSSC)
         except ImageRefusedError as error:
             raise refused_picture(error) from error
