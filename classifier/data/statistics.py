@@ -19,11 +19,21 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
 
 def statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
-    """Of one picture, (H, W, 3) uint8 -> (4,) float32.
+    """Of one picture, (H, W, 3) uint8 -> (4,) float32."""
+    return statistics_of_rows(image_HWC[::EVERY])
+
+
+def rows_for_statistics(image_HWC: UInt8Array) -> UInt8Array:
+    """What `statistics_of_rows` needs of a picture, in memory of its own, for one who computes later: (H, W, 3) -> (H / EVERY, W, 3)."""
+    return image_HWC[::EVERY].copy()
+
+
+def statistics_of_rows(few_rows_HWC: UInt8Array) -> NDArray[np.float32]:
+    """The statistics of a picture from some of its rows.
 
     In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same.
     """
-    rows_HWC = image_HWC[::EVERY].astype(np.float32)
+    rows_HWC = few_rows_HWC.astype(np.float32)
     luma = np.floor(rows_HWC.reshape(-1, 3) @ LUMA / 256).reshape(rows_HWC.shape[:2])
     first_difference = luma[:, 1:] - luma[:, :-1]
     second_difference = first_difference[:, 1:] - first_difference[:, :-1]

@@ -6,15 +6,16 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from classifier.data.statistics import NAMES, statistics_of
+from classifier.data.statistics import NAMES, rows_for_statistics, statistics_of_rows
 from classifier.errors import ImageRefusedError
 from classifier.model.predictor import Predictor
 from classifier.model.preprocessing import Container, UInt8Array
@@ -27,7 +28,8 @@ from seldon.service.admission import Admission
 from seldon.service.errors import RequestError, refused_picture
 from seldon.service.messages import Contents
 
-Seen = tuple[bytes | np.ndarray, dict[str, Any], np.ndarray]  # a picture as it came, what a record keeps of it, and its embedding
+Facts = Callable[[], dict[str, Any]]  # what a record keeps of a picture, computed when the record is made
+Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # a picture as it came, its facts and its embedding
 UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
 # Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
@@ -135,9 +137,9 @@ class Answering:
         """Pixels are taken as they are, and have no file that says anything of itself."""
         return (contents, [None] * len(contents)) if isinstance(contents, np.ndarray) else self.predictor.see(contents)
 
-    def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[dict[str, Any]]:
+    def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[Facts]:
         if self._writer is None:
-            return [{} for _ in contents]
+            return [dict for _ in contents]
         return [_facts_of(*seen) for seen in zip(contents, images_BSSC, containers, strict=True)]
 
     def _answer(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> Answer:
@@ -155,27 +157,36 @@ class Answering:
             for_labelling = answer.probability < UNCERTAIN_BELOW or answer.in_distribution is False
             place = self.predictor.info.class_names.index(answer.label)
             self._keeper.keep(answer.request_id, place, _as_file(content), for_labelling=for_labelling)
-        if self._writer is None:
-            return
-        self._writer.write(
-            {
-                "kind": "prediction",
-                "time": _now(),
-                "request_id": answer.request_id,
-                "caller_id": caller_id,
-                "model_name": self.identity.model_name,
-                "model_version": self.identity.model_version,
-                "predictor": self.identity.predictor,
-                **facts,
-                "embedding": encode_embedding(embedding_D),
-                "label": answer.label,
-                "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
-                "latency_ms": round(milliseconds, 3),
-                "source": source,
-                "novelty": answer.novelty,
-                "in_distribution": answer.in_distribution,
-            }
-        )
+        if self._writer is not None:
+            self._writer.write(partial(self._record, answer, facts, embedding_D, caller_id, source, milliseconds, _now()))
+
+    def _record(
+        self,
+        answer: Answer,
+        facts: Facts,
+        embedding_D: np.ndarray,
+        caller_id: str | None,
+        source: str,
+        milliseconds: float,
+        when: str,
+    ) -> dict[str, Any]:
+        return {
+            "kind": "prediction",
+            "time": when,
+            "request_id": answer.request_id,
+            "caller_id": caller_id,
+            "model_name": self.identity.model_name,
+            "model_version": self.identity.model_version,
+            "predictor": self.identity.predictor,
+            **facts(),
+            "embedding": encode_embedding(embedding_D),
+            "label": answer.label,
+            "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
+            "latency_ms": round(milliseconds, 3),
+            "source": source,
+            "novelty": answer.novelty,
+            "in_distribution": answer.in_distribution,
+        }
 
 
 def source_of(route: str, client: str | None) -> str:
@@ -192,14 +203,19 @@ def _as_file(content: bytes | np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> dict[str, Any]:
-    """What a record keeps of a picture: its hash, size, format and statistics."""
+def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> Facts:
+    """Of a picture: its hash, size, format and statistics. Holds neither the picture nor the file."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     if container is not None:
         facts |= container._asdict()
-    statistics = [round(value, 4) for value in statistics_of(image_SSC).tolist()]
-    return facts | {"statistics": dict(zip(NAMES, statistics, strict=True))}
+    rows = rows_for_statistics(image_SSC)
+
+    def complete() -> dict[str, Any]:
+        statistics = [round(value, 4) for value in statistics_of_rows(rows).tolist()]
+        return facts | {"statistics": dict(zip(NAMES, statistics, strict=True))}
+
+    return complete
 
 
 def _now() -> str:

@@ -1,5 +1,6 @@
 import json
 import time
+from functools import partial
 
 import pytest
 
@@ -33,8 +34,8 @@ def lost():
 
 def test_what_is_written_is_read_once(tmp_path, lost):
     tail, writer = RecordTail(tmp_path), RecordWriter(tmp_path, lost.append)
-    writer.write(prediction(1))
-    writer.write(truth(1, "dog"))
+    writer.write(partial(prediction, 1))
+    writer.write(partial(truth, 1, "dog"))
     writer.close()
 
     first, second = tail.read(), tail.read()
@@ -60,13 +61,13 @@ def test_a_line_that_a_crash_cut_off_waits_for_its_end_and_a_broken_one_is_left_
 
 def test_reading_from_now_on_leaves_out_what_was(tmp_path, lost):
     writer = RecordWriter(tmp_path, lost.append)
-    writer.write(prediction(1))
+    writer.write(partial(prediction, 1))
     deadline = time.monotonic() + 10
     while not list(tmp_path.glob("*.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.01)
 
     tail = RecordTail(tmp_path, from_now=True)
-    writer.write(prediction(2))
+    writer.write(partial(prediction, 2))
     writer.close()
 
     assert [record.request_id for record in tail.read()] == [f"{2:032x}"]
@@ -77,7 +78,7 @@ def test_a_folder_that_cannot_be_written_loses_records_and_counts_them(tmp_path,
     writer = RecordWriter(tmp_path / "records", lost.append)
 
     for number in range(5):
-        writer.write(prediction(number))
+        writer.write(partial(prediction, number))
     writer.close()
 
     assert sum(lost) == 5
@@ -90,7 +91,7 @@ def test_a_writer_that_cannot_keep_up_drops_and_counts(tmp_path, lost, monkeypat
 
     begun = time.monotonic()
     for number in range(10):
-        writer.write(prediction(number))
+        writer.write(partial(prediction, number))
 
     assert sum(lost) == 7
     assert time.monotonic() - begun < 5
