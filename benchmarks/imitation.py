@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageFilter
 from sklearn.linear_model import LogisticRegression
 
@@ -23,6 +22,7 @@ from benchmarks.drift import CHANGES, _saved  # noqa: E402
 from classifier.data.settings import Limits  # noqa: E402
 from classifier.data.statistics import NAMES, image_statistics  # noqa: E402
 from classifier.model.preprocessing import preprocess  # noqa: E402
+from classifier.model.session import open_session  # noqa: E402
 from classifier.monitoring.settings import Imitation  # noqa: E402
 from classifier.training.features import exported_backbone  # noqa: E402
 from classifier.training.imitation import NUM_FITTED, fit_change  # noqa: E402
@@ -31,7 +31,7 @@ from classifier.workspace import Workspace  # noqa: E402
 WORLDS = CHANGES | {"blur of 4 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(4)))}
 NUM_TAUGHT, NUM_MET = 1000, 400
 WEIGHT = 4  # of a labelled answer, as `experience_weight`
-SESSION = onnxruntime.InferenceSession(exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones))
+SESSION = open_session(exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones), os.cpu_count() or 1)
 
 
 def main() -> None:

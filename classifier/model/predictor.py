@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
 from classifier.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
 from classifier.model.preprocessing import Container, UInt8Array, preprocess, see
+from classifier.model.session import open_session
 
 FloatArray = NDArray[np.float32]
 SERVED = Limits(min_side_pixels=8)  # smaller ones say nothing, yet are answered with confidence
@@ -46,11 +46,7 @@ class Predictor:
     """A model that answers. Thread-safe, as ONNX Runtime's sessions are."""
 
     def __init__(self, model: Path, info: PackageInfo, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(model, threads)
         self.info = info
         self.precision = "int8" if model.name == INT8_MODEL else "fp32"
         self._limits = SERVED

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.files import replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.model.preprocessing import UInt8Array
+from classifier.model.session import open_session
 from classifier.progress import track
 from classifier.shared import fetch, publish
 from classifier.workspace import Workspace
@@ -71,10 +71,7 @@ class FeatureExtractor:
         return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features)
 
     def __init__(self, backbone: Path, features_folder: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = os.cpu_count() or 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(backbone, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(backbone, os.cpu_count() or 1)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{backbone.stem}-{_hash(backbone)[:12]}"
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from classifier.data.settings import Limits
 from classifier.data.statistics import NAMES, image_statistics
 from classifier.model.preprocessing import preprocess
+from classifier.model.session import open_session
 from classifier.monitoring.drift import ANSWERS, EMBEDDING, measure_drift
 from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.samples import Sample, read_reference, sample_of_records
@@ -179,13 +180,9 @@ def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
 @pytest.fixture(scope="module")
 def photograph_features(photographs, exported_backbones):
     """Embeddings and statistics of photographs as they are and changed, by the name of the change."""
-    import onnxruntime
-
     from classifier.training.features import exported_backbone
 
-    session = onnxruntime.InferenceSession(
-        exported_backbone("efficientnet_lite0", 224, exported_backbones), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(exported_backbone("efficientnet_lite0", 224, exported_backbones), threads=2)
 
     def changed(content: bytes, change: str) -> bytes:
         if change == "none":

@@ -11,6 +11,7 @@ from classifier.data.settings import Limits
 from classifier.data.statistics import NAMES as STATISTICS
 from classifier.data.statistics import image_statistics
 from classifier.model.preprocessing import preprocess
+from classifier.model.session import open_session
 from classifier.monitoring.settings import ExperienceSettings, Imitation
 from classifier.training.experience import gather
 from classifier.training.imitation import fit_change
@@ -21,12 +22,10 @@ NAMES = ["cat", "dog"]
 @pytest.fixture(scope="module")
 def world(photographs, exported_backbones):
     """Features and classes: 500 taught, 300 blurred and labelled, 200 blurred and 200 plain ones that nobody learns from."""
-    import onnxruntime
-
     from classifier.training.features import exported_backbone
 
     backbone = exported_backbone("efficientnet_lite0", 224, exported_backbones)
-    session = onnxruntime.InferenceSession(backbone, providers=["CPUExecutionProvider"])
+    session = open_session(backbone, threads=2)
     folders = [sorted((photographs / "catsdogs" / name).glob("*.jpg")) for name in NAMES]
     files = [file for pair in zip(*folders, strict=True) for file in pair][:1000]
     targets = np.array([NAMES.index(file.parent.name) for file in files])
