@@ -93,8 +93,8 @@ LABEL org.opencontainers.image.title="ImageLoop pipeline" org.opencontainers.ima
 RUN echo 'imageloop:x:10001:10001::/home/imageloop:/usr/sbin/nologin' >>/etc/passwd && \
     echo 'imageloop:x:10001:' >>/etc/group && install -d -o 10001 -g 10001 /home/imageloop
 COPY --from=pipeline-environment /app /app
-# DVC would write to /var/tmp, and the root may be read-only.
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc
+# DVC would write to /var/tmp, and the root may be read-only. ZenML's entry point loads PyTorch before our own code can say how threads wait.
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc OMP_WAIT_POLICY=PASSIVE
 WORKDIR /app
 USER 10001
 ENTRYPOINT ["python", "run.py"]

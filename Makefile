@@ -56,6 +56,9 @@ bench-training: .venv/.synced ## accuracy against time, beside the usual way
 bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
+bench-waiting: .venv/.synced ## what threads that sleep while they wait leave to others
+	$(PYTHON) benchmarks/waiting.py
+
 bench-records: .venv/.synced ## what remembering costs an answer
 	$(PYTHON) benchmarks/records.py
 
@@ -109,4 +112,4 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction bench-serving lock lock-cpu clean
+.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction bench-waiting bench-serving lock lock-cpu clean

@@ -233,7 +233,7 @@ class Kubelet:
         found = {
             "PATH": "/app/.venv/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
             "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": self._api_port,
-            "DVC_SITE_CACHE_DIR": "/tmp/dvc", "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
+            "DVC_SITE_CACHE_DIR": "/tmp/dvc", "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
         }  # fmt: skip
         for source in container.get("envFrom") or []:
             found |= {key: value.decode() for key, value in self._secret(source["secretRef"]["name"], pod).items()}
