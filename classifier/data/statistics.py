@@ -15,12 +15,9 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
     Shapes: (B, H, W, 3) uint8 -> (B, 4) float32, in the order of `NAMES`.
     """
-    return np.stack([statistics_of(image_HWC) for image_HWC in images_BHWC]) if len(images_BHWC) else np.empty((0, 4), np.float32)
-
-
-def statistics_of(image_HWC: UInt8Array) -> NDArray[np.float32]:
-    """Of one picture, (H, W, 3) uint8 -> (4,) float32."""
-    return statistics_of_rows(image_HWC[::EVERY])
+    if not len(images_BHWC):
+        return np.empty((0, 4), np.float32)
+    return np.stack([statistics_of_rows(image_HWC[::EVERY]) for image_HWC in images_BHWC])
 
 
 def rows_for_statistics(image_HWC: UInt8Array) -> UInt8Array:
@@ -29,7 +26,7 @@ def rows_for_statistics(image_HWC: UInt8Array) -> UInt8Array:
 
 
 def statistics_of_rows(few_rows_HWC: UInt8Array) -> NDArray[np.float32]:
-    """The statistics of a picture from some of its rows.
+    """Of one picture, from every eighth of its rows: (H / EVERY, W, 3) uint8 -> (4,) float32.
 
     In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same.
     """
