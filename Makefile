@@ -112,4 +112,4 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo down setup test coverage check format bench-data bench-training bench-prediction bench-waiting bench-serving lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring down setup test coverage check format bench-data bench-training bench-prediction bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean

@@ -22,16 +22,15 @@ from benchmarks.drift import CHANGES, _saved  # noqa: E402
 from classifier.data.settings import Limits  # noqa: E402
 from classifier.data.statistics import NAMES, image_statistics  # noqa: E402
 from classifier.model.preprocessing import preprocess  # noqa: E402
-from classifier.model.session import open_session  # noqa: E402
 from classifier.monitoring.settings import Imitation  # noqa: E402
-from classifier.training.features import exported_backbone  # noqa: E402
+from classifier.training.features import FeatureExtractor  # noqa: E402
 from classifier.training.imitation import NUM_FITTED, fit_change  # noqa: E402
 from classifier.workspace import Workspace  # noqa: E402
 
 WORLDS = CHANGES | {"blur of 4 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(4)))}
 NUM_TAUGHT, NUM_MET = 1000, 400
 WEIGHT = 4  # of a labelled answer, as `experience_weight`
-SESSION = open_session(exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones), os.cpu_count() or 1)
+EXTRACTOR = FeatureExtractor.of("efficientnet_lite0", 224, Workspace.current())
 
 
 def main() -> None:
@@ -42,7 +41,7 @@ def main() -> None:
     files = [file for pair in zip(*folders, strict=True) for file in pair]
     taught, met, unseen = files[:NUM_TAUGHT], files[NUM_TAUGHT : NUM_TAUGHT + NUM_MET], files[NUM_TAUGHT + NUM_MET :]
     known = see(taught, None)
-    taught_rows, plain = features(known), features(see(unseen, None))
+    taught_rows, plain = EXTRACTOR.run(known), EXTRACTOR.run(see(unseen, None))
     usual = head((taught_rows, labels(taught)))
     print(f"{len(taught)} photographs taught, {len(unseen)} unseen; as they are: {share(usual, plain, unseen):.1%}\n")
     print(
@@ -55,8 +54,8 @@ def main() -> None:
         times = image_statistics(there[:100]).mean(0) / image_statistics(known).mean(0)
         wanted = Imitation(**dict(zip(NAMES, times.clip(0.01, 10).round(3).tolist(), strict=True)))
         found = fit_change(known[:: len(known) // NUM_FITTED], wanted)
-        copied = head((taught_rows, labels(taught)), (features(found.apply(known)), labels(taught)))
-        met_rows, new = features(there), features(see(unseen, change))
+        copied = head((taught_rows, labels(taught)), (EXTRACTOR.run(found.apply(known)), labels(taught)))
+        met_rows, new = EXTRACTOR.run(there), EXTRACTOR.run(see(unseen, change))
         labelled = [
             head((taught_rows, labels(taught)), *[(met_rows[:count], labels(met[:count]))] * WEIGHT) for count in (50, 400)
         ]
@@ -74,10 +73,6 @@ def see(files: list[Path], change) -> np.ndarray:
 
     with ThreadPoolExecutor(2) as pool:
         return np.stack(list(pool.map(one, files)))
-
-
-def features(images: np.ndarray) -> np.ndarray:
-    return np.concatenate([SESSION.run(["embedding"], {"images": images[n : n + 8]})[0] for n in range(0, len(images), 8)])
 
 
 def labels(files: list[Path]) -> np.ndarray:

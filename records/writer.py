@@ -1,6 +1,7 @@
 """Write records beside the answering: a full disk or a slow one never delays or fails an answer; what is lost is counted."""
 
 import fcntl
+import logging
 import os
 import queue
 import threading
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import orjson
 
+logger = logging.getLogger(__name__)
 QUEUE_LENGTH = 2_000  # some ten seconds of answers, and some 25 KB each until it is written
 GATHER_SECONDS = 0.1  # many are made and written at once: code that just ran is faster, and the file is opened less often
 ROTATE_BYTES = 64 * 2**20
@@ -45,7 +47,7 @@ class RecordWriter:
 
     def write_through(self, record: dict[str, Any]) -> bool:
         """Write a record before returning, for one that is acknowledged; False where that failed."""
-        return self._append([record])
+        return self._append([_line(record)])
 
     def close(self) -> None:
         """Write what waits, then stop."""
@@ -61,23 +63,30 @@ class RecordWriter:
             while len(batch) < QUEUE_LENGTH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             stopping = None in batch
-            records = [make() for make in batch if make is not None]
-            if records:
-                self._append(records)
+            lines = [line for make in batch if make is not None for line in self._made(make)]
+            if lines:
+                self._append(lines)
 
-    def _append(self, records: list[dict[str, Any]]) -> bool:
+    def _made(self, make: Make) -> Iterator[bytes]:
+        """The line of one record; none where it cannot be made, so that the others are written all the same."""
+        try:
+            yield _line(make())
+        except Exception:
+            logger.exception("a record could not be made and is lost")
+            self._on_loss(1)
+
+    def _append(self, lines: list[bytes]) -> bool:
         """One write for all of them; it leaves whole lines only, also where the disk is full in the middle."""
-        content = b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
         try:
             with self._appending, self._opened() as file:
                 end = file.seek(0, os.SEEK_END)
                 try:
-                    _write_all(file, content)
+                    _write_all(file, b"".join(lines))
                 except OSError:
                     file.truncate(end)
                     raise
         except OSError:
-            self._on_loss(len(records))
+            self._on_loss(len(lines))
             return False
         return True
 
@@ -110,6 +119,10 @@ class RecordWriter:
             surplus -= file.stat().st_size
             self._on_loss(file.read_bytes().count(b"\n"))
             file.unlink(missing_ok=True)
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _write_all(file: IO[bytes], content: bytes) -> None:

@@ -94,10 +94,10 @@ class FeatureExtractor:
         batches = in_batches(prepared, keys, BATCH)
         return np.concatenate([self.run(images_BSSC[:, :, ::-1] if flipped else images_BSSC) for images_BSSC in batches])
 
-    def run(self, images_BSSC: UInt8Array) -> FloatArray:
-        """The features of pictures that nobody keeps. Shapes: (B, S, S, 3) uint8 -> (B, D) float32."""
-        features_BD: FloatArray = self._session.run(["embedding"], {INPUT: np.ascontiguousarray(images_BSSC)})[0]
-        return features_BD
+    def run(self, images_NSSC: UInt8Array) -> FloatArray:
+        """The features of pictures that nobody keeps. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
+        batches = [np.ascontiguousarray(images_NSSC[start : start + BATCH]) for start in range(0, len(images_NSSC), BATCH)]
+        return np.concatenate([self._session.run(["embedding"], {INPUT: images_BSSC})[0] for images_BSSC in batches])
 
 
 def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> FloatArray:

@@ -84,6 +84,18 @@ def test_a_folder_that_cannot_be_written_loses_records_and_counts_them(tmp_path,
     assert sum(lost) == 5
 
 
+@pytest.mark.parametrize("make", [lambda: 1 / 0, lambda: {"request_id": object()}], ids=["raises", "no JSON"])
+def test_a_record_that_cannot_be_made_is_counted_and_the_others_are_written(tmp_path, lost, make):
+    tail, writer = RecordTail(tmp_path), RecordWriter(tmp_path, lost.append)
+
+    for record in (partial(prediction, 1), make, partial(prediction, 2)):
+        writer.write(record)
+    writer.close()
+
+    assert [record.request_id for record in tail.read()] == [f"{number:032x}" for number in (1, 2)]
+    assert lost == [1]
+
+
 def test_a_writer_that_cannot_keep_up_drops_and_counts(tmp_path, lost, monkeypatch):
     monkeypatch.setattr("records.writer.QUEUE_LENGTH", 3)
     monkeypatch.setattr(RecordWriter, "_work", lambda self: time.sleep(0.2))

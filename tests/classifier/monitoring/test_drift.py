@@ -10,7 +10,6 @@ from PIL import Image, ImageFilter
 from classifier.data.settings import Limits
 from classifier.data.statistics import NAMES, image_statistics
 from classifier.model.preprocessing import preprocess
-from classifier.model.session import open_session
 from classifier.monitoring.drift import ANSWERS, EMBEDDING, measure_drift
 from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.samples import Sample, read_reference, sample_of_records
@@ -180,9 +179,9 @@ def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
 @pytest.fixture(scope="module")
 def photograph_features(photographs, exported_backbones):
     """Embeddings and statistics of photographs as they are and changed, by the name of the change."""
-    from classifier.training.features import exported_backbone
+    from classifier.training.features import FeatureExtractor, exported_backbone
 
-    session = open_session(exported_backbone("efficientnet_lite0", 224, exported_backbones), threads=2)
+    extractor = FeatureExtractor(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)
 
     def changed(content: bytes, change: str) -> bytes:
         if change == "none":
@@ -198,8 +197,7 @@ def photograph_features(photographs, exported_backbones):
 
     def features(files, change: str = "none") -> Sample:
         images = np.stack([preprocess(changed(file.read_bytes(), change), 224, Limits(min_side_pixels=8)) for file in files])
-        found = np.concatenate([session.run(["embedding"], {"images": images[n : n + 8]})[0] for n in range(0, len(images), 8)])
-        return Sample(found, image_statistics(images), np.full((len(images), 2), 0.5, np.float32))
+        return Sample(extractor.run(images), image_statistics(images), np.full((len(images), 2), 0.5, np.float32))
 
     pets = [
         file

@@ -11,7 +11,6 @@ from classifier.data.settings import Limits
 from classifier.data.statistics import NAMES as STATISTICS
 from classifier.data.statistics import image_statistics
 from classifier.model.preprocessing import preprocess
-from classifier.model.session import open_session
 from classifier.monitoring.settings import ExperienceSettings, Imitation
 from classifier.training.experience import gather
 from classifier.training.imitation import fit_change
@@ -22,10 +21,10 @@ NAMES = ["cat", "dog"]
 @pytest.fixture(scope="module")
 def world(photographs, exported_backbones):
     """Features and classes: 500 taught, 300 blurred and labelled, 200 blurred and 200 plain ones that nobody learns from."""
-    from classifier.training.features import exported_backbone
+    from classifier.training.features import FeatureExtractor, exported_backbone
 
     backbone = exported_backbone("efficientnet_lite0", 224, exported_backbones)
-    session = open_session(backbone, threads=2)
+    extractor = FeatureExtractor(backbone, exported_backbones)
     folders = [sorted((photographs / "catsdogs" / name).glob("*.jpg")) for name in NAMES]
     files = [file for pair in zip(*folders, strict=True) for file in pair][:1000]
     targets = np.array([NAMES.index(file.parent.name) for file in files])
@@ -34,14 +33,11 @@ def world(photographs, exported_backbones):
         contents = [_blurred(file.read_bytes()) if blurred else file.read_bytes() for file in chosen]
         return np.stack([preprocess(content, 224, Limits(min_side_pixels=8)) for content in contents])
 
-    def described(images) -> np.ndarray:
-        return np.concatenate([session.run(["embedding"], {"images": images[n : n + 8]})[0] for n in range(0, len(images), 8)])
-
     def features(chosen, *, blurred: bool) -> np.ndarray:
-        return described(seen(chosen, blurred=blurred))
+        return extractor.run(seen(chosen, blurred=blurred))
 
     return {
-        "describe": described,
+        "describe": extractor.run,
         "pixels": (seen(files[:500], blurred=False), seen(files[500:800], blurred=True)),
         "taught": (features(files[:500], blurred=False), targets[:500]),
         "met": (features(files[500:800], blurred=True), targets[500:800]),
