@@ -19,6 +19,11 @@ class Observer:
         self._truths: dict[str, str] = {}
         self._said: dict[str, dict[str, str]] = {}
 
+    @property
+    def reads(self) -> bool:
+        """Whether what the two say can be read, and not only how much."""
+        return self._tail is not None
+
     def look(self) -> tuple[Observation, Observation, tuple[bool, ...]]:
         """The stable version, the candidate, and whether they agreed on each picture that both answered."""
         self._read_records()

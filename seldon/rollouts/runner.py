@@ -192,9 +192,12 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
     stable, candidate, agreements = observer.look()
     if stage.watch is None:
         raise ValueError(f"stage '{stage.name}' is not watched")
-    if isinstance(settings.strategy, Shadow):  # nobody waits for its answers, so nobody slows down where it cannot keep up
+    shadow = isinstance(settings.strategy, Shadow)
+    if shadow:  # nobody waits for its answers, so nobody slows down where it cannot keep up
         candidate = candidate.without_turned_away()
-    verdict = judge(stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=alone)
+    verdict = judge(
+        stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=alone, copied=shadow and observer.reads
+    )
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
     evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)

@@ -30,8 +30,11 @@ def judge(
     settings: JudgeSettings,
     *,
     alone: bool = False,
+    copied: bool = False,
 ) -> Verdict:
-    """`agreements`: for each picture that both versions answered, whether they said the same; `alone`: the candidate has all traffic."""
+    """`agreements`: for each picture that both versions answered, whether they said the same; `alone`: the candidate has all traffic;
+    `copied`: both are sent the same pictures, and what they say of them is read, some time after it is counted.
+    """
     figures: dict[str, Any] = {
         "stable": stable.figures(),
         "candidate": candidate.figures(),
@@ -49,14 +52,17 @@ def judge(
     )
     if fault:
         return Verdict("rollback", fault, figures)
-    compared = alone or stable.requests >= min(settings.min_compared, watch.min_requests)
-    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and compared:
+    missing = ""
+    if not alone and stable.requests < min(settings.min_compared, watch.min_requests):
+        missing = f", and {stable.requests} of the stable version to compare with"
+    elif copied and not agreements:
+        missing = ", and none to a picture that the stable version answered too"
+    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and not missing:
         return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
-    of_stable = "" if compared else f", and {stable.requests} of the stable version to compare with"
     if elapsed_seconds >= watch.max_seconds:
         wanted = f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s"
-        return Verdict("no_data", f"{wanted}, found {candidate.requests}{of_stable}", figures)
-    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far{of_stable}", figures)
+        return Verdict("no_data", f"{wanted}, found {candidate.requests}{missing}", figures)
+    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far{missing}", figures)
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:

@@ -88,6 +88,16 @@ def test_a_better_version_is_found_out():
     assert "stable" not in found
 
 
+@pytest.mark.parametrize(
+    ("agreements", "elapsed", "decision"), [((), 20, "hold"), ((), 200, "no_data"), ((True,), 20, "advance")]
+)
+def test_a_shadow_waits_until_what_it_said_can_be_compared(agreements, elapsed, decision):
+    verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True)
+
+    assert verdict.decision == decision
+    assert ("none to a picture that the stable version answered too" in verdict.reason) == (not agreements)
+
+
 def test_a_stable_version_that_answered_too_little_is_no_comparison():
     silent = Observation(0, 0, {}, None)
 
