@@ -26,6 +26,9 @@ OPSET = 20
 def export_features(features: Features, side: int, target: Path) -> None:
     """Write the features as ONNX: `images` (B, S, S, 3) uint8 -> `feature_map` (B, D, h, w) and `embedding` (B, D)."""
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    for module in features.modules():
+        if "inplace" in vars(module):  # the exporter takes operations in place apart, which doubles its time, to find the same
+            vars(module)["inplace"] = False
     with replacing(target) as aside:
         torch.onnx.export(
             _WithMean(features).eval().cpu(),

@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -87,8 +90,9 @@ def test_transfer_keeps_features_and_does_not_compute_them_twice(pictures, works
     assert "computed features of 0 pictures (plain), 48 were known" in caplog.text
 
 
-def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_again(pictures, workspace):
-    file = exported_backbone("efficientnet_lite0", 32, workspace.backbones)
+def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_again(pictures, workspace, tmp_path):
+    folder = Path(shutil.copytree(workspace.backbones, tmp_path / "backbones"))
+    file = exported_backbone("efficientnet_lite0", 32, folder)
     keys = pictures.table["sha256"].tolist()[:4]
     images = torch.from_numpy(pictures.open_store(workspace.prepared).read(keys))
     with torch.inference_mode():
@@ -98,7 +102,7 @@ def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_agai
     file.write_bytes(b"damaged")
 
     assert np.abs(wanted - found).max() < 1e-4
-    assert exported_backbone("efficientnet_lite0", 32, workspace.backbones).stat().st_size > 10**6
+    assert exported_backbone("efficientnet_lite0", 32, folder).stat().st_size > 10**6
 
 
 def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, workspace):
