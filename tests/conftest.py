@@ -27,6 +27,11 @@ def _place(item) -> tuple[int, bool]:
     return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.get_closest_marker("system") is None
 
 
+def pytest_make_parametrize_id(val, argname):
+    """A picture of 21 MB would be its own name otherwise, and be sent about with it."""
+    return f"{argname} of {len(val)}" if isinstance(val, bytes | str) and len(val) > 80 else None
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory, monkeypatch):
     """No test touches the project's own data, keys or registry."""
@@ -39,8 +44,11 @@ def own_home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def exported_backbones(tmp_path_factory) -> Path:
-    """Seven seconds to export, so once for all tests."""
-    return tmp_path_factory.mktemp("backbones")
+    """Exported once for all tests, whichever worker of pytest-xdist needs it first: that takes longer than most tests do."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "backbones"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

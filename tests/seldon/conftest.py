@@ -230,7 +230,7 @@ class Load:
                     self.predictors[json.loads(body)["model"]["predictor"]] += 1
                 else:
                     self.failures.append(f"{code}: {body[:200]!r}")
-            time.sleep(0.005)
+            time.sleep(0.03)
         if connection is not None:
             connection.close()
 

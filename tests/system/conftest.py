@@ -77,8 +77,11 @@ def watching(model: str, name: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory) -> Site:
-    return new_site(tmp_path_factory.mktemp("site"))
+def site(tmp_path_factory, exported_backbones) -> Site:
+    made = new_site(tmp_path_factory.mktemp("site"))
+    made.workspace.state.mkdir(exist_ok=True)
+    made.workspace.backbones.symlink_to(exported_backbones)
+    return made
 
 
 def new_site(root: Path) -> Site:
