@@ -3,20 +3,25 @@
 from typing import TYPE_CHECKING
 
 from classifier.errors import SettingsError
+from seldon.deployer.flavor import FLAVOR
 
 if TYPE_CHECKING:
     from seldon.deployer.deployer import SeldonDeployer
 
 
 def active_deployer() -> "SeldonDeployer":
-    """Raises: SettingsError where the active stack has none of ours."""
+    """Made alone: with the whole stack MLflow would be loaded too, for two seconds.
+
+    Raises: SettingsError where the active stack has none of ours.
+    """
     from zenml.client import Client
+    from zenml.enums import StackComponentType
+    from zenml.stack import StackComponent
 
     from seldon.deployer.deployer import SeldonDeployer
 
-    stack = Client().active_stack
-    if not isinstance(stack.model_deployer, SeldonDeployer):
-        raise SettingsError(
-            f"wanted a stack with a deployer of the flavor 'imageloop_seldon', found none in '{stack.name}'; run: make setup"
-        )
-    return stack.model_deployer
+    stack = Client().active_stack_model
+    for component in stack.components.get(StackComponentType.MODEL_DEPLOYER, []):
+        if component.flavor_name == FLAVOR and isinstance(deployer := StackComponent.from_model(component), SeldonDeployer):
+            return deployer
+    raise SettingsError(f"wanted a stack with a deployer of the flavor '{FLAVOR}', found none in '{stack.name}'; run: make setup")
