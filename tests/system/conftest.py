@@ -51,7 +51,7 @@ class Site:
         )
 
     def run(
-        self, *arguments: str, expect: int = 0, program: str = "run.py", timeout_seconds: float = 300, **environment: str
+        self, *arguments: str, expect: int = 0, program: str = "run.py", timeout_seconds: float = 600, **environment: str
     ) -> tuple[str, str]:
         """Standard output and standard error of a command that ends with the exit code `expect`."""
         process = self.start(*arguments, program=program, **environment)

@@ -63,7 +63,7 @@ def started(team: Site, log: Path) -> Iterator[str]:
             [PROJECT / "infrastructure" / "compose" / "start"], env=team.environment, stdout=out, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900  # a whole training comes first
         while subprocess.run([PROJECT / "infrastructure" / "compose" / "healthy"], env=team.environment, capture_output=True, check=False).returncode:  # fmt: skip
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
@@ -121,6 +121,7 @@ def test_a_person_with_few_rights_registers_the_same_stacks(few_rights, zenml):
     assert "Traceback" not in few_rights.run("versions")[1]
 
 
+@pytest.mark.timeout(1800)
 def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, mlflow, s3, tmp_path):
     picture = tmp_path / "cat.png"
     draw_picture("cat", (5, 5), Drift()).save(picture)
