@@ -77,11 +77,12 @@ class RecordWriter:
 
     def _append(self, lines: list[bytes]) -> bool:
         """One write for all of them; it leaves whole lines only, also where the disk is full in the middle."""
+        content = b"".join(lines)
         try:
             with self._appending, self._opened() as file:
                 end = file.seek(0, os.SEEK_END)
                 try:
-                    _write_all(file, b"".join(lines))
+                    _write_all(file, content)
                 except OSError:
                     file.truncate(end)
                     raise

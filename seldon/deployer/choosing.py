@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from classifier.errors import SettingsError
-from seldon.deployer.flavor import FLAVOR
 
 if TYPE_CHECKING:
     from seldon.deployer.deployer import SeldonDeployer
@@ -19,6 +18,7 @@ def active_deployer() -> "SeldonDeployer":
     from zenml.stack import StackComponent
 
     from seldon.deployer.deployer import SeldonDeployer
+    from seldon.deployer.flavor import FLAVOR
 
     stack = Client().active_stack_model
     for component in stack.components.get(StackComponentType.MODEL_DEPLOYER, []):
