@@ -13,6 +13,7 @@ import click
 import yaml
 
 from classifier.errors import ImageLoopError, SettingsError
+from classifier.files import replacing
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -29,6 +30,7 @@ def open_store() -> "Client":
     Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker.
     """
     refuse_dead_server()
+    write_configuration_whole()
     from zenml.client import Client
 
     _silence_console()
@@ -136,6 +138,20 @@ def refuse_dead_server() -> None:
             f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "
             "start it again (zenml login --local), or go on without it: zenml logout --local"
         ) from error
+
+
+def write_configuration_whole() -> None:
+    """Each command that makes a client rewrites `.zen/config.yaml`, and ZenML empties the file first.
+
+    A second command that reads it just then finds nothing in it and fails, or takes ZenML's store to be the default one.
+    """
+    from zenml.utils import io_utils
+
+    def write(file_path: str, content: str) -> None:
+        with replacing(Path(file_path).resolve()) as aside:
+            aside.write_text(content)
+
+    io_utils.write_file_contents_as_string = write
 
 
 def zenml_folder() -> Path:

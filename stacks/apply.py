@@ -24,7 +24,7 @@ from classifier.errors import SettingsError
 from classifier.settings import Settings
 from classifier.workspace import HOME_VARIABLE, Workspace
 from operations.console import quiet_libraries
-from operations.store import refuse_dead_server
+from operations.store import refuse_dead_server, write_configuration_whole
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -157,6 +157,7 @@ def main(arguments: list[str]) -> None:
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
     quiet_libraries()
     refuse_dead_server()
+    write_configuration_whole()
     from zenml.client import Client
 
     environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)

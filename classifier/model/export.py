@@ -105,7 +105,7 @@ def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
 
     with replacing(target) as aside:
         quantize_static(
-            features,
+            onnx.load(features),  # not its path: it would put a file of its own beside it, where another run may be doing so too
             aside,
             _Calibration(images_BHWC),
             quant_format=QuantFormat.QDQ,

@@ -1,6 +1,7 @@
 """Data that goes missing, processes that die, settings that differ: the main job goes on or says why not."""
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -113,6 +114,15 @@ def test_two_runs_at_once_both_register_and_one_is_champion(site):
     assert {result["model_version"] for result in results} == {"1", "2"}
     passed = [version["version"] for version in listed["versions"] if version["verdict"] == "advance"]
     assert listed["champion"] == max(passed)
+
+
+def test_no_command_finds_the_configuration_of_zenml_half_written(site):
+    file = Path(site.environment["ZENML_REPOSITORY_PATH"], ".zen", "config.yaml")
+    with file.open() as held:
+        site.run("versions", "--model", "nobody")
+
+        assert file.stat().st_ino != os.fstat(held.fileno()).st_ino  # another file took its place
+        assert held.read() == file.read_text()
 
 
 def test_the_baseline_goes_the_same_way(site, tmp_path, draw):

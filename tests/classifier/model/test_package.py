@@ -11,7 +11,7 @@ from PIL import Image
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
-from classifier.model.export import attach_head, export_features
+from classifier.model.export import attach_head, export_features, quantise
 from classifier.model.network import Classifier, baseline_features
 from classifier.model.package import EXACT_MODEL, WEIGHTS, PackageError, PackageInfo
 from classifier.model.predictor import Predictor
@@ -53,6 +53,18 @@ def picture_bytes(seed=0) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     return content.getvalue()
+
+
+def test_quantising_leaves_the_folder_alone_that_other_runs_read(unsigned, tmp_path):
+    folder = tmp_path / "backbones"
+    folder.mkdir()
+    export_features(unsigned[1].features, SIDE, folder / "features.onnx")
+    before = folder.stat().st_mtime_ns
+
+    quantise(folder / "features.onnx", tmp_path / "int8.onnx", np.zeros((2, SIDE, SIDE, 3), np.uint8))
+
+    assert folder.stat().st_mtime_ns == before
+    assert (tmp_path / "int8.onnx").stat().st_size > 0
 
 
 def test_torch_and_onnx_give_the_same_probabilities(unsigned, package, workspace):
