@@ -173,7 +173,8 @@ def describe_run(training: dict[str, Any], data_version: DataVersion) -> None:
     """What a run must say of itself to be made again: settings, data with the way back to it, environment."""
     log_parameters({"training": training, "data_version": data_version.version})
     set_tags({"data_version": data_version.version})
-    packages = sorted(f"{found.name}=={found.version}" for found in importlib.metadata.distributions())
+    described = (found.metadata for found in importlib.metadata.distributions())  # each use of it reads the file again
+    packages = sorted(f"{found['Name']}=={found['Version']}" for found in described)
     files = {"environment/packages.txt": "\n".join(packages), "environment/python.txt": sys.version}
     if data_version.raw_pointer:
         files |= {RAW_POINTER: data_version.raw_pointer, CATALOG_POINTER: data_version.catalog_pointer}
