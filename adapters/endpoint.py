@@ -1,10 +1,12 @@
 """Ask a service over HTTP, many pictures at a time, as its callers do."""
 
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,31 @@ class LiveEvaluation:
     p99_ms: float
     versions: dict[str, int]
     wrong: list[str]
+
+
+def lies_elsewhere(address: str) -> bool:
+    """Whether it is a folder as fsspec knows it, `s3://bucket/labelled`, and none of this machine."""
+    return "://" in address
+
+
+@contextmanager
+def folder_of(address: str) -> Iterator[Path]:
+    """A folder of this machine as it is, or a copy of one that lies elsewhere, for as long as the block lasts.
+
+    Raises: SettingsError where nothing can be had from there.
+    """
+    if not lies_elsewhere(address):
+        yield Path(address)
+        return
+    import fsspec
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            files, root = fsspec.core.url_to_fs(address)
+            files.get(f"{root.rstrip('/')}/", f"{scratch}/", recursive=True)
+        except Exception as error:  # each kind of place has errors of its own
+            raise SettingsError(f"wanted the folder '{address}', found: {error!r}") from error
+        yield Path(scratch)
 
 
 def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:

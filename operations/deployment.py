@@ -8,9 +8,10 @@ from typing import Any
 
 import requests
 
-from classifier.errors import ImageLoopError
+from adapters.endpoint import lies_elsewhere
+from classifier.errors import ImageLoopError, SettingsError
 from classifier.workspace import Workspace
-from operations.store import check_parts, finished_run, open_stack, open_store
+from operations.store import check_parts, finished_run, open_stack, open_store, runs_elsewhere
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
@@ -27,6 +28,8 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     """
     started = time.monotonic()
     client = open_stack()
+    if settings.afterwards.data is not None:
+        _check_labelled(settings.afterwards.data, on_this_machine=not runs_elsewhere(client))
     check_parts(client)
     from zenml import Model
 
@@ -48,6 +51,22 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
         "tried": _try_one(record.url, steps["select"].outputs["candidate"][0].load().uri),
         "seconds": time.monotonic() - started,
     }
+
+
+def _check_labelled(address: str, *, on_this_machine: bool) -> None:
+    """Before the rollout, not after it.
+
+    Raises: SettingsError for a folder that the step will not find.
+    """
+    if lies_elsewhere(address):
+        return
+    if not on_this_machine:
+        raise SettingsError(
+            f"afterwards.data: wanted labelled pictures that the cluster can read, found '{address}' of this machine; name a bucket's folder "
+            "(s3://bucket/labelled), or ask from here once it serves: python run.py evaluate --url URL --data DIR"
+        )
+    if not Path(address).is_dir():
+        raise SettingsError(f"afterwards.data: wanted a folder of labelled pictures, found none at '{address}'")
 
 
 def _try_one(url: str, package_uri: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from classifier.settings import Settings
 
 Percent = Annotated[int, Field(ge=1, le=99)]
 Seconds = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(coerce_numbers_to_str=True)]  # a value on the command line is read as YAML, a number as a number
 
 
 class Watch(Settings):
@@ -89,7 +90,10 @@ class JudgeSettings(Settings):
 class AfterwardsSettings(Settings):
     """What is sent through the gateway once a version serves."""
 
-    data: str | None = Field(None, description="a folder of labelled pictures; by default the rollout ends with its verdicts")
+    data: str | None = Field(
+        None,
+        description="a folder of labelled pictures, or s3://... as fsspec knows it; by default the rollout ends with its verdicts",
+    )
     min_accuracy: float = Field(0.7, ge=0, le=1, description="below it the run fails; the version before is one `rollback` away")
     clients: int = Field(4, ge=1, le=64)
 
@@ -106,5 +110,5 @@ class DeploySettings(Settings):
     judge: JudgeSettings = JudgeSettings()
     afterwards: AfterwardsSettings = AfterwardsSettings()
     image: str | None = Field(None, description="of the service, by digest, where the cluster runs images")
-    environment: dict[str, str] = Field(default_factory=dict, description="of each replica")
+    environment: dict[str, Text] = Field(default_factory=dict, description="of each replica")
     keep_refused_version: bool = Field(False, description="let a version that a gate refused be served")

@@ -1,12 +1,11 @@
 """Hold what serves now against labelled pictures, through the gateway."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
-from adapters.endpoint import evaluate_endpoint
+from adapters.endpoint import evaluate_endpoint, folder_of
 from classifier.errors import ImageLoopError
 from classifier.promotion.records import RolloutRecord
 from seldon.rollouts.settings import DeploySettings
@@ -18,7 +17,8 @@ def evaluate_served(rollout: RolloutRecord, settings: DeploySettings) -> Annotat
     wanted = settings.afterwards
     if wanted.data is None:
         return {}
-    found = evaluate_endpoint(rollout.url, Path(wanted.data), wanted.clients)
+    with folder_of(wanted.data) as folder:
+        found = evaluate_endpoint(rollout.url, folder, wanted.clients)
     log_metadata({"accuracy": found.accuracy, "p95_ms": found.p95_ms, "failed": found.failed, "refused": found.refused})
     if found.accuracy < wanted.min_accuracy or found.failed:
         raise ImageLoopError(

@@ -17,3 +17,9 @@ def test_every_file_under_configs_is_valid(file):
     }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])
+
+
+def test_a_number_may_stand_for_a_replicas_variable():
+    settings = load_settings(DeploySettings, None, ["environment.IMAGELOOP_KEPT_PICTURES_MB=512", "environment.RATE=0.05"])
+
+    assert settings.environment == {"IMAGELOOP_KEPT_PICTURES_MB": "512", "RATE": "0.05"}

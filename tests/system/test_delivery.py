@@ -38,7 +38,7 @@ def deploy(site, place: str, *more: str, expect: int = 0) -> dict | str:
 
 
 def production(site) -> dict:
-    (found,) = [one for one in site.json("status")["deployments"] if one["namespace"] == "production"]
+    (found,) = [one for one in site.json("status")["deployments"] if one["namespace"] == "imageloop-production"]
     return found
 
 
@@ -94,13 +94,23 @@ def test_a_good_version_goes_through_staging_to_production(site, good, staging):
     staged = deploy(site, "staging", *staging)
     served = deploy(site, "production", "--set", "replicas=1")
 
-    assert (staged["version"], staged["outcome"], staged["namespace"]) == (good, "promoted", "staging")
-    assert (served["version"], served["outcome"], served["namespace"]) == (good, "promoted", "production")
+    assert (staged["version"], staged["outcome"], staged["namespace"]) == (good, "promoted", "imageloop-staging")
+    assert (served["version"], served["outcome"], served["namespace"]) == (good, "promoted", "imageloop-production")
     assert staged["url"] != served["url"]
     command = [sys.executable, PROJECT / ".ci/release-notes", site.home / "delivered" / "production.json", "HEAD"]
     notes = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
     assert f"model version {good}" in notes
     assert "known picture" in notes
+
+
+def test_a_place_whose_variables_are_missing_overwrites_no_stack(site):
+    environment = site.environment | {"KUBECONFIG_CONTENT": "a context", "SITE": "{}"}
+    done = subprocess.run(
+        [PROJECT / ".ci/deliver", "staging"], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "wanted the namespace of this place" in done.stderr
 
 
 def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site, good, staging):

@@ -181,9 +181,12 @@ def test_a_machine_goes_on_with_what_another_one_shared(laptop, team, sharing, t
 def test_pictures_of_this_machine_are_refused_for_pods_before_anything_is_built(team, zenml, draw, tmp_path):
     draw(tmp_path, cat=20, dog=20)
 
-    _, err = team.run("train", "--data", str(tmp_path), expect=2, ZENML_ACTIVE_STACK_ID=stacks(zenml)["kubernetes"]["id"])
+    kubernetes = stacks(zenml)["kubernetes"]["id"]
+    _, trained = team.run("train", "--data", str(tmp_path), expect=2, ZENML_ACTIVE_STACK_ID=kubernetes)
+    _, deployed = team.run("deploy", "--set", f"afterwards.data={tmp_path}", expect=2, ZENML_ACTIVE_STACK_ID=kubernetes)
 
-    assert f"found '{tmp_path}' of this machine" in err
+    assert f"found '{tmp_path}' of this machine" in trained
+    assert f"found '{tmp_path}' of this machine" in deployed
 
 
 def test_a_wrong_login_is_said_in_a_sentence(team):
