@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from classifier.data.settings import DvcSource, VersioningSettings
 from classifier.errors import ImageLoopError
@@ -30,9 +30,7 @@ class VersioningError(ImageLoopError):
 @contextmanager
 def data_lock(workspace: Workspace) -> Iterator[None]:
     """One run at a time reads pictures in or tracks them; others wait."""
-    folder = workspace.state / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "data.lock")
+    lock = workspace.lock("data")
     try:
         lock.acquire(timeout=0)
     except Timeout:

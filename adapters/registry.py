@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from adapters.tracking import connect
@@ -123,11 +122,13 @@ class ModelRegistry:
         if self._source(version).startswith(("/", "file:")):
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         else:
-            folder = Workspace.current().packages / self.name / version
-            if not folder.is_dir():
-                with replacing(folder) as aside:
-                    aside.mkdir()
-                    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside))
+            workspace = Workspace.current()
+            folder = workspace.packages / self.name / version
+            with workspace.lock("packages"):  # a second process would take the folder from under the first
+                if not folder.is_dir():
+                    with replacing(folder) as aside:
+                        aside.mkdir()
+                        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside))
         inner = [path for path in (folder / "data").iterdir() if path.is_dir()]
         return inner[0]
 
@@ -172,9 +173,7 @@ def _registered(found: Any) -> RegisteredVersion:
 @contextmanager
 def promotion_lock(workspace: Workspace) -> Iterator[None]:
     """Between 'who is the champion' and 'I am' nobody else may answer: one promotion at a time on this machine."""
-    folder = workspace.state / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "promotion.lock"):
+    with workspace.lock("promotion"):
         yield
 
 

@@ -61,6 +61,10 @@ class SharedFolder:
         """Copy a file to here: whole, or not at all."""
         with self._told():
             self._files.makedirs(self._root, exist_ok=True)
+            if self._files.protocol[0] == "file":  # fsspec would copy from /tmp onto the name, which is no renaming on a mount
+                with replacing(Path(self._path(path.name))) as aside:
+                    shutil.copyfile(path, aside)
+                return
             with (
                 path.open("rb") as content,
                 self._files.transaction,

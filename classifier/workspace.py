@@ -3,6 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 HOME_VARIABLE = "IMAGELOOP_HOME"
 
@@ -58,3 +62,10 @@ class Workspace:
     @property
     def logs(self) -> Path:
         return self.state / "logs"
+
+    def lock(self, name: str) -> "FileLock":
+        """For what one process of this machine does at a time; it goes with the process that holds it, however that ends."""
+        from filelock import FileLock
+
+        (self.state / "locks").mkdir(parents=True, exist_ok=True)
+        return FileLock(self.state / "locks" / f"{name}.lock")

@@ -142,5 +142,11 @@ def _console_handler() -> logging.Handler:
 
 
 def _delete_old(logs: Path) -> None:
-    for old in sorted(logs.glob("*.log"))[:-KEPT_LOGS]:
+    def written_at(log: Path) -> float:
+        try:
+            return log.stat().st_mtime
+        except FileNotFoundError:  # another command deleted it
+            return 0.0
+
+    for old in sorted(logs.glob("*.log"), key=written_at)[:-KEPT_LOGS]:  # that of a watch is old and still written
         old.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
@@ -178,11 +178,8 @@ def _expecting(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:
 @contextmanager
 def _alone(workspace: Workspace) -> Iterator[None]:
     """Raises: ImageLoopError where another process watches."""
-    folder = workspace.state / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "watch.lock", timeout=0)
     try:
-        with lock:
+        with workspace.lock("watch").acquire(timeout=0):
             yield
     except Timeout:
         raise ImageLoopError(

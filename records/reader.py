@@ -40,6 +40,13 @@ def record_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob(PATTERN))
 
 
+def made_at(name: str) -> int:
+    """When a file was begun, in nanoseconds since 1970, by its name; 0 for a name of another kind."""
+    _, _, rest = name.rpartition("/")[2].partition("-")
+    time_ns, _, _ = rest.partition("-")
+    return int(time_ns) if time_ns.isdecimal() else 0
+
+
 def remove_if_read(file: Path, end: int, idle_seconds: float) -> bool:
     """Remove a file that was read to its end and has not grown for a while; its writer takes another one then."""
     with file.open("rb") as held:

@@ -52,7 +52,21 @@ def _named_file(variable: str) -> Path | None:
 def _own_key(keys: Path) -> Path:
     private, public = keys / "signing.key", keys / PUBLIC_NAME
     if not public.exists():
-        keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_pair(keys, private, public)
+    if not private.exists():
+        raise SignatureError(
+            f"wanted the private key of '{public}', found the public one alone; bring it back, or name its file in {SIGNING_KEY_VARIABLE}"
+        )
+    return private
+
+
+def _make_pair(keys: Path, private: Path, public: Path) -> None:
+    from filelock import FileLock  # what only verifies has it not
+
+    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(keys.with_name("keys.lock")):
+        if public.exists():  # another run made both meanwhile
+            return
         key = ec.generate_private_key(ec.SECP256R1())
         content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         with replacing(private) as aside:
@@ -60,11 +74,6 @@ def _own_key(keys: Path) -> Path:
             aside.write_bytes(content)
         with replacing(public) as aside:
             aside.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    if not private.exists():
-        raise SignatureError(
-            f"wanted the private key of '{public}', found the public one alone; bring it back, or name its file in {SIGNING_KEY_VARIABLE}"
-        )
-    return private
 
 
 def sign(folder: Path, key: Path) -> None:

@@ -8,14 +8,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from records.reader import read_chunk, record_files, remove_if_read
+from records.reader import made_at, read_chunk, record_files, remove_if_read
 from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 5.0
+OLD_DAYS = 30  # no service writes to one file for so long
 IDLE_SECONDS = 60.0  # a rollout that watches reads the same files
 
 
@@ -35,18 +37,27 @@ def collect(folder: Path, database: Database, idle_seconds: float = IDLE_SECONDS
     Raises: DatabaseError; what was read by then is kept.
     """
     collected = Collected()
-    files = record_files(folder)
-    for file in files:
+    before = _names(folder)
+    for name in before:
         try:
-            _collect_file(file, str(file.relative_to(folder)), database, collected, idle_seconds)
+            _collect_file(folder / name, name, database, collected, idle_seconds)
         except FileNotFoundError:  # its writer removed it to save space
             continue
-    gone = set(database.files()) - {str(file.relative_to(folder)) for file in record_files(folder)}
-    if gone:
-        database.forget_files(sorted(gone))
+    if gone := _gone(before, _names(folder), database.files()):
+        database.forget_files(gone)
     if collected.broken:
         logger.warning("left out %d lines that are no records", collected.broken)
     return collected
+
+
+def _names(folder: Path) -> list[str]:
+    return [str(file.relative_to(folder)) for file in record_files(folder)]
+
+
+def _gone(before: list[str], after: list[str], known: list[str]) -> list[str]:
+    """Files whose place need not be known any more. Those of other folders are known too: each pod has its own, and all one database."""
+    oldest = time.time_ns() - OLD_DAYS * 24 * 3600 * 10**9
+    return sorted(name for name in set(known) - set(after) if name in before or made_at(name) < oldest)
 
 
 def _collect_file(file: Path, name: str, database: Database, collected: Collected, idle_seconds: float) -> None:

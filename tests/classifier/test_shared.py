@@ -123,3 +123,14 @@ def test_a_place_that_cannot_be_reached_is_said(machine, monkeypatch):
 
     with pytest.raises(ImageLoopError, match="IMAGELOOP_SHARED"):
         machine("a")
+
+
+def test_a_file_for_a_mounted_folder_is_written_beside_its_name(machine, tmp_path, monkeypatch):
+    """The folder may be another file system than /tmp: what is moved there from /tmp could be read half."""
+    monkeypatch.setattr("tempfile.mkstemp", lambda *_a, **_k: pytest.fail("written to /tmp first"))
+    machine("a")
+    (tmp_path / "known.parquet").write_bytes(b"known")
+
+    shared.SharedFolder(str(tmp_path / "shared" / "data")).publish(tmp_path / "known.parquet")
+
+    assert [file.name for file in (tmp_path / "shared" / "data").iterdir()] == ["known.parquet"]

@@ -42,6 +42,21 @@ def test_only_the_result_reaches_standard_output(capfd):
     assert "noise" in captured.err
 
 
+def test_the_log_of_a_watch_that_began_long_ago_stays_while_it_writes(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.logs.mkdir(parents=True)
+    for index in range(KEPT_LOGS + 5):
+        (workspace.logs / f"2020{index:04d}.log").touch()
+        os.utime(workspace.logs / f"2020{index:04d}.log", (1000 + index, 1000 + index))
+    (workspace.logs / "20200000.log").write_text("still looking")
+
+    Session("train", workspace)
+
+    left = {log.name for log in workspace.logs.glob("*.log")}
+    assert "20200000.log" in left
+    assert "20200001.log" not in left
+
+
 def test_old_logs_are_deleted(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.logs.mkdir(parents=True)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -101,6 +102,32 @@ def test_two_collectors_at_once_keep_each_record_once(database, lines):
 
     assert (first, second) == (True, False)
     assert database.position(name) == 10
+
+
+def test_collectors_of_two_pods_leave_each_others_places_alone(database, tmp_path):
+    pods = [tmp_path / "one", tmp_path / "two"]
+    for number, pod in enumerate(pods):
+        write(pod, prediction(number))
+    for pod in pods:
+        collect(pod, database)
+    known = database.files()
+
+    again = [collect(pod, database) for pod in pods]
+    for pod in pods:
+        collect(pod, database, idle_seconds=-1)
+
+    assert len(known) == 2
+    assert [found.predictions for found in again] == [0, 0]
+    assert database.files() == []
+
+
+def test_the_place_of_a_file_that_went_with_its_pod_is_forgotten_one_day(database, lines):
+    database.keep("v1-0/records-1700000000000000000-7-0123abcd.jsonl", 0, 10, [])
+    database.keep(recent := f"v1-0/records-{time.time_ns()}-7-0123abcd.jsonl", 0, 10, [])
+
+    collect(lines, database)
+
+    assert database.files() == [recent]
 
 
 def test_age_and_number_limit_what_is_kept(database, lines):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from filelock import FileLock
 from PIL import Image
 
 from adapters.records import open_database
@@ -109,8 +108,7 @@ def _begun(database) -> list:
 
 
 def test_two_cannot_look_after_one_site(site, served):
-    folder = site.workspace.state / "locks"
-    with FileLock(folder / "watch.lock"):
+    with site.workspace.lock("watch"):
         _, err = site.run("monitor", *HASTE, expect=1)
 
     assert "found another process at it" in err
