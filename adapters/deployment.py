@@ -5,8 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from adapters.registry import ModelRegistry, promotion_lock
+from adapters.registry import ModelRegistry, RegisteredVersion, promotion_lock
 from classifier.errors import ImageLoopError
+from classifier.files import replacing
 from classifier.promotion.records import Candidate
 from classifier.workspace import Workspace
 
@@ -18,16 +19,31 @@ def candidate(model_name: str, version: str | None, *, also_refused: bool) -> Ca
 
     Raises: ImageLoopError if there is none, or a gate refused it.
     """
+    tell_of_rollbacks(Workspace.current())
     registry = ModelRegistry(model_name)
     chosen = version or registry.champion()
     if chosen is None:
         raise ImageLoopError(f"wanted a champion of '{model_name}' to deploy, found none; run: python run.py train")
-    found = registry.get(chosen)
+    found = _may_serve(registry, chosen, also_refused=also_refused)
+    return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=found.run_id)
+
+
+def still_chosen(candidate: Candidate, *, also_refused: bool) -> None:
+    """Right before it is rolled out: somebody may have rolled it back since it was chosen.
+
+    Raises: ImageLoopError.
+    """
+    tell_of_rollbacks(Workspace.current())
+    _may_serve(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
+
+
+def _may_serve(registry: ModelRegistry, version: str, *, also_refused: bool) -> RegisteredVersion:
+    found = registry.get(version)
     if found.verdict == "rollback" and not also_refused:
         raise ImageLoopError(
-            f"wanted a version that may serve, found {chosen}, which was refused: {found.reason}; train a better one, or --set keep_refused_version=true"
+            f"wanted a version that may serve, found {version}, which was refused: {found.reason}; train a better one, or --set keep_refused_version=true"
         )
-    return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=found.run_id)
+    return found
 
 
 def package_of(candidate: Candidate) -> Path:
@@ -59,3 +75,16 @@ def take_back(model_name: str, bad: str, good: str | None, reason: str, workspac
         registry.set_tag(bad, "rollout", json.dumps({"outcome": "rolled_back"}))
         if good is not None and registry.champion() == bad:
             registry.promote(good)
+
+
+def note_rollback(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
+    """Traffic moves first, and the registry may be out of reach: until it was told, the note keeps the bad version from being chosen."""
+    with replacing(workspace.rollbacks / f"{model_name}--{bad}.json") as aside:
+        aside.write_text(json.dumps({"model_name": model_name, "bad": bad, "good": good, "reason": reason}))
+
+
+def tell_of_rollbacks(workspace: Workspace) -> None:
+    """Tell the registry what notes are left."""
+    for note in sorted(workspace.rollbacks.glob("*.json")):
+        take_back(**json.loads(note.read_text()), workspace=workspace)
+        note.unlink(missing_ok=True)

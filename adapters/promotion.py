@@ -15,6 +15,7 @@ from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+PROMOTING = "promoting"  # the verdict of a version that passed and is not the champion yet
 
 
 def register_version(
@@ -30,12 +31,15 @@ def register_version(
 ) -> Registration:
     """Register the package and promote it where the verdict and the settings say so.
 
-    If another run promoted a model since the verdict, the verdict is given again, against that one.
+    If another run promoted a model since the verdict, the verdict is given again, against that one. What a killed run registered and
+    did not promote, or did not call promoted, the next one does.
     """
     registry, digest = ModelRegistry(settings.model_name), package.digest()
     with promotion_lock(workspace):
-        champion = registry.champion()
-        if (known := registry.find(digest)) is not None:
+        champion, known = registry.champion(), registry.find(digest)
+        if known is not None and (known.verdict != PROMOTING or known.version == champion):
+            if known.verdict == PROMOTING:
+                registry.set_tag(known.version, "verdict", "advance")
             outcome = (
                 "champion" if known.version == champion else "refused" if known.verdict == "rollback" else "waiting for approval"
             )
@@ -49,15 +53,21 @@ def register_version(
         waits = verdict.passed and settings.approval == "manual"
         kind = "hold" if waits else verdict.decision
         tags = {
-            "verdict": kind,
+            "verdict": PROMOTING if kind == "advance" else kind,
             "reason": verdict.sentence(),
             "package_digest": digest,
             "figures": json.dumps(evaluation.summary()),
             MADE_WITH: made_with.model_dump_json(),
         }
-        version = registry.register(package.folder, run_id, tags)
+        if known is None:
+            version = registry.register(package.folder, run_id, tags)
+        else:
+            version = known.version
+            for key, value in tags.items():
+                registry.set_tag(version, key, value)
         if kind == "advance":
             registry.promote(version)
+            registry.set_tag(version, "verdict", kind)
     outcome = {"advance": "champion", "hold": "waiting for approval"}.get(kind, "refused")
     return Registration.model_validate(
         {"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()}

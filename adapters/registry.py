@@ -19,6 +19,11 @@ from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
+NO_CHAMPION = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+    "PERMISSION_DENIED",
+)  # no model, no alias, none for this user
 MADE_WITH = "made_with"  # the tag
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
@@ -65,12 +70,19 @@ class ModelRegistry:
         return str(version.version)
 
     def champion(self) -> str | None:
-        """The version that serves, None where there is none yet."""
+        """The version that serves, None where there is none yet.
+
+        Raises: ImageLoopError where the registry cannot tell: taken for none, anything would be better than it.
+        """
         import mlflow
 
         try:
             return str(self._client.get_model_version_by_alias(self.name, CHAMPION).version)
-        except mlflow.MlflowException:
+        except mlflow.MlflowException as error:
+            if error.error_code not in NO_CHAMPION:
+                raise ImageLoopError(
+                    f"wanted the registry to tell the champion of '{self.name}', found: {error.message}; try again"
+                ) from error
             return None
 
     def promote(self, version: str) -> None:

@@ -52,6 +52,11 @@ class Workspace:
         return self.state / "packages"
 
     @property
+    def rollbacks(self) -> Path:
+        """Notes of versions that were rolled back, until the registry was told."""
+        return self.state / "rollbacks"
+
+    @property
     def downloads(self) -> Path:
         return self.state / "downloads"
 

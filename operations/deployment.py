@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,15 @@ def roll_back() -> dict[str, Any]:
     rollout = back(cluster, deployed.namespace, deployed.name)
     seconds = time.monotonic() - started
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
-    from adapters.deployment import take_back
+    from adapters.deployment import note_rollback, tell_of_rollbacks
 
     manifest = cluster.get(deployed.namespace, deployed.name)
     parameters = manifest.spec.predictors[0].graph.parameters if manifest else ()
     model_name = next((part.value for part in parameters if part.name == "model_name"), "imageloop")
+    workspace = Workspace.current()
+    note_rollback(model_name, rollout.version, rollout.before, "rolled back by hand", workspace)
     open_store()
-    take_back(model_name, rollout.version, rollout.before, "rolled back by hand", Workspace.current())
+    tell_of_rollbacks(workspace)
     return {
         "namespace": deployed.namespace,
         "name": deployed.name,
@@ -178,13 +181,19 @@ def describe_rollback(result: dict[str, Any]) -> str:
 
 
 def down() -> dict[str, Any]:
-    """Stop all that is served from here."""
+    """Stop all that is served from here.
+
+    Raises: DeploymentError, and stops nothing, while a rollout is at work: it would take what is gone for a failure and undo it.
+    """
     deployed, cluster = _deployed()
-    names = [one.key for one in cluster.deployments()]
-    for one in cluster.deployments():
-        cluster.delete(one.metadata.namespace, one.metadata.name)
-    getattr(cluster, "stop", lambda: None)()
-    return {"cluster": deployed.cluster.kind, "stopped": names}
+    found = cluster.deployments()
+    with ExitStack() as nobody_else:
+        for one in found:
+            nobody_else.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))
+        for one in found:
+            cluster.delete(one.metadata.namespace, one.metadata.name)
+        getattr(cluster, "stop", lambda: None)()
+    return {"cluster": deployed.cluster.kind, "stopped": [one.key for one in found]}
 
 
 def describe_down(result: dict[str, Any]) -> str:

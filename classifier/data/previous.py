@@ -62,8 +62,8 @@ def _read(file: Path) -> pd.DataFrame:
         ) from error
 
 
-def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
-    """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
+def remember_splits(catalog: pd.DataFrame, workspace: Workspace) -> None:
+    """Let every later split know where these pictures stand, also that of a run which is under way. Call it where the data lock is held."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
     mine = known_pictures(workspace, seed)  # brings the memory up to what others made of it, too
     others = _read(workspace.data / KNOWN) if (workspace.data / KNOWN).exists() else pd.DataFrame(columns=["seed", *REMEMBERED])
@@ -72,7 +72,12 @@ def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
     rest = others[others["seed"] != seed]
     with replacing(workspace.data / KNOWN) as aside:
         (pd.concat([mine, rest]) if len(rest) else mine).to_parquet(aside, index=False)
+    publish(workspace.data / KNOWN)
+
+
+def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
+    """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
+    remember_splits(catalog, workspace)
     with replacing(workspace.data / NAME) as aside:
         catalog.to_parquet(aside)
-    publish(workspace.data / KNOWN)
     publish(workspace.data / NAME)

@@ -5,7 +5,8 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from classifier.data.previous import known_pictures
+from adapters import dvc
+from classifier.data.previous import known_pictures, remember_splits
 from classifier.data.schema import check_catalog
 from classifier.data.settings import DataSettings
 from classifier.data.splits import split_catalog
@@ -17,5 +18,9 @@ from steps.caching import ON_CODE
 @step(cache_policy=ON_CODE, output_materializers={"catalog": CatalogMaterializer})
 def split(valid_files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.DataFrame, "catalog"]:
     """80/10/10 of each class; groups of duplicates whole; nobody moves who was here before."""
-    known = known_pictures(Workspace.current(), settings.split.seed)
-    return split_catalog(check_catalog(valid_files), known, settings.split, settings.duplicate_bits)
+    workspace = Workspace.current()
+    with dvc.data_lock(workspace):  # two runs with a new picture in common would give it two splits
+        known = known_pictures(workspace, settings.split.seed)
+        catalog = split_catalog(check_catalog(valid_files), known, settings.split, settings.duplicate_bits)
+        remember_splits(catalog, workspace)
+    return catalog

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.deployment import package_of, take_back, tell_of_verdict
+from adapters.deployment import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
 from classifier.promotion.records import Candidate, RolloutRecord
 from classifier.workspace import Workspace
 from materializers.records import RecordMaterializer
@@ -35,11 +35,14 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         environment=settings.environment,
     )
     package = package_of(candidate)
+    still_chosen(candidate, also_refused=settings.keep_refused_version)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:
         log_metadata({"outcome": "rolled_back", "reason": error.rollout.reason, "exposure": error.rollout.exposure})
-        take_back(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, Workspace.current())
+        workspace = Workspace.current()
+        note_rollback(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, workspace)
+        tell_of_rollbacks(workspace)
         raise
     found = deployer.cluster.describe(settings.namespace, settings.name)
     record = RolloutRecord(

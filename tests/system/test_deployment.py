@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 from classifier.data.settings import Limits
@@ -90,6 +91,14 @@ def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labe
 
 def test_deploying_again_changes_nothing(site, deployed):
     assert site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"])["outcome"] == "unchanged"
+
+
+def test_what_is_being_rolled_out_is_not_stopped(site, deployed):
+    with FileLock(site.workspace.state / "serving" / "locks" / "default--pets.lock"):
+        _, error = site.run("down", expect=1)
+
+    assert "found another rollout at work on it" in error
+    assert site.json("status")["deployments"][0]["state"] == "Available"
 
 
 def test_a_manifest_is_printed_and_nothing_applied(site, deployed):

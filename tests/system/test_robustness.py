@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.conftest import PROJECT
+
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("robustness")]
 
 
@@ -99,6 +101,33 @@ def test_a_killed_run_is_simply_run_again(site, tmp_path, after_seconds, draw):
 
     assert result["outcome"] in ("champion", "refused")
     assert not [path for path in site.home.rglob("*.tmp") if "prepared" in str(path) and path.suffix != ".tmp"]
+
+
+KILLED = """
+import os
+import sys
+
+import run
+from adapters.registry import ModelRegistry
+
+ModelRegistry.promote = lambda *_: os._exit(9)
+sys.argv = ["run.py", *sys.argv[1:]]
+run.app()
+"""
+
+
+def test_a_version_that_a_killed_run_registered_is_promoted_by_the_next(site, tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    arguments = ("train", "--config", "configs/smoke.yaml", "--set", "promotion.model_name=halfway")
+    site.run(*arguments, program=str(tmp_path / "killed.py"), expect=9, PYTHONPATH=str(PROJECT))
+    left = site.json("versions", "--model", "halfway")
+
+    result = site.json(*arguments)
+
+    assert (left["champion"], left["versions"][0]["verdict"]) == (None, "promoting")
+    assert (result["outcome"], result["model_version"]) == ("champion", "1")
+    listed = site.json("versions", "--model", "halfway")
+    assert (listed["champion"], [version["verdict"] for version in listed["versions"]]) == ("1", ["advance"])
 
 
 def test_two_runs_at_once_both_register_and_one_is_champion(site):

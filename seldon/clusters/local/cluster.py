@@ -102,7 +102,9 @@ class LocalCluster:
         """Stop everything and leave nothing running; what was deployed is forgotten."""
         for manifest in self.deployments():
             self.delete(manifest.metadata.namespace, manifest.metadata.name)
-        self._supervisor.stop()
+        with self._site():
+            if not self._store.deployments():  # none that began meanwhile
+                self._supervisor.stop()
 
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
         state = self._store.get(namespace, name)

@@ -3,7 +3,7 @@ import pytest
 
 from classifier.data.catalog import read_catalog
 from classifier.data.pictures import prepared_store
-from classifier.data.previous import keep_catalog, known_pictures, previous_catalog
+from classifier.data.previous import keep_catalog, known_pictures, previous_catalog, remember_splits
 from classifier.data.settings import Limits, SplitSettings
 from classifier.data.splits import split_catalog
 from classifier.errors import ImageLoopError
@@ -39,6 +39,22 @@ def test_another_data_set_in_between_moves_no_picture(draw_folder, workspace):
     assert len(both) >= 20
     assert (both["split_x"] == both["split_y"]).all()
     assert (both["group_x"] == both["group_y"]).all()
+
+
+def test_runs_at_once_give_a_picture_that_both_have_one_split(draw_folder, workspace):
+    small = read_catalog(draw_folder(cat=20, dog=20), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
+    grown = read_catalog(draw_folder(cat=60, dog=60), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
+
+    catalogs = []
+    for files in (small, grown):  # both are split before either is kept
+        catalogs.append(split_catalog(files, known_pictures(workspace, 7), SplitSettings(seed=7), 4))
+        remember_splits(catalogs[-1], workspace)
+    for catalog in catalogs:
+        keep_catalog(catalog, workspace)
+
+    both = catalogs[0].merge(catalogs[1], on="sha256")
+    assert len(both) >= 20
+    assert (both["split_x"] == both["split_y"]).all()
 
 
 def test_a_picture_that_was_taken_out_finds_its_split_again(draw_folder, workspace):

@@ -1,0 +1,27 @@
+from types import SimpleNamespace
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
+
+from adapters.registry import ModelRegistry
+from classifier.errors import ImageLoopError
+
+
+def registry_that_fails_with(code) -> ModelRegistry:
+    def fail(*_):
+        raise MlflowException("the server says so", error_code=code)
+
+    registry = ModelRegistry.__new__(ModelRegistry)
+    registry.name, registry._client = "pets", SimpleNamespace(get_model_version_by_alias=fail)
+    return registry
+
+
+def test_a_model_that_is_not_there_has_no_champion():
+    assert registry_that_fails_with(RESOURCE_DOES_NOT_EXIST).champion() is None
+
+
+@pytest.mark.parametrize("code", [INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE])
+def test_a_registry_that_cannot_tell_is_not_taken_for_one_without_a_champion(code):
+    with pytest.raises(ImageLoopError, match="wanted the registry to tell the champion of 'pets', found: the server says so"):
+        registry_that_fails_with(code).champion()
