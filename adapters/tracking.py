@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.data.versions import DataVersion
 from classifier.errors import ImageLoopError, SettingsError
+from classifier.files import replacing
 from classifier.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> Non
         return
     import mlflow
 
+    _make_database(Path(tracking_uri.removeprefix("sqlite:///")), workspace)
     client = mlflow.MlflowClient(tracking_uri)
     if client.get_experiment_by_name(name) is None:
         try:
@@ -50,6 +53,16 @@ def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> Non
         except mlflow.MlflowException:  # another run was faster
             if client.get_experiment_by_name(name) is None:
                 raise
+
+
+def _make_database(file: Path, workspace: Workspace) -> None:
+    """MLflow makes a new one by dozens of migrations, in place: what was killed among them, or met another one, stays broken."""
+    import mlflow
+
+    with workspace.lock("mlflow"):
+        if not file.exists():
+            with replacing(file) as aside:
+                mlflow.MlflowClient(f"sqlite:///{aside}").search_experiments()
 
 
 @contextmanager
