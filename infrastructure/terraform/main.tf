@@ -1,5 +1,5 @@
 # A cluster with what ImageLoop needs around it, on AWS: registry, bucket, two databases, a name.
-#   terraform init -backend-config=backend.hcl && terraform apply -var domain=pets.example.org
+#   terraform init -backend-config=backend.hcl && terraform apply -var domain=pets.example.org -var 'administrators=["arn:..."]'
 terraform {
   required_version = ">= 1.9"
   required_providers {
@@ -32,7 +32,7 @@ module "cluster" {
 
 module "registry" {
   source       = "./registry"
-  repositories = ["${var.name}/serve", "${var.name}/pipeline"]
+  repositories = ["${var.name}-serve", "${var.name}-pipeline"]
   key_arn      = aws_kms_key.site.arn
 }
 

@@ -53,7 +53,11 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
 
 def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
     given = {variable.name for variable in container.env}
-    own = {"IMAGELOOP_RECORDS": RECORDS, "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub"}
+    own = {
+        "IMAGELOOP_RECORDS": RECORDS,
+        "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub",
+        "GUNICORN_WORKERS": str(settings.workers),
+    }
     return Container.model_validate(
         dump(container)
         | {

@@ -49,6 +49,7 @@ def test_the_service_keeps_what_it_was_given_and_knows_where_things_are(predicto
     environment = {variable["name"]: variable.get("value") for variable in service["env"]}
     assert environment["IMAGELOOP_MAX_WAITING"] == "8"
     assert environment["IMAGELOOP_RECORDS"] == "/records"
+    assert environment["GUNICORN_WORKERS"] == "2"
     assert environment["IMAGELOOP_VERIFICATION_KEY"] == "/mnt/keys/signing.pub"
     assert collector["image"] == IMAGE
     assert collector["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "records"
