@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from records.lines import FeedbackRecord, PredictionRecord
-from records.writer import PATTERN
+from records.writer import PATTERN, size_of
 
 Record = PredictionRecord | FeedbackRecord
 KINDS: dict[bytes, type[Record]] = {b'{"kind":"prediction"': PredictionRecord, b'{"kind":"feedback"': FeedbackRecord}
@@ -65,7 +65,7 @@ class RecordTail:
         self._folder = folder
         self._ends: dict[Path, int] = {}
         if from_now:
-            self._ends = {file: file.stat().st_size for file in record_files(folder)}
+            self._ends = {file: size_of(file) for file in record_files(folder)}
 
     def read(self) -> list[Record]:
         """What was written since the last call. A line that is broken is left out."""

@@ -1,5 +1,6 @@
 """Write records beside the answering: a full disk or a slow one never delays or fails an answer; what is lost is counted."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -112,14 +113,24 @@ class RecordWriter:
 
     def _remove_surplus(self) -> None:
         """The oldest first; what nobody had collected by then is lost, and counted."""
-        files = sorted(self._folder.glob(PATTERN))
-        surplus = sum(file.stat().st_size for file in files) - KEPT_BYTES
-        for file in files:
+        sizes = {file: size_of(file) for file in sorted(self._folder.glob(PATTERN))}
+        surplus = sum(sizes.values()) - KEPT_BYTES
+        for file, size in sizes.items():
             if surplus <= 0:
                 return
-            surplus -= file.stat().st_size
-            self._on_loss(file.read_bytes().count(b"\n"))
-            file.unlink(missing_ok=True)
+            surplus -= size
+            with contextlib.suppress(FileNotFoundError):
+                lost = file.read_bytes().count(b"\n")
+                file.unlink()
+                self._on_loss(lost)
+
+
+def size_of(file: Path) -> int:
+    """In bytes; none of a file that its collector removed meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _line(record: dict[str, Any]) -> bytes:

@@ -29,7 +29,9 @@ class PodSettings(Settings):
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
         description="no limit on processors: one makes the slowest answers slower, and saves nothing",
     )
-    workers: int = Field(2, ge=1, description="processes of each pod that answer; left alone it would start one a processor of its node")
+    workers: int = Field(
+        2, ge=1, description="processes of each pod that answer; left alone it would start one a processor of its node"
+    )
     max_replicas: int | None = Field(None, ge=1, description="more under load than `replicas` says; by default no more")
     cpu_percent: int = Field(70, ge=1, le=100, description="of the processors asked for, that autoscaling aims at")
     in_flight_per_replica: int = Field(4, ge=1, description="requests at work or waiting, that autoscaling aims at")
