@@ -1,15 +1,16 @@
-"""Records in SQL: SQLite by default, PostgreSQL by URL. One row for each answer, however often its line is delivered."""
+"""Records in SQL: SQLite by default, PostgreSQL by URL. One row for each answer, however often its line is delivered.
+
+The collector beside a service runs in the service's image, which has neither pandas nor filelock.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from alembic import command
 from alembic.config import Config
-from filelock import FileLock
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from classifier.errors import ImageLoopError
 from records.lines import FeedbackRecord, PredictionRecord, decode_embedding
 from records.store.tables import decisions, feedback, positions, predictions, windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
 BUSY_SECONDS = 30
@@ -107,16 +111,18 @@ class Database:
 
     def predictions(
         self, model_name: str, *, since: float = 0.0, until: float = float("inf"), newest: int | None = None
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Answers in the order of time, a row each; `embedding` as float16 bytes or None."""
         return self._answers(select(predictions), model_name, since, until, newest)
 
-    def answers(self, model_name: str, newest: int) -> pd.DataFrame:
+    def answers(self, model_name: str, newest: int) -> "pd.DataFrame":
         """What was answered when, of the newest: the few columns that are asked of many rows."""
         columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))
         return self._answers(select(*columns), model_name, 0.0, float("inf"), newest)
 
-    def _answers(self, wanted: Select[Any], model_name: str, since: float, until: float, newest: int | None) -> pd.DataFrame:
+    def _answers(self, wanted: Select[Any], model_name: str, since: float, until: float, newest: int | None) -> "pd.DataFrame":
+        import pandas as pd
+
         wanted = wanted.where(predictions.c.model_name == model_name, predictions.c.time > since)
         if until != float("inf"):
             wanted = wanted.where(predictions.c.time <= until)
@@ -125,8 +131,10 @@ class Database:
             table = pd.read_sql(wanted.limit(newest) if newest else wanted, connection)
         return table.iloc[::-1].reset_index(drop=True)
 
-    def labelled(self, model_name: str, *, since: float = 0.0) -> pd.DataFrame:
+    def labelled(self, model_name: str, *, since: float = 0.0) -> "pd.DataFrame":
         """Answers whose truth is known, with `true_label`, `feedback_source` and `feedback_time`: the last word on each."""
+        import pandas as pd
+
         words = [feedback.c.true_label, feedback.c.source.label("feedback_source"), feedback.c.time.label("feedback_time")]
         joined = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
         wanted = (
@@ -226,6 +234,8 @@ class Database:
         """One process at a time, on SQLite by a lock beside the file, on PostgreSQL by its own."""
         file = self._engine.url.database
         if self._engine.dialect.name == "sqlite" and file and file != ":memory:":
+            from filelock import FileLock
+
             with FileLock(f"{file}.lock"):
                 self._upgrade()
         else:

@@ -16,8 +16,11 @@ from records.lines import encode_embedding
 from records.store.collector import collect
 from records.store.database import Database, DatabaseError, Decision
 from records.writer import RecordWriter
+from seldon.clusters.local.cluster import serving_python
 from seldon.clusters.local.layout import free_port
 from tests import servers
+
+PROJECT = Path(__file__).parents[2]
 
 
 def prediction(number: int, **changes) -> dict:
@@ -102,6 +105,22 @@ def test_two_collectors_at_once_keep_each_record_once(database, lines):
 
     assert (first, second) == (True, False)
     assert database.position(name) == 10
+
+
+def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgresql):
+    write(lines, prediction(1), truth(1, "dog"))
+    code = "import sys; from pathlib import Path; from records.store.collector import collect, Database; collect(Path(sys.argv[1]), Database(sys.argv[2]))"
+
+    done = subprocess.run(
+        [serving_python(), "-c", code, lines, postgresql], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    database = Database(postgresql)
+    assert database.labelled("pets")["true_label"].tolist() == ["dog"]
+    database.forget(before=1e12, max_rows=0)
+    database.forget_files(database.files())
+    database.close()
 
 
 def test_collectors_of_two_pods_leave_each_others_places_alone(database, tmp_path):

@@ -88,7 +88,7 @@ def _collector(container: Container, settings: PodSettings) -> Container:
             "image": container.image,
             "command": ["python", "-m", "records.store.collector", RECORDS],
             "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],
-            "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+            "resources": {"requests": {"cpu": "20m", "memory": "160Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": RESTRICTED,
             "volumeMounts": [{"name": "records", "mountPath": RECORDS}],
         }
