@@ -20,7 +20,7 @@ from records.store.database import Database, Decision
 
 MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
 KEPT_WINDOWS = 50
-NUM_DECISIONS = 50
+NUM_ATTEMPTS = 50
 
 
 def measure(settings: MonitoringSettings, version: str | None, workspace: Workspace) -> Measurement:
@@ -66,17 +66,17 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
     """The verdict, which is kept. A retraining is kept before it begins, so that a kill does not lose it."""
     database = open_database(workspace, settings.database)
     try:
-        before = database.decisions(settings.model_name, NUM_DECISIONS)
-        attempts = [
-            Attempt(one.time, one.outcome, int(one.figures.get("labels", 0))) for one in before if one.action == "retrain"
-        ]
+        retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
+        attempts = [Attempt(one.time, one.outcome) for one in retrained]
+        since = database.num_labelled(settings.model_name, attempts[-1].time) if attempts else 0
         now = time.time()
         situation = Situation(
             now, measurement.windows, measurement.truth, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
-            measurement.made_at, attempts,
+            measurement.made_at, attempts, since,
         )  # fmt: skip
         verdict = decide(situation, settings.decision, labels_wanted)
         outcome = None if verdict.action == "retrain" else ""
+        before = database.decisions(settings.model_name, 1)
         last = before[-1] if before else None
         if verdict.action == "retrain" or last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
             database.decide(

@@ -41,7 +41,7 @@ def gather_experience(
     if champion is None:
         return Experience.none()
     info = read_info(registry.package(champion))
-    database = open_database(workspace)
+    database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name)
     recent = database.predictions(model_name, newest=settings.reference_answers)
     database.close()
@@ -67,8 +67,7 @@ def labels_state(settings: ExperienceSettings, model_name: str, workspace: Works
     """Another value when a label came: for the cache, which cannot look into the database."""
     if not settings.enabled:
         return "none"
-    database = open_database(workspace)
-    labelled = database.labelled(model_name)
+    database = open_database(workspace, settings.database)
+    words = ",".join(database.last_words(model_name))
     database.close()
-    words = ",".join(labelled["feedback_id"])
     return hashlib.sha256(words.encode()).hexdigest()[:16]

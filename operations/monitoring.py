@@ -136,7 +136,11 @@ def _retrain_and_roll_out(settings: WatchSettings, imitation: dict[str, float] |
     from operations import deployment, training
 
     started = time.monotonic()
-    learning = {"enabled": True, "imitation": Imitation(**imitation) if imitation else None}
+    learning = {
+        "enabled": True,
+        "imitation": Imitation(**imitation) if imitation else None,
+        "database": settings.monitoring.database,
+    }
     experience = settings.training.experience.model_copy(update=learning)
     trained = training.train(_as_the_champion_was(settings.training).model_copy(update={"experience": experience}))
     if trained["outcome"] != "champion":

@@ -19,11 +19,10 @@ HELPED = "promoted"  # how the outcome of a retraining begins that brought a new
 
 @dataclass(frozen=True)
 class Attempt:
-    """A retraining that was decided before. `outcome` is None while it is going on; `labels`: how many there were then."""
+    """A retraining that was decided before. `outcome` is None while it is going on."""
 
     time: float
     outcome: str | None
-    labels: int
 
     @property
     def helped(self) -> bool:
@@ -32,7 +31,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a decision goes by. `num_labels`: answers of this model whose truth is known; `new_labels`: since it was trained."""
+    """All that a decision goes by. `num_labels`: answers of this model whose truth is known; `new_labels`: since it was trained.
+
+    `labels_since`: answers that were labelled after the last attempt. Their number then and now would not tell: old ones are forgotten.
+    """
 
     now: float
     windows: Sequence[Window]
@@ -42,6 +44,7 @@ class Situation:
     usable_labels: int
     trained_at: float
     attempts: Sequence[Attempt]
+    labels_since: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ def _objections(situation: Situation, settings: DecisionSettings, labels_wanted:
         objections.append(
             f"the last one was {(now - attempts[-1].time) / 60:.0f} minutes ago, {settings.cool_down_minutes:g} are wanted"
         )
-    if attempts and not attempts[-1].helped and situation.num_labels - attempts[-1].labels < settings.labels_after_failure:
+    if attempts and not attempts[-1].helped and situation.labels_since < settings.labels_after_failure:
         objections.append(
-            f"the last one did not help ({attempts[-1].outcome}), and only {situation.num_labels - attempts[-1].labels} labels are new since, "
+            f"the last one did not help ({attempts[-1].outcome}), and only {situation.labels_since} labels are new since, "
             f"{settings.labels_after_failure} wanted"
         )
     if situation.usable_labels < labels_wanted:

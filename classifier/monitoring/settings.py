@@ -56,6 +56,12 @@ class DecisionSettings(Settings):
         50, ge=1, description="new labels that a retraining needs after one that did not help: the same would come of the same"
     )
 
+    @model_validator(mode="after")
+    def _windows_are_enough(self) -> Self:
+        if self.violated_windows > self.of_windows:
+            raise ValueError(f"wanted violated_windows of at most of_windows ({self.of_windows}), found {self.violated_windows}")
+        return self
+
 
 class Imitation(Settings):
     """A change of the world by its statistics: what the mean of each became, in times of what it was."""
@@ -70,6 +76,7 @@ class ExperienceSettings(Settings):
     """What a retraining takes from the records of the model that serves."""
 
     enabled: bool = Field(False, description="off for a training by hand: only pictures count")
+    database: str | None = Field(None, description="a URL, as `monitoring.database`; the watch fills in its own")
     max_labels: int = Field(2000, ge=20, description="the newest")
     min_labels: int = Field(20, ge=10, description="fewer cannot be parted into some to learn from and some to judge by")
     held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")

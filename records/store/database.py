@@ -147,6 +147,27 @@ class Database:
             table = pd.read_sql(wanted, connection)
         return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
 
+    def last_words(self, model_name: str) -> list[str]:
+        """The ids of the feedback that counts, in the order of the answers; of `labelled`, without what makes that large."""
+        wanted = (
+            select(feedback.c.request_id, feedback.c.feedback_id)
+            .select_from(predictions.join(feedback, feedback.c.request_id == predictions.c.request_id))
+            .where(predictions.c.model_name == model_name)
+            .order_by(predictions.c.time, feedback.c.time, feedback.c.feedback_id)
+        )
+        with self._engine.connect() as connection:
+            return list({row.request_id: row.feedback_id for row in connection.execute(wanted)}.values())
+
+    def num_labelled(self, model_name: str, since: float) -> int:
+        """How many answers were labelled after `since` (Unix seconds), the first time or again."""
+        wanted = (
+            select(func.count(feedback.c.request_id.distinct()))
+            .select_from(predictions.join(feedback, feedback.c.request_id == predictions.c.request_id))
+            .where(predictions.c.model_name == model_name, feedback.c.time > since)
+        )
+        with self._engine.connect() as connection:
+            return int(connection.scalar(wanted) or 0)
+
     def records(self, model_name: str, since: float) -> list[PredictionRecord | FeedbackRecord]:
         """What was answered after `since` (Unix seconds) and what was said of answers, without statistics and embeddings.
 
@@ -204,9 +225,11 @@ class Database:
         with self._engine.begin() as connection:
             connection.execute(update(decisions).where(decisions.c.decision_id == decision_id).values(outcome=outcome))
 
-    def decisions(self, model_name: str, newest: int) -> list[Decision]:
-        """The newest, the oldest of them first."""
+    def decisions(self, model_name: str, newest: int, action: str | None = None) -> list[Decision]:
+        """The newest, of one kind or all, the oldest of them first."""
         wanted = select(decisions).where(decisions.c.model_name == model_name).order_by(decisions.c.time.desc()).limit(newest)
+        if action is not None:
+            wanted = wanted.where(decisions.c.action == action)
         with self._engine.connect() as connection:
             rows = connection.execute(wanted).mappings().all()
         names = Decision.__dataclass_fields__

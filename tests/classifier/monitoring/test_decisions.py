@@ -94,10 +94,10 @@ DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
     ("changes", "words"),
     [
         ({"usable_labels": 3}, "nothing new to learn from"),
-        ({"attempts": [Attempt(NOW - 60, "promoted: version 2", 100)]}, "1 minutes ago"),
-        ({"attempts": [Attempt(NOW - 60, None, 100)]}, "going on"),
-        ({"attempts": [Attempt(NOW - 7200 - n, "promoted", 0) for n in range(6)]}, "the most that is allowed"),
-        ({"attempts": [Attempt(NOW - 7200, "refused: worse", 100)], "num_labels": 120}, "did not help"),
+        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "1 minutes ago"),
+        ({"attempts": [Attempt(NOW - 60, None)]}, "going on"),
+        ({"attempts": [Attempt(NOW - 7200 - n, "promoted") for n in range(6)]}, "the most that is allowed"),
+        ({"attempts": [Attempt(NOW - 7200, "refused: worse")], "labels_since": 20}, "did not help"),
     ],
 )
 def test_something_may_speak_against_a_retraining(changes, words):
@@ -108,9 +108,14 @@ def test_something_may_speak_against_a_retraining(changes, words):
 
 
 def test_after_one_that_did_not_help_enough_new_labels_are_a_new_reason():
-    attempts = [Attempt(NOW - 7200, "refused: worse", 100)]
+    attempts = [Attempt(NOW - 7200, "refused: worse")]
 
-    assert decide(situation(**DAMAGE, attempts=attempts, num_labels=200), SETTINGS, 20).action == "retrain"
+    assert decide(situation(**DAMAGE, attempts=attempts, labels_since=50), SETTINGS, 20).action == "retrain"
+
+
+def test_windows_of_which_fewer_are_looked_at_than_wanted_are_refused():
+    with pytest.raises(ValueError, match="violated_windows"):
+        DecisionSettings(violated_windows=4, of_windows=3)
 
 
 def test_without_labels_a_change_that_can_be_imitated_is():

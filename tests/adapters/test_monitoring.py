@@ -1,0 +1,48 @@
+import pytest
+
+from adapters.monitoring import decide_and_keep
+from adapters.records import open_database
+from classifier.monitoring.measurement import Measurement
+from classifier.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
+from classifier.monitoring.truth import measure_truth
+from records.lines import FeedbackRecord, PredictionRecord
+from records.store.database import Decision
+from tests.classifier.monitoring.test_decisions import answers_of
+from tests.records.test_store import prediction, truth
+
+SETTINGS = MonitoringSettings(decision=DecisionSettings(every_hours=1, cool_down_minutes=0, labels_after_failure=3))
+
+
+@pytest.fixture
+def database(workspace):
+    opened = open_database(workspace)
+    yield opened
+    opened.close()
+
+
+def look(workspace, **figures) -> str:
+    nothing = answers_of([])
+    usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100} | figures
+    measured = Measurement(
+        model_name="imageloop", version="1", made_at=0.0, windows=[], num_new=0, truth=measure_truth(nothing, nothing, TruthSettings()),
+        orphans=0, **usual,
+    )  # fmt: skip
+    return decide_and_keep(measured, SETTINGS, 20, workspace).reason
+
+
+def test_a_failure_is_remembered_however_much_is_told_since(database, workspace):
+    database.decide("imageloop", Decision("failed", 1.0, "retrain", "old", {"labels": 100}, "refused: worse"))
+    for number in range(60):
+        database.decide("imageloop", Decision(f"told-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
+
+    assert "did not help (refused: worse), and only 0 labels are new since" in look(workspace)
+
+
+def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):
+    database.decide("imageloop", Decision("failed", 1.0, "retrain", "old", {"labels": 100}, "refused: worse"))
+    answers = [PredictionRecord.model_validate(prediction(number, model_name="imageloop")) for number in range(3)]
+    words = [FeedbackRecord.model_validate(truth(number, "dog")) for number in range(3)]
+    database.keep("records.jsonl", 0, 1, [*answers, *words])
+
+    assert "did not help" not in look(workspace)
+    assert database.last_words("imageloop") == database.labelled("imageloop")["feedback_id"].tolist()
