@@ -20,6 +20,10 @@ class SuspiciousLabelsError(ImageLoopError):
     """Labels that a person should look at before a model learns from them."""
 
 
+class NothingToLearnError(ImageLoopError):
+    """Answers of which no head can learn, or none can be judged."""
+
+
 def open_database(workspace: Workspace, url: str | None = None) -> Database:
     """The URL that is given, or that of IMAGELOOP_DATABASE, or SQLite below `.imageloop`.
 
@@ -34,13 +38,19 @@ def gather_experience(
 ) -> Experience:
     """Labelled answers of versions that see with the champion's backbone, or changed copies of the pictures in their place.
 
-    Raises: SuspiciousLabelsError where the labels look poisoned.
+    Raises: SuspiciousLabelsError where the labels look poisoned, NothingToLearnError where they are too few or of a model whose
+    features were trained too.
     """
     registry = ModelRegistry(model_name)
     champion = registry.champion()
     if champion is None:
         return Experience.none()
     info = read_info(registry.package(champion))
+    if not info.backbone:
+        raise NothingToLearnError(
+            f"wanted a champion with a frozen backbone, whose answers can teach another head, found version {champion}, whose features were "
+            "trained too; retrain it by hand, with pictures that were kept (data.kept)"
+        )
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name)
     recent = database.predictions(model_name, newest=settings.reference_answers)
@@ -50,11 +60,18 @@ def gather_experience(
     labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
+    labelled = labelled[~labelled["sha256"].isin(pictures.table["sha256"])]  # those teach or judge already
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
+    usable, judging = int((experience.labelled["role"] != "quarantined").sum()), len(experience.of_role("held_back"))
+    if usable < settings.min_labels * (1 - settings.max_quarantined) or not judging:
+        raise NothingToLearnError(
+            f"wanted {settings.min_labels} labels of different pictures, some of them to judge by, found {usable} usable ones of {len(labelled)}, "
+            f"{judging} of them to judge by; wait for more"
+        )
     return experience
 
 

@@ -5,7 +5,9 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-LIBRARIES = ("numpy", "pillow", "torch", "onnxruntime", "onnx", "pandas")
+LIBRARIES = (
+    "numpy", "pillow", "torch", "torchvision", "timm", "onnxruntime", "onnx", "pandas", "scipy", "scikit-learn", "cleanlab",
+)  # fmt: skip
 
 
 @functools.cache

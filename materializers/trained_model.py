@@ -39,7 +39,8 @@ class TrainedModelMaterializer(BaseMaterializer):
 
     def compute_content_hash(self, model: TrainedModel) -> str:
         tensors = (value.numpy().tobytes() for value in model.state.values())
-        return hash_of(model.settings.model_dump_json(), str(model.class_names), *tensors, model.validation_logits_NK.tobytes())
+        validation = (model.validation_logits_NK.tobytes(), model.validation_targets_N.tobytes())
+        return hash_of(model.settings.model_dump_json(), str(model.class_names), *tensors, *validation)
 
 
 def _to_values(model: TrainedModel) -> dict[str, Any]:

@@ -115,7 +115,9 @@ class SplitSettings(Settings):
     train: Fraction = 0.8
     validation: Fraction = 0.1
     test: Fraction = 0.1
-    min_pictures_per_class: int = Field(10, ge=3, description="with 10, each split of 80/10/10 has one")
+    min_pictures_per_class: int = Field(
+        10, ge=7, description="with 10, each split of 80/10/10 has one; with fewer than 7 none is tested"
+    )
 
     @model_validator(mode="after")
     def shares_are_whole(self) -> Self:

@@ -20,7 +20,7 @@ from classifier.model.heads import answer_embeddings
 from classifier.model.package import REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
-from classifier.monitoring.samples import embeddings_of
+from classifier.monitoring.samples import MIN_UNSEEN, embeddings_of
 from classifier.promotion.calibration import expected_calibration_error, reliability
 from classifier.training.experience import Experience
 from classifier.training.features import known_features
@@ -124,7 +124,7 @@ def write_reference(
     """
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
-    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(experience.recent):
+    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(experience.recent) >= MIN_UNSEEN:
         reference = _recent_reference(experience.recent, pictures.class_names, folder)
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
         embeddings_ND = np.concatenate(

@@ -83,13 +83,11 @@ def gather(
 ) -> Experience:
     """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked.
 
-    One answer a picture, so that no picture teaches and judges; the role follows from the request id, and so never changes.
+    One answer a picture, so that no picture teaches and judges; the role follows from the picture, and so never changes.
     """
     table = labelled[labelled["embedding"].notna()].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
-    table = table.assign(
-        role=[role_of(request_id, settings.held_back) for request_id in table["request_id"]], reason="", quality=np.nan
-    )
+    table = table.assign(role=[role_of(sha256, settings.held_back) for sha256 in table["sha256"]], reason="", quality=np.nan)
     unknown = ~table["true_label"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
@@ -122,9 +120,9 @@ def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
     return found
 
 
-def role_of(request_id: str, held_back: float) -> str:
-    """What a labelled answer is for; it follows from the request id, and so never changes."""
-    place = int(hashlib.sha256(request_id.encode()).hexdigest()[:8], 16) / 2**32
+def role_of(sha256: str, held_back: float) -> str:
+    """What a labelled picture is for, however often it is asked about: it follows from its hash, and so never changes."""
+    place = int(hashlib.sha256(sha256.encode()).hexdigest()[:8], 16) / 2**32
     if place < held_back:
         return "held_back"
     return "validation" if place < held_back + (1 - held_back) * VALIDATION_SHARE else "train"

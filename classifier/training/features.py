@@ -13,7 +13,7 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.files import replacing
 from classifier.model.package import BATCH, INPUT
-from classifier.model.preprocessing import UInt8Array
+from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from classifier.model.session import open_session
 from classifier.progress import track
 from classifier.shared import fetch, publish
@@ -73,7 +73,7 @@ class FeatureExtractor:
     def __init__(self, backbone: Path, features_folder: Path) -> None:
         self._session = open_session(backbone, os.cpu_count() or 1)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
-        self._folder = features_folder / f"{backbone.stem}-{_hash(backbone)[:12]}"
+        self._folder = features_folder / f"{backbone.stem}-{_hash(backbone)[:12]}-{PREPROCESSING_VERSION}"
 
     def extract(self, pictures: PreparedPictures, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
         """The features of `keys` in their order; those that are known are not computed.

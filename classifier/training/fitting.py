@@ -160,7 +160,8 @@ class _Training:
         return self.experience.rows(role, self.pictures.class_names)
 
     def _checkpoint(self, name: str) -> Checkpoint:
-        met = ",".join(self.experience.labelled["request_id"] + self.experience.labelled["role"])
+        labelled = self.experience.labelled
+        met = ",".join(labelled["request_id"] + labelled["role"] + labelled["true_label"])
         identity = f"{name}|{self.settings.model_dump_json()}|{self.pictures.data_version}|{core_fingerprint()}|{met}"
         return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
 

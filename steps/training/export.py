@@ -34,7 +34,7 @@ def export(
         side_pixels=prepared.side_pixels,
         preprocessing_version=PREPROCESSING_VERSION,
         model_kind=model.kind,
-        backbone=getattr(model, "backbone", ""),
+        backbone=getattr(model, "backbone", "") if trained_model.head_only else "",
         temperature=calibration.temperature,
         seed=trained_model.settings.seed,
         data_version=prepared.data_version,

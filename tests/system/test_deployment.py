@@ -1,6 +1,7 @@
 """From a registered version to one that serves, through the front door."""
 
 import base64
+import hashlib
 import io
 import json
 import subprocess
@@ -18,6 +19,8 @@ from PIL import Image
 
 from classifier.data.settings import Limits
 from classifier.model.preprocessing import preprocess
+from classifier.monitoring.settings import ExperienceSettings
+from classifier.training.experience import role_of
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
@@ -67,8 +70,11 @@ def test_status_shows_what_is_served(site, deployed):
 
 
 def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labelled, tmp_path):
-    content = (labelled / "cat" / "1.jpg").read_bytes()
-    asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for _ in range(8)]
+    judging, teaching = (
+        next(content for content in sorted(file.read_bytes() for file in labelled.rglob("?.jpg")) if _judges(content) == wanted)
+        for wanted in (True, False)
+    )
+    asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for content in [judging, teaching] * 4]
     for answer in asked:
         truth = "dog" if answer["label"] == "cat" else "cat"
         told = json.dumps({"request_id": answer["request_id"], "label": truth}).encode()
@@ -79,14 +85,19 @@ def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labe
     site.run("monitor", *KEPT)  # it collects the labels
     found = site.json("pictures", "export", str(tmp_path / "out"), *KEPT)
     files = list((tmp_path / "out").rglob("*.jpeg"))  # those of the smoke tests are PNG
-    assert 0 < len(files) <= 8
+    assert 0 < len(files) <= 4
+    assert found["left"] >= 4  # those that judge the next model are not given out
     assert found["labelled"] >= len(files)
-    assert {file.read_bytes() for file in files} == {content}
+    assert {file.read_bytes() for file in files} == {teaching}
     assert {file.parent.name for file in (tmp_path / "out" / "labelled").rglob("*.jpeg")} == {truth}
     assert site.json("pictures", "delete", *sorted(wanted), *KEPT)["deleted"] == 8
     assert not wanted & {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
     _, error = site.run("pictures", "delete", "*", expect=1)
     assert "wanted the request id of an answer" in error
+
+
+def _judges(content: bytes) -> bool:
+    return role_of(hashlib.sha256(content).hexdigest(), ExperienceSettings().held_back) == "held_back"
 
 
 def test_deploying_again_changes_nothing(site, deployed):

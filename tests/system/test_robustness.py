@@ -164,11 +164,14 @@ def test_the_baseline_goes_the_same_way(site, tmp_path, draw):
         "model.loop.batch_size=8",
     )
 
-    result = site.json(
+    arguments = (
         "train", "--config", "configs/baseline.yaml", "--data", str(folder), "--set", "promotion.model_name=baseline",
         "--set", "promotion.gates.min_accuracy=0", "--set", "promotion.gates.min_class_recall=0", "--set", "promotion.gates.max_calibration_error=1",
         *(part for option in options for part in ("--set", f"training.{option}")),
     )  # fmt: skip
+    result = site.json(*arguments)
+    _, err = site.run(*arguments, "--set", "experience.enabled=true", expect=1)
 
     assert result["outcome"] == "champion"
+    assert "wanted a champion with a frozen backbone, whose answers can teach another head, found version 1" in err
     assert site.json("predict", str(folder / "cat"), "--model", "baseline")["predictions"]

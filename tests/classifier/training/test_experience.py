@@ -64,6 +64,8 @@ def test_a_picture_that_was_sent_twice_teaches_or_judges_but_not_both():
     experience = gathered(pd.concat([table, table.assign(request_id=[f"{1000 + n:032x}" for n in range(100)])]))
 
     assert len(experience.labelled) == 100
+    before = gathered(table).labelled.set_index("sha256")["role"]
+    assert experience.labelled.set_index("sha256")["role"].equals(before)  # also where it was asked about again since
 
 
 def test_a_few_lies_wait_for_a_person_and_the_rest_teaches():
