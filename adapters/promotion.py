@@ -4,7 +4,7 @@ import json
 import logging
 
 from adapters.champion import champion_on, compare_on_recent
-from adapters.registry import MADE_WITH, ModelRegistry, promotion_lock
+from adapters.registry import CHANGED, MADE_WITH, ModelRegistry, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
 from classifier.promotion.evaluation import Evaluation
@@ -58,6 +58,7 @@ def register_version(
             "package_digest": digest,
             "figures": json.dumps(evaluation.summary()),
             MADE_WITH: made_with.model_dump_json(),
+            CHANGED: str(verdict.changed_on_recent),
         }
         if known is None:
             version = registry.register(package.folder, run_id, tags)

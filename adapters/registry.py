@@ -25,6 +25,7 @@ NO_CHAMPION = (
     "PERMISSION_DENIED",
 )  # no model, no alias, none for this user
 MADE_WITH = "made_with"  # the tag
+CHANGED = "changed_on_recent"  # the tag
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
 LOADER = "classifier.model.pyfunc"
@@ -115,6 +116,10 @@ class ModelRegistry:
         except ValidationError:
             logger.warning("version %s was made with settings that are not known here", version)
             return None
+
+    def changed_on_recent(self, version: str) -> float:
+        """Of the verdict by which it was registered: one that is given again later compares it with itself."""
+        return float(self._client.get_model_version(self.name, version).tags.get(CHANGED, 0.0))
 
     def versions(self) -> list[RegisteredVersion]:
         """All versions, the newest first."""

@@ -133,6 +133,7 @@ def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> 
 
 def _retrain_and_roll_out(settings: WatchSettings, imitation: dict[str, float] | None) -> str:
     """From labelled answers, or from copies of the pictures in the new light."""
+    from adapters.registry import ModelRegistry
     from operations import deployment, training
 
     started = time.monotonic()
@@ -146,7 +147,8 @@ def _retrain_and_roll_out(settings: WatchSettings, imitation: dict[str, float] |
     if trained["outcome"] != "champion":
         return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
     trained_after = time.monotonic() - started
-    served = deployment.deploy(_expecting(trained["changed_on_recent"], settings.rollout))
+    changed = ModelRegistry(trained["model_name"]).changed_on_recent(trained["model_version"])
+    served = deployment.deploy(_expecting(changed, settings.rollout))
     together = time.monotonic() - started
     return (
         f"{HELPED}: version {trained['model_version']} serves, {together:.0f} s after the decision "

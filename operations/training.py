@@ -90,7 +90,6 @@ def _summary(run: Any, settings: TrainSettings) -> dict[str, Any]:
         "model_version": registration.version,
         "outcome": registration.outcome,
         "reason": registration.reason,
-        "changed_on_recent": steps["gate"].outputs["verdict"][0].load().changed_on_recent,
         "precision": evaluation.precision,
         "seconds": {name: _seconds(steps[name]) for name in STEP_NAMES},
         "cached": [name for name in STEP_NAMES if steps[name].status.value == "cached"],
