@@ -28,6 +28,7 @@ module "cluster" {
   bucket_arn         = module.bucket.arn
   administrators     = var.administrators
   callers            = var.callers
+  namespaces         = var.namespaces
 }
 
 module "registry" {

@@ -34,3 +34,9 @@ variable "callers" {
   type        = list(string)
   default     = []
 }
+
+variable "namespaces" {
+  description = "Of the overlays under infrastructure/kubernetes: whose pods may use the bucket."
+  type        = list(string)
+  default     = ["imageloop-staging", "imageloop-production"]
+}

@@ -45,7 +45,7 @@ class KubernetesSettings(Settings):
     context: str | None = Field(None, description="of the kubeconfig; by default the current one, in a pod its service account")
     gateway_url: str = Field("http://localhost:8004", description="where the ingress answers, as callers outside see it")
     predictor_url: str = Field(
-        "http://{name}-{predictor}.{namespace}:8000", description="one predictor whatever its weight, from inside"
+        "http://{name}-{predictor}.{namespace}:9000", description="one predictor whatever its weight, from inside"
     )
     pods: PodSettings = PodSettings()
     request_timeout_seconds: float = Field(20.0, gt=0)

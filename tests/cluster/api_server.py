@@ -208,7 +208,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         namespace, _, rest = path.removeprefix("/api/v1/namespaces/").partition("/pods")
         if not rest:
             labels = dict(part.split("=") for part in parse_qs(urlsplit(self.path).query)["labelSelector"][0].split(","))
-            names = self.server.pods(namespace, labels["seldon-deployment-id"], labels["seldon.io/predictor"])
+            names = self.server.pods(namespace, labels["seldon-deployment-id"], labels["imageloop.ai/predictor"])
             ready = {"conditions": [{"type": "Ready", "status": "True"}]}
             return self.answer(
                 200, {"kind": "PodList", "items": [{"metadata": {"name": name}, "status": ready} for name in names]}
@@ -261,9 +261,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, self.shown(value))
 
     def do_DELETE(self):
-        if self.is_done() or self.failed():
+        if self.is_done():
+            return None
+        wanted = self.body().get("preconditions", {}) if self.headers.get("Content-Length") else {}
+        if self.failed():
             return None
         store = self.server.leases if is_lease(self.path) else self.server.objects
+        known = store.get(self.path.partition("?")[0].rpartition("/")[2], {}).get("metadata", {})
+        if wanted and wanted.get("resourceVersion") != known.get("resourceVersion"):
+            return self.refuse(409, "the object has been modified")
         found = store.pop(self.path.partition("?")[0].rpartition("/")[2], None)
         if found is None:
             return self.refuse(404, "not found")

@@ -6,6 +6,7 @@ variable "key_arn" { type = string }
 variable "bucket_arn" { type = string }
 variable "administrators" { type = list(string) }
 variable "callers" { type = list(string) }
+variable "namespaces" { type = list(string) }
 
 resource "aws_eks_cluster" "site" {
   name                      = var.name
@@ -122,10 +123,12 @@ data "aws_iam_policy_document" "pod" {
   }
 }
 
-resource "aws_eks_pod_identity_association" "imageloop" {
+# Steps, what serves (its package is fetched from the bucket) and MLflow, in each namespace of the overlays.
+resource "aws_eks_pod_identity_association" "pod" {
+  for_each        = { for pair in setproduct(var.namespaces, ["imageloop", "imageloop-service", "mlflow"]) : join("/", pair) => pair }
   cluster_name    = aws_eks_cluster.site.name
-  namespace       = var.name
-  service_account = "imageloop"
+  namespace       = each.value[0]
+  service_account = each.value[1]
   role_arn        = aws_iam_role.pod.arn
 }
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
@@ -24,7 +25,7 @@ from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 from records.store.tail import DatabaseTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.kubernetes.lease import Lease
-from seldon.clusters.kubernetes.pods import complete
+from seldon.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
 from seldon.protocols import PORT
@@ -32,6 +33,8 @@ from seldon.protocols import PORT
 logger = logging.getLogger(__name__)
 FIELD_MANAGER = "imageloop"
 POLL_SECONDS = 0.5
+IN_POD = "KUBERNETES_SERVICE_HOST"  # what the kubelet tells every container
+METRICS_SECONDS = 3.0
 POD_IS_GONE = (404, 502, 503, 504)  # what the API server says for a pod that it cannot reach
 
 
@@ -44,6 +47,7 @@ class KubernetesCluster:
         self._given = api
         self._opened: DynamicClient | None = None
         self._database: Database | None = None
+        self._leases: dict[str, Lease] = {}
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
         """Raises: DeploymentError without an image to run, or with a package that only this machine has."""
@@ -60,6 +64,8 @@ class KubernetesCluster:
 
     def apply(self, manifest: Manifest) -> None:
         """Raises: DeploymentError for a conflict with another manager, missing rights, a server that does not answer, or no readiness."""
+        if (lease := self._leases.get(manifest.key)) is not None:
+            lease.check()
         body = dump(manifest)
         with self._told(f"apply '{manifest.key}'"):
             applied = self._resource().server_side_apply(
@@ -116,9 +122,11 @@ class KubernetesCluster:
         with self._told(f"lock '{namespace}/{name}'"):
             lease = Lease(api, namespace, f"imageloop-{name}", self._timeout)
             lease.acquire()
+        self._leases[f"{namespace}/{name}"] = lease
         try:
             yield
         finally:
+            del self._leases[f"{namespace}/{name}"]
             lease.release()
 
     def caller(self, namespace: str, name: str, predictor: str) -> Caller:
@@ -146,14 +154,19 @@ class KubernetesCluster:
         return DatabaseTail(self._database, model_name)
 
     def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
-        """From each ready pod, through the API server; one that goes away meanwhile is left out."""
+        """From each ready pod: by its address where we are a pod too, else through the API server; one that goes away is left out.
+
+        A network policy can name pods, but hardly where the API server calls from.
+        """
         api = client.CoreV1Api(self._open().client)
-        selector = f"seldon-deployment-id={name},seldon.io/predictor={predictor}"
+        selector = f"seldon-deployment-id={name},{PREDICTOR_LABEL}={predictor}"
         with self._told(f"read the metrics of '{predictor}'"):
             pods = api.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeout).items
-            ready = [pod.metadata.name for pod in pods if _is_ready(pod)]
             found = {}
-            for pod in ready:
+            for pod, address in [(pod.metadata.name, pod.status.pod_ip) for pod in pods if _is_ready(pod)]:
+                if IN_POD in os.environ and address and (text := _get(f"http://{address}:{PORT}/metrics")) is not None:
+                    found[pod] = text
+                    continue
                 try:
                     found[pod] = str(
                         api.connect_get_namespaced_pod_proxy_with_path(
@@ -262,6 +275,14 @@ def _available(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any
     prefix = f"{manifest.metadata.name}-{predictor.name}-"
     parts = [part for name, part in (told.get("deploymentStatus") or {}).items() if name.startswith(prefix)]
     return min((int(part.get("availableReplicas") or 0) for part in parts), default=0)
+
+
+def _get(url: str) -> str | None:
+    try:
+        answer = requests.get(url, timeout=METRICS_SECONDS)
+    except requests.RequestException:
+        return None
+    return answer.text if answer.ok else None
 
 
 def _is_ready(pod: Any) -> bool:

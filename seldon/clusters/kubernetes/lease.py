@@ -25,7 +25,7 @@ class Lease:
     def __init__(self, api: client.CoordinationV1Api, namespace: str, name: str, timeout_seconds: tuple[float, float]) -> None:
         self._api, self._namespace, self._name, self._timeout = api, namespace, name, timeout_seconds
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._ended = threading.Event()
+        self._ended, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
 
     def acquire(self) -> None:
@@ -45,16 +45,32 @@ class Lease:
             ) from error
         self._thread.start()
 
+    def check(self) -> None:
+        """Raises: DeploymentError where it ran out meanwhile, say of a machine that slept, and another one took it."""
+        if self._lost.is_set():
+            raise DeploymentError(
+                f"wanted to change '{self._namespace}/{self._name}', found that another one took over while this one could not be heard of; "
+                "it is left to that one"
+            )
+
     def release(self) -> None:
+        """What is another's by now stays."""
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(*UNREACHABLE):
-            self._api.delete_namespaced_lease(self._name, self._namespace, _request_timeout=self._timeout)
+            found = self._read()
+            if found is not None and found.spec.holder_identity == self._holder:
+                unchanged = client.V1DeleteOptions(preconditions={"resourceVersion": found.metadata.resource_version})
+                self._api.delete_namespaced_lease(self._name, self._namespace, body=unchanged, _request_timeout=self._timeout)
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
             with contextlib.suppress(*UNREACHABLE):
-                self._write(self._read())
+                found = self._read()
+                if found is None or found.spec.holder_identity != self._holder:
+                    self._lost.set()
+                    return
+                self._write(found)
 
     def _read(self) -> Any | None:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from kubernetes import client
@@ -149,6 +150,21 @@ def test_a_lease_whose_holder_was_killed_runs_out(cluster, server):
 
     with cluster.changing("site", "pets"):
         assert server.leases["imageloop-pets"]["spec"]["holderIdentity"] != lease["spec"]["holderIdentity"]
+
+
+def test_a_holder_that_slept_leaves_the_deployment_to_whoever_took_over(cluster, server, manifest, monkeypatch):
+    monkeypatch.setattr("seldon.clusters.kubernetes.lease.RENEW_SECONDS", 0.05)
+    taken = {"holderIdentity": "another", "leaseDurationSeconds": 30, "renewTime": datetime.now(UTC).isoformat()}
+
+    with cluster.changing("site", "pets"):
+        cluster.apply(manifest)
+        server.leases["imageloop-pets"]["spec"] = taken
+        time.sleep(0.5)
+        with pytest.raises(DeploymentError, match="another one took over"):
+            cluster.apply(manifest)
+
+    assert server.leases["imageloop-pets"]["spec"] == taken
+    assert len(server.applied) == 1
 
 
 def test_rolling_back_is_the_same_act_as_on_one_machine(cluster, manifest, predictor_spec):
