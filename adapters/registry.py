@@ -19,11 +19,8 @@ from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
-NO_CHAMPION = (
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-    "PERMISSION_DENIED",
-)  # no model, no alias, none for this user
+# No such model, no such alias, nothing that this user may read.
+NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
 CHANGED = "changed_on_recent"  # the tag
 PROXIED = "mlflow-artifacts:"
