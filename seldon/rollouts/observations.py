@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from seldon.protocols import SELDON_PREDICTIONS
 
 FULL = "503"  # what the service answers where it has no room
+REFUSED = ("400", "413", "415", "422")  # a bad picture deserves it; a version that refuses more than the other is at fault
 ANSWERING = ("/predict", "/explain", *SELDON_PREDICTIONS)
 
 
@@ -23,6 +24,7 @@ class Counters:
     turned_away: float = 0.0
     labels: dict[str, float] = field(default_factory=dict)
     buckets: dict[float, float] = field(default_factory=dict)
+    refused: float = 0.0
 
     def __add__(self, other: Counters) -> Counters:
         return self._with(other, 1)
@@ -30,7 +32,14 @@ class Counters:
     def since(self, before: Counters) -> Counters:
         """What one replica counted after `before`; one that started again meanwhile, so that any counter fell, counts from nothing."""
         change = self._with(before, -1)
-        counts = [change.requests, change.errors, change.turned_away, *change.labels.values(), *change.buckets.values()]
+        counts = [
+            change.requests,
+            change.errors,
+            change.turned_away,
+            change.refused,
+            *change.labels.values(),
+            *change.buckets.values(),
+        ]
         return self if min(counts) < 0 else change
 
     def _with(self, other: Counters, sign: int) -> Counters:
@@ -40,6 +49,7 @@ class Counters:
             self.turned_away + sign * other.turned_away,
             {name: self.labels.get(name, 0) + sign * other.labels.get(name, 0) for name in self.labels | other.labels},
             {bound: self.buckets.get(bound, 0) + sign * other.buckets.get(bound, 0) for bound in self.buckets | other.buckets},
+            self.refused + sign * other.refused,
         )
 
 
@@ -47,7 +57,8 @@ class Counters:
 class Observation:
     """One predictor in one window.
 
-    `turned_away`: those of the `errors` that there was no room for; `judged`: whether each answer with feedback was right.
+    `turned_away`: those of the `errors` that there was no room for; `refused`: requests whose picture was refused; `judged`: whether
+    each answer with feedback was right.
     """
 
     requests: int
@@ -56,6 +67,7 @@ class Observation:
     p95_ms: float | None
     judged: tuple[bool, ...] = ()
     turned_away: int = 0
+    refused: int = 0
 
     @property
     def error_rate(self) -> float:
@@ -72,6 +84,7 @@ class Observation:
             "requests": self.requests,
             "error_rate": self.error_rate,
             "turned_away": self.turned_away,
+            "refused": self.refused,
             "p95_ms": self.p95_ms,
             "judged": len(self.judged),
             "accuracy": right,
@@ -80,7 +93,7 @@ class Observation:
 
 def read_counters(exposition: str) -> Counters:
     """What one replica says. An answer of 5xx is an error; one of 4xx is the caller's."""
-    requests = errors = turned_away = 0.0
+    requests = errors = turned_away = refused = 0.0
     labels: dict[str, float] = {}
     buckets: dict[float, float] = {}
     for family in text_string_to_metric_families(exposition):
@@ -89,12 +102,13 @@ def read_counters(exposition: str) -> Counters:
                 requests += sample.value
                 errors += sample.value if sample.labels["code"].startswith("5") else 0
                 turned_away += sample.value if sample.labels["code"] == FULL else 0
+                refused += sample.value if sample.labels["code"] in REFUSED else 0
             elif sample.name == "imageloop_predictions_total":
                 labels[sample.labels["label"]] = labels.get(sample.labels["label"], 0) + sample.value
             elif sample.name == "imageloop_request_seconds_bucket":
                 bound = float(sample.labels["le"])
                 buckets[bound] = buckets.get(bound, 0) + sample.value
-    return Counters(requests, errors, turned_away, labels, buckets)
+    return Counters(requests, errors, turned_away, labels, buckets, refused)
 
 
 class Tally:
@@ -123,6 +137,7 @@ class Tally:
             None if seconds is None else 1000 * seconds,
             tuple(judged),
             int(self._sum.turned_away),
+            int(self._sum.refused),
         )
 
 

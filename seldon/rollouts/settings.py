@@ -73,7 +73,9 @@ Strategy = Annotated[Rolling | Canary | BlueGreen | Shadow | AbTest, Field(discr
 class JudgeSettings(Settings):
     """When a candidate is rolled back."""
 
-    max_error_increase: float = Field(0.01, ge=0, lt=1, description="share of failed answers beyond the stable version's")
+    max_error_increase: float = Field(
+        0.01, ge=0, lt=1, description="share of failed answers, and of refused pictures, beyond the stable version's"
+    )
     max_latency_ratio: float = Field(2.0, ge=1, description="of the 95th percentiles")
     min_latency_increase_ms: float = Field(20.0, ge=0, description="below this a ratio is noise")
     max_mix_distance: float = Field(0.25, gt=0, le=1, description="total variation between the answers' classes")

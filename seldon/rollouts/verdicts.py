@@ -45,6 +45,7 @@ def judge(
     }
     fault = (
         _too_many_errors(stable, candidate, settings)
+        or _refuses_more(stable, candidate, settings)
         or _too_slow(stable, candidate, settings)
         or _another_mix(stable, candidate, settings)
         or _disagrees(agreements, settings)
@@ -79,6 +80,20 @@ def _too_many_errors(stable: Observation, candidate: Observation, settings: Judg
     allowed = stable.error_rate + settings.max_error_increase
     if candidate.errors and low > allowed:
         return f"{candidate.errors} of {candidate.requests} answers failed (at least {low:.1%}; {allowed:.1%} allowed)"
+    return None
+
+
+def _refuses_more(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    """Both are sent the same kind of pictures: one that refuses more has lost a format, or its limits."""
+    counts = candidate.requests, stable.requests
+    if min(counts) < settings.min_compared:
+        return None
+    low, _ = difference((candidate.refused, stable.refused), counts, settings.confidence)
+    if low > settings.max_error_increase:
+        return (
+            f"it refused {candidate.refused} of {counts[0]} requests, the stable version {stable.refused} of {counts[1]} (at least {low:.1%} more; "
+            f"{settings.max_error_increase:.1%} allowed)"
+        )
     return None
 
 

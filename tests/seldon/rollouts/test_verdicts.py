@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_a_verdict_follows_from_what_was_seen(candidate, agreements, elapsed, de
     assert verdict.decision == decision
     assert words in verdict.reason
     assert verdict.figures["candidate"]["requests"] == candidate.requests
+
+
+@pytest.mark.parametrize(("stable", "candidate", "decision"), [(2, 30, "rollback"), (30, 34, "advance"), (0, 2, "advance")])
+def test_a_version_that_refuses_more_pictures_is_at_fault_though_none_failed(stable, candidate, decision):
+    verdict = judge(replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings())
+
+    assert verdict.decision == decision
+    assert ("it refused 30 of 200 requests" in verdict.reason) == (decision == "rollback")
 
 
 def test_chance_alone_rolls_hardly_anything_back():
@@ -143,6 +152,18 @@ def test_a_replica_that_started_again_and_answers_more_than_before_is_found_out(
     tally.add({"one": told(0, 25)})
 
     assert tally.observation() == Observation(25, 25, {}, None)
+
+
+def test_what_a_picture_was_refused_for_is_counted_and_what_a_caller_may_not_is_not():
+    codes = {"200": 5, "400": 1, "413": 2, "415": 3, "422": 4, "401": 50, "404": 60, "500": 6}
+    lines = [
+        f'imageloop_requests_total{{predictor="v1",route="/predict",code="{code}"}} {count}.0' for code, count in codes.items()
+    ]
+    tally = Tally({"one": told(0)})
+
+    tally.add({"one": "\n".join(["# TYPE imageloop_requests counter", *lines])})
+
+    assert (tally.observation().refused, tally.observation().errors) == (10, 6)
 
 
 def test_a_quantile_lies_within_its_bucket():
