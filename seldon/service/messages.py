@@ -14,6 +14,8 @@ from classifier.model.preprocessing import UInt8Array
 from seldon.service.errors import RequestError
 
 MAX_PICTURES = 64
+# A list of nothing takes thirty times its characters once it is read; pixels have a bracket for eight characters at most.
+SMALL, CHARACTERS_A_CONTAINER = 1000, 6
 Contents = list[bytes] | UInt8Array
 FORMS = "binData, jsonData {'image': base64}, or data.ndarray of an upright, prepared picture"
 
@@ -39,6 +41,8 @@ def read_json(text: bytes | str) -> Any:
     """Raises: RequestError; the text itself is not repeated, for it may be a picture."""
     if not text:
         raise RequestError(400, "empty_body", f"wanted a JSON object with {FORMS}, found an empty body")
+    if _num_containers(text) > max(SMALL, len(text) // CHARACTERS_A_CONTAINER):
+        raise RequestError(400, "not_json", "wanted pictures or a label in JSON, found little but brackets")
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -47,6 +51,10 @@ def read_json(text: bytes | str) -> Any:
         raise RequestError(
             400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*"
         ) from error
+
+
+def _num_containers(text: bytes | str) -> int:
+    return text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
 
 
 def answer_message(names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]) -> dict[str, Any]:

@@ -44,3 +44,15 @@ def test_an_answer_is_seldons():
         "data": {"names": ["a"], "ndarray": [[1.0]]},
         "meta": {"puid": "id", "tags": {"k": "v"}},
     }
+
+
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_a_message_of_brackets_is_refused_before_it_is_read(kind):
+    with pytest.raises(RequestError, match="little but brackets"):
+        parse_message(kind('{"data": {"ndarray": [' + ", ".join(["[]"] * 100_000) + "]}}"), 4)
+
+
+def test_the_smallest_pixels_in_the_fewest_characters_are_no_such_message():
+    pixels = np.zeros((224, 224, 3), np.uint8).tolist()
+
+    assert parse_message(json.dumps({"data": {"ndarray": pixels}}, separators=(",", ":")), 224).shape == (1, 224, 224, 3)
