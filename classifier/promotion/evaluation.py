@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from classifier.data.prepared import PreparedPictures, spread
+from classifier.data.prepared import PreparedPictures, in_batches, spread
 from classifier.data.statistics import NAMES, image_statistics
 from classifier.intervals import Interval, wilson
 from classifier.model.heads import answer_embeddings
-from classifier.model.package import REFERENCE, size_bytes
+from classifier.model.package import BATCH, REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.samples import MIN_UNSEEN, embeddings_of
@@ -73,17 +73,22 @@ class Evaluation:
 
 
 def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, workspace: Workspace) -> Evaluation:
-    """Answer every test picture and compare with the truth."""
+    """Answer every test picture, a batch in memory at a time, and compare with the truth."""
     table = pictures.of_split("test")
-    images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
-    predictor.predict(images_NSSC[:8])  # the first run allocates
-    started = time.perf_counter()
-    probabilities_NK = predictor.predict(images_NSSC).probabilities
-    milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(table))
+    probabilities_NK = np.empty((len(table), len(pictures.class_names)), np.float32)
+    statistics_N4 = np.empty((len(table), len(NAMES)), np.float32)
+    seconds, start = 0.0, 0
+    for images_BSSC in in_batches(pictures.open_store(workspace.prepared), table["sha256"].tolist(), BATCH):
+        if not start:
+            predictor.predict(images_BSSC[:8])  # the first run allocates
+        rows, began = slice(start, start + len(images_BSSC)), time.perf_counter()
+        probabilities_NK[rows] = predictor.predict(images_BSSC).probabilities
+        seconds += time.perf_counter() - began
+        statistics_N4[rows] = image_statistics(images_BSSC)
+        start = rows.stop
     predictions = _predictions(table, probabilities_NK, pictures.class_names)
-    return describe(
-        predictions, pictures.class_names, image_statistics(images_NSSC), milliseconds, size_bytes(folder), predictor.precision
-    )
+    milliseconds = 1000 * seconds / max(1, len(table))
+    return describe(predictions, pictures.class_names, statistics_N4, milliseconds, size_bytes(folder), predictor.precision)
 
 
 def describe(
