@@ -56,7 +56,7 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         self.fault: tuple[int, str] | None = None
         self.next_faults: list[tuple[int, str] | None] = []  # one for each PATCH that comes
         self.silent_seconds = 0.0
-        self.seconds_to_ready, self.half_ready, self.broken = 0.0, False, False
+        self.seconds_to_see, self.seconds_to_ready, self.half_ready, self.broken = 0.0, 0.0, False, False
         self.never_ready: set[str] = set()  # predictors
         self.mute: set[str] = set()  # predictors whose pods say nothing to Prometheus
 
@@ -70,13 +70,15 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def status_of(self, value: dict) -> dict:
-        generation = value["metadata"]["generation"]
+        """As the operator tells it: without a word on which change it is about, and for a while still of the one before."""
+        if not self.is_seen(value):
+            return value["_before"]
         if self.broken:
-            return {"state": "Failed", "description": "ImagePullBackOff", "observedGeneration": generation}
+            return {"state": "Failed", "description": "ImagePullBackOff"}
         if self.operator is not None and value["_told"]:
-            return {"state": "Failed", "description": value["_told"], "observedGeneration": generation}
+            return {"state": "Failed", "description": value["_told"]}
         if time.monotonic() < value["_ready_at"] or value["_told"] is None:
-            return {"state": "Creating", "observedGeneration": generation - 1}
+            return {"state": "Creating"}
         name = value["metadata"]["name"]
         parts = {
             f"{name}-{part['name']}-0-classifier": {
@@ -85,7 +87,26 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
             }
             for part in value["spec"]["predictors"]
         }
-        return {"state": "Available", "observedGeneration": generation, "deploymentStatus": parts}
+        return {"state": "Available", "deploymentStatus": parts}
+
+    def is_seen(self, value: dict) -> bool:
+        return time.monotonic() >= value["_seen_at"]
+
+    def deployment_of(self, value: dict, part: dict) -> dict | None:
+        if not self.is_seen(value):
+            return next(
+                (one for one in value["_made"] if one["metadata"]["labels"]["imageloop.ai/predictor"] == part["name"]), None
+            )
+        ready = self.status_of(value)["state"] == "Available" and part["name"] not in self.never_ready
+        replicas = part["replicas"] - self.half_ready if ready else 0
+        return {
+            "metadata": {
+                "name": f"{value['metadata']['name']}-{part['name']}-0-classifier", "generation": 1,
+                "labels": part.get("labels", {}) | {"imageloop.ai/predictor": part["name"]}, "annotations": part.get("annotations", {}),
+            },
+            "spec": {"selector": {}, "template": {}},
+            "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas},
+        }  # fmt: skip
 
     def pods(self, namespace: str, name: str, predictor: str) -> list[str]:
         found = self.operator.local.describe(namespace, name) if self.operator else None
@@ -193,6 +214,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.forward(None)
         if path.startswith("/api/v1/namespaces/"):
             return self.pods(path)
+        if path.startswith("/apis/apps/v1/namespaces/"):
+            return self.deployments()
         if path == f"{GROUP}/seldondeployments":
             return self.answer(
                 200, {"kind": "SeldonDeploymentList", "items": [self.shown(value) for value in self.server.objects.values()]}
@@ -202,6 +225,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if found is None:
             return self.refuse(404, "not found")
         return self.answer(200, found if store is self.server.leases else self.shown(found))
+
+    def deployments(self):
+        """What the operator made of a SeldonDeployment: one for each predictor, with its labels and annotations."""
+        name = parse_qs(urlsplit(self.path).query)["labelSelector"][0].removeprefix("seldon-deployment-id=")
+        value = self.server.objects.get(name)
+        items = [self.server.deployment_of(value, part) for part in value["spec"]["predictors"]] if value else []
+        return self.answer(200, {"kind": "DeploymentList", "apiVersion": "apps/v1", "items": [one for one in items if one]})
 
     def pods(self, path: str):
         """A list of pods, or what one of them tells Prometheus."""
@@ -250,7 +280,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except jsonschema.ValidationError as error:
             return self.refuse(422, error.message)
         name = value["metadata"]["name"]
-        generation = self.server.objects.get(name, {}).get("metadata", {}).get("generation", 0) + 1
+        before = self.server.objects.get(name)
+        generation = (before["metadata"]["generation"] if before else 0) + 1
+        value["_seen_at"] = 0.0
+        value["_before"] = self.server.status_of(before) if before else {}
+        value["_made"] = [self.server.deployment_of(before, part) for part in before["spec"]["predictors"]] if before else []
+        value["_made"] = [one for one in value["_made"] if one]
+        value["_seen_at"] = time.monotonic() + self.server.seconds_to_see
         value["metadata"] |= {"generation": generation, "managedFields": [{"manager": "imageloop"}]}
         value["_ready_at"] = time.monotonic() + self.server.seconds_to_ready
         value["_told"] = "" if self.server.operator is None else None

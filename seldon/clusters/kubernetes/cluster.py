@@ -25,7 +25,7 @@ from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 from records.store.tail import DatabaseTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.kubernetes.lease import Lease
-from seldon.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
+from seldon.clusters.kubernetes.pods import PREDICTOR_LABEL, PROCESS_ANNOTATION, complete
 from seldon.clusters.settings import KubernetesSettings
 from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
 from seldon.protocols import PORT
@@ -33,6 +33,7 @@ from seldon.protocols import PORT
 logger = logging.getLogger(__name__)
 FIELD_MANAGER = "imageloop"
 POLL_SECONDS = 0.5
+STALE_SECONDS = 10.0  # so long a failure may be that of what was applied before
 IN_POD = "KUBERNETES_SERVICE_HOST"  # what the kubelet tells every container
 METRICS_SECONDS = 3.0
 POD_IS_GONE = (404, 502, 503, 504)  # what the API server says for a pod that it cannot reach
@@ -68,20 +69,20 @@ class KubernetesCluster:
             lease.check()
         body = dump(manifest)
         with self._told(f"apply '{manifest.key}'"):
-            applied = self._resource().server_side_apply(
+            self._resource().server_side_apply(
                 body=body,
                 name=manifest.metadata.name,
                 namespace=manifest.metadata.namespace,
                 field_manager=FIELD_MANAGER,
                 _request_timeout=self._timeout,
             )
-        self._wait(manifest, applied.metadata.generation or 0, self._settings.ready_timeout_seconds)
+        self._wait(manifest, self._settings.ready_timeout_seconds)
 
     def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
         manifest = self.get(namespace, name)
         if manifest is None:
             raise DeploymentError(f"wanted '{namespace}/{name}' to be ready, found no such deployment")
-        self._wait(manifest, 0, timeout_seconds)
+        self._wait(manifest, timeout_seconds)
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         found = self._get(namespace, name)
@@ -179,17 +180,22 @@ class KubernetesCluster:
                     logger.info("the metrics of pod '%s' could not be read: %s", pod, error)
             return found
 
-    def _wait(self, manifest: Manifest, generation: int, seconds: float) -> None:
-        """Until the operator has seen this very change and every predictor has its replicas."""
-        deadline = time.monotonic() + seconds
+    def _wait(self, manifest: Manifest, seconds: float) -> None:
+        """Until every predictor has its replicas, and they run what this manifest says.
+
+        The operator does not tell which change its status is about. Its Deployments do; and it looks at a change within moments.
+        """
+        began = time.monotonic()
+        deadline = began + seconds
         while True:
             found = self._get(manifest.metadata.namespace, manifest.metadata.name) or {}
             told = found.get("status") or {}
-            current = int(told.get("observedGeneration") or generation) >= generation
-            wanting = [part.name for part in manifest.spec.predictors if not _has_replicas(manifest, part, told)]
-            if current and told.get("state") == "Available" and not wanting:
+            made = self._deployments(manifest)
+            taken_up = all(_is_taken_up(made.get(part.name), part) for part in manifest.spec.predictors)
+            wanting = [part.name for part in manifest.spec.predictors if not _has_replicas(made.get(part.name), part)]
+            if taken_up and told.get("state") == "Available" and not wanting:
                 return
-            if current and told.get("state") == "Failed":
+            if told.get("state") == "Failed" and (taken_up or time.monotonic() - began > STALE_SECONDS):
                 raise DeploymentError(
                     f"wanted '{manifest.key}' to be ready, found that it failed: {told.get('description') or 'no reason given'}"
                 )
@@ -199,6 +205,15 @@ class KubernetesCluster:
                     + (f", without all replicas of {', '.join(wanting)}" if wanting else "")
                 )
             time.sleep(POLL_SECONDS)
+
+    def _deployments(self, manifest: Manifest) -> dict[str, Any]:
+        """What the operator made of it, by predictor."""
+        selector = f"seldon-deployment-id={manifest.metadata.name}"
+        with self._told(f"read the Deployments of '{manifest.key}'"):
+            found = client.AppsV1Api(self._open().client).list_namespaced_deployment(
+                manifest.metadata.namespace, label_selector=selector, _request_timeout=self._timeout
+            )
+        return {(one.metadata.labels or {}).get(PREDICTOR_LABEL, ""): one for one in found.items}
 
     def _get(self, namespace: str, name: str) -> dict[str, Any] | None:
         with self._told(f"read '{namespace}/{name}'"):
@@ -266,8 +281,18 @@ def _predictor_status(manifest: Manifest, predictor: PredictorSpec, told: dict[s
     )
 
 
-def _has_replicas(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> bool:
-    return _available(manifest, predictor, told) >= predictor.replicas
+def _is_taken_up(deployment: Any | None, predictor: PredictorSpec) -> bool:
+    """Whether a Deployment is of this very predictor, and Kubernetes has looked at it."""
+    if deployment is None or (deployment.status.observed_generation or 0) < deployment.metadata.generation:
+        return False
+    wanted = predictor.annotations.get(PROCESS_ANNOTATION)
+    return wanted is None or (deployment.metadata.annotations or {}).get(PROCESS_ANNOTATION) == wanted
+
+
+def _has_replicas(deployment: Any | None, predictor: PredictorSpec) -> bool:
+    if deployment is None:
+        return False
+    return min(deployment.status.updated_replicas or 0, deployment.status.available_replicas or 0) >= predictor.replicas
 
 
 def _available(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> int:

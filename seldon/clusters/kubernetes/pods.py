@@ -1,5 +1,7 @@
 """What a predictor's pods need on Kubernetes beside what every place needs: rights, keys, limits, room to write, a way for records to go."""
 
+import hashlib
+import json
 from typing import Any
 
 from seldon.clusters.settings import PodSettings
@@ -10,6 +12,7 @@ USER = 10001  # as the image has it
 RECORDS = "/records"
 SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
 PREDICTOR_LABEL = "imageloop.ai/predictor"
+PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the operator copies it to their Deployment
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -40,11 +43,13 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
     graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret} if settings.storage_secret else {})
     scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
+    runs = json.dumps([component["spec"].model_dump(mode="json"), graph.model_dump(mode="json")], sort_keys=True)
+    known = {PROCESS_ANNOTATION: hashlib.sha256(runs.encode()).hexdigest()[:16]}
     changed = predictor.model_copy(
         update={
             "graph": graph,
             "component_specs": (ComponentSpec.model_validate(component),),
-            "annotations": predictor.annotations | scraped,
+            "annotations": predictor.annotations | scraped | known,
             "labels": predictor.labels | {PREDICTOR_LABEL: predictor.name},
         }
     )

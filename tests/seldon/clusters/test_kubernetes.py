@@ -1,6 +1,7 @@
 """The Kubernetes cluster against an API server that checks the operator's schema, and that fails on demand."""
 
 import json
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -9,7 +10,8 @@ from kubernetes import client
 
 from seldon.clusters.contract import DeploymentError
 from seldon.clusters.kubernetes.cluster import KubernetesCluster
-from seldon.clusters.settings import KubernetesSettings
+from seldon.clusters.kubernetes.pods import complete
+from seldon.clusters.settings import KubernetesSettings, PodSettings
 from seldon.manifest import dump, render
 from seldon.rollouts.runner import roll_back
 from tests.cluster.api_server import api_of, run_out, running
@@ -112,6 +114,38 @@ def test_a_deployment_that_failed_says_why(cluster, server, manifest):
 
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
         cluster.apply(manifest)
+
+
+@pytest.fixture
+def with_image(manifest, predictor_spec):
+    """The manifest of one predictor that runs an image."""
+
+    def render_with(image: str):
+        predictor = predictor_spec("1", image=f"registry.example/serve@sha256:{image * 64}", traffic=100)
+        return manifest.with_predictors([complete(predictor, PodSettings())], None)
+
+    return render_with
+
+
+def test_what_was_ready_before_says_nothing_of_a_new_image(cluster, server, with_image):
+    cluster.apply(with_image("0"))
+    server.seconds_to_see = 1.0  # until then the operator tells what was
+    threading.Timer(0.5, setattr, (server, "broken", True)).start()
+
+    with pytest.raises(DeploymentError, match="ImagePullBackOff"):
+        cluster.apply(with_image("1"))
+
+
+def test_what_failed_before_says_nothing_of_its_repair(cluster, server, with_image):
+    server.broken = True
+    with pytest.raises(DeploymentError, match="ImagePullBackOff"):
+        cluster.apply(with_image("0"))
+    server.seconds_to_see = 1.0  # until then the operator tells what was
+    threading.Timer(0.5, setattr, (server, "broken", False)).start()
+
+    cluster.apply(with_image("1"))
+
+    assert cluster.describe("site", "pets").state == "Available"
 
 
 def test_a_manifest_that_the_schema_does_not_take_is_refused(cluster, server, manifest):
