@@ -2,11 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -16,6 +14,9 @@ from classifier.errors import ImageLoopError
 from classifier.files import replacing
 from classifier.promotion.records import MadeWith
 from classifier.workspace import Workspace
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
@@ -184,11 +185,9 @@ def _registered(found: Any) -> RegisteredVersion:
     )
 
 
-@contextmanager
-def promotion_lock(workspace: Workspace) -> Iterator[None]:
+def promotion_lock(workspace: Workspace) -> "FileLock":
     """Between 'who is the champion' and 'I am' nobody else may answer: one promotion at a time on this machine."""
-    with workspace.lock("promotion"):
-        yield
+    return workspace.lock("promotion")
 
 
 def later_champions() -> dict[str, str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
 BUSY_SECONDS = 30
 ROWS_A_STATEMENT = 500
+LABELLED = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
 INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -136,10 +137,9 @@ class Database:
         import pandas as pd
 
         words = [feedback.c.true_label, feedback.c.source.label("feedback_source"), feedback.c.time.label("feedback_time")]
-        joined = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
         wanted = (
             select(predictions, *words, feedback.c.feedback_id)
-            .select_from(joined)
+            .select_from(LABELLED)
             .where(predictions.c.model_name == model_name, predictions.c.time > since)
             .order_by(feedback.c.time, feedback.c.feedback_id)
         )
@@ -151,7 +151,7 @@ class Database:
         """The ids of the feedback that counts, in the order of the answers; of `labelled`, without what makes that large."""
         wanted = (
             select(feedback.c.request_id, feedback.c.feedback_id)
-            .select_from(predictions.join(feedback, feedback.c.request_id == predictions.c.request_id))
+            .select_from(LABELLED)
             .where(predictions.c.model_name == model_name)
             .order_by(predictions.c.time, feedback.c.time, feedback.c.feedback_id)
         )
@@ -162,7 +162,7 @@ class Database:
         """How many answers were labelled after `since` (Unix seconds), the first time or again."""
         wanted = (
             select(func.count(feedback.c.request_id.distinct()))
-            .select_from(predictions.join(feedback, feedback.c.request_id == predictions.c.request_id))
+            .select_from(LABELLED)
             .where(predictions.c.model_name == model_name, feedback.c.time > since)
         )
         with self._engine.connect() as connection:

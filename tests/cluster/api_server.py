@@ -93,20 +93,17 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         return time.monotonic() >= value["_seen_at"]
 
     def deployment_of(self, value: dict, part: dict) -> dict | None:
+        """As many of its replicas as the status tells of."""
         if not self.is_seen(value):
-            return next(
-                (one for one in value["_made"] if one["metadata"]["labels"]["imageloop.ai/predictor"] == part["name"]), None
-            )
-        ready = self.status_of(value)["state"] == "Available" and part["name"] not in self.never_ready
-        replicas = part["replicas"] - self.half_ready if ready else 0
+            return value["_made"].get(part["name"])
+        name = f"{value['metadata']['name']}-{part['name']}-0-classifier"
+        ready = self.status_of(value).get("deploymentStatus", {}).get(name, {}).get("availableReplicas", 0)
+        labels = part.get("labels", {}) | {"imageloop.ai/predictor": part["name"]}
         return {
-            "metadata": {
-                "name": f"{value['metadata']['name']}-{part['name']}-0-classifier", "generation": 1,
-                "labels": part.get("labels", {}) | {"imageloop.ai/predictor": part["name"]}, "annotations": part.get("annotations", {}),
-            },
+            "metadata": {"name": name, "generation": 1, "labels": labels, "annotations": part.get("annotations", {})},
             "spec": {"selector": {}, "template": {}},
-            "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas},
-        }  # fmt: skip
+            "status": {"observedGeneration": 1, "replicas": ready, "updatedReplicas": ready, "availableReplicas": ready},
+        }
 
     def pods(self, namespace: str, name: str, predictor: str) -> list[str]:
         found = self.operator.local.describe(namespace, name) if self.operator else None
@@ -282,10 +279,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         name = value["metadata"]["name"]
         before = self.server.objects.get(name)
         generation = (before["metadata"]["generation"] if before else 0) + 1
-        value["_seen_at"] = 0.0
+        parts = before["spec"]["predictors"] if before else []
         value["_before"] = self.server.status_of(before) if before else {}
-        value["_made"] = [self.server.deployment_of(before, part) for part in before["spec"]["predictors"]] if before else []
-        value["_made"] = [one for one in value["_made"] if one]
+        value["_made"] = {part["name"]: self.server.deployment_of(before, part) for part in parts}
         value["_seen_at"] = time.monotonic() + self.server.seconds_to_see
         value["metadata"] |= {"generation": generation, "managedFields": [{"manager": "imageloop"}]}
         value["_ready_at"] = time.monotonic() + self.server.seconds_to_ready

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,22 +163,28 @@ class KubernetesCluster:
         selector = f"seldon-deployment-id={name},{PREDICTOR_LABEL}={predictor}"
         with self._told(f"read the metrics of '{predictor}'"):
             pods = api.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeout).items
-            found = {}
-            for pod, address in [(pod.metadata.name, pod.status.pod_ip) for pod in pods if _is_ready(pod)]:
-                if IN_POD in os.environ and address and (text := _get(f"http://{address}:{PORT}/metrics")) is not None:
-                    found[pod] = text
-                    continue
-                try:
-                    found[pod] = str(
-                        api.connect_get_namespaced_pod_proxy_with_path(
-                            f"{pod}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
-                        )
-                    )
-                except (ApiException, HTTPError) as error:  # the latter: a node that is lost
-                    if isinstance(error, ApiException) and error.status not in POD_IS_GONE:
-                        raise
-                    logger.info("the metrics of pod '%s' could not be read: %s", pod, error)
-            return found
+            found = {pod.metadata.name: self._metrics_of(api, namespace, pod) for pod in pods if _is_ready(pod)}
+        return {pod: text for pod, text in found.items() if text is not None}
+
+    def _metrics_of(self, api: client.CoreV1Api, namespace: str, pod: Any) -> str | None:
+        """None of a pod that went away."""
+        if IN_POD in os.environ and pod.status.pod_ip:
+            with suppress(requests.RequestException):
+                answer = requests.get(f"http://{pod.status.pod_ip}:{PORT}/metrics", timeout=METRICS_SECONDS)
+                if answer.ok:
+                    return str(answer.text)
+        name = pod.metadata.name
+        try:
+            return str(
+                api.connect_get_namespaced_pod_proxy_with_path(
+                    f"{name}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
+                )
+            )
+        except (ApiException, HTTPError) as error:  # the latter: a node that is lost
+            if isinstance(error, ApiException) and error.status not in POD_IS_GONE:
+                raise
+            logger.info("the metrics of pod '%s' could not be read: %s", name, error)
+            return None
 
     def _wait(self, manifest: Manifest, seconds: float) -> None:
         """Until every predictor has its replicas, and they run what this manifest says.
@@ -300,14 +306,6 @@ def _available(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any
     prefix = f"{manifest.metadata.name}-{predictor.name}-"
     parts = [part for name, part in (told.get("deploymentStatus") or {}).items() if name.startswith(prefix)]
     return min((int(part.get("availableReplicas") or 0) for part in parts), default=0)
-
-
-def _get(url: str) -> str | None:
-    try:
-        answer = requests.get(url, timeout=METRICS_SECONDS)
-    except requests.RequestException:
-        return None
-    return answer.text if answer.ok else None
 
 
 def _is_ready(pod: Any) -> bool:
