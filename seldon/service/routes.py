@@ -192,7 +192,7 @@ class _Service:
         place = g.pop("place", None)
         if place is not None:
             place.__exit__(None, None, None)
-            metrics.in_flight.labels(self._model.predictor_name).dec()
+            metrics.in_flight.labels(self._model.predictor_name, request.path).dec()
 
     def refuse(self, error: RequestError) -> Response:
         metrics.refused.labels(self._model.predictor_name, error.reason).inc()
@@ -234,7 +234,7 @@ class _Service:
         place = self._model.answering.admission.admitted()
         place.__enter__()
         g.place = place
-        metrics.in_flight.labels(self._model.predictor_name).inc()
+        metrics.in_flight.labels(self._model.predictor_name, request.path).inc()
 
     def _refused_method(self) -> Response:
         response = self.refuse(RequestError(405, "wrong_method", "wanted POST, found another method"))

@@ -12,8 +12,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from seldon.clusters.local.cluster import serving_python
+from seldon.rollouts.observations import read_counters
+
 pytestmark = pytest.mark.xdist_group("service")
 SEPARATOR = b"--b"
+IN_FLIGHT = b'imageloop_in_flight{predictor="default",route="/predict"}'
 
 
 def form(field: str, content: bytes) -> tuple[bytes, str]:
@@ -164,12 +168,29 @@ def test_half_closed_connections_do_no_harm(service, call, eventually):
         connection.close()
 
     assert call(f"{service.url}/predict", JPEG, "image/jpeg")[0] == 200
-    assert eventually(lambda: b'imageloop_in_flight{predictor="default"} 0.0' in call(f"{service.url}/metrics")[1])
+    assert eventually(lambda: IN_FLIGHT + b" 0.0" in call(f"{service.url}/metrics")[1])
+
+
+def test_what_a_worker_was_at_when_it_died_counts_as_failed(start_service, package, call, eventually):
+    """Or a version that crashes on some pictures would have nothing against it: nobody else counts what is never answered."""
+    service = start_service([str(serving_python()), "-m", "seldon.launcher"], package, GUNICORN_WORKERS="2")
+    before = call(f"{service.url}/metrics")[1]
+    with socket.create_connection(("127.0.0.1", service.port)) as waiting:
+        waiting.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n\xff\xd8"
+        )
+        assert eventually(lambda: IN_FLIGHT + b" 1.0" in call(f"{service.url}/metrics")[1])
+        for worker in psutil.Process(service.process.pid).children():
+            worker.kill()
+        assert eventually(lambda: call(f"{service.url}/predict", JPEG, "image/jpeg")[0] == 200)
+
+    after = read_counters(call(f"{service.url}/metrics")[1].decode()).since(read_counters(before.decode()))
+
+    assert (after.requests, after.errors, after.turned_away) == (2, 1, 0)
+    assert IN_FLIGHT + b" 1.0" not in call(f"{service.url}/metrics")[1]
 
 
 def test_what_is_too_much_is_refused_at_once(start_service, make_package, load):
-    from seldon.clusters.local.cluster import serving_python
-
     slow = make_package(work=1200, examples=False)
     service = start_service([str(serving_python()), "-m", "seldon.launcher"], slow, IMAGELOOP_MAX_WAITING="2")
 
