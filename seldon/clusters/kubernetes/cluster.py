@@ -107,12 +107,13 @@ class KubernetesCluster:
         if found is None:
             return None
         manifest, told = _manifest(found), found.get("status") or {}
+        made = self._deployments(manifest)
         return DeploymentStatus(
             name=name,
             namespace=namespace,
             state=str(told.get("state") or "Creating"),
             url=f"{self._settings.gateway_url.rstrip('/')}/seldon/{manifest.key}",
-            predictors=[_predictor_status(manifest, part, told) for part in manifest.spec.predictors],
+            predictors=[_predictor_status(manifest, part, made.get(part.name)) for part in manifest.spec.predictors],
             description=str(told.get("description") or ""),
         )
 
@@ -279,8 +280,8 @@ def _manifest(found: dict[str, Any]) -> Manifest:
     )
 
 
-def _predictor_status(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> PredictorStatus:
-    ready = _available(manifest, predictor, told)
+def _predictor_status(manifest: Manifest, predictor: PredictorSpec, deployment: Any | None) -> PredictorStatus:
+    ready = (deployment.status.available_replicas or 0) if deployment else 0
     replicas = [ReplicaStatus(f"{predictor.name}-{number}", number < ready, 0, "") for number in range(predictor.replicas)]
     return PredictorStatus(
         predictor.name, predictor.version, manifest.weights.get(predictor.name, 0), predictor.shadow, predictor.replicas, replicas
@@ -299,13 +300,6 @@ def _has_replicas(deployment: Any | None, predictor: PredictorSpec) -> bool:
     if deployment is None:
         return False
     return min(deployment.status.updated_replicas or 0, deployment.status.available_replicas or 0) >= predictor.replicas
-
-
-def _available(manifest: Manifest, predictor: PredictorSpec, told: dict[str, Any]) -> int:
-    """The operator names a predictor's Deployments <deployment>-<predictor>-<index>-<containers>."""
-    prefix = f"{manifest.metadata.name}-{predictor.name}-"
-    parts = [part for name, part in (told.get("deploymentStatus") or {}).items() if name.startswith(prefix)]
-    return min((int(part.get("availableReplicas") or 0) for part in parts), default=0)
 
 
 def _is_ready(pod: Any) -> bool:
