@@ -37,23 +37,23 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
     database = open_database(workspace, settings.database)
     try:
         num_new = _new_windows(database, settings, serving, folder, info.class_names)
-        kept = [Window.of_figures(_without_place(row)) for row in database.windows(settings.model_name, KEPT_WINDOWS)]
-        mine = [window for window in kept if window.version == serving]
+        kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
+        mine = [Window.of_figures(_without_place(row)) for row in kept]
         answers = database.answers(settings.model_name, settings.keep_records)
-        labelled = database.labelled(settings.model_name)
-        of_version = labelled[labelled["model_version"] == serving]
+        labels = database.labels(settings.model_name)
+        newest = database.labelled(settings.model_name, version=serving, newest=settings.truth.max_labels)
         made_at = info.created_at.timestamp()
-        new = labelled["feedback_time"] > made_at
-        usable = new & labelled["embedding"].notna() & labelled["true_label"].isin(info.class_names)
-        usable &= labelled["time"] >= (drifting_since(mine) or 0.0)
+        new = labels["feedback_time"] > made_at
+        usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
+        usable &= labels["time"] >= (drifting_since(mine) or 0.0)
         return Measurement(
             model_name=settings.model_name,
             version=serving,
             made_at=made_at,
             windows=mine,
             num_new=num_new,
-            truth=measure_truth(answers[answers["model_version"] == serving], of_version, settings.truth),
-            num_labels=len(labelled),
+            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth),
+            num_labels=len(labels),
             new_labels=int(new.sum()),
             usable_labels=int(usable.sum()),
             orphans=database.orphans(),
@@ -89,10 +89,10 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
 
 def _new_windows(database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str]) -> int:
     size = settings.drift.window
-    known = [row for row in database.windows(settings.model_name, KEPT_WINDOWS) if row["version"] == version]
+    known = database.windows(settings.model_name, 1, version)
     since = known[-1]["end"] if known else 0.0
-    table = database.predictions(settings.model_name, since=since, newest=4 * size * MAX_NEW_WINDOWS)
-    mine = table[(table["model_version"] == version) & table["embedding"].notna()]
+    table = database.predictions(settings.model_name, version=version, since=since, newest=2 * size * MAX_NEW_WINDOWS)
+    mine = table[table["embedding"].notna()]
     whole = min(len(mine) // size, MAX_NEW_WINDOWS)
     if not whole:
         return 0
@@ -100,8 +100,7 @@ def _new_windows(database: Database, settings: MonitoringSettings, version: str,
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
         window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift)
-        window_id = f"{settings.model_name}-{version}-{window.end:.6f}"
-        database.keep_window(window_id, settings.model_name, version, window.start, window.end, window.figures())
+        database.keep_window(settings.model_name, version, window.start, window.end, window.figures())
     return whole
 
 

@@ -15,6 +15,8 @@ from classifier.training.imitation import imitate
 from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
+READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of pictures that teach already
+
 
 class SuspiciousLabelsError(ImageLoopError):
     """Labels that a person should look at before a model learns from them."""
@@ -52,7 +54,7 @@ def gather_experience(
             "trained too; retrain it by hand, with pictures that were kept (data.kept)"
         )
     database = open_database(workspace, settings.database)
-    labelled = database.labelled(model_name)
+    labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     recent = database.predictions(model_name, newest=settings.reference_answers)
     database.close()
     seen = sorted({*labelled["model_version"], *recent["model_version"]})

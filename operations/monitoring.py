@@ -25,6 +25,9 @@ from operations.store import check_parts, finished_run, open_stack, open_store
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
 STATUS_FILE = "loop.json"
+SILENT_SECONDS = 900.0  # a watch that shows nothing for so long, or for three intervals, is down
+CARRYING_OUT_SECONDS = 6 * 3600.0  # a training and a rollout in stages
+GIVE_UP_SECONDS = 3600.0  # a retraining that fails again and again, and not for a reason of its own
 
 
 def monitor(settings: WatchSettings) -> dict[str, Any]:
@@ -36,12 +39,17 @@ def monitor(settings: WatchSettings) -> dict[str, Any]:
     workspace = Workspace.current()
     with _alone(workspace):
         finished = _finish_what_was_begun(settings, workspace)
+        known = _newest_decision(settings, workspace)
         result = _look(settings)
         outcome = None
         if result["action"] == "retrain":
+            _show(result, settings, workspace, due_seconds=CARRYING_OUT_SECONDS)
             (decision,) = _begun(settings, workspace)[-1:]
             outcome = _carry_out(decision, settings, workspace)
-        _tell(result, outcome, settings, workspace)
+        _show(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
+        _tell(
+            result, [*finished, *([outcome] if outcome else [])], settings, is_news=_newest_decision(settings, workspace) != known
+        )
     return result | {"finished": finished, "outcome": outcome, "seconds": time.monotonic() - started}
 
 
@@ -105,19 +113,37 @@ def _begun(settings: WatchSettings, workspace: Workspace) -> list[Any]:
     return found
 
 
+def _newest_decision(settings: WatchSettings, workspace: Workspace) -> str | None:
+    """Its id. A verdict that is the same as the one before is not kept again."""
+    from adapters.records import open_database
+
+    database = open_database(workspace, settings.monitoring.database)
+    found = database.decisions(settings.monitoring.model_name, 1)
+    database.close()
+    return found[-1].decision_id if found else None
+
+
 def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> list[str]:
-    """A retraining that a kill cut off is carried out again: what was done of it comes from the cache."""
+    """A retraining that a kill cut off is carried out again: what was done of it comes from the cache.
+
+    One that fails is tried again by the next pass, which looks and tells all the same, and after a while no more.
+    """
     outcomes = []
     for decision in _begun(settings, workspace):
         logger.warning("a retraining was cut off; carrying it out: %s", decision.reason)
-        outcomes.append(_carry_out(decision, settings, workspace))
+        try:
+            outcomes.append(_carry_out(decision, settings, workspace))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if time.time() - decision.time > GIVE_UP_SECONDS:
+                outcomes.append(_conclude(decision, f"failed: {said}", settings, workspace))
+            else:
+                logger.warning("it failed, and is tried again by the next pass: %s", said)
     return outcomes
 
 
 def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> str:
     """Retrain and roll out; whatever comes of it is kept with the decision."""
-    from adapters.records import open_database
-
     try:
         outcome = _retrain_and_roll_out(settings, decision.figures.get("imitation"))
     except Exception as error:
@@ -125,6 +151,12 @@ def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> 
         if found is None:
             raise
         outcome = f"refused: {found}"
+    return _conclude(decision, outcome, settings, workspace)
+
+
+def _conclude(decision: Any, outcome: str, settings: WatchSettings, workspace: Workspace) -> str:
+    from adapters.records import open_database
+
     database = open_database(workspace, settings.monitoring.database)
     database.conclude(decision.decision_id, outcome)
     database.close()
@@ -193,16 +225,16 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         ) from None
 
 
-def _tell(result: dict[str, Any], outcome: str | None, settings: WatchSettings, workspace: Workspace) -> None:
-    """The status file that the page shows, and whoever is to be told."""
-    from adapters.alerter.alerter import active_alerter
+def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace, *, due_seconds: float) -> None:
+    """Write the status file, for the page and for Prometheus. `due_seconds`: whoever sees no other one by then may worry."""
     from adapters.records import open_database
 
     database = open_database(workspace, settings.monitoring.database)
-    name = settings.monitoring.model_name
+    name, now = settings.monitoring.model_name, time.time()
     status = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "timestamp": time.time(),
+        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "timestamp": now,
+        "due": now + due_seconds,
         "model": name,
         "version": result.get("version"),
         "action": result["action"],
@@ -222,10 +254,18 @@ def _tell(result: dict[str, Any], outcome: str | None, settings: WatchSettings, 
     }
     database.close()
     write_status(workspace, status)
+
+
+def _tell(result: dict[str, Any], outcomes: list[str], settings: WatchSettings, *, is_news: bool) -> None:
+    """Whoever is to be told: Alertmanager each time, since an alert that is not repeated is over; a channel of what is new."""
+    from adapters.alerter.alerter import active_alerter
+
     alerter = active_alerter()
-    if alerter is not None and result["action"] in ("alert", "retrain", "no_data"):
-        text = f"{result['reason']}{f' → {outcome}' if outcome else ''}"
-        alerter.tell(result["action"], name, text, result.get("figures", {}))
+    kind = "retrain" if outcomes else result["action"]
+    if alerter is not None and kind in ("alert", "retrain", "no_data"):
+        text = " → ".join([result["reason"], *outcomes])
+        figures = result.get("figures", {})
+        alerter.tell(kind, settings.monitoring.model_name, text, figures, is_news=is_news or bool(outcomes))
 
 
 def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:

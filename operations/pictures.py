@@ -60,15 +60,18 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
 
     workspace = Workspace.current()
     database = open_database(workspace, settings.database)
-    labelled = database.labelled(settings.model_name)
+    words = database.labels(settings.model_name)
     database.close()
-    labels = dict(zip(labelled["request_id"], labelled["true_label"], strict=True))
+    labels = dict(zip(words["request_id"], words["true_label"], strict=True))
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
     for picture in kept_pictures(_folder(settings)):
         label = labels.get(picture.request_id)
+        if label == OTHER:
+            left += 1
+            continue
         content = read_picture(picture, workspace.keys / KEY_NAME)
-        if label == OTHER or role_of(hashlib.sha256(content).hexdigest(), held_back) == "held_back":
+        if role_of(hashlib.sha256(content).hexdigest(), held_back) == "held_back":
             left += 1
             continue
         place = Path(LABELLED) / label if label else Path(TO_LABEL)

@@ -96,17 +96,27 @@ class RecordWriter:
     def _opened(self) -> Iterator[IO[bytes]]:
         """The file, locked against its removal; another one where it is full or was removed."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._file.open("ab", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        status = os.fstat(file.fileno())
-        if status.st_nlink == 0 or status.st_size >= ROTATE_BYTES:
-            file.close()
-            self._file = self._new_file()
+        file = self._reopened()
+        if file is None:
             self._remove_surplus()
-            file = self._file.open("ab", buffering=0)
+            self._file = self._new_file()
+            file = self._file.open("xb", buffering=0)
             fcntl.flock(file, fcntl.LOCK_EX)
         with file:
             yield file
+
+    def _reopened(self) -> IO[bytes] | None:
+        """Never made again under its name, from which a reader would conclude that it had read the beginning."""
+        try:
+            file = self._file.open("r+b", buffering=0)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status = os.fstat(file.fileno())
+        if status.st_nlink > 0 and status.st_size < ROTATE_BYTES:
+            return file
+        file.close()
+        return None
 
     def _new_file(self) -> Path:
         return self._folder / f"records-{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"

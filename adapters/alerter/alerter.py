@@ -24,9 +24,9 @@ class Alerter(BaseAlerter):
         self.post(question)
         return False
 
-    def tell(self, kind: str, model: str, text: str, figures: dict[str, Any]) -> bool:
+    def tell(self, kind: str, model: str, text: str, figures: dict[str, Any], *, is_news: bool = True) -> bool:
         """A decision of the watch."""
-        return tell(self.config.alertmanager, self.config.lasts_minutes, kind, model, text, figures)
+        return tell(self.config.alertmanager, self.config.lasts_minutes, kind, model, text, figures, is_news=is_news)
 
 
 def active_alerter() -> Alerter | None:

@@ -13,8 +13,13 @@ TIMEOUT_SECONDS = 5
 SEVERITY = {"alert": "warning", "retrain": "info", "no_data": "info"}
 
 
-def tell(alertmanager: str, lasts_minutes: float, kind: str, model: str, text: str, figures: dict[str, Any]) -> bool:
-    """`kind` as in a decision. Alertmanager groups and forwards as its own configuration says; whether all went out."""
+def tell(
+    alertmanager: str, lasts_minutes: float, kind: str, model: str, text: str, figures: dict[str, Any], *, is_news: bool = True
+) -> bool:
+    """`kind` as in a decision. Alertmanager groups, repeats and forwards as its own configuration says; a webhook is told of news alone.
+
+    Returns: whether all went out.
+    """
     went_out = True
     if alertmanager:
         now = datetime.now(UTC)
@@ -27,7 +32,7 @@ def tell(alertmanager: str, lasts_minutes: float, kind: str, model: str, text: s
         ends = (now + timedelta(minutes=lasts_minutes)).isoformat()
         body = [{"labels": labels, "annotations": annotations, "startsAt": now.isoformat(), "endsAt": ends}]
         went_out = _post(f"{alertmanager.rstrip('/')}/api/v2/alerts", body)
-    if webhook := os.environ.get(WEBHOOK_VARIABLE):
+    if is_news and (webhook := os.environ.get(WEBHOOK_VARIABLE)):
         went_out = _post(webhook, {"text": f"{model}: {kind}: {text}"}) and went_out
     return went_out
 

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from classifier.data.statistics import NAMES
@@ -89,7 +90,9 @@ def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
             f"and accuracy is estimated at {newest.estimated_accuracy:.1%} instead of {newest.reference_accuracy:.1%}"
         )
     if settings.every_hours is not None and situation.now - situation.trained_at >= settings.every_hours * 3600:
-        reasons.append(f"the model is {(situation.now - situation.trained_at) / 3600:.1f} hours old")
+        reasons.append(
+            f"the model is of {datetime.fromtimestamp(situation.trained_at, UTC):%Y-%m-%d %H:%M} UTC, older than {settings.every_hours:g} hours"
+        )
     if settings.new_labels is not None and situation.new_labels >= settings.new_labels:
         reasons.append(f"{situation.new_labels} new labels wait")
     return reasons
@@ -125,7 +128,8 @@ def _objections(situation: Situation, settings: DecisionSettings, labels_wanted:
         objections.append(f"{len(today)} within a day are the most that is allowed")
     if attempts and now - attempts[-1].time < settings.cool_down_minutes * 60:
         objections.append(
-            f"the last one was {(now - attempts[-1].time) / 60:.0f} minutes ago, {settings.cool_down_minutes:g} are wanted"
+            f"the last one was at {datetime.fromtimestamp(attempts[-1].time, UTC):%H:%M} UTC, and {settings.cool_down_minutes:g} minutes "
+            "are wanted between two"
         )
     if attempts and not attempts[-1].helped and situation.labels_since < settings.labels_after_failure:
         objections.append(
@@ -172,8 +176,9 @@ def _figures(situation: Situation, settings: DecisionSettings) -> dict[str, Any]
         "reference_accuracy": newest.reference_accuracy if newest else None,
         "unfamiliar_share": newest.unfamiliar_share if newest else None,
         "accuracy": truth.accuracy,
-        "accuracy_low": truth.low,
-        "accuracy_high": truth.high,
+        "accuracy_low": None if truth.accuracy is None else truth.low,
+        "accuracy_high": None if truth.accuracy is None else truth.high,
+        "accuracy_wanted": None if truth.accuracy is None or not truth.fair else settings.min_accuracy,
         "labels": situation.num_labels,
         "new_labels": situation.new_labels,
         "usable_labels": situation.usable_labels,

@@ -18,6 +18,7 @@ FIGURES = {
     "accuracy": "Share of right answers among the newest labelled ones",
     "accuracy_low": "Lower end of its 95 % interval",
     "accuracy_high": "Upper end of its 95 % interval",
+    "accuracy_wanted": "What the upper end shall not fall below; only while the labels are enough and a fair sample",
     "labels": "Labelled answers that the database holds",
 }
 
@@ -51,3 +52,6 @@ class LoopCollector(Collector):
         looked = GaugeMetricFamily("imageloop_looked_timestamp_seconds", "When the watch looked last", labels=names)
         looked.add_metric(values, float(loop.get("timestamp", 0.0)))
         yield looked
+        due = GaugeMetricFamily("imageloop_look_due_timestamp_seconds", "When the watch looks again at the latest", labels=names)
+        due.add_metric(values, float(loop.get("due", 0.0)))
+        yield due

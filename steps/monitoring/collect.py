@@ -19,7 +19,9 @@ def collect(settings: MonitoringSettings) -> Annotated[dict[str, int], "collecte
     folder = active_deployer().cluster.records(*settings.place)
     database = open_database(Workspace.current(), settings.database)
     collected = collect_records(folder, database) if folder is not None else Collected()
-    removed = database.forget(before=time.time() - settings.keep_days * 86_400, max_rows=settings.keep_records)
+    removed = database.forget(
+        settings.model_name, before=time.time() - settings.keep_days * 86_400, max_rows=settings.keep_records
+    )
     counts = database.counts() | vars(collected) | {"forgotten": removed}
     database.close()
     log_metadata({"counts": counts})

@@ -18,5 +18,12 @@ def measure(collected: dict[str, int], settings: MonitoringSettings) -> Annotate
     manifest = active_deployer().cluster.get(*settings.place)
     serving = manifest.history[-1].version if manifest is not None and manifest.history else None
     measurement = measure_served(settings, serving, Workspace.current())
-    log_metadata({"answers": collected["predictions"], "new_windows": measurement.num_new, "labels": measurement.num_labels})
+    log_metadata(
+        {
+            "answers": collected["predictions"],
+            "new_windows": measurement.num_new,
+            "labels": measurement.num_labels,
+            "labels_of_no_answer": measurement.orphans,
+        }
+    )
     return measurement

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from classifier.monitoring.samples import embeddings_of
 from records.lines import encode_embedding
+from records.reader import RecordTail, remove_if_read
 from records.store.collector import collect
 from records.store.database import Database, DatabaseError, Decision
 from records.writer import RecordWriter
@@ -56,7 +58,7 @@ def database(request, tmp_path):
         opened = Database.of_folder(tmp_path / "database")
     else:
         opened = Database(request.getfixturevalue("postgresql"))
-        opened.forget(before=1e12, max_rows=0)
+        opened.forget("pets", before=1e12, max_rows=0)
         opened.forget_files(opened.files())
     yield opened
     opened.close()
@@ -118,7 +120,7 @@ def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgr
     assert done.returncode == 0, done.stderr
     database = Database(postgresql)
     assert database.labelled("pets")["true_label"].tolist() == ["dog"]
-    database.forget(before=1e12, max_rows=0)
+    database.forget("pets", before=1e12, max_rows=0)
     database.forget_files(database.files())
     database.close()
 
@@ -153,17 +155,56 @@ def test_age_and_number_limit_what_is_kept(database, lines):
     write(lines, *(prediction(n) for n in range(10)), truth(1, "dog"), truth(9, "dog", 9))
     collect(lines, database)
 
-    by_age = database.forget(before=1_800_000_003, max_rows=100)
-    by_number = database.forget(before=0, max_rows=4)
+    by_age = database.forget("pets", before=1_800_000_003, max_rows=100)
+    by_number = database.forget("pets", before=0, max_rows=4)
 
     assert (by_age, by_number) == (4, 2)
     assert database.predictions("pets")["request_id"].tolist() == [f"{n:032x}" for n in range(6, 10)]
     assert len(database.labelled("pets")) == 1
 
 
+def test_what_one_model_keeps_takes_nothing_from_another(database, lines):
+    write(
+        lines,
+        *(prediction(n, model_name="birds") for n in range(3)),
+        *(prediction(n, model_name="wrens") for n in range(3, 6)),
+        truth(1, "dog"),
+    )
+    collect(lines, database)
+    database.keep_window("birds", "1", 0.0, 1.0, {})
+    database.decide("wrens", Decision("told", 1.0, "alert", "drift", {}, ""))
+    database.decide("wrens", Decision("tried", 1.0, "retrain", "drift", {}, "refused"))
+
+    gone = database.forget("wrens", before=1_800_000_100, max_rows=1)
+
+    assert gone == 3
+    assert len(database.predictions("birds")) == 3
+    assert database.labels("birds")["true_label"].tolist() == ["dog"]
+    assert len(database.windows("birds", 5)) == 1
+    assert [one.decision_id for one in database.decisions("wrens", 5)] == ["tried"]
+    database.forget("birds", before=1e12, max_rows=0)
+
+
+def test_labels_are_read_of_one_version_and_of_the_newest_answers(database, lines):
+    write(
+        lines,
+        *(prediction(n, model_version=str(n % 2)) for n in range(6)),
+        *(truth(n, "dog") for n in range(6)),
+        truth(5, "cat", 9),
+    )
+    collect(lines, database)
+
+    newest = database.labelled("pets", version="1", newest=2)
+
+    assert newest["request_id"].tolist() == [f"{n:032x}" for n in (3, 5)]
+    assert newest["true_label"].tolist() == ["dog", "cat"]
+    assert len(database.labels("pets")) == 6
+    assert set(database.predictions("pets", version="0")["model_version"]) == {"0"}
+
+
 def test_windows_and_decisions_are_kept_in_their_order(database):
     for number in range(3):
-        database.keep_window(f"pets-{number}", "pets", "1", number, number + 1, {"alarm": number == 2})
+        database.keep_window("pets", "1", number, number + 1, {"alarm": number == 2})
         database.decide("pets", Decision(f"d{number}-{database._engine.dialect.name}", number, "alert", "drift", {"p": 0.01}))
     database.conclude(f"d1-{database._engine.dialect.name}", "told")
 
@@ -185,6 +226,38 @@ def test_a_file_that_was_read_and_rests_is_removed_and_its_writer_takes_another(
     assert (kept.removed, removed.removed) == (0, 1)
     assert database.counts()["predictions"] == 2
     assert len(database.files()) == 1
+
+
+def test_a_file_that_was_removed_is_not_made_again_under_its_name(tmp_path, lines):
+    """Its place may still be known: a collector was killed right after it removed the file, or the writer was faster."""
+    database = Database.of_folder(tmp_path / "database")
+    writer, tail = RecordWriter(lines, lambda _count: None), RecordTail(lines)
+    for number in range(3):
+        writer.write_through(prediction(number))
+    collect(lines, database)
+    tail.read()
+    (file,) = lines.iterdir()
+
+    assert remove_if_read(file, file.stat().st_size, idle_seconds=-1)
+    writer.write_through(prediction(3))
+    writer.close()
+    collect(lines, database)
+
+    assert database.counts()["predictions"] == 4
+    assert [record.request_id for record in tail.read()] == [f"{3:032x}"]
+    assert not file.exists()
+
+
+def test_a_database_that_fails_in_the_middle_is_said_in_a_sentence(tmp_path, lines):
+    database = Database.of_folder(tmp_path / "database")
+    with sqlite3.connect(tmp_path / "database" / "records.db") as connection:
+        connection.execute("DROP TABLE positions")
+    connection.close()
+    write(lines, prediction(1))
+
+    with pytest.raises(DatabaseError, match="wanted to read how far records were collected"):
+        collect(lines, database)
+    database.close()
 
 
 def test_a_collector_that_is_killed_again_and_again_loses_and_repeats_nothing(tmp_path, lines):

@@ -162,6 +162,7 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
 def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_nothing(receiver, monkeypatch, caplog):
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{receiver.server_port}/secret")
     delivered = tell("", 60, "retrain", "pets", "accuracy is low", {})
+    tell("", 60, "alert", "pets", "as a minute ago", {}, is_news=False)
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{free_port()}/secret")
     lost = tell("", 60, "retrain", "pets", "accuracy is low", {})
 
@@ -179,7 +180,7 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
     status = cluster.describe("default", "pets")
     figures = {
         "drift_p_value": 0.3, "estimated_accuracy": 0.9, "reference_accuracy": 0.91, "unfamiliar_share": 0.01, "accuracy": 0.9, "accuracy_low": 0.8,
-        "accuracy_high": 0.95, "labels": 40,
+        "accuracy_high": 0.95, "accuracy_wanted": 0.85, "labels": 40,
     }  # fmt: skip
     loop = {
         "model": "colours",

@@ -94,7 +94,7 @@ DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
     ("changes", "words"),
     [
         ({"usable_labels": 3}, "nothing new to learn from"),
-        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "1 minutes ago"),
+        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "UTC, and 30 minutes are wanted"),
         ({"attempts": [Attempt(NOW - 60, None)]}, "going on"),
         ({"attempts": [Attempt(NOW - 7200 - n, "promoted") for n in range(6)]}, "the most that is allowed"),
         ({"attempts": [Attempt(NOW - 7200, "refused: worse")], "labels_since": 20}, "did not help"),
@@ -140,9 +140,27 @@ def test_a_change_that_the_statistics_do_not_show_is_not_imitated():
 def test_a_schedule_and_waiting_labels_are_reasons_where_they_are_set():
     scheduled, waiting = DecisionSettings(every_hours=0.5), DecisionSettings(new_labels=100)
 
-    assert "hours old" in decide(situation(), scheduled, 20).reason
+    assert "older than 0.5 hours" in decide(situation(), scheduled, 20).reason
     assert "150 new labels wait" in decide(situation(new_labels=150, num_labels=150), waiting, 20).reason
     assert decide(situation(new_labels=50, num_labels=50), waiting, 20).action == "nothing"
+
+
+def test_a_reason_does_not_change_with_the_clock_alone():
+    """Or each look would be told of, and kept, as if it were news."""
+    tried = [Attempt(NOW - 60, "promoted: version 2")]
+
+    assert (
+        decide(situation(**DAMAGE, attempts=tried), SETTINGS, 20).reason
+        == decide(situation(**DAMAGE, attempts=tried, now=NOW + 120), SETTINGS, 20).reason
+    )
+
+
+def test_an_interval_of_few_labels_is_no_figure_that_an_alert_could_go_by():
+    few, enough = situation(truth=truth(0, 1)), situation(truth=truth(30, 60))
+
+    assert decide(few, SETTINGS, 20).figures["accuracy_high"] is None
+    assert decide(few, SETTINGS, 20).figures["accuracy_wanted"] is None
+    assert decide(enough, SETTINGS, 20).figures["accuracy_wanted"] == SETTINGS.min_accuracy
 
 
 def test_the_same_situation_gives_the_same_verdict():
