@@ -7,6 +7,7 @@ Source: https://age-encryption.org/v1
 """
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,9 +64,9 @@ class PictureKeeper:
             raise SettingsError(f"{LIMIT_VARIABLE}: wanted a number of megabytes, found '{limit}'")
         return cls(Path(records) / FOLDER, recipient, int(limit), on_loss)
 
-    def keep(self, request_id: str, class_index: int, content: bytes, *, for_labelling: bool) -> None:
+    def keep(self, request_id: str, label: str, content: bytes, *, for_labelling: bool) -> None:
         """Until its truth comes, or for a person to label."""
-        name = f"{request_id}{SUFFIX}" if for_labelling else f"{WAITING}/{request_id}-{class_index}{SUFFIX}"
+        name = f"{request_id}{SUFFIX}" if for_labelling else f"{WAITING}/{request_id}-{_mark(label)}{SUFFIX}"
         try:
             with replacing(self._folder / name) as aside:
                 aside.write_bytes(pyrage.encrypt(content, [self._recipient]))
@@ -75,11 +76,11 @@ class PictureKeeper:
         except OSError:
             self._on_loss()
 
-    def learn(self, request_id: str, class_index: int | None) -> None:
-        """The truth came: what was answered wrong stays. `class_index` is None for none of the classes."""
+    def learn(self, request_id: str, true_label: str) -> None:
+        """The truth came: what was answered wrong stays."""
         for file in (self._folder / WAITING).glob(f"{request_id}-*{SUFFIX}"):
             with contextlib.suppress(OSError):  # it went for lack of room, or another worker was faster
-                if file.stem == f"{request_id}-{class_index}":
+                if file.stem == f"{request_id}-{_mark(true_label)}":
                     file.unlink()
                 else:
                     file.replace(self._folder / f"{request_id}{SUFFIX}")
@@ -94,6 +95,11 @@ class PictureKeeper:
                 return
             one.file.unlink(missing_ok=True)
             surplus -= one.size_bytes
+
+
+def _mark(label: str) -> str:
+    """Of a class in a file's name: its place among the classes would be another one in the next version."""
+    return hashlib.sha256(label.encode()).hexdigest()[:12]
 
 
 def kept_pictures(folder: Path) -> Iterator[KeptPicture]:

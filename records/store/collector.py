@@ -1,6 +1,7 @@
 """Move records from the services' files into the database, each once, whenever it may be killed.
 
-python -m records.store.collector FOLDER     does so until told to stop, beside a service in its pod; IMAGELOOP_DATABASE names the database
+python -m records.store.collector FOLDER [SECONDS]     does so until told to stop, and SECONDS longer, beside a service in its pod, which
+answers on for a while; IMAGELOOP_DATABASE names the database
 """
 
 import logging
@@ -17,6 +18,7 @@ from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 5.0
+LINGER_EVERY_SECONDS = 1.0
 OLD_DAYS = 30  # no service writes to one file for so long
 IDLE_SECONDS = 60.0  # a rollout that watches reads the same files
 
@@ -74,24 +76,31 @@ def _collect_file(file: Path, name: str, database: Database, collected: Collecte
         collected.removed += 1
 
 
-def main(folder: Path, url: str) -> None:
+def main(folder: Path, url: str, linger_seconds: float = 0.0) -> None:
     """A database that does not answer is asked again; what was written last is collected before the end."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    last = False
-    while not last:
-        last = stopping.wait(EVERY_SECONDS)
+    while not stopping.wait(EVERY_SECONDS):
+        _pass(folder, url)
+    deadline = time.monotonic() + linger_seconds
+    while time.monotonic() < deadline:
+        _pass(folder, url)
+        time.sleep(LINGER_EVERY_SECONDS)
+    _pass(folder, url)
+
+
+def _pass(folder: Path, url: str) -> None:
+    try:
+        database = Database(url)
         try:
-            database = Database(url)
-            try:
-                collect(folder, database)
-            finally:
-                database.close()
-        except DatabaseError as error:
-            logger.warning("%s", error)
+            collect(folder, database)
+        finally:
+            database.close()
+    except DatabaseError as error:
+        logger.warning("%s", error)
 
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-    main(Path(sys.argv[1]), os.environ[DATABASE_VARIABLE])
+    main(Path(sys.argv[1]), os.environ[DATABASE_VARIABLE], *map(float, sys.argv[2:3]))

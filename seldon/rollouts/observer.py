@@ -1,6 +1,8 @@
 """Watch two predictors: their counters, and where their records can be had, their answers to the same pictures and the truth."""
 
-from records.lines import FeedbackRecord, PredictionRecord
+import sys
+
+from records.lines import FeedbackRecord
 from seldon.clusters.contract import Cluster
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.observations import Observation, Tally
@@ -9,12 +11,21 @@ from seldon.rollouts.observations import Observation, Tally
 class Observer:
     """What has happened since it was made."""
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, stable: PredictorSpec, candidate: PredictorSpec) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        stable: PredictorSpec,
+        candidate: PredictorSpec,
+        *,
+        counts_only: bool = False,
+    ) -> None:
         self._cluster, self._place = cluster, (namespace, name)
         self._names = (stable.name, candidate.name)
         self._tallies = {predictor: Tally(self._expositions(predictor)) for predictor in self._names}
-        self._tail = cluster.tail(namespace, name, stable.model_name)
-        self._answers: dict[str, PredictionRecord] = {}
+        self._tail = None if counts_only else cluster.tail(namespace, name, stable.model_name)
+        self._answers: dict[str, tuple[str, str]] = {}  # predictor and label: a test of a week cannot hold on to whole records
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
         self._truths: dict[str, str] = {}
         self._said: dict[str, dict[str, str]] = {}
@@ -37,14 +48,17 @@ class Observer:
         return self._cluster.exposition(*self._place, predictor)
 
     def _read_records(self) -> None:
+        told = set()
         for record in self._tail.read() if self._tail else ():
+            told.add(record.request_id)
             if isinstance(record, FeedbackRecord):
                 self._truths[record.request_id] = (
                     record.true_label
                 )  # a later word on the same answer takes the place of the first
             elif record.predictor in self._names:
-                self._answers[record.request_id] = record
-                self._said.setdefault(record.sha256, {})[record.predictor] = record.label
-        for request_id in self._truths.keys() & self._answers.keys():  # a truth may come before its answer
-            answer = self._answers[request_id]
-            self._judged[answer.predictor][request_id] = answer.label == self._truths[request_id]
+                predictor, label = sys.intern(record.predictor), sys.intern(record.label)
+                self._answers[record.request_id] = predictor, label
+                self._said.setdefault(record.sha256, {})[predictor] = label
+        for request_id in told & self._truths.keys() & self._answers.keys():  # a truth may come before its answer
+            predictor, label = self._answers[request_id]
+            self._judged[predictor][request_id] = label == self._truths[request_id]

@@ -133,7 +133,7 @@ def _carry_out(
     }
     base = before or render(settings.name, settings.namespace, [candidate.model_copy(update={"traffic": 100})])
     plan = stages(settings.strategy, stable, candidate)
-    watch = Observer(cluster, settings.namespace, settings.name, stable, candidate) if stable else None
+    watch = Observer(cluster, settings.namespace, settings.name, stable, candidate, counts_only=True) if stable else None
     for stage in plan:
         last = stage is plan[-1]
         going_on = None if last and not stage.smoke else note

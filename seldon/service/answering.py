@@ -31,7 +31,7 @@ from seldon.service.messages import Contents
 Facts = Callable[[], dict[str, Any]]  # what a record keeps of a picture, computed when the record is made
 Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # a picture as it came, its facts and its embedding
 UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
-# Keys are long and random, so that a hash of one leads back to nobody; a salt of one's own keeps two sites apart.
+# A site's own secret (`seldon/clusters/choosing.py` makes one): whoever knows it finds a caller's name by trying names.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
 
@@ -103,13 +103,12 @@ class Answering:
 
         Raises: RequestError where it cannot be.
         """
-        metrics.feedback.labels(self.identity.predictor, true_label).inc()
         record = {"kind": "feedback", "time": _now(), "request_id": request_id, "true_label": true_label, "source": source}
         if self._writer is not None and not self._writer.write_through(record | {"feedback_id": uuid.uuid4().hex}):
             raise RequestError(503, "not_kept", "the label could not be written; send it again", retry_after_seconds=5)
+        metrics.feedback.labels(self.identity.predictor, true_label).inc()
         if self._keeper is not None:
-            names = self.predictor.info.class_names
-            self._keeper.learn(request_id, names.index(true_label) if true_label in names else None)
+            self._keeper.learn(request_id, true_label)
 
     def close(self) -> None:
         """Write the records that wait."""
@@ -155,8 +154,7 @@ class Answering:
             metrics.unfamiliar.labels(self.identity.predictor).inc()
         if self._keeper is not None:
             for_labelling = answer.probability < UNCERTAIN_BELOW or answer.in_distribution is False
-            place = self.predictor.info.class_names.index(answer.label)
-            self._keeper.keep(answer.request_id, place, _as_file(content), for_labelling=for_labelling)
+            self._keeper.keep(answer.request_id, answer.label, _as_file(content), for_labelling=for_labelling)
         if self._writer is not None:
             self._writer.write(partial(self._record, answer, facts, embedding_D, caller_id, source, milliseconds, _now()))
 

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import shutil
 
@@ -8,6 +9,7 @@ from classifier.errors import ImageLoopError, SettingsError
 from records.pictures import PictureKeeper, delete_pictures, kept_pictures, make_identity, read_picture
 
 ONE, OTHER = "1" * 32, "2" * 32
+CAT = hashlib.sha256(b"cat").hexdigest()[:12]
 PICTURE = b"not a picture, and nobody here looks" * 50
 
 
@@ -31,7 +33,7 @@ def names(folder):
 
 
 def test_only_the_key_reads_what_was_kept(keeper, tmp_path, identity):
-    keeper.keep(ONE, 0, PICTURE, for_labelling=True)
+    keeper.keep(ONE, "cat", PICTURE, for_labelling=True)
 
     (kept,) = kept_pictures(tmp_path / "pictures")
     assert (kept.request_id, read_picture(kept, identity)) == (ONE, PICTURE)
@@ -44,44 +46,44 @@ def test_only_the_key_reads_what_was_kept(keeper, tmp_path, identity):
 
 def test_a_right_answer_leaves_no_picture_and_a_wrong_one_does(keeper, tmp_path):
     for request_id in (ONE, OTHER, f"{OTHER[:-1]}3.7"):
-        keeper.keep(request_id, 0, PICTURE, for_labelling=False)
+        keeper.keep(request_id, "cat", PICTURE, for_labelling=False)
 
-    keeper.learn(ONE, 0)
-    keeper.learn(OTHER, 1)
-    keeper.learn("9" * 32, 1)
+    keeper.learn(ONE, "cat")
+    keeper.learn(OTHER, "dog")
+    keeper.learn("9" * 32, "dog")
 
-    assert names(tmp_path / "pictures") == [f"{OTHER}.age", f"waiting/{OTHER[:-1]}3.7-0.age"]
-    keeper.learn(f"{OTHER[:-1]}3.7", None)
+    assert names(tmp_path / "pictures") == [f"{OTHER}.age", f"waiting/{OTHER[:-1]}3.7-{CAT}.age"]
+    keeper.learn(f"{OTHER[:-1]}3.7", "other")
     assert names(tmp_path / "pictures") == [f"{OTHER}.age", f"{OTHER[:-1]}3.7.age"]
 
 
 def test_every_picture_of_a_request_is_deleted_and_no_other(keeper, tmp_path):
     for request_id in (f"{ONE}.1", f"{ONE}.10", OTHER):
-        keeper.keep(request_id, 0, PICTURE, for_labelling=request_id.endswith("10"))
+        keeper.keep(request_id, "cat", PICTURE, for_labelling=request_id.endswith("10"))
 
     assert delete_pictures(tmp_path / "pictures", [f"{ONE}.1"]) == 1
     assert delete_pictures(tmp_path / "pictures", [ONE]) == 1
-    assert names(tmp_path / "pictures") == [f"waiting/{OTHER}-0.age"]
+    assert names(tmp_path / "pictures") == [f"waiting/{OTHER}-{CAT}.age"]
 
 
 def test_there_is_a_limit_and_what_waits_goes_first(keeper, tmp_path):
-    keeper.keep(ONE, 0, os.urandom(200_000), for_labelling=True)
+    keeper.keep(ONE, "cat", os.urandom(200_000), for_labelling=True)
     for number in range(64):
-        keeper.keep(f"{number:032x}", 0, os.urandom(30_000), for_labelling=False)
-    keeper.keep(OTHER, 0, os.urandom(30_000), for_labelling=False)
+        keeper.keep(f"{number:032x}", "cat", os.urandom(30_000), for_labelling=False)
+    keeper.keep(OTHER, "cat", os.urandom(30_000), for_labelling=False)
 
     together = sum(file.stat().st_size for file in (tmp_path / "pictures").rglob("*.age"))
     assert together < 1.2 * 2**20 + 32 * 31_000
     assert names(tmp_path / "pictures")[0] == f"{ONE}.age"
-    assert f"waiting/{0:032x}-0.age" not in names(tmp_path / "pictures")
+    assert f"waiting/{0:032x}-{CAT}.age" not in names(tmp_path / "pictures")
 
 
 def test_a_place_that_cannot_be_written_is_counted_and_fails_nothing(keeper, tmp_path, lost):
     shutil.rmtree(tmp_path / "pictures", ignore_errors=True)
     (tmp_path / "pictures").write_text("a file in the way")
 
-    keeper.keep(ONE, 0, PICTURE, for_labelling=True)
-    keeper.learn(ONE, 0)
+    keeper.keep(ONE, "cat", PICTURE, for_labelling=True)
+    keeper.learn(ONE, "cat")
 
     assert lost == [1]
 

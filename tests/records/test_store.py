@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -123,6 +125,30 @@ def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgr
     database.forget("pets", before=1e12, max_rows=0)
     database.forget_files(database.files())
     database.close()
+
+
+def test_a_collector_that_is_told_to_end_stays_while_the_service_may_answer(lines, tmp_path):
+    lines.mkdir()
+    database = Database.of_folder(tmp_path / "database")
+    environment = os.environ | {"IMAGELOOP_DATABASE": f"sqlite:///{tmp_path / 'database' / 'records.db'}"}
+    process = subprocess.Popen([sys.executable, "-m", "records.store.collector", lines, "4"], cwd=PROJECT, env=environment)
+    deadline = time.monotonic() + 60
+    while not _catches_sigterm(Path(f"/proc/{process.pid}/status").read_bytes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+    process.terminate()
+    time.sleep(1)
+    write(lines, prediction(1))
+
+    assert process.wait(20) == 0
+    assert database.counts()["predictions"] == 1
+    database.close()
+
+
+def _catches_sigterm(status: bytes) -> bool:
+    (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith(b"SigCgt"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def test_collectors_of_two_pods_leave_each_others_places_alone(database, tmp_path):

@@ -11,6 +11,7 @@ from seldon.protocols import PORT, SELDON, Protocol
 USER = 10001  # as the image has it
 RECORDS = "/records"
 SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
+ENDING_SECONDS = 5  # of the time to end: for the collector's last pass
 PREDICTOR_LABEL = "imageloop.ai/predictor"
 PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the operator copies it to their Deployment
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -86,12 +87,12 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
 
 
 def _collector(container: Container, settings: PodSettings) -> Container:
-    """Beside the service in its pod, from the same image: what is left when the pod ends is a second's records."""
+    """Beside the service in its pod, from the same image. Told to end at once with the pod, it stays as long as the service may answer."""
     return Container.model_validate(
         {
             "name": "collector",
             "image": container.image,
-            "command": ["python", "-m", "records.store.collector", RECORDS],
+            "command": ["python", "-m", "records.store.collector", RECORDS, str(max(0, settings.grace_seconds - ENDING_SECONDS))],
             "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],
             "resources": {"requests": {"cpu": "20m", "memory": "160Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": RESTRICTED,
