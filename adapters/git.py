@@ -1,7 +1,10 @@
-"""Which commit of the code this is."""
+"""Which commit of the code this is, or of another repository."""
 
+import os
 import subprocess
 from pathlib import Path
+
+ANSWER_SECONDS = 30
 
 
 def commit_of(folder: Path) -> str:
@@ -11,6 +14,20 @@ def commit_of(folder: Path) -> str:
         return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def commit_at(repository: str, revision: str | None) -> str:
+    """The hash that a revision of a repository, at a path or a URL, is now; empty where that cannot be found out."""
+    here = Path(repository).is_dir()
+    asked = ["-C", repository, "rev-parse", revision or "HEAD"] if here else ["ls-remote", "--", repository, revision or "HEAD"]
+    try:
+        done = subprocess.run(
+            ["git", *asked], check=True, capture_output=True, text=True, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.split(maxsplit=1)[0] if done.stdout.strip() else ""
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -82,6 +82,8 @@ def main() -> None:
         while all(process.poll() is None for process in running):
             _tell_targets(folder)
             time.sleep(TELL_SECONDS)
+        name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
+        sys.exit(f"wanted {name} to run, found that it ended; {folder / name}.log says why (is its port taken?)")
     except KeyboardInterrupt:
         return
     finally:

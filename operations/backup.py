@@ -1,11 +1,15 @@
 """The whole memory of a site in one archive, and back: MLflow, ZenML, records, what was deployed, the key that verifies.
 
+Records that nobody has collected yet are lines in files, and kept pictures lie beside them; both are in it.
+
 MLflow and ZenML keep absolute paths; a restore under another path rewrites them. Pictures are DVC's, and secrets nobody's but yours.
 """
 
+import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -26,6 +30,7 @@ DATABASES = (".imageloop/mlflow.db", ".imageloop/records/records.db")
 FOLDERS = (".imageloop/mlartifacts", ".imageloop/artifacts")
 FILES = (".imageloop/keys/signing.pub", ".imageloop/raw.json", ".imageloop/deployed.json")
 PATTERNS = ("data/*.parquet", "data/*.dvc", ".imageloop/serving/*--*.json")
+RECORDS = ".imageloop/serving/records"
 ZENML_DATABASE = Path("local_stores", "default_zen_store", "zenml.db")
 ZENML_CONFIG = "config.yaml"
 # Files that tell where something lies. A package never does, and its signature would not survive it.
@@ -51,6 +56,9 @@ def back_up(target: Path) -> dict[str, Any]:
         described = {"format": FORMAT, "home": str(workspace.home), "zenml": str(zenml), "made_at": datetime.now(UTC).isoformat()}
         Path(scratch, "backup.json").write_text(json.dumps(described))
         archive.add(Path(scratch, "backup.json"), "backup.json")
+        _add_records(
+            archive, workspace.home, Path(scratch)
+        )  # before their database: what is collected meanwhile is in both, and once in the end
         for name in DATABASES:
             _add_database(archive, workspace.home / name, f"home/{name}", Path(scratch))
         _add_database(archive, zenml / ZENML_DATABASE, f"zenml/{ZENML_DATABASE}", Path(scratch))
@@ -73,8 +81,7 @@ def recover(source: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=_existing_parent(workspace.home)) as scratch:
         folder = Path(scratch)
         described = _unpack(source, folder)
-        places = [(described["home"], str(workspace.home)), (described["zenml"], str(zenml))]
-        _move_paths(folder, sorted(places, key=lambda pair: -len(pair[0])))
+        _move_paths(folder, {described["home"]: str(workspace.home), described["zenml"]: str(zenml)})
         moved = _put_in_place(folder / "home", workspace.home) + _put_in_place(folder / "zenml", zenml)
     register_stacks()
     return {"archive": str(source), "made_at": described["made_at"], "files": moved, "home": str(workspace.home)}
@@ -82,13 +89,23 @@ def recover(source: Path) -> dict[str, Any]:
 
 def describe_backup(result: dict[str, Any]) -> str:
     lines = [f"{result['archive']}: {result['size_bytes'] / 2**20:.1f} MB", *(f"not in it: {one}" for one in result["left_out"])]
-    return "\n".join([*lines, "not in it: pictures (dvc push keeps them) and the private key (keep it apart)"])
+    return "\n".join(
+        [*lines, "not in it: pictures (dvc push keeps them, at a remote that is elsewhere) and the private key (keep it apart)"]
+    )
 
 
 def describe_recovery(result: dict[str, Any]) -> str:
     return (
         f"{result['files']} files of {result['made_at']} are in {result['home']}; python run.py deploy serves the champion again"
     )
+
+
+def _add_records(archive: tarfile.TarFile, home: Path, scratch: Path) -> None:
+    """Files that grow, or that a collector removes, while they are read."""
+    for file in sorted(path for path in (home / RECORDS).rglob("*") if path.is_file()):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(file, scratch / "records")
+            archive.add(scratch / "records", f"home/{file.relative_to(home)}")
 
 
 def _add_database(archive: tarfile.TarFile, file: Path, name: str, scratch: Path) -> None:
@@ -106,10 +123,13 @@ def _refuse_full_site(workspace: Workspace, zenml: Path) -> None:
     """`make setup` leaves stores without a run; those may go."""
     for file, table, variable in (
         (workspace.home / DATABASES[0], "runs", "IMAGELOOP_HOME"),
+        (workspace.home / DATABASES[1], "predictions", "IMAGELOOP_HOME"),
         (zenml / ZENML_DATABASE, "pipeline_run", "ZENML_CONFIG_PATH"),
     ):
-        if num_runs := _count(file, table):
-            raise SettingsError(f"wanted an empty site, found {num_runs} runs in '{file}'; name another place in {variable}")
+        if num_rows := _count(file, table):
+            raise SettingsError(
+                f"wanted an empty site, found {num_rows} rows of '{table}' in '{file}'; name another place in {variable}"
+            )
 
 
 def _count(file: Path, table: str) -> int:
@@ -134,28 +154,32 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
     return described
 
 
-def _move_paths(folder: Path, places: list[tuple[str, str]]) -> None:
-    """Where something said that it lay in the old place it says the new one."""
+def _move_paths(folder: Path, places: dict[str, str]) -> None:
+    """Where something said that it lay in an old place it says the new one. A path that only begins alike is another's."""
+    old = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
+    known = re.compile(rf"(?<![\w.-])({old})(?![\w-]|\.\w)")
+
+    def moved(text: str) -> str:
+        return known.sub(lambda found: places[found[0]], text)
+
     for file in folder.rglob("*.db"):
         with closing(sqlite3.connect(file)) as connection, connection:
-            for old, new in places:
-                _replace_in_tables(connection, old, new)
+            connection.create_function("moved", 1, moved, deterministic=True)
+            _move_in_tables(connection, list(places))
     for pattern in WITH_PATHS:
         for file in folder.rglob(pattern):
-            text = file.read_text()
-            for old, new in places:
-                text = text.replace(old, new)
-            file.write_text(text)
+            file.write_text(moved(file.read_text()))
 
 
-def _replace_in_tables(connection: sqlite3.Connection, old: str, new: str) -> None:
+def _move_in_tables(connection: sqlite3.Connection, places: list[str]) -> None:
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in tables:
         for _, column, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
             if kind.upper().startswith(("TEXT", "VARCHAR", "CHAR", "JSON")):
+                told = " OR ".join(f'instr("{column}", ?) > 0' for _ in places)
                 connection.execute(
-                    f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?) > 0',  # noqa: S608  # nosec B608
-                    (old, new, old),
+                    f'UPDATE "{table}" SET "{column}" = moved("{column}") WHERE {told}',  # noqa: S608  # nosec B608
+                    places,
                 )
 
 
@@ -166,6 +190,8 @@ def _put_in_place(source: Path, target: Path) -> int:
     for file in files:
         place = target / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
+        for left in ("-wal", "-shm"):  # of a database that stood here: SQLite would read its changes into the new one
+            place.with_name(place.name + left).unlink(missing_ok=True)
         shutil.move(file, place)
     return len(files)
 

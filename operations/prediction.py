@@ -33,11 +33,12 @@ def predict(
     predictor, version = load_version(model_name, version, exact=exact)
     answered, refused = [], []
     answers = predictor.predict_each(_contents(files))
+    names = _names_of_heat_maps(files)
     for file, answer in zip(files, track(answers, "predict", len(files)), strict=True):
         if isinstance(answer, ImageRefusedError):
             refused.append({"path": str(file), "reason": str(answer)})
         else:
-            answered.append(_row(file, answer) | _heat_map(predictor, file, explain))
+            answered.append(_row(file, answer) | _heat_map(predictor, file, explain and explain / names[file]))
     return {
         "model_name": model_name,
         "model_version": version,
@@ -87,12 +88,21 @@ def _row(file: Path, answer: "Prediction") -> dict[str, Any]:
     return {"path": str(file), "label": answer.label, "probability": answer.probability, "probabilities": answer.probabilities}
 
 
-def _heat_map(predictor: "Predictor", file: Path, folder: Path | None) -> dict[str, str]:
-    if folder is None:
+def _names_of_heat_maps(files: list[Path]) -> dict[Path, str]:
+    """Each its own: the file's folder and name, and as much of the path before it as it takes."""
+    different = dict.fromkeys(files)
+    for length in range(2, max(2, *(len(file.parts) for file in different)) + 1):
+        names = {file: f"{'_'.join(file.parts[-length:]).lstrip('/_')}.png" for file in different}
+        if len(set(names.values())) == len(different):
+            break
+    return names
+
+
+def _heat_map(predictor: "Predictor", file: Path, target: Path | None) -> dict[str, str]:
+    if target is None:
         return {}
     from classifier.model.explanation import draw_heat_map
 
-    target = folder / f"{'_'.join(file.parts[-2:])}.png"
     with replacing(target) as aside:
         draw_heat_map(predictor, file.read_bytes()).save(aside, "PNG")
     return {"heat_map": str(target)}

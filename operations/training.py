@@ -1,5 +1,6 @@
 """Run the training pipeline on the active stack, and say what came of it."""
 
+import hashlib
 import logging
 import sys
 import time
@@ -7,8 +8,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from classifier.data.raw import held_source
-from classifier.data.settings import only_here
+from adapters.git import commit_at
+from classifier.data.raw import held_source, is_placed
+from classifier.data.settings import DvcSource, FolderSource, only_here
 from classifier.data.sources.opening import fingerprint
 from classifier.errors import SettingsError
 from classifier.workspace import Workspace
@@ -69,7 +71,11 @@ def _refuse_what_only_this_machine_has(settings: TrainSettings) -> None:
 
 def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
     """What the source holds now, and which filling of `data/raw` it is: another one where another set stands there."""
-    now, held = fingerprint(settings.data), held_source(workspace)
+    source, now, held = settings.data.source, fingerprint(settings.data), held_source(workspace)
+    if isinstance(source, FolderSource) and not is_placed(settings.data, workspace):
+        return now
+    if isinstance(source, DvcSource):
+        now = hashlib.sha256(f"{now} {commit_at(source.repository, source.revision)}".encode()).hexdigest()[:16]
     return held if held.startswith(f"{now}-") else f"{now}-{uuid.uuid4().hex[:8]}"
 
 

@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -56,9 +57,33 @@ class StackFile(Settings):
 def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
     """Read a file with `${NAME}` and `${NAME:-default}` filled in from the environment.
 
+    Values are filled in where the file has them, so none of what YAML means something by (quotes, #, a backslash) means it in them.
     Raises: SettingsError for a variable that is neither set nor has a default.
     """
-    return StackFile.model_validate(yaml.safe_load(fill_in(file.read_text(), environment)))
+    loader = yaml.SafeLoader(file.read_text())
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise SettingsError(f"wanted a stack in '{file}', found an empty file")
+        for node in _scalars(root):
+            if VARIABLE.search(node.value):
+                node.value = fill_in(node.value, environment)
+                if node.style is None:  # without quotes, a number is one
+                    node.tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        return StackFile.model_validate(loader.construct_document(root))
+    finally:
+        loader.dispose()
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            yield from _scalars(part)
+    elif isinstance(node, yaml.MappingNode):
+        for _, part in node.value:
+            yield from _scalars(part)
 
 
 def fill_in(text: str, environment: dict[str, str]) -> str:

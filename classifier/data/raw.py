@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+from classifier.data.settings import DataSettings, FolderSource
 from classifier.data.sources import folder as folders
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
@@ -18,9 +19,20 @@ logger = logging.getLogger(__name__)
 
 
 def held_source(workspace: Workspace) -> str:
-    """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted."""
+    """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted, or it is gone."""
     manifest = workspace.state / "raw.json"
-    return str(json.loads(manifest.read_text()).get("source") or "") if manifest.exists() else ""
+    held = manifest.exists() and (workspace.data / "raw").is_dir()
+    return str(json.loads(manifest.read_text()).get("source") or "") if held else ""
+
+
+def is_placed(settings: DataSettings, workspace: Workspace) -> bool:
+    """Whether the pictures of a folder are copied to `data/raw`; they are read where they lie otherwise."""
+    inside = isinstance(settings.source, FolderSource) and _lies_in(settings.source.path, workspace.data)
+    return settings.versioning.enabled and not inside
+
+
+def _lies_in(folder: Path, other: Path) -> bool:
+    return folder.resolve().is_relative_to(other.resolve())
 
 
 def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | None = None) -> Path:
@@ -29,13 +41,13 @@ def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | Non
     `source` is remembered for `held_source`; `kept` holds labelled pictures that the service kept.
     What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
     """
-    if folder.resolve().is_relative_to(workspace.data.resolve()):
+    if _lies_in(folder, workspace.data):
         if kept is not None:
             raise ImageLoopError(
                 f"wanted a source outside '{workspace.data}' to add kept pictures to, found '{folder}'; move them there"
             )
         return folder
-    if workspace.home.resolve().is_relative_to(folder.resolve()):
+    if _lies_in(workspace.home, folder):
         raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
     raw = workspace.data / "raw"
     _keep_what_is_not_ours(raw, workspace)

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 PER_SECOND = 20.0
 WINDOW = 60
 MAX_TRIES = 3
+OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
+OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON",)
 
 
 @dataclass
@@ -188,6 +190,8 @@ def _open_site(folder: Path) -> None:
     (home / ".imageloop").mkdir(parents=True)
     if shared.backbones.is_dir():  # exported once for all
         (home / ".imageloop" / "backbones").symlink_to(shared.backbones)
+    for name in [name for name in os.environ if name.startswith(OF_A_SITE) and name not in OF_A_MACHINE]:
+        del os.environ[name]  # or the story's lies would go to the database of the real site
     os.environ |= {
         HOME_VARIABLE: str(home),
         "ZENML_CONFIG_PATH": str(folder / "zenml"),

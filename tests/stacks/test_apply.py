@@ -29,6 +29,23 @@ def test_variables_are_filled_in_and_defaults_may_name_others():
         fill_in(text, {})
 
 
+def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "name: own\ncomponents:\n  artifact_store:\n    name: own\n    flavor: local\n    config:\n"
+        '      path: ${HOME_OF_IT}/a\n      password: "${PASSWORD}"\n      port: ${PORT:-8080}\n      digits: "${DIGITS}"\n'
+    )
+
+    found = read_stack(file, {"HOME_OF_IT": "/my #1 site", "PASSWORD": 'a\\tb"c: {', "DIGITS": "12"})
+
+    assert found.components["artifact_store"].config == {
+        "path": "/my #1 site/a",
+        "password": 'a\\tb"c: {',
+        "port": 8080,
+        "digits": "12",
+    }
+
+
 def test_no_step_or_pipeline_asks_which_stack_is_active():
     for room in ("steps", "pipelines", "classifier", "materializers"):
         for file in (PROJECT / room).rglob("*.py"):

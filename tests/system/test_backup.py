@@ -28,6 +28,9 @@ def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsew
     pictures = draw(tmp_path / "pictures", cat=20, dog=20)
     trained = site.train("kept", "--data", str(pictures))
     archive = tmp_path / "kept.tar.gz"
+    uncollected = ".imageloop/serving/records/default/kept/records-1-2-3.jsonl"
+    (site.home / uncollected).parent.mkdir(parents=True, exist_ok=True)
+    (site.home / uncollected).write_text("a line\n")
 
     made = site.json("backup", str(archive))
     with tarfile.open(archive) as content:
@@ -40,6 +43,7 @@ def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsew
     assert made["size_bytes"] == archive.stat().st_size
     assert not any("signing.key" in name for name in names)
     assert any(name.endswith("keys/signing.pub") for name in names)
+    assert (elsewhere.home / uncollected).read_text() == "a line\n"
     assert recovered["home"] == str(elsewhere.home)
     assert after["predictions"] == before["predictions"]
     assert after["model_version"] == trained["model_version"]

@@ -1,12 +1,15 @@
 """Zip and tar files: fetched with resumption, checked, and unpacked without trusting a word that they say."""
 
+import gzip
 import hashlib
 import logging
+import lzma
 import stat
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -19,6 +22,7 @@ from classifier.progress import track
 logger = logging.getLogger(__name__)
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60
+DAMAGE = (zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -56,7 +60,11 @@ def fetch(source: ArchiveSource, downloads: Path) -> Path:
     downloads.mkdir(parents=True, exist_ok=True)
     try:
         _download(source.location, part)
-    except (urllib.error.URLError, OSError) as error:
+    except urllib.error.HTTPError as error:
+        raise ArchiveError(
+            f"wanted {source.location}, found the server's answer {error.code} {error.reason}; correct the address, or see who may read it"
+        ) from error
+    except OSError as error:
         raise ArchiveError(
             f"wanted {source.location}, found the connection failing ({error}); "
             "run the same command again and the download goes on where it stopped"
@@ -111,7 +119,9 @@ def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
                     f"'{file.name}' holds more than {max_files} files; raise data.source.max_files if that is right"
                 )
             num_bytes += _write(content, _inside(target, name, file), max_bytes - num_bytes, file)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArchiveError(f"'{file.name}' holds a file and a folder of one name; it cannot be unpacked") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, *DAMAGE) as error:
         raise ArchiveError(f"wanted a whole zip or tar file, found a damaged or locked one at '{file}' ({error})") from error
     logger.info("unpacked %d files, %d bytes from %s", num_files, num_bytes, file)
     target.mkdir(parents=True, exist_ok=True)
@@ -130,6 +140,8 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
             extracted = tar.extractfile(member) if member.isreg() else None
             if extracted is not None:
                 yield member.name, extracted
+        while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
+            pass  # to the end, where the sum over all of it stands: without it a damaged picture would pass
 
 
 def _inside(target: Path, name: str, file: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from classifier.data.settings import (
     ArchiveSource,
@@ -78,9 +78,10 @@ def _source_fingerprint(source: Source) -> str:
 
 
 def _dvc_fingerprint(source: DvcSource) -> str:
-    """The pointer's content where the repository lies on this machine; else what was asked for."""
+    """What was asked for, and where the repository lies on this machine its pointers: the path's own, or of a folder that holds it."""
     digest = hashlib.sha256(source.model_dump_json().encode())
-    for pointer in (Path(source.repository, f"{source.path}.dvc"), Path(source.repository, ".git", "HEAD")):
-        if pointer.is_file():
-            digest.update(pointer.read_bytes())
+    repository, path = Path(source.repository), PurePosixPath(source.path)
+    for pointer in (*(f"{part}.dvc" for part in (path, *path.parents)), "dvc.lock"):
+        if (repository / pointer).is_file():
+            digest.update((repository / pointer).read_bytes())
     return digest.hexdigest()[:16]

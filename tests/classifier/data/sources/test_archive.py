@@ -8,6 +8,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classifier.data.settings import ArchiveSource
@@ -24,8 +25,8 @@ def make_zip(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def make_tar(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
+def make_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -151,3 +152,43 @@ def test_a_download_with_another_hash_is_thrown_away(tmp_path, server):
         fetch(source, tmp_path / "downloads")
 
     assert list((tmp_path / "downloads").iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_damaged_tar_is_refused_also_where_its_own_structure_is_whole(tmp_path, mode):
+    """JPEGs do not compress, so a wrong byte changes a picture and nothing else; only the sum at the end tells."""
+    content = np.random.default_rng(0).bytes(200_000)
+    file = make_tar(tmp_path / "a.tar", {"cat/1.jpg": content}, mode)
+    damaged = bytearray(file.read_bytes())
+    damaged[100_000] ^= 0xFF
+    file.write_bytes(damaged)
+
+    with pytest.raises(ArchiveError, match="damaged"):
+        bring_archive(ArchiveSource(location=str(file)), tmp_path / "downloads")
+
+
+def test_a_damaged_zip_is_refused(tmp_path):
+    file = make_zip(tmp_path / "a.zip", {"cat/1.jpg": b"a" * 100 + np.random.default_rng(0).bytes(50_000)})
+    damaged = bytearray(file.read_bytes())
+    damaged[1000:3000] = bytes(2000)
+    file.write_bytes(damaged)
+
+    with pytest.raises(ArchiveError, match="damaged"):
+        bring_archive(ArchiveSource(location=str(file)), tmp_path / "downloads")
+
+
+def test_a_file_and_a_folder_of_one_name_cannot_be_unpacked(tmp_path):
+    file = make_tar(tmp_path / "a.tar.gz", {"cat": b"x", "cat/1.jpg": b"x"})
+
+    with pytest.raises(ArchiveError, match="a file and a folder of one name"):
+        bring_archive(ArchiveSource(location=str(file)), tmp_path / "downloads")
+
+
+def test_an_address_that_is_wrong_is_not_asked_again(tmp_path):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/none.zip"
+        with pytest.raises(ArchiveError, match=r"404 .*; correct the address"):
+            bring_archive(ArchiveSource(location=address, sha256="0" * 64), tmp_path / "downloads")
+        server.shutdown()

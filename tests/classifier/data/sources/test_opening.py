@@ -35,6 +35,10 @@ def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
 
     assert opening.fingerprint(DataSettings(source=FolderSource(path=folder))) != before[0]
     assert opening.fingerprint(DataSettings(source=dvc)) != before[1]
+    part = DvcSource(repository=str(tmp_path / "repo"), path="data/raw/cats/")
+    known = opening.fingerprint(DataSettings(source=part))
+    (tmp_path / "repo" / "data" / "raw.dvc").write_text("another md5")
+    assert opening.fingerprint(DataSettings(source=part)) != known
     assert opening.fingerprint(DataSettings(source=GeneratedSource(seed=1))) != opening.fingerprint(
         DataSettings(source=GeneratedSource(seed=2))
     )
