@@ -1,12 +1,14 @@
 """The champion's answers to a candidate's test pictures, and to what the service was corrected on."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from adapters.registry import ModelRegistry
 from classifier.data.prepared import PreparedPictures
+from classifier.data.previous import known_pictures
 from classifier.model.heads import answer_embeddings
 from classifier.model.package import read_info
 from classifier.model.predictor import Predictor
@@ -18,7 +20,7 @@ from classifier.workspace import Workspace
 
 
 def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
-    """None where there is no champion yet; without answers where it knows other classes."""
+    """None where there is no champion yet; without answers where it knows other classes, or was taught all of the test pictures."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
     if version is None:
@@ -29,8 +31,25 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     names = predictor.info.class_names
     if names != pictures.class_names:
         return Champion(version, names, None)
-    seen = pictures.at_side(predictor.info.side_pixels, workspace.prepared)
+    fresh = without_taught(pictures, registry, [version], workspace)
+    if fresh.of_split("test").empty:
+        return Champion(version, names, None)
+    seen = fresh.at_side(predictor.info.side_pixels, workspace.prepared)
     return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
+
+
+def without_taught(
+    pictures: PreparedPictures, registry: ModelRegistry, versions: list[str], workspace: Workspace
+) -> PreparedPictures:
+    """Without the test pictures that taught one of `versions`: where it was split by another seed, most of them did."""
+    taught: set[str] = set()
+    for version in versions:
+        made = registry.made_with(version)
+        if made is not None:
+            known = known_pictures(workspace, made.data.split.seed)
+            taught |= set(known.loc[known["split"] != "test", "sha256"])
+    table = pictures.table
+    return replace(pictures, table=table[(table["split"] != "test") | ~table["sha256"].isin(taught)].reset_index(drop=True))
 
 
 def compare_on_recent(candidate: Path, experience: Experience, model_name: str) -> RecentComparison | None:

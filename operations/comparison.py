@@ -12,6 +12,7 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
 
     Raises: ImageLoopError if a version is unknown, or no catalog names test pictures that both know.
     """
+    from adapters.champion import without_taught
     from adapters.registry import ModelRegistry
     from classifier.data.prepared import prepare
     from classifier.data.previous import previous_catalog
@@ -31,7 +32,12 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
                 f"wanted a version that knows {', '.join(pictures.class_names)}, found version {version}, "
                 f"which knows {', '.join(predictor.info.class_names)}; train it on these pictures"
             )
-        evaluations.append(evaluate(predictor, registry.package(version), pictures, workspace))
+        fresh = without_taught(pictures, registry, [first, second], workspace)
+        if fresh.of_split("test").empty:
+            raise ImageLoopError(
+                "wanted test pictures that taught neither version, found none: they were split by different seeds (data.split.seed)"
+            )
+        evaluations.append(evaluate(predictor, registry.package(version), fresh, workspace))
     mean, low, high = paired_difference(evaluations[1].predictions, evaluations[0].predictions)
     return {
         "model_name": model_name,

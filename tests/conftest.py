@@ -34,9 +34,11 @@ def pytest_make_parametrize_id(val, argname):
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory, monkeypatch):
-    """No test touches the project's own data, keys or registry."""
+    """No test touches the project's own data, keys or registry, nor the ZenML store and repository that a shell names."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv(HOME_VARIABLE, str(home))
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
+    monkeypatch.setenv("ZENML_REPOSITORY_PATH", str(home))
     for name in ("IMAGELOOP_SIGNING_KEY", "IMAGELOOP_VERIFICATION_KEY", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     return home

@@ -11,7 +11,7 @@ from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.settings import GateSettings
 
 NUM_RESAMPLES = 4000
-Comparison = Literal["no champion", "other classes", "compared"]
+Comparison = Literal["no champion", "other classes", "nothing unseen", "compared"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that serves now, with its answers to the candidate's test pictures; None if it knows other classes."""
+    """The model that serves now, with its answers to those of the candidate's test pictures that did not teach it.
+
+    None if it knows other classes, or all of them did: it was split by another seed.
+    """
 
     version: str
     class_names: list[str]
@@ -61,6 +64,7 @@ class GateVerdict:
         against = {
             "no champion": "the first model: there is no champion to beat",
             "other classes": f"champion {self.champion_version} knows other classes: not comparable",
+            "nothing unseen": f"champion {self.champion_version} was taught all of these test pictures: not comparable",
             "compared": f"not worse than champion {self.champion_version}",
         }
         return f"passed {len(self.checks)} gates; {against[self.comparison]}"
@@ -92,7 +96,7 @@ def judge(
     checks = _absolute_checks(evaluation, settings)
     comparison: Comparison = "no champion"
     if champion is not None:
-        comparison = "other classes"
+        comparison = "nothing unseen" if champion.class_names == evaluation.class_names else "other classes"
         if champion.predictions is not None:
             comparison = "compared"
             checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))

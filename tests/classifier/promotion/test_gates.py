@@ -68,6 +68,8 @@ def test_a_champion_of_other_classes_cannot_be_compared():
 
     assert verdict.passed
     assert "other classes" in verdict.sentence()
+    taught_all = judge(evaluation(0.95), Champion("3", NAMES, None), GateSettings())
+    assert "was taught all of these test pictures" in taught_all.sentence()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""What a version is judged by; whole trainings are compared in tests/system."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from adapters.champion import without_taught
+from classifier.data.prepared import PreparedPictures
+from configs.models import TrainSettings
+
+
+@pytest.fixture
+def pictures(workspace) -> PreparedPictures:
+    """Four test pictures and one to train on. With seed 8, the first two stood otherwise."""
+    known = pd.DataFrame(
+        {"seed": 8, "sha256": ["a", "b", "c"], "group": "g", "split": ["train", "validation", "test"], "added_at": 0.0}
+    )
+    workspace.data.mkdir()
+    known.to_parquet(workspace.data / "known.parquet")
+    table = pd.DataFrame({"sha256": ["a", "b", "c", "d", "e"], "split": ["test", "test", "test", "test", "train"]})
+    return PreparedPictures(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
+
+
+def registry_of(**seeds: int | None):
+    """Versions that were made with these seeds of the split; None where that was not kept."""
+    made = {
+        name: seed and SimpleNamespace(data=TrainSettings.model_validate({"data": {"split": {"seed": seed}}}).data)
+        for name, seed in seeds.items()
+    }
+    return SimpleNamespace(made_with=made.get)
+
+
+def test_no_version_is_judged_by_pictures_that_taught_it(pictures, workspace):
+    registry = registry_of(v7=7, v8=8, old=None)
+
+    def left(*versions: str) -> list[str]:
+        return without_taught(pictures, registry, list(versions), workspace).of_split("test")["sha256"].tolist()
+
+    assert left("v7") == left("old") == ["a", "b", "c", "d"]
+    assert left("v8") == left("v7", "v8") == ["c", "d"]
+    assert len(without_taught(pictures, registry, ["v8"], workspace).of_split("train")) == 1
