@@ -1,5 +1,6 @@
 """Reach ZenML, or say in a sentence why that cannot work."""
 
+import functools
 import logging
 import os
 import socket
@@ -56,6 +57,7 @@ def open_stack() -> "Client":
             "cannot reach; run: zenml login URL"
         )
     _leave_integrations_alone()
+    _remember_packages()
     return client
 
 
@@ -68,6 +70,21 @@ def _leave_integrations_alone() -> None:
     from zenml.integrations.registry import integration_registry
 
     integration_registry.activate_integrations = lambda: None
+
+
+def _remember_packages() -> None:
+    """For each type that it meets, ZenML asks which package its module is of, and Python reads the lists of all installed files.
+
+    MLflow asks too, by the backport, which looks whether each of them is there. What is installed stays the same while a command runs.
+    """
+    import importlib.metadata
+
+    import importlib_metadata
+
+    known = functools.cache(importlib.metadata.packages_distributions)
+    module: Any
+    for module in (importlib.metadata, importlib_metadata):
+        module.packages_distributions = lambda: dict(known())
 
 
 def check_parts(client: "Client") -> None:
