@@ -69,8 +69,14 @@ def train(
         from operations import deployment
         from seldon.rollouts.settings import DeploySettings
 
+        if result.get("submitted"):
+            raise ImageLoopError(f"{training.describe(result)}; deploy when it has ended: python run.py deploy")
         wanted = DeploySettings.model_validate({"model_name": settings.promotion.model_name, "strategy": {"kind": "rolling"}})
-        return result | {"deployment": deployment.deploy(wanted)}
+        try:
+            return result | {"deployment": deployment.deploy(wanted)}
+        except ImageLoopError:
+            sys.stderr.write(f"{training.describe(result)}\n\n")  # what came of the training, which is done
+            raise
 
     def describe(result: Result) -> str:
         text = str(_lazy("training", "describe", result))
@@ -243,13 +249,12 @@ def story(
     from classifier.workspace import Workspace
 
     folder = (to or Workspace.current().state / "story").absolute()
-    if to is not None and folder.exists() and any(folder.iterdir()) and not (folder / "zenml").is_dir():
-        _fail(SettingsError(f"wanted an empty folder or one of an earlier story, found other things in '{to}'"))
     settings = _watch_settings(config, overrides)
 
     def work() -> Result:
         from operations.story import acts
 
+        acts.check(to, data)
         return acts.tell_story(folder, settings, data)
 
     _run("story", work, lambda result: _lazy("story.acts", "describe", result), json_output)

@@ -18,6 +18,7 @@ from classifier.intervals import Interval, wilson
 
 KEY_VARIABLE = "IMAGELOOP_API_KEY"  # what the service wants in X-API-Key, where it wants one
 TIMEOUT_SECONDS = 30
+BAD_PICTURE = (400, 413, 415, 422)
 NUM_RETRIES = 3  # of a request that a full service told to come again
 
 
@@ -36,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class LiveEvaluation:
-    """How a live endpoint fared. `refused`: answers of 4xx, which a bad picture deserves; `failed`: all other errors."""
+    """How a live endpoint fared. `refused`: answers that a bad picture deserves; `failed`: all other errors."""
 
     count: int
     accuracy: float
@@ -91,7 +92,7 @@ def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
         raise ImageLoopError(f"wanted answers from {url}, found none: {asked[0].error}")
     right = [one for one in answered if one.label == one.truth]
     times = sorted(one.milliseconds for one in answered)
-    refused = sum(400 <= one.code < 500 for one in asked)
+    refused = sum(one.code in BAD_PICTURE for one in asked)
     return LiveEvaluation(
         count=len(answered),
         accuracy=len(right) / len(answered),

@@ -4,7 +4,7 @@ import json
 import logging
 
 from adapters.champion import champion_on, compare_on_recent
-from adapters.registry import CHANGED, MADE_WITH, ModelRegistry, promotion_lock
+from adapters.registry import AGAINST, CHANGED, MADE_WITH, ModelRegistry, RegisteredVersion, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
 from classifier.promotion.evaluation import Evaluation
@@ -15,6 +15,7 @@ from classifier.training.experience import Experience
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+OUTCOMES = {"hold": "waiting for approval", "rollback": "refused"}
 PROMOTING = "promoting"  # the verdict of a version that passed and is not the champion yet
 
 
@@ -37,15 +38,14 @@ def register_version(
     registry, digest = ModelRegistry(settings.model_name), package.digest()
     with promotion_lock(workspace):
         champion, known = registry.champion(), registry.find(digest)
-        if known is not None and (known.verdict != PROMOTING or known.version == champion):
+        if known is not None and (known.version == champion or not _is_open(known, champion, settings)):
             if known.verdict == PROMOTING:
                 registry.set_tag(known.version, "verdict", "advance")
-            outcome = (
-                "champion" if known.version == champion else "refused" if known.verdict == "rollback" else "waiting for approval"
-            )
-            return Registration(
-                name=registry.name, version=known.version, outcome=outcome, reason="these files are registered already"
-            )
+            outcome = "champion" if known.version == champion else OUTCOMES.get(known.verdict, "superseded")
+            reason = "these files are registered already"
+            if outcome == "superseded":
+                reason += f", and version {champion} took their place; python run.py approve {known.version} brings them back"
+            return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
             logger.info("version %s became the champion meanwhile: the gates judge again", champion)
             recent = compare_on_recent(package.folder, experience, settings.model_name)
@@ -59,6 +59,7 @@ def register_version(
             "figures": json.dumps(evaluation.summary()),
             MADE_WITH: made_with.model_dump_json(),
             CHANGED: str(verdict.changed_on_recent),
+            AGAINST: verdict.champion_version or "",
         }
         if known is None:
             version = registry.register(package.folder, run_id, tags)
@@ -69,22 +70,36 @@ def register_version(
         if kind == "advance":
             registry.promote(version)
             registry.set_tag(version, "verdict", kind)
-    outcome = {"advance": "champion", "hold": "waiting for approval"}.get(kind, "refused")
+        else:
+            logger.info("version %s: %s", version, verdict.sentence())
+    outcome = "champion" if kind == "advance" else OUTCOMES[kind]
     return Registration.model_validate(
         {"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()}
     )
 
 
+def _is_open(known: RegisteredVersion, champion: str | None, settings: PromotionSettings) -> bool:
+    """Whether a version that is there already may still become the champion: a run was killed in between, or a person has not spoken."""
+    if known.verdict == "hold":
+        return settings.approval == "automatic" or (known.judged_against or None) != champion
+    return known.verdict == PROMOTING
+
+
 def approve_version(name: str, version: str, workspace: Workspace) -> str | None:
     """Make a version that passed its gates the champion; return the one before it.
 
-    Raises: ImageLoopError for a version that was refused.
+    Raises: ImageLoopError for a version that was refused, or that was held against another champion than there is now.
     """
     registry = ModelRegistry(name)
     with promotion_lock(workspace):
         found, before = registry.get(version), registry.champion()
         if found.verdict == "rollback":
             raise ImageLoopError(f"wanted a version that passed its gates, found {version} {found.reason}; train a better one")
+        if found.verdict == "hold" and found.judged_against is not None and (found.judged_against or None) != before:
+            raise ImageLoopError(
+                f"wanted a version that was held against champion {before}, found {version}, held against {found.judged_against or 'none'}; run its "
+                f"training again, which judges it anew, or see: python run.py compare {before} {version}"
+            )
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")
         registry.set_tag(version, "approved", "by a person")

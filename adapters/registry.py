@@ -24,6 +24,7 @@ CHAMPION = "champion"
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
 CHANGED = "changed_on_recent"  # the tag
+AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
 LOADER = "classifier.model.pyfunc"
@@ -35,7 +36,10 @@ class UnknownVersionError(ImageLoopError):
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval); `approved` by a person, where it had waited."""
+    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval); `approved` by a person, where it had waited.
+
+    `judged_against`: the champion of then, empty where there was none; None where that was not kept.
+    """
 
     name: str
     version: str
@@ -44,6 +48,7 @@ class RegisteredVersion:
     reason: str
     digest: str
     approved: bool = False
+    judged_against: str | None = None
 
 
 class ModelRegistry:
@@ -182,6 +187,7 @@ def _registered(found: Any) -> RegisteredVersion:
         tags.get("reason", ""),
         tags.get("package_digest", ""),
         "approved" in tags,
+        tags.get(AGAINST),
     )
 
 

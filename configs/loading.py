@@ -25,7 +25,7 @@ def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: li
         key, sign, value = override.partition("=")
         if not sign or not key:
             raise SettingsError(f"--set: wanted key.path=value, found '{override}'; write for example --set training.seed=8")
-        _put(values, key.strip(), _parse(value, f"--set {key}"))
+        _put(values, key.strip(), _typed(value, f"--set {key}"))
     _complete_kinds(values, model)
     try:
         settings = model.model_validate(values)
@@ -54,6 +54,12 @@ def _parse(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise SettingsError(f"{where}: wanted YAML, found a mistake{line}: {getattr(error, 'problem', error)}") from None
+
+
+def _typed(text: str, where: str) -> Any:
+    """Lists, groups and nothing as YAML has them; a word or a number as it was typed, for the setting knows whether it is one."""
+    value = _parse(text, where)
+    return value if isinstance(value, dict | list | str | None) else text.strip()
 
 
 def _put(values: Values, key_path: str, value: Any) -> None:

@@ -9,9 +9,12 @@ from operations.store import open_store
 def approve(model_name: str, version: str) -> dict[str, Any]:
     """Make a version that passed its gates the champion."""
     open_store()
+    from adapters.deployment import tell_of_rollbacks
     from adapters.promotion import approve_version
 
-    before = approve_version(model_name, version, Workspace.current())
+    workspace = Workspace.current()
+    tell_of_rollbacks(workspace)
+    before = approve_version(model_name, version, workspace)
     return {"model_name": model_name, "champion": version, "before": before}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 import sys
 import time
 import uuid
@@ -13,6 +14,7 @@ from classifier.data.raw import held_source, is_placed
 from classifier.data.settings import DvcSource, FolderSource, only_here
 from classifier.data.sources.opening import fingerprint
 from classifier.errors import SettingsError
+from classifier.promotion.settings import PromotionSettings
 from classifier.workspace import Workspace
 from configs.models import TrainSettings
 from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
@@ -92,6 +94,8 @@ def _summary(run: Any, settings: TrainSettings) -> dict[str, Any]:
         "class_names": evaluation.class_names,
         "accuracy": evaluation.scores.accuracy,
         "accuracy_interval": [low, high],
+        "folder": steps["ingest"].outputs["raw_version"][0].load().folder,
+        "seed": settings.training.seed,
         "model_name": registration.name,
         "model_version": registration.version,
         "outcome": registration.outcome,
@@ -129,7 +133,7 @@ def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSetting
 
 
 def describe(result: dict[str, Any]) -> str:
-    """The summary for a person, and the next three commands."""
+    """The summary for a person, and the next three commands, with what this one was told."""
     if result.get("submitted"):
         return f"the run was handed to the stack '{result['stack']}'; its dashboard shows the rest"
     low, high = result["accuracy_interval"]
@@ -156,8 +160,13 @@ def describe(result: dict[str, Any]) -> str:
 def _next_commands(result: dict[str, Any]) -> list[str]:
     python = Path(sys.executable)
     python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    raw = Path(result["folder"])
+    raw = raw.relative_to(Path.cwd()) if raw.is_relative_to(Path.cwd()) else raw
+    picture = raw / result["tried"][0]["path"] if result["tried"] else raw
+    model = [] if result["model_name"] == PromotionSettings().model_name else ["--model", result["model_name"]]
+    again = [word for word in sys.argv[2:] if word not in ("--deploy", "--no-cache", "--json")]
     return [
-        f"{python} run.py predict data/raw/{result['tried'][0]['path'] if result['tried'] else ''} --explain heatmaps",
-        f"{python} run.py train --set training.seed=8",
-        f"{python.parent / 'zenml'} login --local",
+        shlex.join([str(python), "run.py", "predict", str(picture), *model, "--explain", "heatmaps"]),
+        shlex.join([str(python), "run.py", "train", *again, "--set", f"training.seed={result['seed'] + 1}"]),
+        shlex.join([str(python.parent / "zenml"), "login", "--local"]),
     ]

@@ -25,7 +25,7 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     """Give every accepted picture its group and its split, as `known` has them where it knows the picture.
 
     `known`: pictures split before with the same seed (sha256, group, split, added_at).
-    Raises: ImageLoopError if a class is too small to be split.
+    Raises: ImageLoopError if a class is too small to be split, or all its pictures look alike.
     """
     catalog = _inherit(catalog, known)
     check_class_sizes(catalog, settings)
@@ -34,6 +34,7 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     catalog = _name_groups(catalog, roots)
     catalog = _place_new_groups(catalog, settings)
     catalog = quarantine(catalog, _kept_in_test(catalog))
+    check_splits(catalog)
     catalog.attrs[SEED_ATTRIBUTE] = settings.seed
     counts = accepted(catalog).groupby("split").size().to_dict()
     logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
@@ -151,9 +152,37 @@ def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.Data
             split = max(SPLITS[:2] if only_kept[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
             counts[split] += sizes[group]
             chosen[group] = split
+        _spare_one_each(counts, sizes, only_kept, chosen)
     new = (catalog["status"] == "accepted") & (catalog["split"] == "")
     catalog.loc[new, "split"] = catalog.loc[new, "group"].map(chosen)
     return catalog
+
+
+def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_kept: pd.Series, chosen: dict[str, str]) -> None:
+    """A class of few large groups, as bursts and videos give, still has one to judge by and one to tune by, where there are enough."""
+    for split in ("test", "validation"):
+        spare = [group for group in sizes.index if chosen[group] == "train" and not (split == "test" and only_kept[group])]
+        smallest = min(spare, key=lambda group: (sizes[group], group), default=None)
+        if counts[split] == 0 and smallest is not None and counts["train"] > sizes[smallest]:
+            chosen[smallest] = split
+            counts["train"] -= sizes[smallest]
+            counts[split] += sizes[smallest]
+
+
+def check_splits(catalog: pd.DataFrame) -> None:
+    """Raises: ImageLoopError that names each class of which nothing teaches, or nothing judges."""
+    pictures = accepted(catalog)
+    found = pictures.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
+    lacking = found[(found["train"] == 0) | (found["test"] == 0)]
+    if len(lacking):
+        groups = pictures.groupby("label")["group"].nunique()
+        named = ", ".join(
+            f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of look-alikes" for label in lacking.index
+        )
+        raise ImageLoopError(
+            f"wanted pictures of each class to teach and others to judge by, found too few that differ: {named}; a group is not taken "
+            "apart, so add pictures of other scenes, or take the class out"
+        )
 
 
 def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:

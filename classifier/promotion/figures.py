@@ -8,19 +8,23 @@ from matplotlib.figure import Figure
 from classifier.promotion.evaluation import Evaluation
 from classifier.training.trained import EpochReport
 
+MAX_SIDE_INCHES = 14.0
+MAX_WRITTEN, MAX_LEGEND = 30, 12  # classes
+
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
     """Rows are the truth, columns the answers."""
     names, matrix = evaluation.class_names, evaluation.confusion_KK
-    side = max(3.5, 0.6 * len(names) + 2)
+    side = min(max(3.5, 0.6 * len(names) + 2), MAX_SIDE_INCHES)
     figure = Figure((side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(matrix / matrix.sum(1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(matrix.shape):
-        dark = matrix[row, column] > matrix[row].sum() / 2
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else "black")
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    if len(names) <= MAX_WRITTEN:  # more would be unreadable, and take minutes and gigabytes
+        for row, column in np.ndindex(matrix.shape):
+            dark = matrix[row, column] > matrix[row].sum() / 2
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else "black")
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="answer", ylabel="truth", title="Confusion matrix")
     return figure
 
@@ -38,7 +42,9 @@ def roc_figure(evaluation: Evaluation) -> Figure:
             axes.plot(false_rate, true_rate, label=f"{name} (area {auc(false_rate, true_rate):.4f})")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
     axes.set(xlabel="false positives", ylabel="true positives", title="ROC")
-    axes.legend(loc="lower right", fontsize="small")
+    if len(evaluation.class_names) <= MAX_LEGEND:
+        for text in axes.legend(loc="lower right", fontsize="small").get_texts():
+            text.set_parse_math(False)
     return figure
 
 

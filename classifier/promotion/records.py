@@ -22,13 +22,13 @@ class Calibration(BaseModel):
 
 
 class Registration(BaseModel):
-    """The version in the registry, and what became of it: champion, waiting for approval, or refused."""
+    """The version in the registry, and what became of it: champion, waiting for approval, refused, or a champion of before."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     version: str
-    outcome: Literal["champion", "waiting for approval", "refused"]
+    outcome: Literal["champion", "waiting for approval", "refused", "superseded"]
     reason: str
 
 

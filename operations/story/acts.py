@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from classifier.data.settings import FolderSource
-from classifier.errors import ImageLoopError
+from classifier.data.sources.folder import check_folder
+from classifier.errors import ImageLoopError, SettingsError
 from classifier.monitoring.decisions import HELPED
 from classifier.workspace import HOME_VARIABLE, Workspace
 from configs.models import TrainSettings, WatchSettings
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PER_SECOND = 20.0
 WINDOW = 60
 MAX_TRIES = 3
+MARK = ".imageloop-story"  # in the folder of a story, which the next one may empty
 OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
 OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON",)
 
@@ -177,6 +179,16 @@ def describe(result: dict[str, Any]) -> str:
     )
 
 
+def check(folder: Path | None, data: Path | None) -> None:
+    """Raises: SettingsError for a folder that holds anything but an earlier story, which goes; or pictures that are not there."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--to: wanted a folder, found a file at '{folder}'")
+    if folder is not None and folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise SettingsError(f"--to: wanted an empty folder or one of an earlier story, found other things in '{folder}'")
+    if data is not None:
+        check_folder(data, "--data")
+
+
 def _open_site(folder: Path) -> None:
     """A workspace and a ZenML store of the story's own, empty; what is still served from an earlier one is stopped."""
     from seldon.clusters.choosing import open_cluster
@@ -188,6 +200,7 @@ def _open_site(folder: Path) -> None:
         getattr(open_cluster(left.cluster, Workspace(home)), "stop", lambda: None)()
     shutil.rmtree(folder, ignore_errors=True)
     (home / ".imageloop").mkdir(parents=True)
+    (folder / MARK).touch()
     if shared.backbones.is_dir():  # exported once for all
         (home / ".imageloop" / "backbones").symlink_to(shared.backbones)
     for name in [name for name in os.environ if name.startswith(OF_A_SITE) and name not in OF_A_MACHINE]:

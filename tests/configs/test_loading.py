@@ -6,6 +6,7 @@ from classifier.errors import SettingsError
 from classifier.training.settings import BaselineCnn, Transfer
 from configs.loading import load_settings
 from configs.models import TrainSettings
+from seldon.rollouts.settings import DeploySettings
 
 
 def load(*overrides, file=None, **preset):
@@ -83,3 +84,13 @@ def test_a_value_below_a_plain_value_is_refused(tmp_path):
 
     with pytest.raises(SettingsError, match="wanted a group of keys"):
         load("training.seed.x=1", file=file)
+
+
+def test_a_word_that_looks_like_a_number_stays_what_was_typed():
+    settings = load_settings(
+        DeploySettings, None, ["version=2", "environment.SALT=0123", "environment.AT=12:30", "environment.X=true"]
+    )
+
+    assert settings.version == "2"
+    assert settings.environment == {"SALT": "0123", "AT": "12:30", "X": "true"}
+    assert load("training.seed=1_0", "training.model.loop.max_epochs=3").training.seed == 10

@@ -1,9 +1,13 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from classifier.intervals import wilson
 from classifier.promotion.evaluation import describe
+from classifier.promotion.figures import confusion_figure, png_of, roc_figure
 from classifier.promotion.gates import Champion, RecentComparison, judge, paired_difference
 from classifier.promotion.report import evaluation_report, label_issues_report, verdict_report
 from classifier.promotion.settings import GateSettings
@@ -117,3 +121,24 @@ def test_the_report_shows_figures_slices_and_mistakes():
     assert page.count("<figure>") == 20
     issues = pd.DataFrame({"path": ["a.jpg"], "label": ["cat"], "suggested": ["dog"], "quality": [0.01], "sha256": ["1"]})
     assert "looks like &#x27;dog&#x27;" in label_issues_report(issues, look)
+
+
+@pytest.mark.parametrize(
+    "names", [["US$1_$2", "$_$"], [f"class {n}" for n in range(60)]], ids=["names of mathematics", "many classes"]
+)
+def test_charts_are_drawn_of_any_classes(names):
+    table = answers(0.9, count=10 * len(names)).drop(columns=["p_cat", "p_dog"])
+    table["label"] = table["predicted"] = np.array(names)[np.arange(len(table)) % len(names)]
+    table = table.assign(**{f"p_{name}": np.random.default_rng(0).random(len(table)) for name in names})
+    found = describe(
+        table,
+        names,
+        np.random.default_rng(1).random((len(table), 4)).astype(np.float32),
+        milliseconds=2.0,
+        package_bytes=1,
+        precision="fp32",
+    )
+
+    charts = [png_of(figure(found)) for figure in (confusion_figure, roc_figure)]
+
+    assert all(Image.open(io.BytesIO(chart)).width <= 1600 for chart in charts)

@@ -1,0 +1,23 @@
+"""What a story may empty; it is played in tests/system."""
+
+import pytest
+
+from classifier.errors import SettingsError
+from operations.story import acts
+
+
+def test_only_an_earlier_story_goes(tmp_path, draw_folder):
+    (tmp_path / "config" / "zenml").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "story").mkdir()
+    (tmp_path / "story" / acts.MARK).touch()
+
+    acts.check(tmp_path / "story", draw_folder(cat=10, dog=10))
+    acts.check(tmp_path / "new", None)
+    for folder, data, words in (
+        ("config", None, "other things"),
+        ("file", None, "found a file"),
+        ("new", "none", "found nothing"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            acts.check(tmp_path / folder, tmp_path / data if data else None)
