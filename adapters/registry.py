@@ -1,5 +1,6 @@
 """The MLflow model registry: versions of the package, and which of them is the champion."""
 
+import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ class ModelRegistry:
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         else:
             workspace = Workspace.current()
-            folder = workspace.packages / self.name / version
+            place = hashlib.sha256(self._source(version).encode()).hexdigest()[:12]  # another registry counts from 1, too
+            folder = workspace.packages / self.name / f"{version}-{place}"
             with workspace.lock("packages"):  # a second process would take the folder from under the first
                 if not folder.is_dir():
                     with replacing(folder) as aside:

@@ -96,14 +96,15 @@ class ImageClassifier:
         from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
+        from seldon.protocols import CLIENT_HEADER
         from seldon.service.encoding import to_json
         from seldon.service.routes import caller_id
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)
         fields = seldon_message_to_json(message) if is_proto else message
-        caller, api_key = (caller_id(), request.headers.get("X-API-Key")) if has_request_context() else (None, None)
+        caller, client = (caller_id(), request.headers.get(CLIENT_HEADER)) if has_request_context() else (None, None)
         contents = parse_message(fields, self.info.side_pixels)
-        answers = self.answering.answer(contents, caller, source_of("seldon", api_key))
+        answers = self.answering.answer(contents, caller, source_of("seldon", client))
         rows = [list(answer.probabilities.values()) for answer in answers]
         request_id = answers[0].request_id.partition(".")[0]
         answer = answer_message(self.info.class_names, rows, request_id, self.answering.tags(answers))

@@ -5,11 +5,13 @@ scaled decoding of JPEG before it, which gives the same answers at a third of th
 """
 
 import io
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
@@ -20,6 +22,19 @@ if TYPE_CHECKING:
 PREPROCESSING_VERSION = "1"  # another number: every prepared picture and every feature is made anew
 CROP_SHARE = 0.875
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+PPM_HEADER = re.compile(rb"P.(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+\s")  # with its sizes
+BMP_RUNS = (1, 2)  # compression of 8 and of 4 bits
+ORIENTATION = 0x0112  # EXIF's tag; how to turn the picture for each of its values
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BAND_PIXELS = 1_000_000
 UInt8Array = NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits.max_pixels` is checked before decoding
 
@@ -39,6 +54,8 @@ def open_image(content: bytes, limits: Limits) -> "ImageFile":
     """
     if len(content) > limits.max_bytes:
         raise ImageRefusedError("too_large", f"{len(content)} bytes, {limits.max_bytes} allowed")
+    if _is_read_by_python(content):
+        raise ImageRefusedError("not_a_picture", "PPM as text, or BMP in runs, which take minutes to read")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
@@ -60,9 +77,28 @@ def decode(image: "ImageFile", side: int) -> Image.Image:
     try:
         image.draft("RGB", (scaled_side, scaled_side))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return _upright(image)
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError) as error:
         raise ImageRefusedError("damaged", f"cannot be decoded ({error})") from error
+
+
+def _is_read_by_python(content: bytes) -> bool:
+    """What Pillow reads in Python, byte by byte and with the interpreter's lock: a megabyte of it would hold a service up for 20 s."""
+    if content[:2] in (b"P1", b"P2", b"P3"):
+        return True
+    if content[:2] in (b"P4", b"P5", b"P6", b"Pf"):
+        return PPM_HEADER.match(content[:1024]) is None
+    return content[:2] == b"BM" and int.from_bytes(content[30:34], "little") in BMP_RUNS
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As RGB, turned as its EXIF says. The rest of the EXIF is not looked at: cameras write wrong types, which Pillow will not write again."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # whatever a parser of strangers' bytes raises: then nothing says that it is turned
+        turn = None
+    rgb = _to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def resize_and_crop(image: Image.Image, side: int) -> UInt8Array:
@@ -97,10 +133,27 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I") or image.mode == "F":  # 16 bit: keep the high byte, `convert` would clip
-        values = np.asarray(image, dtype=np.float64)
-        scale = 257.0 if values.max(initial=0) > 255 else 1.0
-        return Image.fromarray((values / scale).clip(0, 255).astype(np.uint8)).convert("RGB")
+        _, highest = image.getextrema()
+        scale = 257.0 if isinstance(highest, int | float) and highest > 255 else 1.0
+        return _in_bands(image, lambda band: _high_byte(band, scale))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return _in_bands(image, _on_white)
     return image.convert("RGB")
+
+
+def _high_byte(band: Image.Image, scale: float) -> Image.Image:
+    values = np.asarray(band, dtype=np.float64) / scale
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _on_white(band: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", band.size, "white"), band.convert("RGBA")).convert("RGB")
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Some rows at a time: all at once would take ten times what the picture takes, and a file of 100 KB may be one of 50 million pixels."""
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        rgb.paste(convert(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
+    return rgb

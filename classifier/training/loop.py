@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from classifier.errors import ImageLoopError
 from classifier.progress import track
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.metrics import ClassificationScores, score
@@ -90,6 +91,11 @@ def fit(
         validation_loss = loss_of(
             torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
         ).item()
+        if not math.isfinite(validation_loss):
+            raise ImageLoopError(
+                f"wanted a loss that falls, found {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
+                f"(it was {settings.learning_rate:g})"
+            )
         scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
         fitted.history.append(EpochReport(epoch, losses / num_rows, validation_loss, scores))
         report(fitted.history[-1])

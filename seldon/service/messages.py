@@ -41,8 +41,7 @@ def read_json(text: bytes | str) -> Any:
     """Raises: RequestError; the text itself is not repeated, for it may be a picture."""
     if not text:
         raise RequestError(400, "empty_body", f"wanted a JSON object with {FORMS}, found an empty body")
-    if _num_containers(text) > max(SMALL, len(text) // CHARACTERS_A_CONTAINER):
-        raise RequestError(400, "not_json", "wanted pictures or a label in JSON, found little but brackets")
+    refuse_brackets(text)
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -51,6 +50,12 @@ def read_json(text: bytes | str) -> Any:
         raise RequestError(
             400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*"
         ) from error
+
+
+def refuse_brackets(text: bytes | str) -> None:
+    """Raises: RequestError for a text that would take many times its size once it is read."""
+    if _num_containers(text) > max(SMALL, len(text) // CHARACTERS_A_CONTAINER):
+        raise RequestError(400, "not_json", "wanted pictures or a label in JSON, found little but brackets")
 
 
 def _num_containers(text: bytes | str) -> int:
@@ -75,7 +80,8 @@ def _from_data(value: Any, side: int) -> UInt8Array:
     if not isinstance(value, dict):
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
     try:
-        array = np.asarray(value["ndarray"] if "ndarray" in value else value["tensor"]["values"])
+        # As numbers at once: of texts NumPy would make a table whose every cell is as long as the longest.
+        array = np.asarray(value["ndarray"] if "ndarray" in value else value["tensor"]["values"], dtype=np.float32)
         if "ndarray" not in value:
             array = array.reshape(value["tensor"]["shape"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:

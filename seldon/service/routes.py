@@ -24,7 +24,7 @@ from seldon.service.encoding import to_json
 from seldon.service.errors import RequestError, refused_picture
 from seldon.service.feedback import parse_feedback, parse_seldon_feedback
 from seldon.service.loop_metrics import read_loop
-from seldon.service.messages import read_json
+from seldon.service.messages import read_json, refuse_brackets
 from seldon.service.openapi import document, page
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
 ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
+MAX_FIELDS = 10
 FORM = "application/x-www-form-urlencoded"
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 WATCHED = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
@@ -77,6 +78,8 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
     routes.app_errorhandler(UnicodeDecodeError)(service.refuse_multipart)
     routes.app_errorhandler(ValueError)(service.refuse_multipart)
     routes.app_errorhandler(TimeoutError)(service.refuse_slow)
+    routes.app_errorhandler(RecursionError)(service.refuse_deep)
+    routes.app_errorhandler(MemoryError)(service.refuse_large)
     return routes
 
 
@@ -106,6 +109,7 @@ class _Service:
         _allow_silence(SILENT_UPLOAD_SECONDS)
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise RequestError(413, "too_large", f"wanted at most {MAX_BODY_BYTES} bytes, found {request.content_length}")
+        _refuse_large_forms()
         if request.path in SELDON_FEEDBACK:
             return self.seldon_feedback()
         if request.path == "/predict" and _is_picture():
@@ -220,6 +224,12 @@ class _Service:
             RequestError(400, "wrong_field", "wanted the picture's file in the field binData, found another field")
         )
 
+    def refuse_deep(self, _error: RecursionError) -> Response:
+        return self.refuse(RequestError(400, "not_json", "wanted a JSON object, found one that is nested too deeply"))
+
+    def refuse_large(self, _error: MemoryError) -> Response:
+        return self.refuse(RequestError(413, "too_large", "wanted a message that fits into memory, found none"))
+
     def refuse_slow(self, _error: TimeoutError | None = None) -> Response:
         return self.refuse(
             RequestError(408, "too_slow", f"wanted the rest of the body, found silence for {SILENT_UPLOAD_SECONDS} s")
@@ -260,6 +270,18 @@ def _refuse_other_origins() -> None:
         raise RequestError(
             403, "other_origin", f"wanted a request from our own page, found another origin; {ORIGINS_VARIABLE} may allow it"
         )
+
+
+def _refuse_large_forms() -> None:
+    """Before a form is parsed, which is Python's work and takes many times its size; and before Seldon's wrapper reads its texts as JSON.
+
+    Raises: RequestError.
+    """
+    if request.mimetype == FORM and request.get_data(parse_form_data=False).count(b"&") > MAX_FIELDS:
+        raise _wrong_type("application/json, multipart/form-data, image/*")  # a picture, most likely: what curl sends it as
+    if request.mimetype == "multipart/form-data":
+        for text in request.form.values():
+            refuse_brackets(text)
 
 
 def _is_picture() -> bool:

@@ -47,10 +47,20 @@ class GatewaySettings(Settings):
 def read_keys() -> list[ApiKey]:
     """`IMAGELOOP_API_KEYS`: entries `name:right+right:key`, parted by semicolons.
 
-    Raises: SettingsError; a key is never repeated in it.
+    Raises: SettingsError; a key is never repeated in its words.
     """
     entries = [entry.strip() for entry in os.environ.get(KEYS_VARIABLE, "").split(";") if entry.strip()]
-    return [_read_key(number, entry) for number, entry in enumerate(entries, 1)]
+    found = [_read_key(number, entry) for number, entry in enumerate(entries, 1)]
+    for what, values in (("name", [one.name for one in found]), ("key", [one.key for one in found])):
+        twice = [number for number, value in enumerate(values, 1) if value in values[: number - 1]]
+        if (
+            twice
+        ):  # rights are the name's, so each of its keys would have them all; and of a key twice the gateway takes nothing new
+            raise SettingsError(
+                f"{KEYS_VARIABLE}, entry {twice[0]}: wanted each name and each key once, found a {what} that stands before it; give one entry "
+                "all its rights, as name:predict+feedback:key"
+            )
+    return found
 
 
 def _read_key(number: int, entry: str) -> ApiKey:

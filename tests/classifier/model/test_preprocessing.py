@@ -106,6 +106,9 @@ def bomb(side: int) -> bytes:
         (encode(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
         (bomb(20_000), "too_many_pixels"),
         (bomb(300), "damaged"),
+        (b"P3 1000 700 255\n" + b"#\n" * 500_000, "not_a_picture"),
+        (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "not_a_picture"),
+        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_a_picture"),
     ],
 )
 def test_what_is_no_usable_picture_is_refused_with_its_reason(content, reason):
@@ -128,3 +131,23 @@ def test_what_a_file_says_of_itself_is_true_of_the_whole_file():
 
     assert container == (2400, 1800, "JPEG")
     assert image.shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("tag", [0x0128, 0x011A])  # the resolution's unit and value
+def test_a_wrong_tag_beside_the_orientation_does_no_harm(tag):
+    """Pillow reads it and would fail to write it again."""
+    written = io.BytesIO()
+    halves = Image.new("RGB", (64, 32), "black")
+    halves.paste((255, 255, 255), (32, 0, 64, 32))
+    halves.save(written, "JPEG", exif=exif_of(tag))
+
+    turned = preprocess(written.getvalue(), 32, Limits())
+
+    assert turned[:4].mean() < 30 < 220 < turned[-4:].mean()
+
+
+def exif_of(wrong: int) -> bytes:
+    """Orientation 6, and a tag whose value is text where a number belongs."""
+    entries = [(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (wrong, 2, 4, b"two\0")]
+    directory = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in sorted(entries))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from classifier.errors import ImageLoopError
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.fitting import rows_in_batches
 from classifier.training.loop import Work, balanced_weights, fit
@@ -26,7 +27,7 @@ def two_clouds(count=60):
     return torch.from_numpy(rows), targets
 
 
-def run(checkpoint, report=lambda row: None, max_epochs=12, patience=12):
+def run(checkpoint, report=lambda row: None, max_epochs=12, patience=12, learning_rate=0.05):
     rows, targets = two_clouds()
     torch.manual_seed(0)
     head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 2))
@@ -40,7 +41,7 @@ def run(checkpoint, report=lambda row: None, max_epochs=12, patience=12):
         torch.device("cpu"),
         1,
     )
-    settings = HeadLoop(max_epochs=max_epochs, batch_size=16, learning_rate=0.05, patience_epochs=patience)
+    settings = HeadLoop(max_epochs=max_epochs, batch_size=16, learning_rate=learning_rate, patience_epochs=patience)
     return head, fit(head, work, settings, checkpoint, report)
 
 
@@ -98,3 +99,8 @@ def test_a_rare_class_weighs_more_and_a_row_weighs_one_on_average():
 
     assert torch.isclose(weights[1] / weights[0], torch.tensor(9.0))
     assert torch.isclose(weights[torch.from_numpy(targets)].mean(), torch.tensor(1.0))
+
+
+def test_a_loss_that_is_no_number_is_said_and_not_trained_on(checkpoint):
+    with pytest.raises(ImageLoopError, match="lower the loop's learning_rate"):
+        run(checkpoint, learning_rate=float("1e38"))

@@ -377,3 +377,15 @@ def test_beyond_loopback_keys_are_wanted(monkeypatch):
     with pytest.raises(SettingsError) as error:
         read_keys()
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"), [("alice:feedback:" + "other-secret" * 3, "a name"), ("bob:feedback:" + "secret" * 5, "a key")]
+)
+def test_a_name_or_a_key_twice_is_refused(monkeypatch, second, words):
+    """Rights are the name's: a second key of hers would get those of the first."""
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", "alice:predict:" + "secret" * 5 + ";" + second)
+
+    with pytest.raises(SettingsError, match=f"entry 2: wanted each name and each key once, found {words}") as error:
+        read_keys()
+    assert "secret" not in str(error.value)

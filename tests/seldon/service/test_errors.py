@@ -25,6 +25,11 @@ def form(field: str, content: bytes) -> tuple[bytes, str]:
     return SEPARATOR + b"\r\n" + head + content + b"\r\n" + SEPARATOR + b"--\r\n", "multipart/form-data; boundary=b"
 
 
+def text_form(field: str, content: bytes) -> tuple[bytes, str]:
+    head = f'Content-Disposition: form-data; name="{field}"\r\n\r\n'.encode()
+    return SEPARATOR + b"\r\n" + head + content + b"\r\n" + SEPARATOR + b"--\r\n", "multipart/form-data; boundary=b"
+
+
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
@@ -48,6 +53,7 @@ BAD_PICTURES = [
     pytest.param(bomb(), 422, "TOO_MANY_PIXELS", id="bomb"),
     pytest.param(b"\xff\xd8" + bytes(25 * 2**20), 413, "TOO_LARGE", id="25 MB"),
     pytest.param(encoded(Image.new("RGB", (1, 1)), "PNG"), 422, "TOO_SMALL", id="one pixel"),
+    pytest.param(b"P3 1000 700 255\n" + b"#\n" * 200_000, 400, "NOT_A_PICTURE", id="a picture as text"),
 ]
 
 
@@ -101,6 +107,10 @@ BAD_MESSAGES = [
     pytest.param("/feedback", b'{"request_id": "' + b"a" * 32 + b'", "label": "green"}', "application/json", 422, "UNKNOWN_LABEL", id="no label"),
     pytest.param("/api/v1.0/feedback", b"{}", "application/json", 400, "WRONG_FIELD", id="empty feedback"),
     pytest.param("/api/v1.0/feedback", b'{"response": 1, "truth": "x"}', "application/json", 400, "WRONG_FIELD", id="odd feedback"),
+    pytest.param("/api/v1.0/predictions", b"a&" * 2**20, "application/x-www-form-urlencoded", 415, "WRONG_TYPE", id="a form of nothing"),
+    pytest.param("/feedback", b"a&" * 2**20, "application/x-www-form-urlencoded", 415, "WRONG_TYPE", id="feedback of nothing"),
+    pytest.param("/api/v1.0/predictions", *text_form("data", b"[[]," + b"[]," * 100_000 + b"[]]"), 400, "NOT_JSON", id="a form of brackets"),
+    pytest.param("/api/v1.0/predictions", *text_form("data", b"[" * 900 + b"x" * 200_000), 400, "WRONG_FIELD", id="a form's text"),
     pytest.param("/nothing", b"{}", "application/json", 404, "NO_SUCH_ROUTE", id="no route"),
     pytest.param("/transform-input", b"{}", "application/json", 404, "NO_SUCH_ROUTE", id="a route of Seldon's that is not ours"),
 ]  # fmt: skip
