@@ -22,7 +22,9 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
     workspace = Workspace.current()
     catalog = previous_catalog(workspace)
     if catalog is None:
-        raise ImageLoopError("wanted test pictures, found no catalog; train a model first: python run.py train")
+        raise ImageLoopError(
+            "wanted test pictures, found no catalog; train first: python run.py train (--no-cache where it was deleted)"
+        )
     registry, evaluations = ModelRegistry(model_name), []
     for version in (first, second):
         predictor, _ = load_version(model_name, version)

@@ -138,5 +138,10 @@ class ImageClassifier:
             "outputs": [
                 {"messagetype": "ndarray", "schema": {"names": self.info.class_names, "shape": [len(self.info.class_names)]}}
             ],
-            "custom": {"data_version": self.info.data_version, "git_commit": self.info.git_commit, "run": self.info.run_id},
+            "custom": {
+                "data_version": self.info.data_version,
+                "git_commit": self.info.git_commit,
+                "run": self.info.run_id,
+                "keeps_pictures": "no" if self._keeper is None else "yes",
+            },
         }

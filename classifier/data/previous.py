@@ -34,7 +34,7 @@ def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
     file = workspace.data / KNOWN
     fetch(file)
     if file.exists():
-        known = _read(file)
+        known = _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
         parts.append(known.loc[known["seed"] == seed, REMEMBERED])
     together = pd.concat(parts) if parts else pd.DataFrame(columns=REMEMBERED)
     return together[together["split"] != ""].drop_duplicates("sha256")
@@ -49,16 +49,16 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
     fetch(file)
     if not file.exists():
         return None
-    return check_catalog(_read(file), SPLIT_CATALOG)
+    remedy = "bring it back: `dvc checkout data/catalog.parquet.dvc --force`; or delete it and run once with --no-cache"
+    return check_catalog(_read(file, remedy), SPLIT_CATALOG)
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(file: Path, remedy: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError, KeyError) as error:
         raise ImageLoopError(
-            f"wanted the splits of earlier runs in '{file}', found a damaged file ({error}); bring it back "
-            "(`dvc checkout data/catalog.parquet.dvc --force`), or delete it to split anew"
+            f"wanted the splits of earlier runs in '{file}', found a damaged file ({error}); {remedy}"
         ) from error
 
 
@@ -66,7 +66,11 @@ def remember_splits(catalog: pd.DataFrame, workspace: Workspace) -> None:
     """Let every later split know where these pictures stand, also that of a run which is under way. Call it where the data lock is held."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
     mine = known_pictures(workspace, seed)  # brings the memory up to what others made of it, too
-    others = _read(workspace.data / KNOWN) if (workspace.data / KNOWN).exists() else pd.DataFrame(columns=["seed", *REMEMBERED])
+    others = (
+        pd.read_parquet(workspace.data / KNOWN)
+        if (workspace.data / KNOWN).exists()
+        else pd.DataFrame(columns=["seed", *REMEMBERED])
+    )
     now = catalog.loc[catalog["split"] != "", REMEMBERED]
     mine = pd.concat([part for part in (now, mine) if len(part)]).drop_duplicates("sha256").assign(seed=seed)
     rest = others[others["seed"] != seed]

@@ -18,6 +18,9 @@ async function start() {
   const metadata = await call("metadata");
   const names = metadata.outputs[0].schema.names;
   at("classes").textContent = `${metadata.name}, version ${metadata.versions[0]}: ${names.join(", ")}`;
+  at("kept").textContent = metadata.custom.keeps_pictures === "yes"
+    ? "What you drop here may be kept, encrypted, for a person to label."
+    : "Nothing that you drop here is kept.";
   at("truth").replaceChildren(...[...names, "other"].map((name) => new Option(name, name)));
 }
 

@@ -37,6 +37,7 @@ def upload(page, content: bytes, name: str = "picture.png", kind: str = "image/p
 
 def test_a_picture_gets_an_answer_with_its_heat_map(page, colours):
     expect(page.locator("#classes")).to_have_text("colours, version 7: red, blue")
+    expect(page.locator("#kept")).to_have_text("Nothing that you drop here is kept.")
 
     upload(page, colours.red)
 
