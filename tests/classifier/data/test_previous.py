@@ -25,7 +25,7 @@ def test_no_memory_is_no_error_and_a_damaged_one_is(workspace, name):
     workspace.data.mkdir()
     (workspace.data / name).write_text("broken")
 
-    with pytest.raises(ImageLoopError, match="dvc checkout|nothing tracks it"):
+    with pytest.raises(ImageLoopError, match=r"dvc checkout|nothing tracks it"):
         known_pictures(workspace, 7)
 
 
