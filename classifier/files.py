@@ -1,9 +1,11 @@
 """Files that are whole or absent: written aside, then renamed."""
 
+import os
+import secrets
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,3 +24,16 @@ def replacing(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+
+
+def own_secret(file: Path) -> str:
+    """What a file says that only its owner may read; made of chance when it is first wanted, and then the same for all who ask at once."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}.tmp"
+        aside.touch(0o600)
+        aside.write_text(secrets.token_hex(24))
+        with suppress(FileExistsError):
+            os.link(aside, file)
+        aside.unlink()
+    return file.read_text()

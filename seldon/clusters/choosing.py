@@ -1,11 +1,10 @@
 """Which cluster a deployer's configuration means."""
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from classifier.files import replacing
+from classifier.files import own_secret
 from classifier.workspace import Workspace
 from seldon.clusters.contract import Cluster
 from seldon.clusters.settings import ClusterSettings, KubernetesSettings
@@ -27,13 +26,5 @@ def open_cluster(settings: ClusterSettings, workspace: Workspace, environment: M
 
 
 def source_salt(workspace: Workspace) -> str:
-    """This site's own secret, by which the records tell callers apart and name none; made when it is first wanted."""
-    if given := os.environ.get(SALT_VARIABLE):
-        return given
-    file = workspace.keys / "source.salt"
-    with workspace.lock("source-salt"):
-        if not file.exists():
-            with replacing(file) as aside:
-                aside.touch(0o600)
-                aside.write_text(secrets.token_hex(16))
-        return file.read_text()
+    """This site's own, by which the records tell callers apart and name none."""
+    return os.environ.get(SALT_VARIABLE) or own_secret(workspace.keys / "source.salt")

@@ -19,13 +19,14 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from classifier.files import own_secret
 from classifier.fingerprint import source_fingerprint
 from records.reader import RecordTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
-from seldon.clusters.local.settings import GatewaySettings, read_keys
+from seldon.clusters.local.settings import SITE, ApiKey, GatewaySettings, read_keys
 from seldon.clusters.local.state import DeploymentState, Replica, SiteState, Store
 from seldon.clusters.local.supervisor import ROOT, Supervisor, find_program
 from seldon.clusters.local.support import named_here, refuse_impossible
@@ -170,8 +171,16 @@ class LocalCluster:
         if state is None or site is None:
             raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
         headers = {gateway.PREDICTOR_HEADER: predictor}
-        key = next((key.key for key in read_keys() if "predict" in key.rights), None)
-        return Caller(self._url(state.manifest, site), headers | ({"X-API-Key": key} if key else {}))
+        key = {"X-API-Key": self._own_key().key} if read_keys() else {}
+        return Caller(self._url(state.manifest, site), headers | key)
+
+    def _keys(self) -> list[ApiKey]:
+        """Who may come in: those that the environment names, and where there are any, this site itself."""
+        keys = read_keys()
+        return [*keys, self._own_key()] if keys else []
+
+    def _own_key(self) -> ApiKey:
+        return ApiKey(name=SITE, rights=("predict", "try"), key=own_secret(self._layout.own_key))
 
     @contextmanager
     def _site(self) -> Iterator[None]:
@@ -185,7 +194,7 @@ class LocalCluster:
 
         What a killed supervisor left serves on until its successors are ready: the gateways listen at one port.
         """
-        keys = read_keys()
+        keys = self._keys()
         self._settings.check(keys)
         before = site = self._store.site()
         running = self._supervisor.is_running()
@@ -321,7 +330,7 @@ class LocalCluster:
         gateway.write_upstreams(folder, deployments, version)
         for envoy in _envoys(site):
             envoy.wait_until_known(deployments, GATEWAY_SECONDS)
-        gateway.write_routes(folder, deployments, self._settings, read_keys(), version)
+        gateway.write_routes(folder, deployments, self._settings, self._keys(), version)
         for envoy in _envoys(site):
             envoy.wait_until_taken(version, GATEWAY_SECONDS)
         gateway.prune(folder, deployments, version)

@@ -54,6 +54,10 @@ class Layout:
         return self.folder / "logs"
 
     @property
+    def own_key(self) -> Path:
+        return self.folder / "gateway.key"
+
+    @property
     def locks(self) -> Path:
         return self.folder / "locks"
 

@@ -9,7 +9,8 @@ from classifier.errors import SettingsError
 from classifier.settings import Settings
 
 KEYS_VARIABLE = "IMAGELOOP_API_KEYS"
-RIGHTS = ("predict", "feedback", "metrics")
+RIGHTS = ("predict", "feedback", "metrics", "try")  # the last: to be answered by a predictor of one's choice, whatever its weight
+SITE = "imageloop.site"  # whose key the smoke tests have
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_KEY_LENGTH = 16
 
@@ -67,7 +68,7 @@ def _read_key(number: int, entry: str) -> ApiKey:
     name, _, rest = entry.partition(":")
     rights, _, key = rest.partition(":")
     found = tuple(rights.split("+"))
-    if not re.fullmatch(r"[\w.-]{1,40}", name) or not set(found) <= set(RIGHTS) or len(key) < MIN_KEY_LENGTH:
+    if not re.fullmatch(r"[\w.-]{1,40}", name) or name == SITE or not set(found) <= set(RIGHTS) or len(key) < MIN_KEY_LENGTH:
         raise SettingsError(
             f"{KEYS_VARIABLE}, entry {number}: wanted name:rights:key with rights of {'+'.join(RIGHTS)} and a key of "
             f"{MIN_KEY_LENGTH} or more characters, found something else"

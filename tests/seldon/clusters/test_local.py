@@ -309,6 +309,25 @@ def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monke
     assert found == {"alice": (200, 403, 403), "prometheus": (403, 200, 403), "judge": (403, 403, 200)}
 
 
+def test_who_may_only_predict_chooses_no_predictor(make_cluster, predictor_spec, call, colours, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", f"alice:predict:{'a' * 20};bob:predict+try:{'b' * 20}")
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    def code(key: str, **headers) -> int:
+        return call(f"{status(cluster).url}/predict", colours.red, "image/png", X_API_Key=key * 20, **headers)[0]
+
+    chosen = {"X_Imageloop_Predictor": "v1"}
+    found = code("a"), code("a", **chosen), code("b", **chosen)
+    site = cluster.caller("default", "pets", "v1")
+    headers = {name.replace("-", "_"): value for name, value in site.headers.items()}
+    tried, _, _ = call(f"{site.url}/predict", colours.red, "image/png", **headers)
+    cluster.stop()
+
+    assert found == (200, 403, 200)
+    assert tried == 200
+
+
 def sources(cluster) -> set[str]:
     """Who the records say called."""
     lines = [line for file in cluster.records("default", "pets").glob("*.jsonl") for line in file.read_text().splitlines()]
