@@ -36,7 +36,15 @@ def register_version(
     did not promote, or did not call promoted, the next one does.
     """
     registry, digest = ModelRegistry(settings.model_name), package.digest()
-    with promotion_lock(workspace):
+
+    def judge_again() -> GateVerdict:
+        logger.info("another version became the champion meanwhile: the gates judge again")
+        recent = compare_on_recent(package.folder, experience, settings.model_name)
+        return judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
+
+    with promotion_lock(
+        workspace
+    ):  # of this machine; runs elsewhere, as in pods, are met by looking again before the title is taken
         champion, known = registry.champion(), registry.find(digest)
         if known is not None and (known.version == champion or not _is_open(known, champion, settings)):
             if known.verdict == PROMOTING:
@@ -47,9 +55,7 @@ def register_version(
                 reason += f", and version {champion} took their place; python run.py approve {known.version} brings them back"
             return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
-            logger.info("version %s became the champion meanwhile: the gates judge again", champion)
-            recent = compare_on_recent(package.folder, experience, settings.model_name)
-            verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
+            verdict = judge_again()
         waits = verdict.passed and settings.approval == "manual"
         kind = "hold" if waits else verdict.decision
         tags = {
@@ -67,11 +73,17 @@ def register_version(
             version = known.version
             for key, value in tags.items():
                 registry.set_tag(version, key, value)
+        while kind == "advance" and (now := registry.champion()) != champion:
+            champion = now
+            verdict = judge_again()
+            kind = verdict.decision
+            registry.set_tag(version, "reason", verdict.sentence())
+            registry.set_tag(version, AGAINST, verdict.champion_version or "")
         if kind == "advance":
             registry.promote(version)
-            registry.set_tag(version, "verdict", kind)
         else:
             logger.info("version %s: %s", version, verdict.sentence())
+        registry.set_tag(version, "verdict", kind)
     outcome = "champion" if kind == "advance" else OUTCOMES[kind]
     return Registration.model_validate(
         {"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()}

@@ -1,9 +1,13 @@
 """What may still become of a version that is registered already; whole promotions are tried in tests/system."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from adapters.promotion import PROMOTING, _is_open
+from adapters import promotion
+from adapters.promotion import PROMOTING, _is_open, register_version
 from adapters.registry import RegisteredVersion
+from classifier.promotion.gates import GateVerdict
 from classifier.promotion.settings import PromotionSettings
 
 
@@ -22,3 +26,45 @@ def test_a_version_is_judged_again_where_that_could_change_something(verdict, ag
     known = RegisteredVersion("imageloop", "2", "r1", verdict, "", "d", judged_against=against)
 
     assert _is_open(known, "3", PromotionSettings(approval=approval)) is is_open
+
+
+class Registry:
+    """In which another machine promotes version 3 while ours is written to it."""
+
+    name = "imageloop"
+
+    def __init__(self) -> None:
+        self.title, self.tags = "1", {}
+
+    def champion(self) -> str:
+        return self.title
+
+    def find(self, _digest) -> None:
+        return None
+
+    def register(self, _folder, _run, tags) -> str:
+        self.tags, self.title = dict(tags), "3"
+        return "4"
+
+    def set_tag(self, _version, key, value) -> None:
+        self.tags[key] = value
+
+    def promote(self, version) -> None:
+        self.title = version
+
+
+@pytest.mark.parametrize(("second", "outcome", "title"), [("advance", "champion", "4"), ("rollback", "refused", "3")])
+def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(monkeypatch, workspace, second, outcome, title):
+    registry = Registry()
+    verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", "compared")}
+    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(promotion, "compare_on_recent", lambda *_: None)
+    monkeypatch.setattr(promotion, "champion_on", lambda *_: registry.title)
+    monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
+    package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
+    nothing = SimpleNamespace(summary=dict, model_dump_json=lambda: "{}")
+
+    found = register_version(package, nothing, verdicts["1"], None, "r", None, PromotionSettings(), nothing, workspace)
+
+    assert (found.outcome, registry.title) == (outcome, title)
+    assert (registry.tags["verdict"], registry.tags["judged_against"]) == (second, "3")
