@@ -1,6 +1,7 @@
 """Which commit of the code this is, or of another repository."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,12 @@ def commit_of(folder: Path) -> str:
 
 def commit_at(repository: str, revision: str | None) -> str:
     """The hash that a revision of a repository, at a path or a URL, is now; empty where that cannot be found out."""
-    here = Path(repository).is_dir()
-    asked = ["-C", repository, "rev-parse", revision or "HEAD"] if here else ["ls-remote", "--", repository, revision or "HEAD"]
+    if revision and re.fullmatch(r"[0-9a-f]{7,40}", revision):
+        return revision
+    if Path(repository).is_dir():
+        asked = ["-C", repository, "rev-parse", revision or "HEAD"]
+    else:
+        asked = ["ls-remote", "--", repository, *([f"refs/heads/{revision}", f"refs/tags/{revision}"] if revision else ["HEAD"])]
     try:
         done = subprocess.run(
             ["git", *asked], check=True, capture_output=True, text=True, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL,

@@ -25,6 +25,7 @@ from operations.store import check_parts, finished_run, open_stack, open_store
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
 STATUS_FILE = "loop.json"
+MEMORY_FILE, NUM_REMEMBERED = "watch.json", 20
 SILENT_SECONDS = 900.0  # a watch that shows nothing for so long, or for three intervals, is down
 CARRYING_OUT_SECONDS = 6 * 3600.0  # a training and a rollout in stages
 GIVE_UP_SECONDS = 3600.0  # a retraining that fails again and again, and not for a reason of its own
@@ -39,7 +40,6 @@ def monitor(settings: WatchSettings) -> dict[str, Any]:
     workspace = Workspace.current()
     with _alone(workspace):
         finished = _finish_what_was_begun(settings, workspace)
-        known = _newest_decision(settings, workspace)
         result = _look(settings)
         outcome = None
         if result["action"] == "retrain":
@@ -47,9 +47,7 @@ def monitor(settings: WatchSettings) -> dict[str, Any]:
             (decision,) = _begun(settings, workspace)[-1:]
             outcome = _carry_out(decision, settings, workspace)
         _show(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
-        _tell(
-            result, [*finished, *([outcome] if outcome else [])], settings, is_news=_newest_decision(settings, workspace) != known
-        )
+        _tell(result, [*finished, *([outcome] if outcome else [])], settings, workspace)
     return result | {"finished": finished, "outcome": outcome, "seconds": time.monotonic() - started}
 
 
@@ -113,14 +111,14 @@ def _begun(settings: WatchSettings, workspace: Workspace) -> list[Any]:
     return found
 
 
-def _newest_decision(settings: WatchSettings, workspace: Workspace) -> str | None:
-    """Its id. A verdict that is the same as the one before is not kept again."""
+def _newest_decision(settings: WatchSettings, workspace: Workspace) -> str:
+    """Its id, empty where there is none. A verdict that is the same as the one before is not kept again."""
     from adapters.records import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     found = database.decisions(settings.monitoring.model_name, 1)
     database.close()
-    return found[-1].decision_id if found else None
+    return found[-1].decision_id if found else ""
 
 
 def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> list[str]:
@@ -131,15 +129,33 @@ def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> lis
     outcomes = []
     for decision in _begun(settings, workspace):
         logger.warning("a retraining was cut off; carrying it out: %s", decision.reason)
+        _postpone(workspace, CARRYING_OUT_SECONDS)
         try:
             outcomes.append(_carry_out(decision, settings, workspace))
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            if time.time() - decision.time > GIVE_UP_SECONDS:
+            said, key = f"{type(error).__name__}: {error}", f"failing since {decision.decision_id}"
+            since = float(_remembered(workspace).get(key, time.time()))
+            if time.time() - since > GIVE_UP_SECONDS:
                 outcomes.append(_conclude(decision, f"failed: {said}", settings, workspace))
             else:
+                _remember(workspace, key, since)
                 logger.warning("it failed, and is tried again by the next pass: %s", said)
     return outcomes
+
+
+def _remembered(workspace: Workspace) -> dict[str, Any]:
+    """What the passes of this machine tell each other: who was told of what, and what fails since when."""
+    try:
+        found: dict[str, Any] = json.loads((workspace.state / MEMORY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _remember(workspace: Workspace, key: str, value: Any) -> None:
+    kept = dict([*_remembered(workspace).items(), (key, value)][-NUM_REMEMBERED:])
+    with replacing(workspace.state / MEMORY_FILE) as aside:
+        aside.write_text(json.dumps(kept))
 
 
 def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> str:
@@ -256,16 +272,26 @@ def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace,
     write_status(workspace, status)
 
 
-def _tell(result: dict[str, Any], outcomes: list[str], settings: WatchSettings, *, is_news: bool) -> None:
-    """Whoever is to be told: Alertmanager each time, since an alert that is not repeated is over; a channel of what is new."""
+def _postpone(workspace: Workspace, seconds: float) -> None:
+    """The status file stays as it is; who waits for another one shall wait longer."""
+    file = workspace.state / "serving" / STATUS_FILE
+    if file.exists():
+        write_status(workspace, json.loads(file.read_text()) | {"due": time.time() + seconds})
+
+
+def _tell(result: dict[str, Any], outcomes: list[str], settings: WatchSettings, workspace: Workspace) -> None:
+    """Whoever is to be told: Alertmanager each time, since an alert that is not repeated is over; a channel of what it was not told yet."""
     from adapters.alerter.alerter import active_alerter
 
     alerter = active_alerter()
     kind = "retrain" if outcomes else result["action"]
-    if alerter is not None and kind in ("alert", "retrain", "no_data"):
-        text = " → ".join([result["reason"], *outcomes])
-        figures = result.get("figures", {})
-        alerter.tell(kind, settings.monitoring.model_name, text, figures, is_news=is_news or bool(outcomes))
+    if alerter is None or kind not in ("alert", "retrain", "no_data"):
+        return
+    name, newest = settings.monitoring.model_name, _newest_decision(settings, workspace)
+    is_news = bool(outcomes) or newest != _remembered(workspace).get(f"told {name}")
+    text = " → ".join([result["reason"], *outcomes])
+    if alerter.tell(kind, name, text, result.get("figures", {}), is_news=is_news):
+        _remember(workspace, f"told {name}", newest)
 
 
 def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:

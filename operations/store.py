@@ -72,6 +72,7 @@ def _leave_integrations_alone() -> None:
     integration_registry.activate_integrations = lambda: None
 
 
+@functools.cache  # once: a watch opens the stack in each pass
 def _remember_packages() -> None:
     """For each type that it meets, ZenML asks which package its module is of, and Python reads the lists of all installed files.
 

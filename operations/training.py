@@ -1,6 +1,5 @@
 """Run the training pipeline on the active stack, and say what came of it."""
 
-import hashlib
 import logging
 import shlex
 import sys
@@ -77,7 +76,11 @@ def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
     if isinstance(source, FolderSource) and not is_placed(settings.data, workspace):
         return now
     if isinstance(source, DvcSource):
-        now = hashlib.sha256(f"{now} {commit_at(source.repository, source.revision)}".encode()).hexdigest()[:16]
+        commit = commit_at(source.repository, source.revision)
+        if not commit and held.startswith(now):
+            logger.warning("what '%s' holds now cannot be found out: going by what was fetched last", source.repository)
+            return held
+        now = f"{now}.{commit[:16]}"
     return held if held.startswith(f"{now}-") else f"{now}-{uuid.uuid4().hex[:8]}"
 
 

@@ -32,9 +32,10 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
     catalog = quarantine(catalog, ties)
     catalog = _name_groups(catalog, roots)
+    placed = set(accepted(catalog).loc[lambda pictures: pictures["split"] == "", "label"])
     catalog = _place_new_groups(catalog, settings)
     catalog = quarantine(catalog, _kept_in_test(catalog))
-    check_splits(catalog)
+    check_splits(catalog, placed)
     catalog.attrs[SEED_ATTRIBUTE] = settings.seed
     counts = accepted(catalog).groupby("split").size().to_dict()
     logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
@@ -169,8 +170,11 @@ def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_kept: pd.Seri
             counts[split] += sizes[smallest]
 
 
-def check_splits(catalog: pd.DataFrame) -> None:
-    """Raises: ImageLoopError that names each class of which nothing teaches, or nothing judges."""
+def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
+    """`placed`: classes of which something is placed for the first time; what stands since earlier runs is only warned of.
+
+    Raises: ImageLoopError that names each class of which nothing teaches, or nothing judges.
+    """
     pictures = accepted(catalog)
     found = pictures.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
     lacking = found[(found["train"] == 0) | (found["test"] == 0)]
@@ -179,10 +183,13 @@ def check_splits(catalog: pd.DataFrame) -> None:
         named = ", ".join(
             f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of look-alikes" for label in lacking.index
         )
-        raise ImageLoopError(
+        sentence = (
             f"wanted pictures of each class to teach and others to judge by, found too few that differ: {named}; a group is not taken "
-            "apart, so add pictures of other scenes, or take the class out"
+            "apart, so add pictures of other scenes, take the class out, or split anew with another data.split.seed"
         )
+        if placed & set(lacking.index):
+            raise ImageLoopError(sentence)
+        logger.warning("%s", sentence)
 
 
 def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:

@@ -6,7 +6,8 @@ scaled decoding of JPEG before it, which gives the same answers at a third of th
 
 import io
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 PREPROCESSING_VERSION = "1"  # another number: every prepared picture and every feature is made anew
 CROP_SHARE = 0.875
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
-PPM_HEADER = re.compile(rb"P.(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+\s")  # with its sizes
+PPM_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
+PPM_HEADER = re.compile(
+    rb"P." + PPM_SPACE + rb"\d+" + PPM_SPACE + rb"\d+(?:" + PPM_SPACE + rb"(\d+))?"
+)  # sizes, and the highest value
+PPM_HEADER_BYTES = 4096
+PPM_FAST = (b"255", b"65535")  # other highest values are scaled in Python
+PYTHON_BYTES = 2**18  # so much takes a third of a second
 BMP_RUNS = (1, 2)  # compression of 8 and of 4 bits
 ORIENTATION = 0x0112  # EXIF's tag; how to turn the picture for each of its values
 TURNS = {
@@ -34,6 +41,18 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    struct.error,
+)
 BAND_PIXELS = 1_000_000
 UInt8Array = NDArray[np.uint8]
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits.max_pixels` is checked before decoding
@@ -55,7 +74,9 @@ def open_image(content: bytes, limits: Limits) -> "ImageFile":
     if len(content) > limits.max_bytes:
         raise ImageRefusedError("too_large", f"{len(content)} bytes, {limits.max_bytes} allowed")
     if _is_read_by_python(content):
-        raise ImageRefusedError("not_a_picture", "PPM as text, or BMP in runs, which take minutes to read")
+        raise ImageRefusedError(
+            "not_a_picture", "PPM as text or with values that want scaling, or BMP in runs: they take minutes to read"
+        )
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
@@ -78,7 +99,7 @@ def decode(image: "ImageFile", side: int) -> Image.Image:
         image.draft("RGB", (scaled_side, scaled_side))
         image.load()
         return _upright(image)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError) as error:
+    except DAMAGE as error:
         raise ImageRefusedError("damaged", f"cannot be decoded ({error})") from error
 
 
@@ -87,7 +108,8 @@ def _is_read_by_python(content: bytes) -> bool:
     if content[:2] in (b"P1", b"P2", b"P3"):
         return True
     if content[:2] in (b"P4", b"P5", b"P6", b"Pf"):
-        return PPM_HEADER.match(content[:1024]) is None
+        header = PPM_HEADER.match(content[:PPM_HEADER_BYTES])
+        return header is None or (content[:2] in (b"P5", b"P6") and header[1] not in PPM_FAST and len(content) > PYTHON_BYTES)
     return content[:2] == b"BM" and int.from_bytes(content[30:34], "little") in BMP_RUNS
 
 
@@ -133,8 +155,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I") or image.mode == "F":  # 16 bit: keep the high byte, `convert` would clip
-        _, highest = image.getextrema()
-        scale = 257.0 if isinstance(highest, int | float) and highest > 255 else 1.0
+        highest = np.max([np.asarray(band).max() for _, band in _bands(image)])
+        scale = 257.0 if highest > 255 else 1.0
         return _in_bands(image, lambda band: _high_byte(band, scale))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return _in_bands(image, _on_white)
@@ -153,7 +175,12 @@ def _on_white(band: Image.Image) -> Image.Image:
 def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Some rows at a time: all at once would take ten times what the picture takes, and a file of 100 KB may be one of 50 million pixels."""
     rgb = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        rgb.paste(convert(band), (0, top))
+    return rgb
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        rgb.paste(convert(image.crop((0, top, image.width, min(top + rows, image.height)))), (0, top))
-    return rgb
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

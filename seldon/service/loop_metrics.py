@@ -52,6 +52,9 @@ class LoopCollector(Collector):
         looked = GaugeMetricFamily("imageloop_looked_timestamp_seconds", "When the watch looked last", labels=names)
         looked.add_metric(values, float(loop.get("timestamp", 0.0)))
         yield looked
-        due = GaugeMetricFamily("imageloop_look_due_timestamp_seconds", "When the watch looks again at the latest", labels=names)
-        due.add_metric(values, float(loop.get("due", 0.0)))
-        yield due
+        if "due" in loop:
+            due = GaugeMetricFamily(
+                "imageloop_look_due_timestamp_seconds", "When the watch looks again at the latest", labels=names
+            )
+            due.add_metric(values, float(loop["due"]))
+            yield due

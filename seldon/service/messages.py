@@ -79,6 +79,9 @@ def _from_json_data(value: Any) -> list[bytes]:
 def _from_data(value: Any, side: int) -> UInt8Array:
     if not isinstance(value, dict):
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
+    tensor = value.get("tensor")
+    if isinstance(_first_leaf(value.get("ndarray", tensor.get("values") if isinstance(tensor, dict) else None)), str):
+        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found text")
     try:
         # As numbers at once: of texts NumPy would make a table whose every cell is as long as the longest.
         array = np.asarray(value["ndarray"] if "ndarray" in value else value["tensor"]["values"], dtype=np.float32)
@@ -87,6 +90,12 @@ def _from_data(value: Any, side: int) -> UInt8Array:
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found no array") from error
     return checked_pixels(array, side)
+
+
+def _first_leaf(value: Any) -> Any:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
 
 
 def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:

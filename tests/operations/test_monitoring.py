@@ -1,6 +1,7 @@
 """What the watch does with a retraining that fails, without one that runs: that takes a minute, in tests/system."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +40,46 @@ def test_a_retraining_that_fails_is_tried_again_and_stops_no_look(begun):
     assert begun(60) == ([], None)
 
 
-def test_one_that_failed_for_long_is_given_up(begun):
+def test_one_that_failed_for_long_is_given_up(begun, workspace):
     said = "failed: ConnectionError: the tracker is away"
+    monitoring._remember(workspace, "failing since of-7200", time.time() - 7000)
 
     assert begun(7200) == ([said], said)
+
+
+def test_one_that_was_begun_long_ago_is_tried_again_where_it_fails_for_the_first_time(begun, workspace):
+    assert begun(7200) == ([], None)
+    assert monitoring._remembered(workspace)["failing since of-7200"] > time.time() - 60
+
+
+@pytest.fixture
+def channel(monkeypatch):
+    """What a channel was told; while it is `away` it hears nothing."""
+    heard = SimpleNamespace(texts=[], away=False)
+
+    def tell(_kind, _model, text, _figures, *, is_news):
+        if is_news and not heard.away:
+            heard.texts.append(text)
+        return not heard.away
+
+    monkeypatch.setattr("adapters.alerter.alerter.active_alerter", lambda: SimpleNamespace(tell=tell))
+    return heard
+
+
+def test_a_channel_is_told_once_and_again_where_it_did_not_hear(workspace, channel):
+    def look(decision: str) -> None:
+        database = open_database(workspace)
+        if decision not in [one.decision_id for one in database.decisions("imageloop", 9)]:
+            database.decide("imageloop", Decision(decision, time.time(), "alert", decision, {}, ""))
+        database.close()
+        monitoring._tell({"action": "alert", "reason": decision}, [], SETTINGS, workspace)
+
+    for decision in ("drift", "drift"):
+        look(decision)
+    channel.away = True
+    look("lies")
+    channel.away = False
+    look("lies")
+    look("lies")
+
+    assert channel.texts == ["drift", "lies"]

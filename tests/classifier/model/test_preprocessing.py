@@ -108,6 +108,7 @@ def bomb(side: int) -> bytes:
         (bomb(300), "damaged"),
         (b"P3 1000 700 255\n" + b"#\n" * 500_000, "not_a_picture"),
         (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "not_a_picture"),
+        (b"P5 1000 1000 100\n" + bytes(1_000_000), "not_a_picture"),
         (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_a_picture"),
     ],
 )
@@ -151,3 +152,19 @@ def exif_of(wrong: int) -> bytes:
     entries = [(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (wrong, 2, 4, b"two\0")]
     directory = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in sorted(entries))
     return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P6\n# by a scanner\r# " + b"x" * 2000 + b"\n64 64 255\n" + bytes(64 * 64 * 3),
+        b"P5 64 64 100\n" + bytes(64 * 64),
+        b"MM\0*" + struct.pack(">IH", 8, 8) + b"".join(
+            struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+            for tag, kind, value in ((256, 3, 64), (257, 3, 64), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 110), (277, 3, 1), (279, 4, 8192))
+        ) + bytes(4) + np.full(64 * 64, 65535, ">u2").tobytes(),
+    ],
+    ids=["a long comment", "values to 100", "16 bit, the high byte first"],
+)  # fmt: skip
+def test_unusual_files_are_read(content):
+    assert preprocess(content, 32, Limits()).shape == (32, 32, 3)
