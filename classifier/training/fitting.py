@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -90,16 +91,25 @@ class _Training:
             logger.warning("the labelled answers are of another backbone, '%s': they teach nothing", self.experience.backbone)
             self.experience = Experience.none()
         head, fitted = self._fit_head(model_settings)
+        state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
         if not model_settings.fine_tune_blocks:
-            state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
             return self._trained_from(state, fitted, head_only=True)
+        judged_alike = len(self.validation_targets) == len(self.validation_rows)
         self.validation_targets = self.pictures.targets(self.validation_rows)
         model = new_classifier(self.settings, len(self.pictures.class_names))
         model.head.load_state_dict(head.state_dict())
         _freeze_all_but(model, model_settings.fine_tune_blocks)
-        tuned = self._fit_on_pictures(model, model_settings.fine_tune, "fine-tune", math.inf)
-        tuned.history[:0] = fitted.history
-        tuned.best_epoch += len(fitted.history)
+        done = len(fitted.history)
+        tuned = self._fit_on_pictures(model, model_settings.fine_tune, "fine-tune", math.inf, done)
+        before, after = (one.history[one.best_epoch].validation_loss for one in (fitted, tuned))
+        history = [*fitted.history, *(replace(row, epoch=row.epoch + done) for row in tuned.history)]
+        if judged_alike and after > before:
+            logger.info(
+                "fine-tuning did not help (validation loss %.4f, by the head alone %.4f): the head alone is kept", after, before
+            )
+            fitted.history = history
+            return self._trained_from(state, fitted, head_only=True)
+        tuned.history, tuned.best_epoch = history, tuned.best_epoch + done
         return self._trained(model, tuned, head_only=False)
 
     def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
@@ -133,12 +143,13 @@ class _Training:
         with one_thread():
             return head, fit(head, work, loop, self._checkpoint("head"), self.report)
 
-    def _fit_on_pictures(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float) -> Fitted:
+    def _fit_on_pictures(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
+        """`done`: epochs before these, which are told of after them."""
         keys, validation_keys = (rows["sha256"].tolist() for rows in (self.train_rows, self.validation_rows))
         batches = pictures_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed)
         validation = lambda: map(torch.from_numpy, in_batches(self.store, validation_keys, loop.batch_size))  # noqa: E731
         work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
-        return fit(model, work, loop, self._checkpoint(name), self.report)
+        return fit(model, work, loop, self._checkpoint(name), lambda row: self.report(replace(row, epoch=row.epoch + done)))
 
     def _work(self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float) -> Work:
         names = self.pictures.class_names

@@ -110,8 +110,8 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, worksp
         "kind": "transfer",
         "side_pixels": 32,
         "fine_tune_blocks": 1,
-        "loop": {"max_epochs": 2},
-        "fine_tune": {"max_epochs": 1},
+        "loop": {"max_epochs": 2, "learning_rate": 1e-7},  # so that there is something left to learn
+        "fine_tune": {"max_epochs": 6, "patience_epochs": 6},
     }
 
     trained = train(pictures, TrainingSettings.model_validate({"model": model}), workspace, lambda row: None)
@@ -120,7 +120,19 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, worksp
     moved = [not _same(old, new) for old, new in zip(blocks_of(before), blocks_of(after), strict=True)]
     assert moved == [False] * (len(moved) - 1) + [True]
     assert torch.equal(before.network.network.bn1.running_mean, after.network.network.bn1.running_mean)
-    assert len(trained.history) == 3
+    assert len(trained.history) == 8
+
+
+def test_fine_tuning_that_only_harms_is_not_kept(pictures, workspace):
+    model = {"kind": "transfer", "side_pixels": 32, "fine_tune_blocks": 1, "loop": {"max_epochs": 5}}
+    model["fine_tune"] = {"max_epochs": 2, "learning_rate": 3.0}
+    told = []
+
+    trained = train(pictures, TrainingSettings.model_validate({"model": model}), workspace, told.append)
+
+    assert trained.head_only
+    assert [row.epoch for row in told] == [row.epoch for row in trained.history] == list(range(7))
+    assert trained.best_epoch < 5
 
 
 def _same(left, right):
