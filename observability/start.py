@@ -5,6 +5,8 @@ Their programs come from the system's packages (Debian: prometheus, prometheus-a
 
 import argparse
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ import yaml
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
-TELL_SECONDS = 5
+TELL_SECONDS, ASK_SECONDS = 5, 60
 ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
 
@@ -79,8 +81,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = [] if wanted.beside else _start(folder, wanted.prometheus_port, wanted.alertmanager_port)
     try:
+        told_of: object = None
+        told_at = -math.inf
         while all(process.poll() is None for process in running):
-            _tell_targets(folder)
+            now = _what_serves()
+            if now != told_of or time.monotonic() - told_at > ASK_SECONDS:
+                if _tell_targets(folder):
+                    told_of, told_at = now, time.monotonic()
             time.sleep(TELL_SECONDS)
         name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
         sys.exit(f"wanted {name} to run, found that it ended; {folder / name}.log says why (is its port taken?)")
@@ -102,12 +109,23 @@ def _start(folder: Path, prometheus_port: int, alertmanager_port: int) -> list[s
     return running
 
 
-def _tell_targets(folder: Path) -> None:
+def _what_serves() -> list[tuple[str, int]]:
+    """Another value when a deployment of this machine changed; to ask `status` each time would take a fifth of a core."""
+    state = Path(os.environ.get("IMAGELOOP_HOME") or ROOT) / ".imageloop"
+    found = [
+        file for file in (state / "deployed.json", *sorted((state / "serving" / "deployments").glob("*.json"))) if file.exists()
+    ]
+    return [(str(file), file.stat().st_mtime_ns) for file in found]
+
+
+def _tell_targets(folder: Path) -> bool:
+    """Whether it worked."""
     done = subprocess.run([sys.executable, ROOT / "run.py", "status", "--json"], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         aside = folder / "targets.json.tmp"
         aside.write_text(json.dumps(targets_of(json.loads(done.stdout))))
         aside.replace(folder / "targets.json")
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

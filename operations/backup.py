@@ -29,12 +29,12 @@ FORMAT = 1
 DATABASES = (".imageloop/mlflow.db", ".imageloop/records/records.db")
 FOLDERS = (".imageloop/mlartifacts", ".imageloop/artifacts")
 FILES = (".imageloop/keys/signing.pub", ".imageloop/raw.json", ".imageloop/deployed.json")
-PATTERNS = ("data/*.parquet", "data/*.dvc", ".imageloop/serving/*--*.json")
+PATTERNS = ("data/*.parquet", "data/*.dvc")
 RECORDS = ".imageloop/serving/records"
 ZENML_DATABASE = Path("local_stores", "default_zen_store", "zenml.db")
 ZENML_CONFIG = "config.yaml"
 # Files that tell where something lies. A package never does, and its signature would not survive it.
-WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed.json", "*--*.json", ZENML_CONFIG)
+WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed.json", ZENML_CONFIG)
 
 
 def back_up(target: Path) -> dict[str, Any]:
