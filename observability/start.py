@@ -85,9 +85,8 @@ def main() -> None:
         told_at = -math.inf
         while all(process.poll() is None for process in running):
             now = _what_serves()
-            if now != told_of or time.monotonic() - told_at > ASK_SECONDS:
-                if _tell_targets(folder):
-                    told_of, told_at = now, time.monotonic()
+            if (now != told_of or time.monotonic() - told_at > ASK_SECONDS) and _tell_targets(folder):
+                told_of, told_at = now, time.monotonic()
             time.sleep(TELL_SECONDS)
         name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
         sys.exit(f"wanted {name} to run, found that it ended; {folder / name}.log says why (is its port taken?)")
