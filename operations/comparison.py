@@ -5,6 +5,7 @@ from typing import Any
 from classifier.errors import ImageLoopError
 from classifier.workspace import Workspace
 from operations.prediction import load_version
+from operations.store import open_store
 
 
 def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
@@ -25,7 +26,10 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
         raise ImageLoopError(
             "wanted test pictures, found no catalog; train first: python run.py train (--no-cache where it was deleted)"
         )
+    open_store()
     registry, evaluations = ModelRegistry(model_name), []
+    for version in (first, second):
+        registry.get(version)  # unknown ones are said before the first is evaluated
     for version in (first, second):
         predictor, _ = load_version(model_name, version)
         pictures = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
