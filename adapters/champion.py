@@ -31,23 +31,26 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     names = predictor.info.class_names
     if names != pictures.class_names:
         return Champion(version, names, None)
-    fresh = without_taught(pictures, registry, [version], workspace)
+    fresh = without(pictures, taught_by(registry, [version], workspace))
     if fresh.of_split("test").empty:
         return Champion(version, names, None)
     seen = fresh.at_side(predictor.info.side_pixels, workspace.prepared)
     return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
 
 
-def without_taught(
-    pictures: PreparedPictures, registry: ModelRegistry, versions: list[str], workspace: Workspace
-) -> PreparedPictures:
-    """Without the test pictures that taught one of `versions`: where it was split by another seed, most of them did."""
+def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace) -> set[str]:
+    """SHA-256 of the pictures that taught or tuned one of `versions`. Raises: UnknownVersionError."""
     taught: set[str] = set()
     for version in versions:
         made = registry.made_with(version)
         if made is not None:
             known = known_pictures(workspace, made.data.split.seed)
             taught |= set(known.loc[known["split"] != "test", "sha256"])
+    return taught
+
+
+def without(pictures: PreparedPictures, taught: set[str]) -> PreparedPictures:
+    """Without the test pictures among `taught`: most of them, where a version was split by another seed."""
     table = pictures.table
     return replace(pictures, table=table[(table["split"] != "test") | ~table["sha256"].isin(taught)].reset_index(drop=True))
 

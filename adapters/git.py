@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 ANSWER_SECONDS = 30
 
@@ -11,8 +12,8 @@ ANSWER_SECONDS = 30
 def commit_of(folder: Path) -> str:
     """The commit's hash, with `-dirty` where files differ from it; `unknown` outside a repository."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+        commit = _git("-C", folder, "rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git("-C", folder, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -26,14 +27,11 @@ def commit_at(repository: str, revision: str | None) -> str:
     else:
         asked = ["ls-remote", "--", repository, *([f"refs/heads/{revision}", f"refs/tags/{revision}"] if revision else ["HEAD"])]
     try:
-        done = subprocess.run(
-            ["git", *asked], check=True, capture_output=True, text=True, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL,
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
-        )  # fmt: skip
+        answer = _git(*asked, timeout=ANSWER_SECONDS, stdin=subprocess.DEVNULL, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"})
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.split(maxsplit=1)[0] if done.stdout.strip() else ""
+    return answer.split(maxsplit=1)[0] if answer else ""
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+def _git(*arguments: str | Path, **options: Any) -> str:
+    return str(subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, **options).stdout).strip()

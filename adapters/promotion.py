@@ -42,9 +42,8 @@ def register_version(
         recent = compare_on_recent(package.folder, experience, settings.model_name)
         return judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
 
-    with promotion_lock(
-        workspace
-    ):  # of this machine; runs elsewhere, as in pods, are met by looking again before the title is taken
+    # The lock is of this machine; runs elsewhere, as in pods, are met by looking again before the title is taken.
+    with promotion_lock(workspace):
         champion, known = registry.champion(), registry.find(digest)
         if known is not None and (known.version == champion or not _is_open(known, champion, settings)):
             if known.verdict == PROMOTING:

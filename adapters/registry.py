@@ -99,10 +99,14 @@ class ModelRegistry:
 
     def get(self, version: str) -> RegisteredVersion:
         """Raises: UnknownVersionError."""
+        return _registered(self._found(version))
+
+    def _found(self, version: str) -> Any:
+        """As MLflow has it. Raises: UnknownVersionError."""
         import mlflow
 
         try:
-            found = self._client.get_model_version(self.name, version)
+            return self._client.get_model_version(self.name, version)
         except mlflow.MlflowException as error:
             known = sorted((v.version for v in self.versions()), key=int)
             if version in known:
@@ -110,11 +114,13 @@ class ModelRegistry:
             raise UnknownVersionError(
                 f"wanted version '{version}' of '{self.name}', found only: {', '.join(known) or 'none'}"
             ) from error
-        return _registered(found)
 
     def made_with(self, version: str) -> MadeWith | None:
-        """The pictures and the training that a version came of; None where that was not kept, or by another program."""
-        text = self._client.get_model_version(self.name, version).tags.get(MADE_WITH)
+        """The pictures and the training that a version came of; None where that was not kept, or by another program.
+
+        Raises: UnknownVersionError.
+        """
+        text = self._found(version).tags.get(MADE_WITH)
         try:
             return MadeWith.model_validate_json(text) if text else None
         except ValidationError:
@@ -123,7 +129,7 @@ class ModelRegistry:
 
     def changed_on_recent(self, version: str) -> float:
         """Of the verdict by which it was registered: one that is given again later compares it with itself."""
-        return float(self._client.get_model_version(self.name, version).tags.get(CHANGED, 0.0))
+        return float(self._found(version).tags.get(CHANGED, 0.0))
 
     def versions(self) -> list[RegisteredVersion]:
         """All versions, the newest first."""

@@ -56,9 +56,8 @@ def back_up(target: Path) -> dict[str, Any]:
         described = {"format": FORMAT, "home": str(workspace.home), "zenml": str(zenml), "made_at": datetime.now(UTC).isoformat()}
         Path(scratch, "backup.json").write_text(json.dumps(described))
         archive.add(Path(scratch, "backup.json"), "backup.json")
-        _add_records(
-            archive, workspace.home, Path(scratch)
-        )  # before their database: what is collected meanwhile is in both, and once in the end
+        # Records before their database: what is collected meanwhile is in both, and once in the end.
+        _add_records(archive, workspace.home, Path(scratch))
         for name in DATABASES:
             _add_database(archive, workspace.home / name, f"home/{name}", Path(scratch))
         _add_database(archive, zenml / ZENML_DATABASE, f"zenml/{ZENML_DATABASE}", Path(scratch))

@@ -13,7 +13,7 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
 
     Raises: ImageLoopError if a version is unknown, or no catalog names test pictures that both know.
     """
-    from adapters.champion import without_taught
+    from adapters.champion import taught_by, without
     from adapters.registry import ModelRegistry
     from classifier.data.prepared import prepare
     from classifier.data.previous import previous_catalog
@@ -28,8 +28,7 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
         )
     open_store()
     registry, evaluations = ModelRegistry(model_name), []
-    for version in (first, second):
-        registry.get(version)  # unknown ones are said before the first is evaluated
+    taught = taught_by(registry, [first, second], workspace)
     for version in (first, second):
         predictor, _ = load_version(model_name, version)
         pictures = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
@@ -38,7 +37,7 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
                 f"wanted a version that knows {', '.join(pictures.class_names)}, found version {version}, "
                 f"which knows {', '.join(predictor.info.class_names)}; train it on these pictures"
             )
-        fresh = without_taught(pictures, registry, [first, second], workspace)
+        fresh = without(pictures, taught)
         if fresh.of_split("test").empty:
             raise ImageLoopError(
                 "wanted test pictures that taught neither version, found none: they were split by different seeds (data.split.seed)"

@@ -46,8 +46,8 @@ def monitor(settings: WatchSettings) -> dict[str, Any]:
             _show(result, settings, workspace, due_seconds=CARRYING_OUT_SECONDS)
             (decision,) = _begun(settings, workspace)[-1:]
             outcome = _carry_out(decision, settings, workspace)
-        _show(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
-        _tell(result, [*finished, *([outcome] if outcome else [])], settings, workspace)
+        newest = _show(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
+        _tell(result, [*finished, *([outcome] if outcome else [])], newest, settings, workspace)
     return result | {"finished": finished, "outcome": outcome, "seconds": time.monotonic() - started}
 
 
@@ -109,16 +109,6 @@ def _begun(settings: WatchSettings, workspace: Workspace) -> list[Any]:
     found = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
     database.close()
     return found
-
-
-def _newest_decision(settings: WatchSettings, workspace: Workspace) -> str:
-    """Its id, empty where there is none. A verdict that is the same as the one before is not kept again."""
-    from adapters.records import open_database
-
-    database = open_database(workspace, settings.monitoring.database)
-    found = database.decisions(settings.monitoring.model_name, 1)
-    database.close()
-    return found[-1].decision_id if found else ""
 
 
 def _finish_what_was_begun(settings: WatchSettings, workspace: Workspace) -> list[str]:
@@ -241,12 +231,16 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         ) from None
 
 
-def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace, *, due_seconds: float) -> None:
-    """Write the status file, for the page and for Prometheus. `due_seconds`: whoever sees no other one by then may worry."""
+def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace, *, due_seconds: float) -> str:
+    """Write the status file, for the page and for Prometheus. `due_seconds`: whoever sees no other one by then may worry.
+
+    Returns: the id of the newest decision, empty where there is none. A verdict that is the same as the one before is not kept again.
+    """
     from adapters.records import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     name, now = settings.monitoring.model_name, time.time()
+    decisions = database.decisions(name, NUM_SHOWN)
     status = {
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         "timestamp": now,
@@ -264,12 +258,12 @@ def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace,
             for row in database.windows(name, NUM_SHOWN)
         ],
         "decisions": [
-            {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome}
-            for one in database.decisions(name, NUM_SHOWN)
+            {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome} for one in decisions
         ],
     }
     database.close()
     write_status(workspace, status)
+    return decisions[-1].decision_id if decisions else ""
 
 
 def _postpone(workspace: Workspace, seconds: float) -> None:
@@ -279,7 +273,7 @@ def _postpone(workspace: Workspace, seconds: float) -> None:
         write_status(workspace, json.loads(file.read_text()) | {"due": time.time() + seconds})
 
 
-def _tell(result: dict[str, Any], outcomes: list[str], settings: WatchSettings, workspace: Workspace) -> None:
+def _tell(result: dict[str, Any], outcomes: list[str], newest: str, settings: WatchSettings, workspace: Workspace) -> None:
     """Whoever is to be told: Alertmanager each time, since an alert that is not repeated is over; a channel of what it was not told yet."""
     from adapters.alerter.alerter import active_alerter
 
@@ -287,7 +281,7 @@ def _tell(result: dict[str, Any], outcomes: list[str], settings: WatchSettings, 
     kind = "retrain" if outcomes else result["action"]
     if alerter is None or kind not in ("alert", "retrain", "no_data"):
         return
-    name, newest = settings.monitoring.model_name, _newest_decision(settings, workspace)
+    name = settings.monitoring.model_name
     is_news = bool(outcomes) or newest != _remembered(workspace).get(f"told {name}")
     text = " → ".join([result["reason"], *outcomes])
     if alerter.tell(kind, name, text, result.get("figures", {}), is_news=is_news):

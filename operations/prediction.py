@@ -33,7 +33,7 @@ def predict(
     predictor, version = load_version(model_name, version, exact=exact)
     answered, refused = [], []
     answers = predictor.predict_each(_contents(files))
-    names = _names_of_heat_maps(files)
+    names = _names_of_heat_maps(files) if explain else {}
     for file, answer in zip(files, track(answers, "predict", len(files)), strict=True):
         if isinstance(answer, ImageRefusedError):
             refused.append({"path": str(file), "reason": str(answer)})

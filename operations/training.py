@@ -161,10 +161,10 @@ def describe(result: dict[str, Any]) -> str:
 
 
 def _next_commands(result: dict[str, Any]) -> list[str]:
-    python = Path(sys.executable)
-    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
-    raw = Path(result["folder"])
-    raw = raw.relative_to(Path.cwd()) if raw.is_relative_to(Path.cwd()) else raw
+    python, raw = (
+        path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        for path in (Path(sys.executable), Path(result["folder"]))
+    )
     picture = raw / result["tried"][0]["path"] if result["tried"] else raw
     model = [] if result["model_name"] == PromotionSettings().model_name else ["--model", result["model_name"]]
     again = [word for word in sys.argv[2:] if word not in ("--deploy", "--no-cache", "--json")]

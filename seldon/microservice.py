@@ -17,6 +17,7 @@ from classifier.monitoring.familiarity import Familiarity
 from classifier.workspace import Workspace
 from records.pictures import PictureKeeper
 from records.writer import RecordWriter
+from seldon.protocols import CLIENT_HEADER
 from seldon.service import metrics
 from seldon.service.admission import from_environment
 from seldon.service.answering import Answering, Identity, source_of
@@ -96,7 +97,6 @@ class ImageClassifier:
         from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
-        from seldon.protocols import CLIENT_HEADER
         from seldon.service.encoding import to_json
         from seldon.service.routes import caller_id
 

@@ -31,12 +31,10 @@ def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
     catalog = previous_catalog(workspace)
     if catalog is not None and catalog.attrs.get(SEED_ATTRIBUTE) == seed:
         parts.append(catalog[REMEMBERED])
-    file = workspace.data / KNOWN
-    fetch(file)
-    if file.exists():
-        known = _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
-        parts.append(known.loc[known["seed"] == seed, REMEMBERED])
-    together = pd.concat(parts) if parts else pd.DataFrame(columns=REMEMBERED)
+    fetch(workspace.data / KNOWN)
+    known = _memory(workspace)
+    parts.append(known.loc[known["seed"] == seed, REMEMBERED])
+    together = pd.concat([part for part in parts if len(part)] or [pd.DataFrame(columns=REMEMBERED)])
     return together[together["split"] != ""].drop_duplicates("sha256")
 
 
@@ -53,6 +51,14 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
     return check_catalog(_read(file, remedy), SPLIT_CATALOG)
 
 
+def _memory(workspace: Workspace) -> pd.DataFrame:
+    """Of all seeds: columns `seed` and `REMEMBERED`."""
+    file = workspace.data / KNOWN
+    if not file.exists():
+        return pd.DataFrame(columns=["seed", *REMEMBERED])
+    return _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
+
+
 def _read(file: Path, remedy: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
@@ -66,11 +72,7 @@ def remember_splits(catalog: pd.DataFrame, workspace: Workspace) -> None:
     """Let every later split know where these pictures stand, also that of a run which is under way. Call it where the data lock is held."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
     mine = known_pictures(workspace, seed)  # brings the memory up to what others made of it, too
-    others = (
-        pd.read_parquet(workspace.data / KNOWN)
-        if (workspace.data / KNOWN).exists()
-        else pd.DataFrame(columns=["seed", *REMEMBERED])
-    )
+    others = _memory(workspace)
     now = catalog.loc[catalog["split"] != "", REMEMBERED]
     mine = pd.concat([part for part in (now, mine) if len(part)]).drop_duplicates("sha256").assign(seed=seed)
     rest = others[others["seed"] != seed]

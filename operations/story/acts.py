@@ -181,10 +181,11 @@ def describe(result: dict[str, Any]) -> str:
 
 def check(folder: Path | None, data: Path | None) -> None:
     """Raises: SettingsError for a folder that holds anything but an earlier story, which goes; or pictures that are not there."""
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise SettingsError(f"--to: wanted a folder, found a file at '{folder}'")
-    if folder is not None and folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
-        raise SettingsError(f"--to: wanted an empty folder or one of an earlier story, found other things in '{folder}'")
+    if folder is not None and folder.exists():
+        if not folder.is_dir():
+            raise SettingsError(f"--to: wanted a folder, found a file at '{folder}'")
+        if any(folder.iterdir()) and not (folder / MARK).exists():
+            raise SettingsError(f"--to: wanted an empty folder or one of an earlier story, found other things in '{folder}'")
     if data is not None:
         check_folder(data, "--data")
 

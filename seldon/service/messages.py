@@ -79,12 +79,12 @@ def _from_json_data(value: Any) -> list[bytes]:
 def _from_data(value: Any, side: int) -> UInt8Array:
     if not isinstance(value, dict):
         raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
-    tensor = value.get("tensor")
-    if isinstance(_first_leaf(value.get("ndarray", tensor.get("values") if isinstance(tensor, dict) else None)), str):
-        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found text")
     try:
+        numbers = value["ndarray"] if "ndarray" in value else value["tensor"]["values"]
+        if isinstance(_first_leaf(numbers), str):
+            raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found text")
         # As numbers at once: of texts NumPy would make a table whose every cell is as long as the longest.
-        array = np.asarray(value["ndarray"] if "ndarray" in value else value["tensor"]["values"], dtype=np.float32)
+        array = np.asarray(numbers, dtype=np.float32)
         if "ndarray" not in value:
             array = array.reshape(value["tensor"]["shape"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:

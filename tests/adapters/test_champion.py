@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from adapters.champion import without_taught
+from adapters.champion import taught_by, without
 from classifier.data.prepared import PreparedPictures
 from configs.models import TrainSettings
 
@@ -35,8 +35,8 @@ def test_no_version_is_judged_by_pictures_that_taught_it(pictures, workspace):
     registry = registry_of(v7=7, v8=8, old=None)
 
     def left(*versions: str) -> list[str]:
-        return without_taught(pictures, registry, list(versions), workspace).of_split("test")["sha256"].tolist()
+        return without(pictures, taught_by(registry, list(versions), workspace)).of_split("test")["sha256"].tolist()
 
     assert left("v7") == left("old") == ["a", "b", "c", "d"]
     assert left("v8") == left("v7", "v8") == ["c", "d"]
-    assert len(without_taught(pictures, registry, ["v8"], workspace).of_split("train")) == 1
+    assert len(without(pictures, taught_by(registry, ["v8"], workspace)).of_split("train")) == 1

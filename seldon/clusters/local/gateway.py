@@ -218,9 +218,8 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
             )
             for name, route in asked:
                 header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
-                wanted = rights(
-                    keys, "try" if right == "predict" else right
-                )  # or any caller could decide a rollout by what it sends
+                # Who may only predict chooses none, or any caller could decide a rollout by what it sends.
+                wanted = rights(keys, "try" if right == "predict" else right)
                 routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | wanted | _limits(settings))
             routes.append({"match": match, "route": plain | rewritten} | rights(keys, right) | _limits(settings))
     return routes

@@ -52,11 +52,10 @@ def read_keys() -> list[ApiKey]:
     """
     entries = [entry.strip() for entry in os.environ.get(KEYS_VARIABLE, "").split(";") if entry.strip()]
     found = [_read_key(number, entry) for number, entry in enumerate(entries, 1)]
+    # Rights are the name's, so each of its keys would have them all; and of a key that stands twice the gateway takes nothing new.
     for what, values in (("name", [one.name for one in found]), ("key", [one.key for one in found])):
         twice = [number for number, value in enumerate(values, 1) if value in values[: number - 1]]
-        if (
-            twice
-        ):  # rights are the name's, so each of its keys would have them all; and of a key twice the gateway takes nothing new
+        if twice:
             raise SettingsError(
                 f"{KEYS_VARIABLE}, entry {twice[0]}: wanted each name and each key once, found a {what} that stands before it; give one entry "
                 "all its rights, as name:predict+feedback:key"
