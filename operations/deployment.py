@@ -114,8 +114,9 @@ def describe_deployment(result: dict[str, Any]) -> str:
 def status() -> dict[str, Any]:
     """What is served where this folder deployed last."""
     deployed, cluster = _deployed()
-    found = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in cluster.deployments()]
-    rollouts = {one.key: one.rollout for one in cluster.deployments() if one.rollout}
+    ours = cluster.belonging_to(deployed.namespace, deployed.name)
+    found = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in ours]
+    rollouts = {one.key: one.rollout for one in ours if one.rollout}
     return {
         "cluster": deployed.cluster.kind,
         "deployments": [_plain(one, rollouts) for one in found if one is not None],
@@ -181,12 +182,12 @@ def describe_rollback(result: dict[str, Any]) -> str:
 
 
 def down() -> dict[str, Any]:
-    """Stop all that is served from here.
+    """Stop all that is served from this folder; on a cluster, which others use too, the deployment that was made from here last.
 
     Raises: DeploymentError, and stops nothing, while a rollout is at work: it would take what is gone for a failure and undo it.
     """
     deployed, cluster = _deployed()
-    found = cluster.deployments()
+    found = cluster.belonging_to(deployed.namespace, deployed.name)
     with ExitStack() as nobody_else:
         for one in found:
             nobody_else.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))

@@ -23,7 +23,8 @@ os.environ["PAYLOAD_PASSTHROUGH"] = "true"
 os.environ["INCLUDE_METRICS_IN_CLIENT_RESPONSE"] = "false"
 # Before numpy: its threads for one small product spin on the cores that the model needs, and double the processor time of an answer.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="imageloop-metrics-"))
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="imageloop-metrics-")
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter

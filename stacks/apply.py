@@ -2,7 +2,8 @@
 
     python stacks/apply.py [--activate NAME] [FILE ...]
 
-What changed in a file is updated, a key that was taken out of it is taken out of ZenML, and nothing else is touched.
+What changed in a file is updated, a key that was taken out of it is taken out of ZenML, and nothing else is touched. Without a
+FILE, a stack that others share is registered where there is none yet: this shell may lack what its file was filled in with.
 --activate makes this folder a ZenML repository and NAME its stack, unless one of ours is active in it already.
 """
 
@@ -29,7 +30,7 @@ from operations.store import refuse_dead_server, write_configuration_whole
 
 if TYPE_CHECKING:
     from zenml.client import Client
-    from zenml.models import ComponentResponse
+    from zenml.models import ComponentResponse, StackResponse
 
 FOLDER = Path(__file__).parent
 FLAVORS = {
@@ -105,7 +106,7 @@ def fill_in(text: str, environment: dict[str, str]) -> str:
 def apply(stack: StackFile, client: "Client") -> None:
     """Make ZenML's components and stack what the file says."""
     components = {kind: [_apply_component(kind, wanted, client)] for kind, wanted in stack.components.items()}
-    found = next((known for known in client.list_stacks(name=stack.name, size=1000) if known.name == stack.name), None)
+    found = _find_stack(stack.name, client)
     if found is None:
         client.create_stack(stack.name, components={_kind(kind): ids[0] for kind, ids in components.items()})
     else:
@@ -143,6 +144,10 @@ def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
     return found.id
 
 
+def _find_stack(name: str, client: "Client") -> "StackResponse | None":
+    return next((known for known in client.list_stacks(name=name, size=1000) if known.name == name), None)
+
+
 def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
     """By its exact name: ZenML's own look-up takes a prefix for a match."""
     return next((part for part in client.list_stack_components(type=kind, name=name, size=1000) if part.name == name), None)
@@ -174,10 +179,10 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Register the files that are named, by default all, and make their MLflow ready."""
+    """Register the files that are named, by default all that none registered before, and this machine's; make their MLflow ready."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--activate", metavar="NAME")
-    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, default=sorted(FOLDER.glob("*.yaml")))
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
     quiet_libraries()
@@ -187,14 +192,19 @@ def main(arguments: list[str]) -> None:
 
     environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
     _register_flavors(Client())
-    stacks = [read_stack(file, environment) for file in options.files]
-    for stack in stacks:
+    stacks = {file: read_stack(file, environment) for file in options.files or sorted(FOLDER.glob("*.yaml"))}
+    applied = []
+    for file, stack in stacks.items():
+        if not options.files and stack.name != "local" and _find_stack(stack.name, Client()):
+            print(f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {file} changes it", file=sys.stderr)
+            continue
         apply(stack, Client())
+        applied.append(stack)
         print(f"stack '{stack.name}' is registered", file=sys.stderr)
     if options.activate:
-        activate(options.activate, [stack.name for stack in stacks], Client())
+        activate(options.activate, [stack.name for stack in stacks.values()], Client())
     for tracker in (
-        stack.components["experiment_tracker"].config for stack in stacks if "experiment_tracker" in stack.components
+        stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):
         ensure_experiment(tracker["tracking_uri"], tracker["experiment_name"], Workspace.current())
 

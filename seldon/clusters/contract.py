@@ -91,7 +91,8 @@ class Cluster(Protocol):
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
         raise NotImplementedError
 
-    def deployments(self) -> list[Manifest]:
+    def belonging_to(self, namespace: str, name: str) -> list[Manifest]:
+        """All that who deployed this one may stop: everything on this machine; on a cluster, where others deploy too, this one alone."""
         raise NotImplementedError
 
     def changing(self, namespace: str, name: str) -> AbstractContextManager[None]:

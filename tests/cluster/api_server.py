@@ -213,10 +213,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.pods(path)
         if path.startswith("/apis/apps/v1/namespaces/"):
             return self.deployments()
-        if path == f"{GROUP}/seldondeployments":
-            return self.answer(
-                200, {"kind": "SeldonDeploymentList", "items": [self.shown(value) for value in self.server.objects.values()]}
-            )
         store = self.server.leases if is_lease(path) else self.server.objects
         found = store.get(path.rpartition("/")[2])
         if found is None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from classifier.workspace import Workspace
-from tests import servers
+from tests import servers, warm
 
 PROJECT = Path(__file__).parents[2]
 SMOKE = ("--config", str(PROJECT / "configs" / "smoke.yaml"))
@@ -51,12 +51,23 @@ class Site:
         )
 
     def run(
-        self, *arguments: str, expect: int = 0, program: str = "run.py", timeout_seconds: float = 600, **environment: str
+        self,
+        *arguments: str,
+        expect: int = 0,
+        program: str = "run.py",
+        timeout_seconds: float = 600,
+        fresh: bool = False,
+        **environment: str,
     ) -> tuple[str, str]:
-        """Standard output and standard error of a command that ends with the exit code `expect`."""
-        process = self.start(*arguments, program=program, **environment)
-        out, err = process.communicate(timeout=timeout_seconds)
-        assert process.returncode == expect, f"{arguments} ended with {process.returncode}:\n{out}\n{err}"
+        """Standard output and standard error of a command that ends with the exit code `expect`; `fresh`: an interpreter of its own."""
+        if fresh:
+            process = self.start(*arguments, program=program, **environment)
+            out, err = process.communicate(timeout=timeout_seconds)
+            code = process.returncode
+        else:
+            known = {"folder": PROJECT, "environment": self.environment | environment, "timeout_seconds": timeout_seconds}
+            code, out, err = warm.run(PROJECT / program, arguments, **known)
+        assert code == expect, f"{arguments} ended with {code}:\n{out}\n{err}"
         return out, err
 
     def json(self, *arguments: str, **options: Any) -> Any:

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
     ],
 )
 def test_wrong_settings_end_with_code_2_and_load_nothing_heavy(site, arguments, words):
-    _, err = site.run("train", *arguments, expect=2)
+    _, err = site.run("train", *arguments, expect=2, fresh=True)
 
     assert err.startswith("error: ")
     assert words in err
@@ -39,21 +39,23 @@ def test_checking_settings_loads_neither_torch_nor_zenml_nor_pandas():
 
 
 def test_help_names_every_command_and_option(site):
-    out, _ = site.run("--help")
+    out, _ = site.run("--help", fresh=True)
 
     assert {"train", "predict", "compare", "approve", "versions", "restore"} <= set(out.split())
-    assert "KEY.PATH=VALUE" in site.run("train", "--help")[0]
+    assert "KEY.PATH=VALUE" in site.run("train", "--help", fresh=True)[0]
 
 
 def test_a_dead_zenml_server_is_noticed_first(site, tmp_path):
     (tmp_path / "config.yaml").write_text("store: {type: rest, url: 'http://127.0.0.1:9'}")
 
-    _, err = site.run("train", expect=2, ZENML_CONFIG_PATH=str(tmp_path))
+    _, err = site.run("train", expect=2, fresh=True, ZENML_CONFIG_PATH=str(tmp_path))
 
     assert "found nobody there" in err
 
 
 def test_zenmls_default_stack_is_refused_with_the_command_to_type(site, tmp_path):
-    _, err = site.run("train", expect=2, ZENML_CONFIG_PATH=str(tmp_path / "fresh"), ZENML_REPOSITORY_PATH=str(tmp_path))
+    _, err = site.run(
+        "train", expect=2, fresh=True, ZENML_CONFIG_PATH=str(tmp_path / "fresh"), ZENML_REPOSITORY_PATH=str(tmp_path)
+    )
 
     assert "make setup" in err

@@ -55,6 +55,14 @@ def stacks(zenml) -> dict[str, dict]:
     return {stack["name"]: stack for stack in found["items"]}
 
 
+def lasts_minutes(zenml, stack: dict) -> int:
+    """What the stack's alerter was told."""
+    url, _ = zenml
+    alerter = stack["metadata"]["components"]["alerter"][0]["id"]
+    found = requests.get(f"{url}/api/v1/components/{alerter}?hydrate=true", headers=servers.zenml_admin(url), timeout=30).json()
+    return int(found["metadata"]["configuration"]["lasts_minutes"])
+
+
 @contextlib.contextmanager
 def started(team: Site, log: Path) -> Iterator[str]:
     """What the container runs, until it is told to stop; the address of the service."""
@@ -88,10 +96,13 @@ def test_stacks_are_registered_once_and_follow_their_files(team, zenml, tmp_path
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(values, default_style='"'))
     team.run(str(changed), program="stacks/apply.py")
+    _, said = team.run("--activate", "local", program="stacks/apply.py")  # as `make setup` does
 
+    assert "stack 'compose' stays as it was registered; python stacks/apply.py" in said
     after = stacks(zenml)
     assert {"default", "kubernetes", "local", "compose"} == set(before) == set(after)
     assert {name: stack["id"] for name, stack in before.items()} == {name: stack["id"] for name, stack in after.items()}
+    assert lasts_minutes(zenml, after["compose"]) == 5
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ STEPS = {
 
 @pytest.fixture(scope="module")
 def trained(site):
-    return site.train("main", "--set", "training.seed=101")
+    return site.train("main", "--set", "training.seed=101", fresh=True)
 
 
 def test_the_first_run_does_every_step_and_makes_a_champion(trained):

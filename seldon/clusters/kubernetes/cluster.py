@@ -27,7 +27,7 @@ from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, 
 from seldon.clusters.kubernetes.lease import Lease
 from seldon.clusters.kubernetes.pods import PREDICTOR_LABEL, PROCESS_ANNOTATION, complete
 from seldon.clusters.settings import KubernetesSettings
-from seldon.manifest import MANAGED_BY, Manifest, PredictorSpec, dump
+from seldon.manifest import Manifest, PredictorSpec, dump
 from seldon.protocols import PORT
 
 logger = logging.getLogger(__name__)
@@ -88,12 +88,9 @@ class KubernetesCluster:
         found = self._get(namespace, name)
         return _manifest(found) if found else None
 
-    def deployments(self) -> list[Manifest]:
-        """Those that we made."""
-        with self._told("list deployments"):
-            label = "=".join(MANAGED_BY)
-            found = self._resource().get(label_selector=label, _request_timeout=self._timeout)
-        return [_manifest(item) for item in found.to_dict()["items"]]
+    def belonging_to(self, namespace: str, name: str) -> list[Manifest]:
+        found = self.get(namespace, name)
+        return [found] if found else []
 
     def delete(self, namespace: str, name: str) -> None:
         with self._told(f"delete '{namespace}/{name}'"):

@@ -85,7 +85,7 @@ class LocalCluster:
         state = self._store.get(namespace, name)
         return state.manifest if state else None
 
-    def deployments(self) -> list[Manifest]:
+    def belonging_to(self, _namespace: str, _name: str) -> list[Manifest]:
         return [state.manifest for state in self._store.deployments()]
 
     def delete(self, namespace: str, name: str) -> None:
@@ -101,7 +101,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop everything and leave nothing running; what was deployed is forgotten."""
-        for manifest in self.deployments():
+        for manifest in [state.manifest for state in self._store.deployments()]:
             self.delete(manifest.metadata.namespace, manifest.metadata.name)
         with self._site():
             if not self._store.deployments():  # none that began meanwhile

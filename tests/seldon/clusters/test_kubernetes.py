@@ -48,7 +48,6 @@ def test_what_was_applied_is_what_is_read_again(cluster, server, manifest):
     cluster.apply(manifest)
 
     assert cluster.get("site", "pets") == manifest
-    assert cluster.deployments() == [manifest]
     assert dump(manifest)["spec"] == server.objects["pets"]["spec"]
     status = cluster.describe("site", "pets")
     assert (status.state, status.url) == ("Available", "https://models.example/seldon/site/pets")
@@ -56,6 +55,15 @@ def test_what_was_applied_is_what_is_read_again(cluster, server, manifest):
         ("v1", "1", 90, 1),
         ("v2", "2", 10, 1),
     ]
+
+
+def test_what_others_deployed_is_not_ours_to_stop(cluster, manifest, predictor_spec):
+    cluster.apply(render("of-others", "site", [predictor_spec("1")]))
+    assert cluster.belonging_to("site", "pets") == []
+
+    cluster.apply(manifest)
+
+    assert cluster.belonging_to("site", "pets") == [manifest]
 
 
 def test_other_weights_are_another_generation_that_is_waited_for(cluster, server, manifest, predictor_spec):

@@ -285,7 +285,7 @@ def test_stopping_leaves_nothing_running(cluster, predictor_spec):
 
     assert processes_of(cluster) == []
     assert not cluster._layout.socket.exists()
-    assert cluster.deployments() == []
+    assert cluster.belonging_to("default", "imageloop") == []
 
 
 def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monkeypatch):
