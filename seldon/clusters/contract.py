@@ -14,6 +14,14 @@ class DeploymentError(ImageLoopError):
     """A deployment that could not be made what its manifest says; what served before serves on."""
 
 
+class UnfitVersionError(ImageLoopError):
+    """What speaks against a version itself, and not against the place that should serve it."""
+
+
+class ReplicaEndedError(DeploymentError, UnfitVersionError):
+    """A replica that came up, and ended by itself."""
+
+
 @dataclass(frozen=True)
 class ReplicaStatus:
     """One process, or pod, of a predictor."""
@@ -76,9 +84,6 @@ class Cluster(Protocol):
 
     def apply(self, manifest: Manifest) -> None:
         """Make it so: new replicas are ready before they get traffic, old ones finish their work before they go."""
-        raise NotImplementedError
-
-    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
         raise NotImplementedError
 
     def get(self, namespace: str, name: str) -> Manifest | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from classifier.errors import ImageLoopError
-from seldon.clusters.contract import Cluster, DeploymentError
+from seldon.clusters.contract import Cluster, DeploymentError, UnfitVersionError
 from seldon.manifest import Manifest, PredictorSpec, render
 from seldon.rollouts.observer import Observer
 from seldon.rollouts.sequential import compare
@@ -28,7 +28,11 @@ Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
 
 @dataclass
 class Rollout:
-    """What came of it. `exposure`: the share of requests that the candidate answered."""
+    """What came of it.
+
+    `exposure`: the share of requests that the candidate answered; `unfit`: what ended it speaks against the version, not the place;
+    `left_undone`: why it could not be undone.
+    """
 
     outcome: Outcome
     version: str
@@ -37,16 +41,21 @@ class Rollout:
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     smoke: list[str] = field(default_factory=list)
     exposure: float = 0.0
+    unfit: bool = False
+    left_undone: str = ""
 
 
 class RolloutStoppedError(ImageLoopError):
     """A rollout that was undone."""
 
     def __init__(self, rollout: Rollout) -> None:
+        left = f"version {rollout.before} has all traffic" if rollout.before else "nothing serves"
+        if rollout.left_undone:
+            left = f"it could not be undone ({rollout.left_undone}), the next deploy or rollback does that"
         super().__init__(
-            f"version {rollout.version} was rolled back: {rollout.reason}; "
-            + (f"version {rollout.before} has all traffic" if rollout.before else "nothing serves")
+            f"version {rollout.version} was rolled back: {rollout.reason}; {left}"
             + f" (meanwhile it answered {rollout.exposure:.1%} of the requests)"
+            + ("" if rollout.unfit else "; that says nothing against it: once the cause is mended, deploy it again")
         )
         self.rollout = rollout
 
@@ -69,14 +78,18 @@ def roll_out(
         if before and stable and stable.is_same_process_as(candidate) and stable.replicas == candidate.replicas:
             cluster.apply(before)  # whatever of it had died
             return Rollout("unchanged", candidate.version, stable.version, "this version serves already")
-        if stable and stable.name == candidate.name:
-            return _replace(cluster, before, candidate, rollout)
+        package = package or _folder_of(candidate)
+        replaced = before if stable and stable.name == candidate.name else None
         try:
-            _carry_out(cluster, settings, before, stable, candidate, rollout, report, package or _folder_of(candidate))
+            if replaced:
+                _replace(cluster, settings, replaced, candidate, rollout, package)
+            else:
+                _carry_out(cluster, settings, before, stable, candidate, rollout, report, package)
         except BaseException as error:
-            _undo(cluster, settings, before)
+            rollout.left_undone = _undo(cluster, settings, before)
             if isinstance(error, ImageLoopError):
                 rollout.outcome, rollout.reason = "rolled_back", str(error)
+                rollout.unfit = isinstance(error, UnfitVersionError) and replaced is None
                 raise RolloutStoppedError(rollout) from error
             raise
         return rollout
@@ -171,7 +184,7 @@ def _watch(
 ) -> None:  # fmt: skip
     """Until there is a verdict that is not 'hold'.
 
-    Raises: ImageLoopError with the verdict's reason when it is against the candidate.
+    Raises: UnfitVersionError with the verdict's reason when it is against the candidate.
     """
     observer = Observer(cluster, settings.namespace, settings.name, stable, candidate)
     alone = all(part.traffic == 0 for part in stage.predictors if part.name != candidate.name)
@@ -185,7 +198,7 @@ def _watch(
         rollout.exposure = _exposure(whole)
     watch = stage.watch
     if verdict.decision == "rollback" or (verdict.decision == "no_data" and watch is not None and watch.on_no_data == "rollback"):
-        raise ImageLoopError(f"{stage.name}: {verdict.reason}")
+        raise UnfitVersionError(f"{stage.name}: {verdict.reason}")
 
 
 def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
@@ -214,21 +227,27 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
     return Verdict("hold", words, figures)
 
 
-def _replace(cluster: Cluster, before: Manifest | None, candidate: PredictorSpec, rollout: Rollout) -> Rollout:
+def _replace(
+    cluster: Cluster, settings: DeploySettings, before: Manifest, candidate: PredictorSpec, rollout: Rollout, package: Path | None
+) -> None:
     """The same version with other settings or another number of replicas: the cluster replaces them one for one."""
-    if before is None:
-        raise ValueError("there is nothing to replace")
     serving = candidate.model_copy(update={"traffic": 100})
     cluster.apply(_with_past(before.with_predictors([serving], None), serving, before.history))
+    rollout.smoke = _smoke_test(cluster, settings, candidate, package)
     rollout.reason = "the same version with other settings"
-    return rollout
 
 
-def _undo(cluster: Cluster, settings: DeploySettings, before: Manifest | None) -> None:
-    if before is not None:
-        cluster.apply(before)
-    elif cluster.get(settings.namespace, settings.name) is not None:
-        cluster.delete(settings.namespace, settings.name)
+def _undo(cluster: Cluster, settings: DeploySettings, before: Manifest | None) -> str:
+    """Why it could not be done, if so: what ended the rollout must not be lost over that."""
+    try:
+        if before is not None:
+            cluster.apply(before)
+        elif cluster.get(settings.namespace, settings.name) is not None:
+            cluster.delete(settings.namespace, settings.name)
+    except ImageLoopError as error:
+        logger.warning("the rollout could not be undone: %s", error)
+        return str(error)
+    return ""
 
 
 def _serving(manifest: Manifest) -> PredictorSpec:

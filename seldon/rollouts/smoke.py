@@ -1,26 +1,28 @@
 """Before a version gets traffic: is it well, does it know a picture of each class, does it tell Prometheus?"""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from classifier.errors import ImageLoopError
 from classifier.model.examples import read_examples
-from seldon.clusters.contract import Caller
+from seldon.clusters.contract import Caller, DeploymentError, UnfitVersionError
 
 TOLERANCE = 0.05  # in probability: other processors round otherwise, other models answer otherwise
 SECONDS = 20
+TRY_AGAIN = (429, 503)  # what keeps others out, or is full, for a moment
+IN_BETWEEN = (401, 403, 404, 429)  # what the gateway says, and no version
 
 
-class SmokeTestError(ImageLoopError):
+class SmokeTestError(UnfitVersionError):
     """A version that must not get traffic."""
 
 
 def smoke_test(caller: Caller, package: Path | None) -> list[str]:
     """What was tried, a line each. `package`: the folder whose examples are sent; without one that part is left out.
 
-    Raises: SmokeTestError.
+    Raises: SmokeTestError; DeploymentError where it could not be reached.
     """
     _call(caller, "health/status")
     tried = ["health: ready"]
@@ -47,12 +49,16 @@ def _call(caller: Caller, path: str, picture: bytes | None = None) -> bytes:
     request = urllib.request.Request(f"{caller.url}/{path}", data=picture, headers=caller.headers)
     if picture is not None:
         request.add_header("Content-Type", "image/png")
-    try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        raise SmokeTestError(
-            f"wanted an answer from /{path}, found {error.code}: {error.read().decode(errors='replace')[:300]}"
-        ) from error
-    except OSError as error:
-        raise SmokeTestError(f"wanted an answer from /{path}, found none ({error})") from error
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code in TRY_AGAIN and time.monotonic() < deadline:
+                time.sleep(1)
+                continue
+            told = f"wanted an answer from /{path}, found {error.code}: {error.read().decode(errors='replace')[:300]}"
+            raise (DeploymentError if error.code in IN_BETWEEN else SmokeTestError)(told) from error
+        except OSError as error:
+            raise DeploymentError(f"wanted an answer from /{path}, found none ({error})") from error

@@ -1,5 +1,6 @@
 """Let the candidate take over."""
 
+import logging
 from typing import Annotated
 
 from zenml import log_metadata, step
@@ -14,16 +15,21 @@ from seldon.rollouts.runner import RolloutStoppedError
 from seldon.rollouts.settings import DeploySettings
 from seldon.rollouts.verdicts import Verdict
 
+logger = logging.getLogger(__name__)
+
 
 @step(enable_cache=False, output_materializers={"rollout": RecordMaterializer})
 def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[RolloutRecord, "rollout"]:
-    """Stage after stage, each with its verdict; a version that is rolled back loses its title, and the run fails."""
+    """Stage after stage, each with its verdict; a version that is rolled back for its own faults loses its title, and the run fails."""
 
     def report(stage: str, verdict: Verdict) -> None:
-        log_metadata(
-            {f"verdict_{stage}": {"decision": verdict.decision, "reason": verdict.reason, "figures": str(verdict.figures)}}
-        )
-        tell_of_verdict(candidate.run_id, stage, verdict.figures)
+        """A healthy version is not taken back because nobody could be told of it."""
+        found = {"decision": verdict.decision, "reason": verdict.reason, "figures": str(verdict.figures)}
+        try:
+            log_metadata({f"verdict_{stage}": found})
+            tell_of_verdict(candidate.run_id, stage, verdict.figures)
+        except Exception as error:
+            logger.warning("the verdict of '%s' could not be told: %s", stage, error)
 
     deployer = active_deployer()
     predictor = render_predictor(
@@ -40,9 +46,10 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:
         log_metadata({"outcome": "rolled_back", "reason": error.rollout.reason, "exposure": error.rollout.exposure})
-        workspace = Workspace.current()
-        note_rollback(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, workspace)
-        tell_of_rollbacks(workspace)
+        if error.rollout.unfit:
+            workspace = Workspace.current()
+            note_rollback(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, workspace)
+            tell_of_rollbacks(workspace)
         raise
     found = deployer.cluster.describe(settings.namespace, settings.name)
     record = RolloutRecord(

@@ -65,8 +65,7 @@ class KubernetesCluster:
 
     def apply(self, manifest: Manifest) -> None:
         """Raises: DeploymentError for a conflict with another manager, missing rights, a server that does not answer, or no readiness."""
-        if (lease := self._leases.get(manifest.key)) is not None:
-            lease.check()
+        self._check_lease(manifest.key)
         body = dump(manifest)
         with self._told(f"apply '{manifest.key}'"):
             self._resource().server_side_apply(
@@ -78,12 +77,6 @@ class KubernetesCluster:
             )
         self._wait(manifest, self._settings.ready_timeout_seconds)
 
-    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
-        manifest = self.get(namespace, name)
-        if manifest is None:
-            raise DeploymentError(f"wanted '{namespace}/{name}' to be ready, found no such deployment")
-        self._wait(manifest, timeout_seconds)
-
     def get(self, namespace: str, name: str) -> Manifest | None:
         found = self._get(namespace, name)
         return _manifest(found) if found else None
@@ -93,6 +86,7 @@ class KubernetesCluster:
         return [found] if found else []
 
     def delete(self, namespace: str, name: str) -> None:
+        self._check_lease(f"{namespace}/{name}")
         with self._told(f"delete '{namespace}/{name}'"):
             try:
                 self._resource().delete(name=name, namespace=namespace, _request_timeout=self._timeout)
@@ -183,6 +177,11 @@ class KubernetesCluster:
                 raise
             logger.info("the metrics of pod '%s' could not be read: %s", name, error)
             return None
+
+    def _check_lease(self, key: str) -> None:
+        if (lease := self._leases.get(key)) is not None:
+            with self._told(f"look at the lock of '{key}'"):
+                lease.check()
 
     def _wait(self, manifest: Manifest, seconds: float) -> None:
         """Until every predictor has its replicas, and they run what this manifest says.

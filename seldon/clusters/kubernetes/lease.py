@@ -46,8 +46,12 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises: DeploymentError where it ran out meanwhile, say of a machine that slept, and another one took it."""
-        if self._lost.is_set():
+        """Right before anything is written: the thread that renews it may sleep with the machine, and wake after us.
+
+        Raises: DeploymentError where it ran out meanwhile, and another one took it.
+        """
+        found = None if self._lost.is_set() else self._read()
+        if found is None or found.spec.holder_identity != self._holder:
             raise DeploymentError(
                 f"wanted to change '{self._namespace}/{self._name}', found that another one took over while this one could not be heard of; "
                 "it is left to that one"

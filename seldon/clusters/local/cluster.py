@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 from classifier.files import own_secret
 from classifier.fingerprint import source_fingerprint
 from records.reader import RecordTail
-from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
+from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaEndedError, ReplicaStatus
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
@@ -35,6 +36,8 @@ from seldon.manifest import Manifest, PredictorSpec
 logger = logging.getLogger(__name__)
 READY_SECONDS = GATEWAY_SECONDS = 60.0
 SERVED_ROOMS = ("classifier", "records", "seldon")
+HANGS_SECONDS = 10.0
+KEPT_LOGS = 20  # of replicas that are gone
 DRAIN_SECONDS = 5  # in which callers of a gateway that goes come to its successor
 DEFAULT_HEALTH_PATH = "/health/status"
 
@@ -51,6 +54,7 @@ class LocalCluster:
         self._environment = dict(environment or {})
         self._store = Store(self._layout.deployments)
         self._supervisor = Supervisor(self._layout)
+        self._given_out: set[int] = set()
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
         """A process needs nothing more."""
@@ -65,21 +69,13 @@ class LocalCluster:
             before = self._store.get(manifest.metadata.namespace, manifest.metadata.name)
             kept, started = self._start_missing(manifest, before.replicas if before else [])
             self._store.put(DeploymentState(manifest=manifest, replicas=kept + started))
-            self._route()
+            try:
+                self._route(manifest.key)
+            except DeploymentError:
+                self._write_down_again(manifest, before)
+                raise
             time.sleep(max(0.0, draining - time.monotonic()))
             self._retire()
-
-    def wait_until_ready(self, namespace: str, name: str, timeout_seconds: float) -> None:
-        """`apply` returns when all is ready; this asks again."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            status = self.describe(namespace, name)
-            if status is not None and status.state == "Available":
-                return
-            if time.monotonic() > deadline:
-                found = status.description if status else "there is no such deployment"
-                raise DeploymentError(f"wanted '{namespace}/{name}' to be ready within {timeout_seconds:.0f} s, found: {found}")
-            time.sleep(0.2)
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         state = self._store.get(namespace, name)
@@ -96,7 +92,7 @@ class LocalCluster:
                 self._supervisor.stop()
                 self._store.remove_site()
             elif self._supervisor.is_running():
-                self._route()
+                self._route(None)
                 self._retire()
 
     def stop(self) -> None:
@@ -225,11 +221,15 @@ class LocalCluster:
         return SiteState(gateway_port=port, admin_ports=admin_ports, version=before.version if before else 0)
 
     def _bring_back_others(self, manifest: Manifest) -> None:
-        """The replicas of the site's other deployments, where a supervisor that was killed had kept them."""
+        """The replicas of the site's other deployments, where a supervisor that was killed had kept them; what cannot be is no reason to stop."""
         states = self._supervisor.states()
         for state in self._store.deployments():
             if state.manifest.key != manifest.key and any(replica.name not in states for replica in state.replicas):
-                kept, started = self._start_missing(state.manifest, state.replicas)
+                try:
+                    kept, started = self._start_missing(state.manifest, state.replicas)
+                except DeploymentError as error:
+                    logger.warning("'%s' could not be brought back: %s", state.manifest.key, error)
+                    continue
                 self._store.put(DeploymentState(manifest=state.manifest, replicas=kept + started))
 
     def _start_missing(self, manifest: Manifest, have: list[Replica]) -> tuple[list[Replica], list[Replica]]:
@@ -245,6 +245,7 @@ class LocalCluster:
                     if replica.predictor == predictor.name
                     and replica.process == _digest(predictor)
                     and states.get(replica.name) in ("RUNNING", "STARTING")
+                    and self._answers(replica, _health_path(manifest, predictor.name))
                 ][: predictor.replicas]
                 kept += fitting
                 started += [self._start(manifest, predictor) for _ in range(predictor.replicas - len(fitting))]
@@ -256,9 +257,35 @@ class LocalCluster:
             raise
         return kept, started
 
+    @staticmethod
+    def _answers(replica: Replica, path: str) -> bool:
+        """One that was just started again takes a while to; one that hangs never does, and another must take its place."""
+        deadline = time.monotonic() + HANGS_SECONDS
+        while _get(replica.port, path) is None:
+            if time.monotonic() > deadline:
+                logger.warning("the replica '%s' does not answer; another one takes its place", replica.name)
+                return False
+            time.sleep(0.2)
+        return True
+
+    def _free_port(self) -> int:
+        """Of nobody, and of no replica that is only about to take it."""
+        taken = {replica.port for state in self._store.deployments() for replica in state.replicas} | self._given_out
+        port = next(port for port in iter(free_port, None) if port not in taken)
+        self._given_out.add(port)
+        return port
+
+    def _write_down_again(self, manifest: Manifest, before: DeploymentState | None) -> None:
+        """What serves, where the gateway did not take what should: its replicas are there still."""
+        if before is None:
+            self._store.remove(manifest.metadata.namespace, manifest.metadata.name)
+        else:
+            self._store.put(before)
+        self._route(None)
+
     def _start(self, manifest: Manifest, predictor: PredictorSpec) -> Replica:
         name = f"{manifest.metadata.namespace}--{manifest.metadata.name}--{predictor.name}--{uuid.uuid4().hex[:6]}"
-        replica = Replica(name=name, predictor=predictor.name, port=free_port(), process=_digest(predictor))
+        replica = Replica(name=name, predictor=predictor.name, port=self._free_port(), process=_digest(predictor))
         home = self._layout.replicas / name
         home.mkdir(parents=True, exist_ok=True)
         parameters = [{"name": "model_uri", "value": predictor.graph.model_uri, "type": "STRING"}]
@@ -287,8 +314,9 @@ class LocalCluster:
         deadline = time.monotonic() + READY_SECONDS
         while _get(replica.port, path) is None:
             state = self._supervisor.states().get(replica.name)
-            if state in ("BACKOFF", "FATAL", "EXITED") or time.monotonic() > deadline:
-                raise DeploymentError(
+            ended = state in ("BACKOFF", "FATAL", "EXITED")
+            if ended or time.monotonic() > deadline:
+                raise (ReplicaEndedError if ended else DeploymentError)(
                     f"wanted a replica of '{replica.predictor}' to get ready, found that it did not ({state}): {self._last_words(replica.name)}"
                 )
             time.sleep(0.05)
@@ -319,8 +347,8 @@ class LocalCluster:
             for state in self._store.deployments()
         ]
 
-    def _route(self) -> None:
-        """Make the gateway send requests to what is written down, and wait until it does."""
+    def _route(self, changed: str | None) -> None:
+        """Make the gateway send requests to what is written down, and wait until it does, and finds what `changed` well."""
         site = self._store.site()
         if site is None:
             raise DeploymentError("wanted a gateway, found none; run: python run.py deploy")
@@ -329,7 +357,7 @@ class LocalCluster:
         folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
         gateway.write_upstreams(folder, deployments, version)
         for envoy in _envoys(site):
-            envoy.wait_until_known(deployments, GATEWAY_SECONDS)
+            envoy.wait_until_known([one for one in deployments if one.manifest.key == changed], GATEWAY_SECONDS)
         gateway.write_routes(folder, deployments, self._settings, self._keys(), version)
         for envoy in _envoys(site):
             envoy.wait_until_taken(version, GATEWAY_SECONDS)
@@ -343,6 +371,12 @@ class LocalCluster:
         for name in surplus:
             self._supervisor.remove(name)
         self._supervisor.end_orphans()
+        for folder in self._layout.replicas.glob("*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+        logs = [log for log in self._layout.logs.glob("*--*.log*") if log.name.partition(".log")[0] not in kept]
+        for log in sorted(logs, key=_modified)[:-KEPT_LOGS]:
+            log.unlink(missing_ok=True)
 
     def _describe(self, predictor: PredictorSpec, state: DeploymentState) -> PredictorStatus:
         path = _health_path(state.manifest, predictor.name)
@@ -403,6 +437,10 @@ def _digest(predictor: PredictorSpec) -> str:
     """What a replica was started for: its part of the manifest, and the code with its lock, which are its image here."""
     code = source_fingerprint(*(ROOT / room for room in SERVED_ROOMS)) + (ROOT / "requirements" / "serving.txt").read_text()
     return hashlib.sha256(f"{predictor.process()} {code}".encode()).hexdigest()[:16]
+
+
+def _modified(file: Path) -> float:
+    return file.stat().st_mtime if file.exists() else 0.0
 
 
 def _health_path(manifest: Manifest, name: str) -> str:

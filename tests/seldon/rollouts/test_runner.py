@@ -117,6 +117,7 @@ def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predicto
 
     assert stopped.value.rollout.before == "1"
     assert 0 < stopped.value.rollout.exposure < 0.6
+    assert stopped.value.rollout.unfit
     assert stopped.value.rollout.verdicts[-1][1].decision == "rollback"
     assert weights(served) == {"v1": 100}
     assert served.get("default", "pets") == stable
@@ -143,10 +144,11 @@ def test_a_version_that_fails_its_smoke_test_never_gets_a_request(served, stable
     resign(other, make_package)
     with load(url(served)) as callers:
         callers.wait_for(30)
-        with pytest.raises(RolloutStoppedError, match="for a known picture, found 'red'"):
+        with pytest.raises(RolloutStoppedError, match="for a known picture, found 'red'") as stopped:
             roll_out(served, settings(), predictor_spec("5", other))
         callers.wait_for(30)
 
+    assert stopped.value.rollout.unfit
     assert set(callers.predictors) == {"v1"}
     assert served.get("default", "pets") == stable
 
@@ -318,6 +320,37 @@ def test_two_rollouts_at_once_do_not_mix(served, stable, predictor_spec):
         roll_out(served, settings(), predictor_spec("2"))
 
 
+def test_a_cluster_that_says_nothing_for_a_moment_does_not_end_a_rollout(
+    served, stable, predictor_spec, make_package, load, monkeypatch
+):
+    silent, exposition = [], type(served).exposition
+
+    def now_and_then(cluster, namespace, name, predictor):
+        if cluster.get(namespace, name).weights.get("v2", 0) and len(silent) < 3:
+            silent.append(predictor)
+            raise DeploymentError("wanted to read the metrics, found that the API server refuses: leader changed")
+        return exposition(cluster, namespace, name, predictor)
+
+    monkeypatch.setattr(type(served), "exposition", now_and_then)
+    with load(url(served)):
+        rollout = roll_out(served, settings(), predictor_spec("2", make_package()))
+
+    assert rollout.outcome == "promoted"
+    assert len(silent) == 3
+
+
+@pytest.mark.parametrize("served", ["local"], indirect=True)
+def test_other_settings_that_cannot_serve_are_taken_back(served, stable, predictor_spec, monkeypatch):
+    other = predictor_spec("1", environment={"IMAGELOOP_MAX_WAITING": "many"})
+
+    with pytest.raises(RolloutStoppedError) as stopped:
+        roll_out(served, settings(), other)
+
+    assert not stopped.value.rollout.unfit
+    assert served.get("default", "pets") == stable
+    assert len(served.get("default", "pets").history) == len(stable.history)
+
+
 FAULTS = {
     "a conflict": (409, 'conflict with "kubectl"'),
     "an expired token": (401, "token has expired"),
@@ -330,9 +363,10 @@ class TestWhereTheApiServerFails:
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_stage_that_it_refuses_undoes_the_rollout(self, served, stable, predictor_spec, make_package, load, fault):
         served.server.next_faults = [None, FAULTS[fault]]  # the candidate is applied, its first share of traffic is not
-        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=FAULTS[fault][1].split()[0]):
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=FAULTS[fault][1].split()[0]) as stopped:
             roll_out(served, settings(), predictor_spec("9", make_package()))
 
+        assert not stopped.value.rollout.unfit
         assert served.get("default", "pets") == stable
         assert callers.failed == 0, callers.failures[:3]
 
@@ -341,8 +375,9 @@ class TestWhereTheApiServerFails:
     ):
         served.server.next_faults = [None, VANISH]
         with load(url(served)) as callers:
-            with pytest.raises(DeploymentError, match="no API server that answers"):
+            with pytest.raises(RolloutStoppedError, match=r"no API server that answers.*could not be undone") as stopped:
                 roll_out(served, settings(), predictor_spec("9", make_package()))
+            assert not stopped.value.rollout.unfit
             served.server.silent_seconds = 0
             between = served.get("default", "pets").rollout
             with pytest.raises(DeploymentError, match="at work on it"):
