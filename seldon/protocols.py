@@ -6,6 +6,7 @@ from dataclasses import dataclass
 PORT = 9000
 V2_PORTS = {"MLSERVER_HTTP_PORT": PORT, "MLSERVER_GRPC_PORT": 9500, "MLSERVER_METRICS_PORT": 9002}
 CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: a gateway sets it, and lets no caller do so
+ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SELDON_PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")  # paths that Seldon's own clients use
 SELDON_FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
 MODELS = "/mnt/models"  # where storage initializers put what modelUri names

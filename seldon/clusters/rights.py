@@ -12,6 +12,7 @@ PATHS_OF_RIGHTS = (  # everything else of a deployment wants `predict`
     ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
 )
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
+NOBODY = "(nobody)"  # no key can have this name
 
 
 def key_filter(keys: list[ApiKey]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
     allowed = [key.name for key in keys if right in key.rights]
     config = {
         "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
-        "allowed_clients": allowed or ["nobody"],
+        "allowed_clients": allowed or [NOBODY],
         "forwarding": FORWARDING,  # a route that says nothing of it would let the key through, and name nobody
     }
     return {"typed_per_filter_config": {"keys": config}}

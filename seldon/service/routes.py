@@ -17,7 +17,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from classifier.errors import ImageRefusedError
 from classifier.model.explanation import draw_heat_map
-from seldon.protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
+from seldon.protocols import CLIENT_HEADER, ORIGINS_VARIABLE, SELDON_FEEDBACK, SELDON_PREDICTIONS
 from seldon.service import metrics
 from seldon.service.answering import source_of
 from seldon.service.encoding import to_json
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 WEB = Path(__file__).parents[1] / "web"
 MAX_BODY_BYTES = 20 * 2**20
-ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SILENT_UPLOAD_SECONDS = 5.0  # a caller that sends nothing for so long gives its place back
 MAX_FIELDS = 10
 FORM = "application/x-www-form-urlencoded"

@@ -5,15 +5,17 @@ One listener; one route configuration; a cluster for each predictor, whose endpo
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from classifier.files import replacing
 from seldon.clusters.local.settings import ApiKey, GatewaySettings
 from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.manifest import Manifest
-from seldon.protocols import CLIENT_HEADER
+from seldon.protocols import CLIENT_HEADER, ORIGINS_VARIABLE
 
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller may ask for one predictor by name
@@ -89,7 +91,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
     listener = {
         "name": "gateway",
-        "address": address(settings.host, port),
+        "address": address("127.0.0.1" if settings.host == "localhost" else settings.host, port),
         "filter_chains": [chain],
         "per_connection_buffer_limit_bytes": settings.max_body_bytes + 2**20,
     }
@@ -121,11 +123,17 @@ def write_routes(
             {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | open_to_all(keys)
         )
     hosts = [
-        {"name": f"version-{version}", "domains": ["*"], "routes": routes}
+        {"name": f"version-{version}", "domains": ["*"] if keys else _own_names(), "routes": routes}
     ]  # Envoy takes no notice where only version_info is new
     unnamed = {} if keys else {"request_headers_to_remove": [CLIENT_HEADER]}  # who calls is for the keys to say
-    configuration = {"name": "routes", "virtual_hosts": hosts} | unnamed
+    configuration = {"name": "routes", "virtual_hosts": hosts, "ignore_port_in_host_matching": True} | unnamed
     _write_resources(folder / "routes.json", "config.route.v3.RouteConfiguration", [configuration], version)
+
+
+def _own_names() -> list[str]:
+    """By which a gateway without keys may be called: a web page whose name leads here could send what it likes otherwise."""
+    allowed = (urlsplit(origin).hostname for origin in os.environ.get(ORIGINS_VARIABLE, "").split())
+    return list(dict.fromkeys(["127.0.0.1", "localhost", "[::1]", *filter(None, allowed)]))
 
 
 def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
@@ -198,6 +206,7 @@ def _routes(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey
         {
             "cluster": cluster_name(manifest.key, predictor.name),
             "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}},
+            "disable_shadow_host_suffix_append": True,  # our own page's requests would seem another origin's
         }
         for predictor in manifest.spec.predictors
         if predictor.shadow

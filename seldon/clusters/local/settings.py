@@ -2,8 +2,9 @@
 
 import os
 import re
+from ipaddress import ip_address
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from classifier.errors import SettingsError
 from classifier.settings import Settings
@@ -30,6 +31,13 @@ class GatewaySettings(Settings):
     tls_key: str | None = None
     requests_per_second: int | None = Field(None, ge=1, description="for all callers together; more are answered with 429")
     max_body_bytes: int = Field(20 * 2**20, ge=1)
+
+    @field_validator("host")
+    @classmethod
+    def _is_an_address(cls, host: str) -> str:
+        if host != "localhost":
+            ip_address(host)  # a ValueError says what it found
+        return host
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> "GatewaySettings":

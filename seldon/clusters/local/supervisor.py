@@ -31,7 +31,7 @@ directory={root}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [include]
-files = {programs}/*.conf
+files = programs/*.conf
 """
 PROGRAM = """[program:{name}]
 command=/bin/sh {script}
@@ -46,6 +46,11 @@ stdout_logfile_backups=3
 redirect_stderr=true
 """
 ROOT = Path(__file__).parents[3]
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "IMAGELOOP_BIND", "IMAGELOOP_MAX_WAITING", "IMAGELOOP_ORIGINS", "IMAGELOOP_PRICE_PER_CPU_HOUR", "IMAGELOOP_VERIFICATION_KEY",
+)  # fmt: skip
+PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "ORT_", "IMAGELOOP_KEEP_", "IMAGELOOP_KEPT_", "OTEL_")
 
 
 class Supervisor:
@@ -57,7 +62,7 @@ class Supervisor:
     def is_running(self) -> bool:
         try:
             self._call("getState")
-        except (OSError, xmlrpc.client.Error):
+        except (DeploymentError, xmlrpc.client.Fault):
             return False
         return True
 
@@ -71,8 +76,8 @@ class Supervisor:
         for folder in (layout.programs, layout.logs, layout.folder / "scripts"):
             folder.mkdir(parents=True, exist_ok=True)
         text = CONFIG.format(
-            socket=layout.socket, log=layout.supervisor_log, folder=layout.folder, root=ROOT, programs=layout.programs
-        )
+            socket=layout.socket, log=layout.supervisor_log, folder=layout.folder, root=ROOT
+        )  # it looks for programs beside this file: a blank in a path would part it in two
         with replacing(layout.supervisor_config) as aside:
             aside.write_text(text.replace("%", "%%"))
         layout.socket.unlink(missing_ok=True)
@@ -107,7 +112,7 @@ class Supervisor:
             self._call("addProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_ADDED:
-                raise
+                raise DeploymentError(f"wanted supervisord to run '{name}', found: {fault.faultString}") from fault
             if self.states().get(name) not in ("RUNNING", "STARTING", "BACKOFF"):  # it was given up
                 self._call("startProcess", name)
 
@@ -118,7 +123,13 @@ class Supervisor:
                 self._call(method, name)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in (Faults.BAD_NAME, Faults.NOT_RUNNING):
-                    raise
+                    raise DeploymentError(f"wanted supervisord to end '{name}', found: {fault.faultString}") from fault
+            if method == "stopProcess":  # it says so at once of one that another command had told to end
+                _wait(
+                    lambda: self.states().get(name) != "STOPPING",
+                    STOP_SECONDS + 5,
+                    f"wanted '{name}' to end, found that it does not",
+                )
         for path in (self._layout.programs / f"{name}.conf", self._layout.folder / "scripts" / f"{name}.sh"):
             path.unlink(missing_ok=True)
 
@@ -150,9 +161,15 @@ class Supervisor:
             _quietly(process.kill)
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        """Raises: xmlrpc.client.Fault with what supervisord says; DeploymentError where it does not answer."""
         transport = SupervisorTransport(None, None, f"unix://{self._layout.socket}")
-        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
-            return getattr(server.supervisor, method)(*arguments)
+        try:
+            with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+                return getattr(server.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault:
+            raise
+        except (OSError, xmlrpc.client.Error) as error:
+            raise DeploymentError(f"wanted supervisord to answer, found that it does not ({error})") from error
 
 
 def find_program(name: str) -> Path:
@@ -168,7 +185,8 @@ def find_program(name: str) -> Path:
 
 
 def _environment(layout: Layout) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE_", "PYTEST_"))}
+    """What programs need of ours. Those that open strangers' pictures have no use for the keys of registries, databases and buckets."""
+    kept = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
     return kept | {SITE_VARIABLE: str(layout.folder), "PYTHONWARNINGS": "ignore"}
 
 
