@@ -57,6 +57,7 @@ class Graph(Part):
     name: str = CONTAINER
     type: str = "MODEL"
     model_uri: str | None = None
+    env_secret_ref_name: str | None = None
     parameters: tuple[Parameter, ...] = ()
     children: tuple[dict[str, Any], ...] = ()
     implementation: str | None = None

@@ -24,7 +24,10 @@ class PodSettings(Settings):
     database_secret: str | None = Field(
         None, description="with the key `url`: records go to that PostgreSQL; by default they go with the pod"
     )
-    storage_secret: str | None = Field(None, description="of Seldon's storage initializer; by default the pod's own identity")
+    storage_secret: str | None = Field(
+        None,
+        description="what Seldon's storage initializer (rclone) needs to fetch the package; by default what its operator names",
+    )
     resources: dict[str, dict[str, str]] = Field(
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
         description="no limit on processors: one makes the slowest answers slower, and saves nothing",
@@ -34,7 +37,11 @@ class PodSettings(Settings):
     )
     max_replicas: int | None = Field(None, ge=1, description="more under load than `replicas` says; by default no more")
     cpu_percent: int = Field(70, ge=1, le=100, description="of the processors asked for, that autoscaling aims at")
-    in_flight_per_replica: int = Field(4, ge=1, description="requests at work or waiting, that autoscaling aims at")
+    in_flight_per_replica: int | None = Field(
+        None,
+        ge=1,
+        description="requests at work or waiting, that autoscaling aims at too; wants an adapter that serves the metric",
+    )
     grace_seconds: int = Field(30, ge=1, description="to finish what was begun, once a pod is told to end")
 
 

@@ -13,7 +13,10 @@ resource "aws_eks_cluster" "site" {
   role_arn                  = aws_iam_role.cluster.arn
   version                   = var.kubernetes_version
   enabled_cluster_log_types = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
-  access_config { authentication_mode = "API" }
+  access_config {
+    authentication_mode                         = "API"
+    bootstrap_cluster_creator_admin_permissions = false # who may administer it is named, the creator too
+  }
   encryption_config {
     resources = ["secrets"]
     provider { key_arn = var.key_arn }
@@ -60,6 +63,9 @@ resource "aws_eks_addon" "part" {
   for_each     = toset(["vpc-cni", "coredns", "kube-proxy", "eks-pod-identity-agent", "metrics-server"])
   cluster_name = aws_eks_cluster.site.name
   addon_name   = each.value
+  # EKS puts unmanaged ones there itself.
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
   # The network's own agent enforces NetworkPolicies.
   configuration_values = each.value == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
   depends_on           = [aws_eks_node_group.general]
@@ -78,6 +84,12 @@ resource "aws_iam_role" "node" {
 
 resource "aws_iam_role" "pod" {
   name               = "${var.name}-pod"
+  assume_role_policy = data.aws_iam_policy_document.assumed_by["pods.eks.amazonaws.com"].json
+}
+
+# Anybody may call what serves: it reads packages, and writes nothing.
+resource "aws_iam_role" "service" {
+  name               = "${var.name}-service"
   assume_role_policy = data.aws_iam_policy_document.assumed_by["pods.eks.amazonaws.com"].json
 }
 
@@ -123,13 +135,33 @@ data "aws_iam_policy_document" "pod" {
   }
 }
 
-# Steps, what serves (its package is fetched from the bucket) and MLflow, in each namespace of the overlays.
+resource "aws_iam_role_policy" "service" {
+  role   = aws_iam_role.service.name
+  policy = data.aws_iam_policy_document.service.json
+}
+
+data "aws_iam_policy_document" "service" {
+  statement {
+    actions   = ["s3:ListBucket"]
+    resources = [var.bucket_arn]
+  }
+  statement {
+    actions   = ["s3:GetObject"]
+    resources = ["${var.bucket_arn}/mlflow/*"]
+  }
+  statement {
+    actions   = ["kms:Decrypt"]
+    resources = [var.key_arn]
+  }
+}
+
+# Steps, MLflow, and what serves, in each namespace of the overlays.
 resource "aws_eks_pod_identity_association" "pod" {
   for_each        = { for pair in setproduct(var.namespaces, ["imageloop", "imageloop-service", "mlflow"]) : join("/", pair) => pair }
   cluster_name    = aws_eks_cluster.site.name
   namespace       = each.value[0]
   service_account = each.value[1]
-  role_arn        = aws_iam_role.pod.arn
+  role_arn        = each.value[1] == "imageloop-service" ? aws_iam_role.service.arn : aws_iam_role.pod.arn
 }
 
 output "name" { value = aws_eks_cluster.site.name }

@@ -46,6 +46,7 @@ resource "aws_nat_gateway" "out" {
   count         = length(local.zones)
   subnet_id     = aws_subnet.public[count.index].id
   allocation_id = aws_eip.out[count.index].id
+  depends_on    = [aws_internet_gateway.out]
 }
 
 resource "aws_route_table" "public" {

@@ -39,10 +39,10 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
             {"name": "keys", "secret": {"secretName": settings.verification_secret}},
         ],
     }  # fmt: skip
-    component: dict[str, Any] = {"spec": PodSpec.model_validate(pod), "pdbSpec": {"maxUnavailable": 1}}
+    component: dict[str, Any] = {"spec": PodSpec.model_validate(pod)}
     if settings.max_replicas is not None:
         component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
-    graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret} if settings.storage_secret else {})
+    graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret})
     scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
     runs = json.dumps([component["spec"].model_dump(mode="json"), graph.model_dump(mode="json")], sort_keys=True)
     known = {PROCESS_ANNOTATION: hashlib.sha256(runs.encode()).hexdigest()[:16]}
@@ -111,15 +111,9 @@ def _spread(predictor: PredictorSpec, key: str) -> dict[str, Any]:
 
 
 def _autoscaling(replicas: int, settings: PodSettings) -> dict[str, Any]:
-    in_flight = {
-        "metric": {"name": "imageloop_in_flight"},
-        "target": {"type": "AverageValue", "averageValue": str(settings.in_flight_per_replica)},
-    }
-    return {
-        "minReplicas": replicas,
-        "maxReplicas": max(replicas, settings.max_replicas or 0),
-        "metricsv2": [
-            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": settings.cpu_percent}}},
-            {"type": "Pods", "pods": in_flight},
-        ],
-    }  # fmt: skip
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": settings.cpu_percent}}
+    metrics: list[dict[str, Any]] = [{"type": "Resource", "resource": cpu}]
+    if settings.in_flight_per_replica is not None:
+        target = {"type": "AverageValue", "averageValue": str(settings.in_flight_per_replica)}
+        metrics.append({"type": "Pods", "pods": {"metric": {"name": "imageloop_in_flight"}, "target": target}})
+    return {"minReplicas": replicas, "maxReplicas": max(replicas, settings.max_replicas or 0), "metricsv2": metrics}

@@ -10,7 +10,7 @@ from seldon.clusters.settings import KubernetesSettings, PodSettings
 from seldon.manifest import dump, render
 
 IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
-EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6)
+EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4)
 
 
 @pytest.fixture
@@ -27,6 +27,20 @@ def test_the_operator_takes_it(predictor, settings, crd):
     manifest = dump(render("pets", "site", [complete(predictor, settings)]))
 
     jsonschema.Draft202012Validator(crd).validate(manifest)
+    assert list(unknown(manifest["spec"], crd["properties"]["spec"])) == []  # which server-side apply refuses
+
+
+def unknown(value, schema, place="spec"):
+    """Fields that the schema does not name, where it names any."""
+    if isinstance(value, list):
+        for part in value:
+            yield from unknown(part, schema.get("items", {}), place)
+    elif isinstance(value, dict) and "properties" in schema:
+        for name, part in value.items():
+            if name in schema["properties"]:
+                yield from unknown(part, schema["properties"][name], f"{place}.{name}")
+            elif not schema.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in schema:
+                yield f"{place}.{name}"
 
 
 @pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
@@ -59,7 +73,9 @@ def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
     component = dump(complete(predictor, EVERYTHING))["componentSpecs"][0]
 
     assert (component["hpaSpec"]["minReplicas"], component["hpaSpec"]["maxReplicas"]) == (2, 6)
-    assert {metric["type"] for metric in component["hpaSpec"]["metricsv2"]} == {"Resource", "Pods"}
+    assert [metric["type"] for metric in component["hpaSpec"]["metricsv2"]] == ["Resource", "Pods"]
+    without = dump(complete(predictor, EVERYTHING.model_copy(update={"in_flight_per_replica": None})))["componentSpecs"][0]
+    assert [metric["type"] for metric in without["hpaSpec"]["metricsv2"]] == ["Resource"]  # what every cluster can tell
     assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
 
 
