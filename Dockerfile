@@ -94,7 +94,8 @@ RUN echo 'imageloop:x:10001:10001::/home/imageloop:/usr/sbin/nologin' >>/etc/pas
     echo 'imageloop:x:10001:' >>/etc/group && install -d -o 10001 -g 10001 /home/imageloop
 COPY --from=pipeline-environment /app /app
 # DVC would write to /var/tmp, and the root may be read-only. ZenML's entry point loads PyTorch before our own code can say how threads wait.
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc OMP_WAIT_POLICY=PASSIVE
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc OMP_WAIT_POLICY=PASSIVE \
+    IMAGELOOP_COMMIT=${COMMIT}
 WORKDIR /app
 USER 10001
 ENTRYPOINT ["python", "run.py"]

@@ -59,7 +59,7 @@ bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 bench-waiting: .venv/.synced ## what threads that sleep while they wait leave to others
 	$(PYTHON) benchmarks/waiting.py
 
-bench-records: .venv/.synced ## what remembering costs an answer
+bench-records: .venv/.synced .venv-serving/.synced ## what remembering costs an answer
 	$(PYTHON) benchmarks/records.py
 
 drill: .venv/.synced .venv-serving/.synced ## break one thing after the other under load, and say what it cost

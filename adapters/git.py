@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 ANSWER_SECONDS = 30
+COMMIT_VARIABLE = "IMAGELOOP_COMMIT"  # of the code in an image, which has no repository
 
 
 def commit_of(folder: Path) -> str:
-    """The commit's hash, with `-dirty` where files differ from it; `unknown` outside a repository."""
+    """The commit's hash, with `-dirty` where files differ from it; outside a repository what the image says of itself, or `unknown`."""
     try:
         commit = _git("-C", folder, "rev-parse", "HEAD")
         return f"{commit}-dirty" if _git("-C", folder, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get(COMMIT_VARIABLE) or "unknown"
 
 
 def commit_at(repository: str, revision: str | None) -> str:

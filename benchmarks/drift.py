@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.training import own_environment  # noqa: E402
 from classifier.data.statistics import image_statistics  # noqa: E402
 from classifier.model.predictor import Predictor  # noqa: E402
 from classifier.monitoring.drift import measure_drift  # noqa: E402
@@ -75,7 +76,7 @@ def _train(pictures: Path, scratch: Path) -> tuple[Predictor, Path]:
         (scratch / "pictures" / name).mkdir(parents=True)
         for file in sorted((pictures / name).glob("*.jpg"))[:NUM_TAUGHT]:
             (scratch / "pictures" / name / file.name).symlink_to(file)
-    environment = os.environ | {
+    environment = own_environment() | {
         "IMAGELOOP_HOME": str(scratch / "home"), "ZENML_CONFIG_PATH": str(scratch / "zenml"), "ZENML_REPOSITORY_PATH": str(scratch),
         "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false",
     }  # fmt: skip

@@ -5,7 +5,6 @@ make drill        a site of its own; some minutes. What it prints: failed reques
 
 import io
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -26,6 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.training import own_environment  # noqa: E402
 from operations.story.visitors import Visitors  # noqa: E402
 from operations.story.worlds import drawn_worlds  # noqa: E402
 
@@ -114,7 +114,7 @@ class Drill:
     def __init__(self, scratch: Path) -> None:
         self.home = scratch / "home"
         self.home.mkdir()
-        self._environment = os.environ | {
+        self._environment = own_environment() | {
             "IMAGELOOP_HOME": str(self.home), "ZENML_CONFIG_PATH": str(scratch / "zenml"), "ZENML_REPOSITORY_PATH": str(scratch),
             "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false", "IMAGELOOP_GATEWAY_PORT": "0",
         }  # fmt: skip

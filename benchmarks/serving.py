@@ -219,7 +219,7 @@ def trained_package(scratch: Path) -> tuple[Path, Path, Path]:
     folder, _ = photographs(scratch / "drawn")
     site = Site(scratch / "site")
     site.train(folder)
-    found = next((scratch / "site/home/.imageloop/mlartifacts").rglob("model.int8.onnx")).parent
+    found = next((scratch / "site/home/.imageloop/mlartifacts").rglob("model.json")).parent
     originals = sorted((folder.parent / "catsdogs_original").rglob("*.jpg")) or sorted(folder.rglob("*.jpg"))
     picture = min(originals, key=lambda file: abs(file.stat().st_size - PICTURE_BYTES))
     return found, scratch / "site/home/.imageloop/keys/signing.pub", picture

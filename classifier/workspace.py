@@ -1,6 +1,7 @@
 """Where things lie on this machine: one folder, so that a test or a second site has all of its own."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,19 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 HOME_VARIABLE = "IMAGELOOP_HOME"
+OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
+OF_A_MACHINE = (
+    "IMAGELOOP_SERVING_PYTHON",
+    "IMAGELOOP_TEST_DATA",
+    "IMAGELOOP_IMAGES",
+    "IMAGELOOP_SITE_IMAGE",
+    "IMAGELOOP_REPORTS",
+)
+
+
+def of_this_site(environment: Mapping[str, str]) -> list[str]:
+    """Names of the variables that lead to a site's servers, databases and keys: what is tried out shall not write there."""
+    return [name for name in environment if name.startswith(OF_A_SITE) and name not in OF_A_MACHINE]
 
 
 @dataclass(frozen=True)

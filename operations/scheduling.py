@@ -57,4 +57,5 @@ def _remove(client: "Client", settings: WatchSettings) -> bool:
 
 
 def _name(settings: WatchSettings) -> str:
-    return f"watch-{settings.monitoring.model_name}"
+    """Of what serves too: staging and production are watched each by its own."""
+    return f"watch-{settings.monitoring.model_name}-{settings.monitoring.deployment.replace('/', '-')}"

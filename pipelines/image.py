@@ -7,6 +7,7 @@ from zenml.config import DockerSettings
 from zenml.config.docker_settings import DockerBuildConfig
 
 from adapters.front_door import IMAGE_VARIABLE
+from adapters.git import commit_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +20,9 @@ def pipeline_image(published: str | None) -> DockerSettings:
     return DockerSettings(
         dockerfile=str(ROOT / "Dockerfile"),
         build_context_root=str(ROOT),
-        parent_image_build_config=DockerBuildConfig(build_options={"target": "pipeline"}),
+        parent_image_build_config=DockerBuildConfig(
+            build_options={"target": "pipeline", "buildargs": {"COMMIT": commit_of(ROOT)}}
+        ),
         install_stack_requirements=False,  # they are in requirements/pipeline.txt, with hashes
         disable_automatic_requirements_detection=True,
         **in_it,

@@ -59,8 +59,18 @@ def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
     """Read a file with `${NAME}` and `${NAME:-default}` filled in from the environment.
 
     Values are filled in where the file has them, so none of what YAML means something by (quotes, #, a backslash) means it in them.
-    Raises: SettingsError for a variable that is neither set nor has a default.
+    Raises: SettingsError for a variable that is neither set nor has a default, and a file that is no stack.
     """
+    try:
+        return _read(file, environment)
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"wanted a stack in '{file}', found: {str(error).replace(chr(10), ' ')}") from error
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"wanted a stack in '{file}', found: {said}") from error
+
+
+def _read(file: Path, environment: dict[str, str]) -> StackFile:
     loader = yaml.SafeLoader(file.read_text())
     try:
         root = loader.get_single_node()
@@ -88,19 +98,22 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
 
 
 def fill_in(text: str, environment: dict[str, str]) -> str:
-    """Innermost variables first, so that a default may name another variable."""
+    """Innermost variables first, so that a default may name another variable; what the environment says names none."""
+    values: list[str] = []
 
     def value(match: re.Match[str]) -> str:
-        found = environment.get(match["name"]) or match["default"]
-        if found is None:
+        if found := environment.get(match["name"]):
+            values.append(found)
+            return f"\0{len(values) - 1}\0"
+        if match["default"] is None:
             raise SettingsError(
                 f"wanted the environment variable {match['name']}, found it unset; set it, or give it a default in the file"
             )
-        return found
+        return match["default"]
 
     while VARIABLE.search(text):
         text = VARIABLE.sub(value, text)
-    return text
+    return re.sub(r"\0(\d+)\0", lambda place: values[int(place[1])], text)
 
 
 def apply(stack: StackFile, client: "Client") -> None:

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.workspace import HOME_VARIABLE, Workspace
+from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
 
 LONGEST = ("remote", "deployment")  # groups of tests that one worker runs one after the other
+
+
+def pytest_configure():
+    """Whatever the shell of an operator has exported."""
+    for name in of_this_site(os.environ):
+        del os.environ[name]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,7 +45,7 @@ def own_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv(HOME_VARIABLE, str(home))
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
     monkeypatch.setenv("ZENML_REPOSITORY_PATH", str(home))
-    for name in ("IMAGELOOP_SIGNING_KEY", "IMAGELOOP_VERIFICATION_KEY", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     return home
 

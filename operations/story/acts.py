@@ -13,7 +13,7 @@ from classifier.data.settings import FolderSource
 from classifier.data.sources.folder import check_folder
 from classifier.errors import ImageLoopError, SettingsError
 from classifier.monitoring.decisions import HELPED
-from classifier.workspace import HOME_VARIABLE, Workspace
+from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
 from configs.models import TrainSettings, WatchSettings
 from operations.store import register_stacks
 from operations.story.timeline import Event, draw_timeline
@@ -26,8 +26,6 @@ PER_SECOND = 20.0
 WINDOW = 60
 MAX_TRIES = 3
 MARK = ".imageloop-story"  # in the folder of a story, which the next one may empty
-OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
-OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON",)
 
 
 @dataclass
@@ -204,7 +202,7 @@ def _open_site(folder: Path) -> None:
     (folder / MARK).touch()
     if shared.backbones.is_dir():  # exported once for all
         (home / ".imageloop" / "backbones").symlink_to(shared.backbones)
-    for name in [name for name in os.environ if name.startswith(OF_A_SITE) and name not in OF_A_MACHINE]:
+    for name in of_this_site(os.environ):
         del os.environ[name]  # or the story's lies would go to the database of the real site
     os.environ |= {
         HOME_VARIABLE: str(home),

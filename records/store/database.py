@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, select, update
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
+VERSIONS = "imageloop_records_version"  # of the schema; Alembic's usual name is MLflow's, which may live in the same database
+FIRST = "0001"  # noted under the usual name by releases of before
 BUSY_SECONDS = 30
 ROWS_A_STATEMENT = 500
 LABELLED = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
@@ -66,6 +69,10 @@ class Database:
             self._migrate()
         except SQLAlchemyError as error:
             raise DatabaseError(f"wanted the database of records, found none that answers: {_first_line(error)}") from error
+        except CommandError as error:
+            raise DatabaseError(
+                f"wanted the database of records with a schema that this release knows, found another ({error}); use the newer release"
+            ) from error
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Database":
@@ -304,7 +311,10 @@ class Database:
         with self._engine.begin() as connection:
             if self._engine.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(7_220_914)))
-            config.attributes["connection"] = connection
+            config.attributes |= {"connection": connection, "version_table": VERSIONS}
+            known = inspect(connection).get_table_names()
+            if VERSIONS not in known and predictions.name in known:
+                command.stamp(config, FIRST)
             command.upgrade(config, "head")
 
 

@@ -71,6 +71,40 @@ def lines(tmp_path) -> Path:
     return tmp_path / "lines"
 
 
+def test_it_may_share_a_database_with_others_of_alembics(tmp_path):
+    file = tmp_path / "shared.db"
+    with sqlite3.connect(file) as shared:  # as MLflow leaves it
+        shared.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        shared.execute("INSERT INTO alembic_version VALUES ('5d2d30f0abce')")
+
+    for _ in range(2):
+        Database(f"sqlite:///{file}").close()
+
+    with sqlite3.connect(file) as shared:
+        assert shared.execute("SELECT version_num FROM alembic_version").fetchall() == [("5d2d30f0abce",)]
+        assert shared.execute("SELECT version_num FROM imageloop_records_version").fetchall() == [("0001",)]
+
+
+def test_a_database_of_an_earlier_release_is_taken_over(tmp_path, lines):
+    Database.of_folder(tmp_path).close()
+    with sqlite3.connect(tmp_path / "records.db") as earlier:
+        earlier.execute("ALTER TABLE imageloop_records_version RENAME TO alembic_version")
+
+    database = Database.of_folder(tmp_path)
+
+    assert database.counts()["predictions"] == 0
+    database.close()
+
+
+def test_a_schema_of_a_later_release_is_said_in_a_sentence(tmp_path):
+    Database.of_folder(tmp_path).close()
+    with sqlite3.connect(tmp_path / "records.db") as later:
+        later.execute("UPDATE imageloop_records_version SET version_num = '9999'")
+
+    with pytest.raises(DatabaseError, match="a schema that this release knows"):
+        Database.of_folder(tmp_path)
+
+
 def test_a_record_becomes_one_row_however_often_it_is_delivered(database, lines):
     write(lines, prediction(1), prediction(1), prediction(2), truth(1, "dog"))
 

@@ -25,8 +25,28 @@ def test_variables_are_filled_in_and_defaults_may_name_others():
 
     assert fill_in(text, {"A": "a"}) == "a/a/x/"
     assert fill_in(text, {"A": "a", "B": "b", "C": "c"}) == "a/b/c"
+    assert fill_in(text, {"A": "a${C}", "B": "${B}", "C": "1"}) == "a${C}/${B}/1"
     with pytest.raises(SettingsError, match="variable A"):
         fill_in(text, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "found: while parsing"),
+        ("nmae: a\ncomponents: {}\n", "nmae: Extra inputs are not permitted"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_no_stack_is_said_with_its_file(tmp_path, text, words):
+    file = tmp_path / "own.yaml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(SettingsError, match=words) as told:
+        read_stack(file, {})
+
+    assert str(file) in str(told.value)
 
 
 def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path):

@@ -108,8 +108,6 @@ def new_site(root: Path) -> Site:
         "IMAGELOOP_GATEWAY_PORT": "0",
         "COLUMNS": "200",
     }
-    for name in ("IMAGELOOP_SIGNING_KEY", "IMAGELOOP_VERIFICATION_KEY", "ZENML_ACTIVE_STACK_ID"):
-        environment.pop(name, None)
     site = Site(home, environment)
     site.run("--activate", "local", program="stacks/apply.py")
     return site

@@ -4,6 +4,11 @@ from alembic import context
 
 from records.store.tables import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=context.config.attributes["version_table"],
+    render_as_batch=True,
+)
 with context.begin_transaction():
     context.run_migrations()
