@@ -5,7 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from adapters.registry import ModelRegistry, RegisteredVersion, promotion_lock
+from adapters.registry import ModelRegistry, RegisteredVersion, UnknownVersionError, promotion_lock
+from adapters.tracking import connect
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
 from classifier.promotion.records import Candidate
@@ -55,8 +56,6 @@ def tell_of_verdict(run_id: str, stage: str, figures: dict[str, Any]) -> None:
     """Figures of one stage, on the MLflow run that made the model."""
     import mlflow
 
-    from adapters.tracking import connect
-
     connect()
     client = mlflow.MlflowClient()
     place = stage.replace(" ", "_").replace("%", "percent")
@@ -67,8 +66,12 @@ def tell_of_verdict(run_id: str, stage: str, figures: dict[str, Any]) -> None:
 
 
 def take_back(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
-    """A version that was rolled back is champion no more; the one that serves is."""
+    """A version that was rolled back is champion no more; the one that serves is.
+
+    Raises: UnknownVersionError.
+    """
     registry = ModelRegistry(model_name)
+    registry.get(bad)
     with promotion_lock(workspace):
         registry.set_tag(bad, "verdict", "rollback")
         registry.set_tag(bad, "reason", reason[:500])
@@ -77,14 +80,31 @@ def take_back(model_name: str, bad: str, good: str | None, reason: str, workspac
             registry.promote(good)
 
 
-def note_rollback(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
-    """Traffic moves first, and the registry may be out of reach: until it was told, the note keeps the bad version from being chosen."""
+def note_rollback(
+    model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace, *, registry: str | None = None
+) -> None:
+    """Traffic moves first, and the registry may be out of reach: until it was told, the note keeps the bad version from being chosen.
+
+    `registry`: its address, where the version is of another than the active stack's.
+    """
     with replacing(workspace.rollbacks / f"{model_name}--{bad}.json") as aside:
-        aside.write_text(json.dumps({"model_name": model_name, "bad": bad, "good": good, "reason": reason}))
+        noted = {"model_name": model_name, "bad": bad, "good": good, "reason": reason, "registry": registry}
+        aside.write_text(json.dumps(noted))
 
 
 def tell_of_rollbacks(workspace: Workspace) -> None:
-    """Tell the registry what notes are left."""
+    """Tell the registry what notes are left for it; what it does not know is set aside."""
     for note in sorted(workspace.rollbacks.glob("*.json")):
-        take_back(**json.loads(note.read_text()), workspace=workspace)
+        noted = json.loads(note.read_text())
+        registry = noted.pop("registry", None)
+        if registry and registry != connect():
+            logger.info(
+                "version %s of '%s' is of another registry: its rollback is told there", noted["bad"], noted["model_name"]
+            )
+            continue
+        try:
+            take_back(**noted, workspace=workspace)
+        except UnknownVersionError as error:
+            logger.warning("a rollback cannot be told to the registry: %s", error)
+            note.rename(note.with_suffix(".unknown"))
         note.unlink(missing_ok=True)

@@ -35,10 +35,17 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     check_parts(client)
     from zenml import Model
 
+    from adapters.tracking import connect
     from pipelines.deployment import deployment
     from seldon.deployer.choosing import active_deployer
 
-    place = Deployed(cluster=active_deployer().config.cluster, namespace=settings.namespace, name=settings.name)
+    place = Deployed(
+        cluster=active_deployer().config.cluster,
+        namespace=settings.namespace,
+        name=settings.name,
+        model_name=settings.model_name,
+        registry=connect(),
+    )
     with _remembered(place):
         run = deployment.with_options(model=Model(name=settings.model_name))(settings)
         if run is None:
@@ -185,11 +192,10 @@ def roll_back() -> dict[str, Any]:
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
     from adapters.deployment import note_rollback, tell_of_rollbacks
 
-    manifest = cluster.get(deployed.namespace, deployed.name)
-    parameters = manifest.spec.predictors[0].graph.parameters if manifest else ()
-    model_name = next((part.value for part in parameters if part.name == "model_name"), "imageloop")
     workspace = Workspace.current()
-    note_rollback(model_name, rollout.version, rollout.before, "rolled back by hand", workspace)
+    note_rollback(
+        deployed.model_name, rollout.version, rollout.before, "rolled back by hand", workspace, registry=deployed.registry
+    )
     open_store()
     tell_of_rollbacks(workspace)
     return {

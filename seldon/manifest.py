@@ -5,6 +5,7 @@ a cluster that cannot honour one can say so.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -224,19 +225,28 @@ def render_predictor(
     given = protocol.environment(model_name, version) | dict(environment or {})
     env = tuple(EnvVar(name=name, value=value) for name, value in sorted(given.items()))
     probe = Probe(http_get=HttpGet(path=protocol.ready_path))
-    container = Container(image=image, env=env, readiness_probe=probe)
+    name = (
+        CONTAINER if protocol is SELDON else _label(model_name)
+    )  # MLServer is told by the operator that its model has the container's name
+    container = Container(name=name, image=image, env=env, readiness_probe=probe)
     return PredictorSpec(
         name=f"v{version}",
         replicas=replicas,
         traffic=traffic,
         shadow=shadow,
         graph=Graph(
+            name=name,
             model_uri=model_uri,
             parameters=(Parameter(name="model_name", value=model_name), Parameter(name="model_version", value=version)),
         ),
         component_specs=(ComponentSpec(spec=PodSpec(containers=(container,))),),
         annotations={"seldon.io/no-engine": "true"},
     )
+
+
+def _label(name: str) -> str:
+    """As Kubernetes names things. Source: RFC 1123."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-") or CONTAINER
 
 
 def render(name: str, namespace: str, predictors: list[PredictorSpec], protocol: Protocol = SELDON) -> Manifest:

@@ -41,8 +41,16 @@ class ImageRuntime(MLModel):
         """Raises: InferenceError, which MLServer answers with 400, for what is no usable picture."""
         try:
             contents = self._contents(payload.inputs)
+        except (
+            RequestError,
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # the latter of MLServer's decoders: a shape, a value
+            raise InferenceError(f"{error}; {WANTED}") from error
+        try:
             found = await asyncio.get_running_loop().run_in_executor(None, self._predictor.predict, contents)
-        except (ImageRefusedError, RequestError) as error:
+        except ImageRefusedError as error:
             raise InferenceError(str(error)) from error
         return InferenceResponse(id=payload.id, model_name=self.name, model_version=self.version, outputs=_outputs(found))
 

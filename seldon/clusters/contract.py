@@ -61,10 +61,11 @@ class DeploymentStatus:
 
 @dataclass(frozen=True)
 class Caller:
-    """An address, and the headers that lead there."""
+    """An address, and the headers that lead there; `certificate`: a file that the place answers with, whatever name it is for."""
 
     url: str
     headers: dict[str, str]
+    certificate: str | None = None
 
 
 class Tail(Protocol):

@@ -8,13 +8,15 @@ from seldon.clusters.settings import ClusterSettings
 
 
 class Deployed(BaseModel):
-    """A cluster, and the deployment that was made on it."""
+    """A cluster, and the deployment that was made on it, of a version of `model_name` in the registry at the address `registry`."""
 
     model_config = ConfigDict(frozen=True)
 
     cluster: ClusterSettings
     namespace: str
     name: str
+    model_name: str = "imageloop"
+    registry: str | None = None
 
 
 def write_deployed(workspace: Workspace, deployed: Deployed) -> None:

@@ -1,8 +1,9 @@
-"""Which of two versions is right more often, decided at any time one cares to look.
+"""Whether one of two versions is right more often, or a share is too large, decided at any time one cares to look.
 
-A betting martingale on the sign of discordant answers: under 'equally good' each stream's evidence is a fair game whose wealth
-exceeds 1/alpha with probability at most alpha, ever (Ville's inequality). Independent groups are compared in pairs by order of
-arrival: of a pair where one version was right and the other wrong, each is as likely to be the right one if both are equally good.
+A betting martingale: while nothing is wrong each stream's evidence is a game that is not in our favour, whose wealth exceeds 1/alpha
+with probability at most alpha, ever (Ville's inequality). Of two versions the game is about the sign of discordant answers.
+Independent groups are compared in pairs by order of arrival: of a pair where one version was right and the other wrong, each is as
+likely to be the right one if both are equally good.
 Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024; Ville, 1939.
 """
 
@@ -31,29 +32,29 @@ def compare(stable: Sequence[bool], candidate: Sequence[bool], false_alarm_rate:
         if left == right:
             continue
         wins, losses = wins + right, losses + left
-        strongest["candidate"] = max(strongest["candidate"], _wealth(wins, losses))
-        strongest["stable"] = max(strongest["stable"], _wealth(losses, wins))
+        strongest["candidate"] = max(strongest["candidate"], wealth(wins, losses))
+        strongest["stable"] = max(strongest["stable"], wealth(losses, wins))
     needed = 2 / false_alarm_rate  # two bets share the allowance
     leader: Literal["stable", "candidate"] = "candidate" if strongest["candidate"] >= strongest["stable"] else "stable"
     settled = leader if strongest[leader] >= needed else None
     return Evidence(settled, min(len(stable), len(candidate)), wins, losses, strongest[leader])
 
 
-def _wealth(wins: int, losses: int) -> float:
-    """Of the mixture of all bets on 'wins more than half', with a uniform prior over (1/2, 1].
+def wealth(wins: int, losses: int, share: float = 0.5) -> float:
+    """Of the mixture of all bets on 'wins more than `share`' (within (0, 1)), with a uniform prior over (share, 1].
 
-    It is the Beta integral 2 * B(wins+1, losses+1) * P(Beta > 1/2) over the fair coin's 2^-(wins+losses).
+    It is the Beta integral B(wins+1, losses+1) * P(Beta > share) / (1-share) over share^wins * (1-share)^losses.
     """
-    count = wins + losses
-    log_beta = lgamma(wins + 1) + lgamma(losses + 1) - lgamma(count + 2)
-    return 2 * exp(min(700.0, log_beta + count * log(2))) * _more_than_half(wins, losses)
+    log_beta = lgamma(wins + 1) + lgamma(losses + 1) - lgamma(wins + losses + 2)
+    log_ratio = log_beta - wins * log(share) - losses * log(1 - share)
+    return exp(min(700.0, log_ratio)) * _more_than(share, wins, losses) / (1 - share)
 
 
-def _more_than_half(wins: int, losses: int) -> float:
-    """P(p > 1/2) for p ~ Beta(wins + 1, losses + 1), which is P(Binomial(count + 1, 1/2) <= wins)."""
+def _more_than(share: float, wins: int, losses: int) -> float:
+    """P(p > share) for p ~ Beta(wins + 1, losses + 1), which is P(Binomial(wins + losses + 1, share) <= wins)."""
     count = wins + losses + 1
-    term, total = -count * log(2), 0.0
+    term, total = count * log(1 - share), 0.0
     for number in range(wins + 1):
         total += exp(term)
-        term += log(count - number) - log(number + 1)
+        term += log(count - number) - log(number + 1) + log(share) - log(1 - share)
     return min(1.0, total)

@@ -2,6 +2,7 @@ import pytest
 
 from adapters import deployment
 from adapters.deployment import note_rollback, tell_of_rollbacks
+from adapters.registry import UnknownVersionError
 from classifier.errors import ImageLoopError
 
 
@@ -20,3 +21,17 @@ def test_a_rollback_is_told_to_the_registry_once_it_can_be_reached(workspace, mo
     tell_of_rollbacks(workspace)
 
     assert told == [{"model_name": "pets", "bad": "7", "good": "6", "reason": "too many errors", "workspace": workspace}]
+
+
+def test_a_rollback_is_told_to_its_own_registry_and_no_note_stands_in_the_way_for_ever(workspace, monkeypatch):
+    def unknown(model_name, **_):
+        raise UnknownVersionError(f"wanted version '7' of '{model_name}', found none")
+
+    monkeypatch.setattr(deployment, "connect", lambda: "https://team")
+    monkeypatch.setattr(deployment, "take_back", unknown)
+    note_rollback("laptops", "3", "2", "by hand", workspace, registry="sqlite:///mlflow.db")
+    note_rollback("forgotten", "7", "6", "by hand", workspace, registry="https://team")
+
+    tell_of_rollbacks(workspace)
+
+    assert sorted(note.name for note in workspace.rollbacks.iterdir()) == ["forgotten--7.unknown", "laptops--3.json"]

@@ -27,6 +27,8 @@ def test_the_operator_takes_protocol_v2(predictor, crd):
     (found,) = manifest["spec"]["predictors"]
     (service,) = found["componentSpecs"][0]["spec"]["containers"]  # no collector: MLServer leaves no records
     assert manifest["spec"]["protocol"] == "v2"
+    assert found["graph"]["name"] == service["name"] == "colours"  # the operator tells MLServer so
+    assert {port["name"]: port["containerPort"] for port in service["ports"]} == {"http": 9000, "metrics": 9002}
     assert service["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
     assert found["annotations"]["prometheus.io/port"] == "9002"
 

@@ -102,6 +102,10 @@ def test_prepared_pixels_are_answered_as_they_are(v2, call, colours, package):
         ("BYTES", [0], [], "wanted 1 to 64 pictures"),
         ("UINT8", [1, 2, 2, 3], [1] * 12, "wanted pixels of shape"),
         ("FP32", [1], [0.5], "wanted one input"),
+        ("UINT8", [1, 2, 2, 3], [1] * 11, "wanted one input"),
+        ("UINT8", [1, 2, 2, 3], [300] * 12, "wanted one input"),
+        ("UINT8", [1, 2, 2, 3], ["a"] * 12, "wanted one input"),
+        ("BYTES", [1], [1], "wanted one input"),
     ],
 )
 def test_what_is_no_picture_is_refused_with_a_reason(v2, call, datatype, shape, data, said):

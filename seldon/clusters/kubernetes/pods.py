@@ -59,6 +59,8 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
 
 def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
     given = {variable.name for variable in container.env}
+    # A second port is named as the operator looks for it, which would add one of its own otherwise.
+    ports = {"http": PORT} | ({"metrics": protocol.metrics_port} if protocol.metrics_port != PORT else {})
     own = {
         "IMAGELOOP_RECORDS": RECORDS,
         "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub",
@@ -69,7 +71,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
         | {
             "env": [dump(variable) for variable in container.env]
             + [{"name": name, "value": value} for name, value in own.items() if name not in given],
-            "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+            "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
             "resources": settings.resources,
             "securityContext": RESTRICTED,
             "livenessProbe": dump(

@@ -168,7 +168,8 @@ class LocalCluster:
             raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
         headers = {gateway.PREDICTOR_HEADER: predictor}
         key = {"X-API-Key": self._own_key().key} if read_keys() else {}
-        return Caller(self._url(state.manifest, site), headers | key)
+        here = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104 # nosec B104 - compared, not bound
+        return Caller(self._url(state.manifest, site, here), headers | key, self._settings.tls_certificate)
 
     def _keys(self) -> list[ApiKey]:
         """Who may come in: those that the environment names, and where there are any, this site itself."""
@@ -197,6 +198,12 @@ class LocalCluster:
         if site is None or not running or len(site.admin_ports) != len(gateway.NAMES):
             site = self._new_site(site, shares_port=running or any(map(_is_envoy, self._supervisor.orphans())))
             self._store.put_site(site)
+        elif self._settings.port not in (0, site.gateway_port) and free_port(self._settings.port) == self._settings.port:
+            logger.warning(
+                "the gateway stays at port %d, which callers know, and goes to %d after: python run.py down",
+                site.gateway_port,
+                self._settings.port,
+            )
         folder = self._layout.gateway
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
         gateway.write_upstreams(folder, self._upstreams(), str(site.version))
@@ -412,9 +419,9 @@ class LocalCluster:
             troubles.append(f"{live} of {len(gateway.NAMES)} processes of the gateway are live")
         return troubles
 
-    def _url(self, manifest: Manifest, site: SiteState) -> str:
-        scheme = "https" if self._settings.tls_certificate else "http"
-        return f"{scheme}://{self._settings.host}:{site.gateway_port}/seldon/{manifest.key}"
+    def _url(self, manifest: Manifest, site: SiteState, host: str = "") -> str:
+        scheme, host = "https" if self._settings.tls_certificate else "http", host or self._settings.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{site.gateway_port}/seldon/{manifest.key}"
 
 
 def _envoys(site: SiteState) -> list[Envoy]:

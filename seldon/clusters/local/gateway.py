@@ -84,9 +84,13 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
             "certificate_chain": {"filename": str(settings.tls_certificate)},
             "private_key": {"filename": str(settings.tls_key)},
         }
+        watched = {"path": str(Path(settings.tls_certificate).parent)}  # a renewed pair that is renamed in is taken at once
+        secret = {"name": "pair", "tls_certificate": pair | {"watched_directory": watched}}
+        _write_resources(folder / "secrets.json", "extensions.transport_sockets.tls.v3.Secret", [secret], "1")
+        source = {"name": "pair", "sds_config": {"path_config_source": {"path": str(folder / "secrets.json")}}}
         context = {
             "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [pair]},
+            "common_tls_context": {"tls_certificate_sds_secret_configs": [source]},
         }
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
     listener = {

@@ -9,16 +9,20 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from classifier.errors import SettingsError
 from seldon.clusters.contract import DeploymentError
-from seldon.clusters.local.cluster import serving_python
+from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import SITE_VARIABLE
 from seldon.clusters.local.settings import GatewaySettings, read_keys
 from seldon.manifest import Manifest, dump, render
+from seldon.rollouts.runner import roll_out
+from seldon.rollouts.settings import DeploySettings, Rolling
 from tests.cluster.authority import certify
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -364,17 +368,89 @@ def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colou
 def test_tls_is_a_matter_of_configuration(make_cluster, predictor_spec, tmp_path, colours):
     _, certificate = certify(tmp_path)
     cluster = make_cluster(tls_certificate=str(certificate), tls_key=str(tmp_path / "server.key"))
-    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+    settings = DeploySettings(name="pets", model_name="colours", replicas=1, strategy=Rolling())
+    assert "health: ready" in roll_out(cluster, settings, predictor_spec("1")).smoke
     address = status(cluster).url
     trusting = ssl.create_default_context(cafile=certificate)
 
     request = urllib.request.Request(f"{address}/predict", colours.red, {"Content-Type": "image/png"})
     with urllib.request.urlopen(request, context=trusting, timeout=30) as answer:
         found = json.loads(answer.read())
+    place = urlsplit(address)
+    before = ssl.get_server_certificate((place.hostname, place.port))
+    (tmp_path / "renewed").mkdir()
+    certify(tmp_path / "renewed")
+    for name in ("server.key", certificate.name):
+        (tmp_path / "renewed" / name).rename(tmp_path / name)
+    wait_until(lambda: ssl.get_server_certificate((place.hostname, place.port)) != before)
     cluster.stop()
 
     assert address.startswith("https://")
     assert found["label"] == "red"
+
+
+def test_a_site_may_lie_at_a_path_with_a_blank_and_be_called_localhost(keys, predictor_spec, tmp_path, call, colours):
+    trusted = {"IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
+    cluster = LocalCluster(tmp_path / "my site", GatewaySettings(port=0, host="localhost"), serving_python(), trusted)
+    try:
+        cluster.apply(render("pets", "default", [predictor_spec("1")]))
+        code, body, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
+    finally:
+        cluster.stop()
+
+    assert (code, json.loads(body)["label"]) == (200, "red")
+    with pytest.raises(ValidationError, match="does not appear to be an IPv4 or IPv6 address"):
+        GatewaySettings(host="models.example")
+
+
+def test_without_keys_the_gateway_answers_to_its_own_names_alone(make_cluster, predictor_spec, call, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_ORIGINS", "https://labels.example")
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+    url = f"{status(cluster).url}/health/ping"
+
+    codes = {name: call(url, Host=f"{name}:8080")[0] for name in ("localhost", "labels.example", "rebound.example")}
+    cluster.stop()
+
+    assert codes == {"localhost": 200, "labels.example": 200, "rebound.example": 404}
+
+
+def test_one_that_is_broken_stops_nobody_else_and_one_that_hangs_is_replaced(cluster, predictor_spec, monkeypatch):
+    """The first has a package that is gone since; the second has stopped to answer, and does not end."""
+    monkeypatch.setattr("seldon.clusters.local.cluster.GATEWAY_SECONDS", 10)
+    monkeypatch.setattr("seldon.clusters.local.cluster.HANGS_SECONDS", 1)
+    cluster.apply(render("broken", "default", [predictor_spec("1")]))
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+    (broken,) = cluster._store.get("default", "broken").replicas
+    (hanging,) = cluster._store.get("default", "pets").replicas
+    cluster._supervisor._call("stopProcess", broken.name)
+    stopped = [
+        process
+        for process in processes_of(cluster)
+        if process.environ().get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT") == str(hanging.port)
+    ]
+    for process in stopped:
+        process.suspend()
+
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    (replica,) = cluster._store.get("default", "pets").replicas
+    assert status(cluster).state == "Available"
+    assert replica.name != hanging.name
+    assert not (cluster._layout.replicas / hanging.name).exists()
+    cluster.delete("default", "broken")
+
+
+def test_replicas_get_no_password_of_the_shell(make_cluster, predictor_spec, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("IMAGELOOP_DATABASE", "postgresql://user:a-secret@host/records")
+    cluster = make_cluster()
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))
+
+    found = [value for process in processes_of(cluster) for value in process.environ().values() if "a-secret" in value]
+    cluster.stop()
+
+    assert found == []
 
 
 def test_too_many_requests_are_told_when_to_come_back(make_cluster, predictor_spec, call):
