@@ -11,18 +11,12 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "IMAGELOOP_HOME"
 OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
-OF_A_MACHINE = (
-    "IMAGELOOP_SERVING_PYTHON",
-    "IMAGELOOP_TEST_DATA",
-    "IMAGELOOP_IMAGES",
-    "IMAGELOOP_SITE_IMAGE",
-    "IMAGELOOP_REPORTS",
-)
+OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON", "IMAGELOOP_TEST_")
 
 
 def of_this_site(environment: Mapping[str, str]) -> list[str]:
     """Names of the variables that lead to a site's servers, databases and keys: what is tried out shall not write there."""
-    return [name for name in environment if name.startswith(OF_A_SITE) and name not in OF_A_MACHINE]
+    return [name for name in environment if name.startswith(OF_A_SITE) and not name.startswith(OF_A_MACHINE)]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pytest
 from classifier.model.examples import read_examples
 from seldon.protocols import SELDON, V2, Protocol
 
-IMAGES = os.environ.get("IMAGELOOP_IMAGES", "").split()
+IMAGES = os.environ.get("IMAGELOOP_TEST_IMAGES", "").split()
 pytestmark = [pytest.mark.skipif(not IMAGES, reason=".ci/image builds the images"), pytest.mark.xdist_group("images")]
 MEGABYTE = 2**20
 RESTRICTED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
@@ -54,7 +54,7 @@ def files_of(image: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def package(tmp_path_factory) -> SimpleNamespace:
     """What the demo trained, readable for whoever runs in the container."""
-    state = Path(os.environ["IMAGELOOP_PACKAGES"])
+    state = Path(os.environ["IMAGELOOP_TEST_PACKAGES"])
     found = max(state.rglob("signature"), key=lambda file: file.stat().st_mtime).parent
     folder = tmp_path_factory.mktemp("mounts")
     folder.chmod(0o755)
@@ -200,9 +200,9 @@ def test_a_package_that_was_changed_is_not_served(run, package, tmp_path):
     assert "is not what was signed" in logs
 
 
-@pytest.mark.skipif("IMAGELOOP_V2_IMAGE" not in os.environ, reason=".ci/image --all builds it")
+@pytest.mark.skipif("IMAGELOOP_TEST_V2_IMAGE" not in os.environ, reason=".ci/image --all builds it")
 def test_the_image_of_mlserver_gives_the_same_answers(run, package):
-    image = os.environ["IMAGELOOP_V2_IMAGE"]
+    image = os.environ["IMAGELOOP_TEST_V2_IMAGE"]
     told = [word for name, value in V2.environment("pets", "3").items() for word in ("-e", f"{name}={value}")]
     usual, v2 = run(), run(*told, image=image, protocol=V2)
     contents = [example.content for example in package.examples]
@@ -229,7 +229,7 @@ def test_the_image_of_mlserver_gives_the_same_answers(run, package):
 @pytest.fixture(scope="module")
 def push():
     """An image's name by its digest, once it is in the registry."""
-    registry = os.environ.get("IMAGELOOP_REGISTRY")
+    registry = os.environ.get("IMAGELOOP_TEST_REGISTRY")
     if registry is None:
         pytest.skip("no docker-registry here")
 

@@ -16,7 +16,7 @@ from seldon.clusters.local.layout import free_port
 from tests import servers
 
 PROJECT = Path(__file__).parents[2]
-IMAGE = os.environ.get("IMAGELOOP_SITE_IMAGE")
+IMAGE = os.environ.get("IMAGELOOP_TEST_SITE_IMAGE")
 COMPOSE = next((command for command in (["docker-compose"], ["docker", "compose"]) if shutil.which(command[0])), [])
 pytestmark = [
     pytest.mark.skipif(not IMAGE or not COMPOSE, reason=".ci/image --all builds the image"),
