@@ -105,6 +105,8 @@ def tell_of_rollbacks(workspace: Workspace) -> None:
         try:
             take_back(**noted, workspace=workspace)
         except UnknownVersionError as error:
+            if registry is None:
+                raise
             logger.warning("a rollback cannot be told to the registry: %s", error)
             note.rename(note.with_suffix(".unknown"))
         note.unlink(missing_ok=True)

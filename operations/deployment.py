@@ -43,7 +43,6 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
         cluster=active_deployer().config.cluster,
         namespace=settings.namespace,
         name=settings.name,
-        model_name=settings.model_name,
         registry=connect(),
     )
     with _remembered(place):
@@ -76,10 +75,11 @@ def _remembered(place: Deployed) -> Iterator[None]:
 
 
 def _serves(place: Deployed) -> bool:
+    """Also where that cannot be told: what may be left there must not be forgotten."""
     try:
         return open_cluster(place.cluster, Workspace.current()).get(place.namespace, place.name) is not None
     except ImageLoopError:
-        return False
+        return True
 
 
 def _check_labelled(address: str, *, on_this_machine: bool) -> None:
@@ -194,7 +194,7 @@ def roll_back() -> dict[str, Any]:
 
     workspace = Workspace.current()
     note_rollback(
-        deployed.model_name, rollout.version, rollout.before, "rolled back by hand", workspace, registry=deployed.registry
+        rollout.model_name, rollout.version, rollout.before, "rolled back by hand", workspace, registry=deployed.registry
     )
     open_store()
     tell_of_rollbacks(workspace)

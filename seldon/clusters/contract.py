@@ -19,7 +19,11 @@ class UnfitVersionError(ImageLoopError):
 
 
 class ReplicaEndedError(DeploymentError, UnfitVersionError):
-    """A replica that came up, and ended by itself."""
+    """A replica of `predictor` that ended by itself."""
+
+    def __init__(self, predictor: str, told: str) -> None:
+        super().__init__(told)
+        self.predictor = predictor
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from seldon.clusters.settings import ClusterSettings
 
 
 class Deployed(BaseModel):
-    """A cluster, and the deployment that was made on it, of a version of `model_name` in the registry at the address `registry`."""
+    """A cluster, and the deployment that was made on it, of a version in the registry at the address `registry`."""
 
     model_config = ConfigDict(frozen=True)
 
     cluster: ClusterSettings
     namespace: str
     name: str
-    model_name: str = "imageloop"
     registry: str | None = None
 
 

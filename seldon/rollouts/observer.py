@@ -3,23 +3,18 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
-from classifier.errors import ImageLoopError
 from records.lines import FeedbackRecord
-from records.reader import Record
-from seldon.clusters.contract import Cluster
+from seldon.clusters.contract import Cluster, DeploymentError
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.observations import Observation, Tally
 
 logger = logging.getLogger(__name__)
-BLIND_SECONDS = 60.0  # so long may a source be silent before that is an error: an API server changes its leader
-Found = TypeVar("Found")
+BLIND_SECONDS = 60.0  # so long may metrics be out of reach before that is an error: an API server changes its leader
 
 
 class Observer:
-    """What has happened since it was made. Every method may raise ImageLoopError, where a source was silent for too long."""
+    """What has happened since it was made. Raises: DeploymentError where metrics are out of reach for too long."""
 
     def __init__(
         self,
@@ -33,13 +28,18 @@ class Observer:
     ) -> None:
         self._cluster, self._place = cluster, (namespace, name)
         self._names = (stable.name, candidate.name)
-        self._heard: dict[str, float] = {}
+        self._silent_since: dict[str, float] = {}
         self._tallies = {predictor: Tally(self._expositions(predictor)) for predictor in self._names}
         self._tail = None if counts_only else cluster.tail(namespace, name, stable.model_name)
         self._answers: dict[str, tuple[str, str]] = {}  # predictor and label: a test of a week cannot hold on to whole records
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
         self._truths: dict[str, str] = {}
         self._said: dict[str, dict[str, str]] = {}
+
+    @property
+    def sees(self) -> bool:
+        """Whether both could be heard when it looked last: what was seen before is no reason to go on."""
+        return not self._silent_since
 
     @property
     def reads(self) -> bool:
@@ -57,26 +57,20 @@ class Observer:
 
     def _expositions(self, predictor: str) -> dict[str, str]:
         """Nothing of a replica that does not answer now: what it told stays, and what it counts meanwhile comes later."""
-        return self._ask(f"metrics of {predictor}", lambda: self._cluster.exposition(*self._place, predictor), {})
-
-    def _records(self) -> list[Record]:
-        return self._ask("records", self._tail.read, []) if self._tail else []
-
-    def _ask(self, source: str, read: Callable[[], Found], nothing: Found) -> Found:
-        self._heard.setdefault(source, time.monotonic())
         try:
-            found = read()
-        except ImageLoopError as error:
-            if time.monotonic() - self._heard[source] > BLIND_SECONDS:
+            found = self._cluster.exposition(*self._place, predictor)
+        except DeploymentError as error:
+            since = self._silent_since.setdefault(predictor, time.monotonic())
+            if time.monotonic() - since > BLIND_SECONDS:
                 raise
-            logger.warning("%s cannot be had now: %s", source, error)
-            return nothing
-        self._heard[source] = time.monotonic()
+            logger.warning("the metrics of '%s' cannot be had now: %s", predictor, error)
+            return {}
+        self._silent_since.pop(predictor, None)
         return found
 
     def _read_records(self) -> None:
         told = set()
-        for record in self._records():
+        for record in self._tail.read() if self._tail else ():
             told.add(record.request_id)
             if isinstance(record, FeedbackRecord):
                 self._truths[record.request_id] = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from classifier.errors import ImageLoopError
-from seldon.clusters.contract import Cluster, DeploymentError, UnfitVersionError
+from seldon.clusters.contract import Cluster, DeploymentError, ReplicaEndedError, UnfitVersionError
 from seldon.manifest import Manifest, PredictorSpec, render
 from seldon.rollouts.observer import Observer
 from seldon.rollouts.sequential import compare
@@ -23,6 +23,7 @@ from seldon.rollouts.verdicts import Verdict, judge
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
+METRICS_SECONDS = 20.0  # for a replica's metrics to be read first
 Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
 
 
@@ -41,6 +42,7 @@ class Rollout:
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
     smoke: list[str] = field(default_factory=list)
     exposure: float = 0.0
+    model_name: str = ""
     unfit: bool = False
     left_undone: str = ""
 
@@ -89,10 +91,17 @@ def roll_out(
             rollout.left_undone = _undo(cluster, settings, before)
             if isinstance(error, ImageLoopError):
                 rollout.outcome, rollout.reason = "rolled_back", str(error)
-                rollout.unfit = isinstance(error, UnfitVersionError) and replaced is None
+                rollout.unfit = replaced is None and _speaks_against(candidate, error)
                 raise RolloutStoppedError(rollout) from error
             raise
         return rollout
+
+
+def _speaks_against(candidate: PredictorSpec, error: ImageLoopError) -> bool:
+    """Where the stable version's replicas end too, it is the place that is at fault."""
+    if isinstance(error, ReplicaEndedError):
+        return error.predictor == candidate.name
+    return isinstance(error, UnfitVersionError)
 
 
 def undo_interrupted(cluster: Cluster, namespace: str, name: str) -> Manifest | None:
@@ -121,9 +130,11 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
             raise DeploymentError(f"wanted a deployment '{namespace}/{name}' to roll back, found none; run: python run.py deploy")
         if manifest.rollout is not None:
             now = manifest.rollout["to"]
+            model_name = (manifest.predictor(now) or _serving(manifest)).model_name
             undone = undo_interrupted(cluster, namespace, name)
             stable = _serving(undone) if undone else None
-            return Rollout("rolled_back", now.removeprefix("v"), stable.version if stable else None, "the rollout was undone")
+            before = stable.version if stable else None
+            return Rollout("rolled_back", now.removeprefix("v"), before, "the rollout was undone", model_name=model_name)
         history = manifest.history
         if len(history) < 2:
             raise DeploymentError(
@@ -131,7 +142,7 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
             )
         bad, good = history[-1], history[-2]
         cluster.apply(manifest.with_predictors([good.model_copy(update={"traffic": 100})], None).with_history(history[:-1]))
-        return Rollout("rolled_back", bad.version, good.version, "asked for")
+        return Rollout("rolled_back", bad.version, good.version, "asked for", model_name=bad.model_name)
 
 
 def _carry_out(
@@ -175,7 +186,12 @@ def _carry_out(
 def _smoke_test(cluster: Cluster, settings: DeploySettings, candidate: PredictorSpec, package: Path | None) -> list[str]:
     place = (settings.namespace, settings.name, candidate.name)
     tried = smoke_test(cluster.caller(*place), package)
-    return [*tried, check_metrics(cluster.exposition(*place), candidate.version)]
+    deadline = time.monotonic() + METRICS_SECONDS
+    while not (found := cluster.exposition(*place)):
+        if time.monotonic() > deadline:
+            raise DeploymentError(f"wanted the metrics of '{candidate.name}', found no replica whose could be read")
+        time.sleep(LOOK_SECONDS)
+    return [*tried, check_metrics(found, candidate.version)]
 
 
 def _watch(
@@ -211,6 +227,8 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
     verdict = judge(
         stable, candidate, agreements, elapsed, stage.watch, settings.judge, alone=alone, copied=shadow and observer.reads
     )
+    if not observer.sees and verdict.decision in ("advance", "no_data"):
+        return Verdict("hold", "metrics are out of reach", verdict.figures)
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
     evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)

@@ -10,6 +10,9 @@ from seldon.rollouts.observations import Observation
 from seldon.rollouts.sequential import wealth
 from seldon.rollouts.settings import JudgeSettings, Watch
 
+STABLE_CONFIDENCE = (
+    0.8  # of the interval that the stable version's share of failures is taken from: what was counted may be too few
+)
 Decision = Literal["advance", "hold", "rollback", "no_data"]
 
 
@@ -78,10 +81,11 @@ def mix_distance(stable: Observation, candidate: Observation) -> float | None:
 
 def _too_many_errors(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
     """By a test that may be asked every second: an interval of one look is left by chance sooner or later."""
-    allowed = min(0.999, max(1e-6, stable.error_rate + settings.max_error_increase))
-    if candidate.errors and wealth(candidate.errors, candidate.requests - candidate.errors, allowed) >= 1 / (
-        1 - settings.confidence
-    ):
+    _, usual = wilson(stable.errors, stable.requests, STABLE_CONFIDENCE) if stable.requests else (0.0, 0.0)
+    allowed = max(1e-6, usual + settings.max_error_increase)
+    if not candidate.errors or allowed >= 1:
+        return None
+    if wealth(candidate.errors, candidate.requests - candidate.errors, allowed) >= 1 / (1 - settings.confidence):
         return f"{candidate.errors} of {candidate.requests} answers failed ({allowed:.1%} allowed)"
     return None
 

@@ -6,16 +6,30 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.deployment import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
+from adapters.tracking import connect
 from classifier.promotion.records import Candidate, RolloutRecord
 from classifier.workspace import Workspace
 from materializers.records import RecordMaterializer
 from seldon.deployer.choosing import active_deployer
 from seldon.manifest import render_predictor
-from seldon.rollouts.runner import RolloutStoppedError
+from seldon.rollouts.runner import Rollout, RolloutStoppedError
 from seldon.rollouts.settings import DeploySettings
 from seldon.rollouts.verdicts import Verdict
 
 logger = logging.getLogger(__name__)
+
+
+def _tell(candidate: Candidate, rollout: Rollout, registry: str) -> None:
+    """Noted first, and told as far as somebody listens: why the rollout was undone must not be lost over that."""
+    workspace = Workspace.current()
+    if rollout.unfit:
+        note_rollback(candidate.model_name, candidate.version, rollout.before, rollout.reason, workspace, registry=registry)
+    try:
+        if rollout.unfit:
+            tell_of_rollbacks(workspace)
+        log_metadata({"outcome": "rolled_back", "reason": rollout.reason, "exposure": rollout.exposure})
+    except Exception as error:
+        logger.warning("that version %s was rolled back could not be told: %s", candidate.version, error)
 
 
 @step(enable_cache=False, output_materializers={"rollout": RecordMaterializer})
@@ -40,16 +54,12 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         image=settings.image,
         environment=settings.environment,
     )
-    package = package_of(candidate)
+    package, registry = package_of(candidate), connect()
     still_chosen(candidate, also_refused=settings.keep_refused_version)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:
-        log_metadata({"outcome": "rolled_back", "reason": error.rollout.reason, "exposure": error.rollout.exposure})
-        if error.rollout.unfit:
-            workspace = Workspace.current()
-            note_rollback(candidate.model_name, candidate.version, error.rollout.before, error.rollout.reason, workspace)
-            tell_of_rollbacks(workspace)
+        _tell(candidate, error.rollout, registry)
         raise
     found = deployer.cluster.describe(settings.namespace, settings.name)
     record = RolloutRecord(

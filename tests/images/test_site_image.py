@@ -27,7 +27,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    told = subprocess.run([PROJECT / "infrastructure" / "compose" / "secrets"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [PROJECT / "infrastructure" / "compose" / "secrets", "-"], capture_output=True, text=True, check=True
+    ).stdout
     return dict(line.split("=") for line in told.splitlines())
 
 

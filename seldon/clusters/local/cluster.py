@@ -72,7 +72,7 @@ class LocalCluster:
             try:
                 self._route(manifest.key)
             except DeploymentError:
-                self._write_down_again(manifest, before)
+                self._go_back(manifest, before, started)
                 raise
             time.sleep(max(0.0, draining - time.monotonic()))
             self._retire()
@@ -87,13 +87,16 @@ class LocalCluster:
     def delete(self, namespace: str, name: str) -> None:
         """The last one takes the gateway and the supervisor with it."""
         with self._site():
-            self._store.remove(namespace, name)
-            if not self._store.deployments():
-                self._supervisor.stop()
-                self._store.remove_site()
-            elif self._supervisor.is_running():
-                self._route(None)
-                self._retire()
+            self._forget(namespace, name)
+
+    def _forget(self, namespace: str, name: str) -> None:
+        self._store.remove(namespace, name)
+        if not self._store.deployments():
+            self._supervisor.stop()
+            self._store.remove_site()
+        elif self._supervisor.is_running():
+            self._route(None)
+            self._retire()
 
     def stop(self) -> None:
         """Stop everything and leave nothing running; what was deployed is forgotten."""
@@ -282,13 +285,19 @@ class LocalCluster:
         self._given_out.add(port)
         return port
 
-    def _write_down_again(self, manifest: Manifest, before: DeploymentState | None) -> None:
-        """What serves, where the gateway did not take what should: its replicas are there still."""
-        if before is None:
-            self._store.remove(manifest.metadata.namespace, manifest.metadata.name)
-        else:
-            self._store.put(before)
-        self._route(None)
+    def _go_back(self, manifest: Manifest, before: DeploymentState | None, started: list[Replica]) -> None:
+        """To what serves, where the gateway did not take what should: its replicas are there still."""
+        try:
+            if before is not None:
+                self._store.put(before)
+                self._route(None)
+            else:
+                self._forget(manifest.metadata.namespace, manifest.metadata.name)
+                return  # and all replicas that nobody has with it
+            for replica in started:
+                self._supervisor.remove(replica.name)
+        except DeploymentError as error:  # why it came to this is told, not that
+            logger.warning("what was begun could not be taken back: %s", error)
 
     def _start(self, manifest: Manifest, predictor: PredictorSpec) -> Replica:
         name = f"{manifest.metadata.namespace}--{manifest.metadata.name}--{predictor.name}--{uuid.uuid4().hex[:6]}"
@@ -323,9 +332,8 @@ class LocalCluster:
             state = self._supervisor.states().get(replica.name)
             ended = state in ("BACKOFF", "FATAL", "EXITED")
             if ended or time.monotonic() > deadline:
-                raise (ReplicaEndedError if ended else DeploymentError)(
-                    f"wanted a replica of '{replica.predictor}' to get ready, found that it did not ({state}): {self._last_words(replica.name)}"
-                )
+                told = f"wanted a replica of '{replica.predictor}' to get ready, found that it did not ({state}): {self._last_words(replica.name)}"
+                raise ReplicaEndedError(replica.predictor, told) if ended else DeploymentError(told)
             time.sleep(0.05)
 
     def _last_words(self, program: str) -> str:

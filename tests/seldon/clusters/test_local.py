@@ -415,15 +415,17 @@ def test_without_keys_the_gateway_answers_to_its_own_names_alone(make_cluster, p
     assert codes == {"localhost": 200, "labels.example": 200, "rebound.example": 404}
 
 
-def test_one_that_is_broken_stops_nobody_else_and_one_that_hangs_is_replaced(cluster, predictor_spec, monkeypatch):
-    """The first has a package that is gone since; the second has stopped to answer, and does not end."""
+def test_one_that_is_broken_stops_nobody_else_and_one_that_hangs_is_replaced(cluster, predictor_spec, make_package, monkeypatch):
+    """The first has a package that is gone since, and is not running; the second has stopped to answer, and does not end."""
     monkeypatch.setattr("seldon.clusters.local.cluster.GATEWAY_SECONDS", 10)
     monkeypatch.setattr("seldon.clusters.local.cluster.HANGS_SECONDS", 1)
-    cluster.apply(render("broken", "default", [predictor_spec("1")]))
+    package = make_package()
+    cluster.apply(render("broken", "default", [predictor_spec("1", package)]))
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
     (broken,) = cluster._store.get("default", "broken").replicas
     (hanging,) = cluster._store.get("default", "pets").replicas
-    cluster._supervisor._call("stopProcess", broken.name)
+    cluster._supervisor.remove(broken.name)
+    (package / "model.json").unlink()
     stopped = [
         process
         for process in processes_of(cluster)
