@@ -87,7 +87,7 @@ def one_answer() -> None:
         attach_head(scratch / "small.onnx", scratch / INT8_MODEL, weight, np.zeros(2, np.float32), 1.0)
         predictor, identity = Predictor(scratch / INT8_MODEL, info, threads=1), Identity("m", "1", "v1")
         writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
-        known = Familiarity.of(rng.normal(size=(400, 1280)).astype(np.float32))
+        known = Familiarity.of(rng.normal(size=(400, 1280)).astype(np.float32), 2)
         answering = {
             "without": Answering(predictor, identity, Admission(), None, known),
             "with": Answering(predictor, identity, Admission(), writer, known),

@@ -1,6 +1,6 @@
-"""How far a share that was counted may lie from the true one."""
+"""How far a share that was counted may lie from the true one, and whether it is too large."""
 
-from math import hypot, sqrt
+from math import exp, hypot, lgamma, log, sqrt
 from statistics import NormalDist
 
 Interval = tuple[float, float]
@@ -24,3 +24,25 @@ def difference(successes: tuple[int, int], counts: tuple[int, int], confidence: 
     one, other = (success / count for success, count in zip(successes, counts, strict=True))
     (low, high), (other_low, other_high) = (wilson(*pair, confidence) for pair in zip(successes, counts, strict=True))
     return one - other - hypot(one - low, other_high - other), one - other + hypot(high - one, other - other_low)
+
+
+def wealth(wins: int, losses: int, share: float = 0.5) -> float:
+    """The evidence that wins are more than `share` (within (0, 1)) of all: however often one looks, chance brings 1/alpha with alpha at most.
+
+    A betting martingale, of the mixture of all bets on larger shares with a uniform prior.
+    It is the Beta integral B(wins+1, losses+1) * P(Beta > share) / (1-share) over share^wins * (1-share)^losses.
+    Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024.
+    """
+    log_beta = lgamma(wins + 1) + lgamma(losses + 1) - lgamma(wins + losses + 2)
+    log_ratio = log_beta - wins * log(share) - losses * log(1 - share)
+    return exp(min(700.0, log_ratio)) * _more_than(share, wins, losses) / (1 - share)
+
+
+def _more_than(share: float, wins: int, losses: int) -> float:
+    """P(p > share) for p ~ Beta(wins + 1, losses + 1), which is P(Binomial(wins + losses + 1, share) <= wins)."""
+    count = wins + losses + 1
+    term, total = count * log(1 - share), 0.0
+    for number in range(wins + 1):
+        total += exp(term)
+        term += log(count - number) - log(number + 1) + log(share) - log(1 - share)
+    return min(1.0, total)

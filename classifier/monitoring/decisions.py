@@ -77,7 +77,7 @@ def decide(situation: Situation, settings: DecisionSettings, labels_wanted: int)
 def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
     reasons = []
     truth = situation.truth
-    if truth.accuracy is not None and truth.fair and truth.high < settings.min_accuracy:
+    if truth.accuracy is not None and truth.fair and truth.below(settings.min_accuracy):
         reasons.append(
             f"accuracy {truth.accuracy:.1%} ({truth.low:.1%} to {truth.high:.1%}, {truth.count} labels) is below {settings.min_accuracy:.1%}"
         )

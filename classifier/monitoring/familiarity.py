@@ -12,33 +12,35 @@ from numpy.typing import NDArray
 from classifier.files import replacing
 
 FAMILIAR = "familiar.npz"
-NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them
+NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them; of many classes half of the pictures of one, at most
 FALSE_ALARM_SHARE = 0.01  # of known pictures that are called unknown
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Distances to known pictures. `limit`: beyond it a picture counts as unlike all of them."""
+    """Distances to known pictures, by their `neighbour`th nearest. `limit`: beyond it a picture counts as unlike all of them."""
 
     known_ND: FloatArray
     limit: float
+    neighbour: int = NEIGHBOUR
 
     @classmethod
-    def of(cls, embeddings_ND: FloatArray) -> "Familiarity":
+    def of(cls, embeddings_ND: FloatArray, num_classes: int) -> "Familiarity":
         """Shapes: (N, D), more than ten rows."""
         known_ND = _unit(embeddings_ND.astype(np.float16).astype(np.float32))
+        neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
         similar_NN = known_ND @ known_ND.T
         np.fill_diagonal(similar_NN, -np.inf)
-        return cls(known_ND, float(np.quantile(_distances(similar_NN), 1 - FALSE_ALARM_SHARE)))
+        return cls(known_ND, float(np.quantile(_distances(similar_NN, neighbour), 1 - FALSE_ALARM_SHARE)), neighbour)
 
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
-        """The cosine distance to the tenth nearest known picture, in [0, 2]. Shapes: (B, D) -> (B,)."""
-        return _distances(_unit(embeddings_BD) @ self.known_ND.T)
+        """The cosine distance to a near known picture, in [0, 2]. Shapes: (B, D) -> (B,)."""
+        return _distances(_unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
 
     def write(self, folder: Path) -> None:
         with replacing(folder / FAMILIAR) as aside, aside.open("wb") as file:
-            np.savez(file, known=self.known_ND.astype(np.float16), limit=np.float64(self.limit))
+            np.savez(file, known=self.known_ND.astype(np.float16), limit=np.float64(self.limit), neighbour=self.neighbour)
 
     @classmethod
     def read(cls, folder: Path) -> "Familiarity | None":
@@ -46,11 +48,12 @@ class Familiarity:
         if not (folder / FAMILIAR).exists():
             return None
         with np.load(folder / FAMILIAR, allow_pickle=False) as content:
-            return cls(content["known"].astype(np.float32), float(content["limit"]))
+            neighbour = int(content["neighbour"]) if "neighbour" in content else NEIGHBOUR  # which packages of before do not say
+            return cls(content["known"].astype(np.float32), float(content["limit"]), neighbour)
 
 
-def _distances(similar_BN: FloatArray) -> FloatArray:
-    place = max(0, similar_BN.shape[1] - NEIGHBOUR)
+def _distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:
+    place = max(0, similar_BN.shape[1] - neighbour)
     nearest: FloatArray = np.partition(similar_BN, place, axis=1)[:, place]
     return 1 - nearest
 

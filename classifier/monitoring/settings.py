@@ -40,7 +40,9 @@ class TruthSettings(Settings):
 class DecisionSettings(Settings):
     """When to retrain: any of the reasons, unless something speaks against it."""
 
-    min_accuracy: Share = Field(0.85, description="retrain when the whole interval of the accuracy lies below")
+    min_accuracy: Share = Field(
+        0.85, description="retrain when fewer answers are right, by more than chance brings however often one looks"
+    )
     violated_windows: int = Field(2, ge=1, description="of `of_windows`: one alone may be a false alarm")
     of_windows: int = Field(3, ge=1)
     max_estimated_loss: Share = Field(0.02, description="drift that costs less accuracy, by estimate, alerts and changes nothing")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from classifier.intervals import wilson
+from classifier.intervals import wealth, wilson
 from classifier.monitoring.settings import TruthSettings
 
+FALSE_ALARM_RATE = 0.05  # of a model that is just as good as wanted; an interval of one look is left by chance sooner or later
 BIAS_P_VALUE = 0.001  # so rarely does a fair sample look as if it were none
 NUM_PERIODS = 12
 SURE, MIN_SURE = 0.9, 10
@@ -40,6 +41,13 @@ class Truth:
     coverage: float
     bias: str | None
     parts: list[Part]
+
+    def below(self, wanted: float) -> bool:
+        """Whether fewer answers are right than wanted, by evidence that may be asked for at every look."""
+        if self.accuracy is None or wanted <= 0:
+            return False
+        right = round(self.accuracy * self.count)
+        return wealth(self.count - right, right, max(1e-6, 1 - wanted)) >= 1 / FALSE_ALARM_RATE
 
     @property
     def fair(self) -> bool:
@@ -81,7 +89,7 @@ def _bias(
         return (
             f"{contradicted:.0%} of the answers that the model was surest of are contradicted: lies, or classes that were renamed"
         )
-    return None if coverage >= settings.min_coverage else _choice(answers, labelled, right, coverage, settings)
+    return _choice(answers, labelled, right, coverage, settings)
 
 
 def _choice(
@@ -93,7 +101,7 @@ def _choice(
 ) -> str | None:
     """Whether people chose which answers they labelled."""
     share_wrong = 1 - float(right.mean())
-    if share_wrong > settings.max_share_wrong:
+    if coverage < settings.min_coverage and share_wrong > settings.max_share_wrong:
         return (
             f"{share_wrong:.0%} of the {len(labelled)} labels contradict the answer and {1 - coverage:.0%} of the answers have none: "
             "complaints, not a sample"

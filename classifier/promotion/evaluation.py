@@ -130,15 +130,22 @@ def write_reference(
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
     if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(experience.recent) >= MIN_UNSEEN:
-        reference = _recent_reference(experience.recent, pictures.class_names, folder)
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
+        reference = _recent_reference(_not_fitted_on(experience), pictures.class_names, folder)
         embeddings_ND = np.concatenate(
             [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
         )
     else:
         reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
     reference.to_parquet(folder / REFERENCE, index=False)
-    Familiarity.of(embeddings_ND).write(folder)
+    Familiarity.of(embeddings_ND, len(pictures.class_names)).write(folder)
+
+
+def _not_fitted_on(experience: Experience) -> pd.DataFrame:
+    """The newest answers but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
+    fitted = experience.labelled[experience.labelled["role"].isin(("train", "validation"))]
+    rest = experience.recent[~experience.recent["sha256"].isin(fitted["sha256"])]
+    return rest if len(rest) >= MIN_UNSEEN else experience.recent
 
 
 def _reference(

@@ -57,6 +57,7 @@ class Counters:
 class Observation:
     """One predictor in one window.
 
+    `buckets`: answers within so many seconds, cumulative.
     `turned_away`: those of the `errors` that there was no room for; `refused`: requests whose picture was refused; `judged`: whether
     each answer with feedback was right.
     """
@@ -68,6 +69,7 @@ class Observation:
     judged: tuple[bool, ...] = ()
     turned_away: int = 0
     refused: int = 0
+    buckets: dict[float, float] = field(default_factory=dict)
 
     @property
     def error_rate(self) -> float:
@@ -120,6 +122,7 @@ class Tally:
     def __init__(self, expositions: dict[str, str]) -> None:
         self._last = {replica: read_counters(text) for replica, text in expositions.items()}
         self._sum = Counters()
+        self.past = _observation(sum(self._last.values(), Counters()))
 
     def add(self, expositions: dict[str, str]) -> None:
         """What each replica says now, by its name."""
@@ -129,16 +132,32 @@ class Tally:
             self._last[replica] = now
 
     def observation(self, judged: Iterable[bool] = ()) -> Observation:
-        seconds = quantile(self._sum.buckets, 0.95)
-        return Observation(
-            int(self._sum.requests),
-            int(self._sum.errors),
-            {label: int(count) for label, count in self._sum.labels.items() if count},
-            None if seconds is None else 1000 * seconds,
-            tuple(judged),
-            int(self._sum.turned_away),
-            int(self._sum.refused),
-        )
+        return _observation(self._sum, judged)
+
+
+def _observation(counters: Counters, judged: Iterable[bool] = ()) -> Observation:
+    seconds = quantile(counters.buckets, 0.95)
+    return Observation(
+        int(counters.requests),
+        int(counters.errors),
+        {label: int(count) for label, count in counters.labels.items() if count},
+        None if seconds is None else 1000 * seconds,
+        tuple(judged),
+        int(counters.turned_away),
+        int(counters.refused),
+        counters.buckets,
+    )
+
+
+def share_within(buckets: dict[float, float], seconds: float) -> float:
+    """Of the answers, those that took so long at most, interpolated within a bucket; 1 without any count."""
+    total, lower, counted = max(buckets.values(), default=0.0), 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if seconds <= bound:
+            part = 1.0 if math.isinf(bound) else (seconds - lower) / (bound - lower)
+            return (counted + (count - counted) * part) / total if total else 1.0
+        lower, counted = bound, count
+    return 1.0
 
 
 def quantile(buckets: dict[float, float], share: float) -> float | None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from dataclasses import replace
 
 from records.lines import FeedbackRecord
 from seldon.clusters.contract import Cluster, DeploymentError
@@ -35,6 +36,11 @@ class Observer:
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
         self._truths: dict[str, str] = {}
         self._said: dict[str, dict[str, str]] = {}
+
+    @property
+    def past(self) -> Observation:
+        """What the stable version had done before, since its replicas started; not what it said, for the world may have been another."""
+        return replace(self._tallies[self._names[0]].past, labels={})
 
     @property
     def sees(self) -> bool:

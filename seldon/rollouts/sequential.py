@@ -9,8 +9,9 @@ Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, log
 from typing import Literal
+
+from classifier.intervals import wealth
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,3 @@ def compare(stable: Sequence[bool], candidate: Sequence[bool], false_alarm_rate:
     leader: Literal["stable", "candidate"] = "candidate" if strongest["candidate"] >= strongest["stable"] else "stable"
     settled = leader if strongest[leader] >= needed else None
     return Evidence(settled, min(len(stable), len(candidate)), wins, losses, strongest[leader])
-
-
-def wealth(wins: int, losses: int, share: float = 0.5) -> float:
-    """Of the mixture of all bets on 'wins more than `share`' (within (0, 1)), with a uniform prior over (share, 1].
-
-    It is the Beta integral B(wins+1, losses+1) * P(Beta > share) / (1-share) over share^wins * (1-share)^losses.
-    """
-    log_beta = lgamma(wins + 1) + lgamma(losses + 1) - lgamma(wins + losses + 2)
-    log_ratio = log_beta - wins * log(share) - losses * log(1 - share)
-    return exp(min(700.0, log_ratio)) * _more_than(share, wins, losses) / (1 - share)
-
-
-def _more_than(share: float, wins: int, losses: int) -> float:
-    """P(p > share) for p ~ Beta(wins + 1, losses + 1), which is P(Binomial(wins + losses + 1, share) <= wins)."""
-    count = wins + losses + 1
-    term, total = count * log(1 - share), 0.0
-    for number in range(wins + 1):
-        total += exp(term)
-        term += log(count - number) - log(number + 1) + log(share) - log(1 - share)
-    return min(1.0, total)

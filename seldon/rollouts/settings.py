@@ -16,7 +16,7 @@ class Watch(Settings):
 
     min_seconds: Seconds = 10.0
     max_seconds: Seconds = Field(600.0, description="with too few answers by then the verdict is no_data")
-    min_requests: int = Field(200, ge=1, description="fewer tell 2 % of errors from none only by luck")
+    min_requests: int = Field(200, ge=1, description="fewer tell 10 % of errors from none only by luck")
     on_no_data: Literal["advance", "rollback"] = Field("rollback", description="a version that nobody tried is not a good one")
 
 

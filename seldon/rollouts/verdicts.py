@@ -1,13 +1,12 @@
 """Advance, hold, roll back, or no data: a pure function of what was seen, so that a rollout can be replayed."""
 
 from dataclasses import dataclass, field
-from math import sqrt
+from math import pi, sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from classifier.intervals import difference, wilson
-from seldon.rollouts.observations import Observation
-from seldon.rollouts.sequential import wealth
+from classifier.intervals import difference, wealth, wilson
+from seldon.rollouts.observations import Observation, quantile, share_within
 from seldon.rollouts.settings import JudgeSettings, Watch
 
 STABLE_CONFIDENCE = (
@@ -105,25 +104,35 @@ def _refuses_more(stable: Observation, candidate: Observation, settings: JudgeSe
 
 
 def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    if (
-        stable.p95_ms is None
-        or candidate.p95_ms is None
-        or candidate.requests < settings.min_compared
-        or stable.requests < settings.min_compared
-    ):
+    """Whether more than a twentieth of its answers take longer than is allowed, by a test that may be asked every second."""
+    answers, known = (int(max(one.buckets.values(), default=0)) for one in (candidate, stable))
+    if min(answers, known) < settings.min_compared:
         return None
-    if candidate.p95_ms > max(stable.p95_ms * settings.max_latency_ratio, stable.p95_ms + settings.min_latency_increase_ms):
-        return f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms"
+    _, share = wilson(round(0.95 * known), known, STABLE_CONFIDENCE)
+    usual = 1000 * (quantile(stable.buckets, share) or 0.0)
+    allowed = max(usual * settings.max_latency_ratio, usual + settings.min_latency_increase_ms)
+    slower = int(answers - share_within(candidate.buckets, allowed / 1000) * answers)
+    if slower and wealth(slower, answers - slower, 0.05) >= 1 / (1 - settings.confidence):
+        return (
+            f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms "
+            f"({slower} of {answers} took more than {allowed:.0f} ms)"
+        )
     return None
 
 
 def _another_mix(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """The distance that chance alone gives shrinks with the number of answers: it is taken off."""
+    """The distance that chance alone gives grows with the number of classes, and shrinks with that of answers: it is taken off."""
     distance = mix_distance(stable, candidate)
     counts = sum(stable.labels.values()), sum(candidate.labels.values())
     if distance is None or min(counts) < settings.min_compared:
         return None
-    chance = NormalDist().inv_cdf((1 + settings.confidence) / 2) * sqrt(0.25 / counts[0] + 0.25 / counts[1])
+    each = 1 / counts[0] + 1 / counts[1]
+    shares = [
+        (stable.labels.get(name, 0) + candidate.labels.get(name, 0)) / sum(counts) for name in stable.labels | candidate.labels
+    ]
+    expected = sum(sqrt(2 / pi * share * (1 - share) * each) for share in shares) / 2
+    spread = sqrt((1 - 2 / pi) * each) / 2  # at most, of a sum of absolute normal deviations
+    chance = expected + NormalDist().inv_cdf((1 + settings.confidence) / 2) * spread
     if distance - chance > settings.max_mix_distance:
         return f"its answers are distributed otherwise ({_shares(candidate)} against {_shares(stable)})"
     return None

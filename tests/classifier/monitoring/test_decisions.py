@@ -219,3 +219,23 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     assert "Decision: nothing" in decision
     assert Measurement.of_dict(measurement.as_dict()) == measurement
     assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0))
+
+
+def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(40):
+        right = (rng.random(1000) < SETTINGS.min_accuracy).tolist()
+        found += any(truth(sum(right[at - 200 : at]), 200).below(SETTINGS.min_accuracy) for at in range(200, 1001, 50))
+
+    assert found <= 2
+    assert truth(150, 200).below(SETTINGS.min_accuracy)
+
+
+def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 400)
+    answers = answers_of((rng.random(400) < confidence).tolist(), confidence=confidence)
+    chosen = answers.sort_values("confidence").head(220)
+
+    assert "by choice" in measure_truth(answers, chosen, TruthSettings(max_labels=400)).bias

@@ -166,7 +166,7 @@ def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(4, 32))
     known = (directions[rng.integers(0, 4, 300)] + 0.2 * rng.normal(size=(300, 32))).astype(np.float32)
-    Familiarity.of(known[:200]).write(tmp_path)
+    Familiarity.of(known[:200], 2).write(tmp_path)
 
     familiarity = Familiarity.read(tmp_path)
     near, far = familiarity.distance(known[200:]), familiarity.distance(rng.normal(size=(50, 32)).astype(np.float32))
@@ -174,6 +174,19 @@ def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
     assert (near <= familiarity.limit).mean() > 0.9
     assert (far > familiarity.limit).all()
     assert Familiarity.read(tmp_path / "nowhere") is None
+
+
+def test_a_new_class_is_unfamiliar_beside_a_hundred_known_ones():
+    """Of which four pictures each are known: the tenth nearest is another class's."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(101, 64))
+    known = (directions[np.arange(400) % 100] + 0.3 * rng.normal(size=(400, 64))).astype(np.float32)
+    new = (directions[100] + 0.3 * rng.normal(size=(50, 64))).astype(np.float32)
+
+    familiarity = Familiarity.of(known, 100)
+
+    assert familiarity.neighbour == 2
+    assert (familiarity.distance(new) > familiarity.limit).mean() > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +252,7 @@ def test_unchanged_photographs_raise_few_alarms(photograph_features):
 def test_ants_and_bees_are_unlike_cats_and_dogs(photograph_features):
     from sklearn.metrics import roc_auc_score
 
-    familiarity = Familiarity.of(photograph_features["reference"].embeddings_ND)
+    familiarity = Familiarity.of(photograph_features["reference"].embeddings_ND, 2)
     known, unknown = (familiarity.distance(photograph_features[name].embeddings_ND) for name in ("none", "insects"))
 
     assert roc_auc_score([0] * len(known) + [1] * len(unknown), np.concatenate([known, unknown])) >= 0.995

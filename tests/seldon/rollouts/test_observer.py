@@ -67,3 +67,9 @@ def test_nobody_is_promoted_unseen(watched, clock, predictor_spec):
 
     assert (blind.decision, blind.reason) == ("hold", "metrics are out of reach")
     assert runner._judge(seen, settings, stage, 1000.0, alone=False).decision == "advance"
+
+
+def test_the_past_of_the_stable_version_is_what_its_replicas_had_counted(watched):
+    _, seen = watched
+
+    assert (seen.past.requests, seen.past.labels) == (1000, {})

@@ -1,3 +1,4 @@
+import math
 import random
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ WATCH = Watch(min_seconds=10, max_seconds=100, min_requests=100)
 
 
 def seen(requests=200, errors=0, red=100, blue=100, p95=20.0, judged=()):
-    return Observation(requests, errors, {"red": red, "blue": blue}, p95, tuple(judged))
+    taken = {} if p95 is None else {p95 / 2000: 0.5 * requests, p95 / 1000: 0.95 * requests, math.inf: requests}
+    return Observation(requests, errors, {"red": red, "blue": blue}, p95, tuple(judged), buckets=taken)
 
 
 CASES = [
@@ -175,3 +177,50 @@ def test_a_quantile_lies_within_its_bucket():
 def test_a_canarys_steps_grow():
     with pytest.raises(ValueError, match="steps that grow"):
         Canary(steps=(50, 10))
+
+
+def looked_at(draw, steps=range(30, 201, 10)) -> bool:
+    """Whether a candidate that is as good as the stable version, nine times as often asked, is rolled back at any look."""
+    stable, candidate = draw(9 * steps[-1]), draw(steps[-1])
+    watch = Watch(min_seconds=1000, max_seconds=2000)
+    return any(
+        judge(observed(stable[: 9 * count]), observed(candidate[:count]), (), 20, watch, JudgeSettings()).decision == "rollback"
+        for count in steps
+    )
+
+
+def observed(answers: list[tuple[int, float]]) -> Observation:
+    """Of answers with a class and the seconds that each took."""
+    bounds = (0.01, 0.025, 0.05, 0.1, 0.25)
+    taken = {bound: sum(seconds <= bound for _, seconds in answers) for bound in bounds} | {math.inf: len(answers)}
+    labels = {str(label): sum(found == label for found, _ in answers) for label in {label for label, _ in answers}}
+    return Observation(len(answers), 0, labels, 1000 * quantile(taken, 0.95), buckets=taken)
+
+
+@pytest.mark.parametrize("classes", [2, 37, 101])
+def test_many_classes_differ_by_chance_and_that_is_not_held_against_a_version(classes):
+    rng = random.Random(0)
+
+    rolled_back = sum(looked_at(lambda count: [(rng.randrange(classes), 0.005) for _ in range(count)]) for _ in range(15))
+
+    assert rolled_back == 0
+
+
+def test_a_few_slow_answers_are_not_held_against_a_version():
+    """4 % take 80 ms instead of 8: near enough to a twentieth that the percentile of few answers jumps."""
+    rng = random.Random(0)
+
+    rolled_back = sum(
+        looked_at(lambda count: [(0, 0.08 if rng.random() < 0.04 else 0.008) for _ in range(count)]) for _ in range(60)
+    )
+
+    assert rolled_back <= 1
+
+
+def test_a_version_with_all_traffic_is_held_against_what_the_other_did_before():
+    past = replace(seen(5000, errors=250), labels={})
+    alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True)
+    worse = judge(past, replace(seen(errors=10), refused=150), (), 20, WATCH, JudgeSettings(), alone=True)
+
+    assert alike.decision == "advance"
+    assert (worse.decision, "it refused 150 of 200" in worse.reason) == ("rollback", True)
