@@ -19,7 +19,7 @@ from classifier.workspace import Workspace
 logger = logging.getLogger(__name__)
 NAME = "catalog.parquet"
 KNOWN = "known.parquet"
-REMEMBERED = ["sha256", "group", "split", "added_at"]
+REMEMBERED = ["sha256", "perceptual_hash", "group", "split", "added_at"]
 
 
 def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
@@ -52,11 +52,12 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
 
 
 def _memory(workspace: Workspace) -> pd.DataFrame:
-    """Of all seeds: columns `seed` and `REMEMBERED`."""
+    """Of all seeds: columns `seed` and `REMEMBERED`; no perceptual hash of what earlier releases remembered."""
     file = workspace.data / KNOWN
     if not file.exists():
         return pd.DataFrame(columns=["seed", *REMEMBERED])
-    return _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
+    found = _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
+    return found if "perceptual_hash" in found else found.assign(perceptual_hash="")
 
 
 def _read(file: Path, remedy: str) -> pd.DataFrame:

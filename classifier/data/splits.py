@@ -1,7 +1,7 @@
 """Which pictures teach, tune and judge: 80/10/10 of each class, for ever.
 
 A group of duplicates is placed whole, when it is first seen, by a hash; ever after its pictures keep their split and
-newcomers join it. So a growing data set moves no picture, and nothing that judges was ever learnt from. What the service kept
+newcomers join it, also where it is here no more. So a growing data set moves no picture, and nothing that judges was ever learnt from. What the service kept
 bears labels that strangers gave: it may teach and tune, and judges nothing.
 """
 
@@ -24,10 +24,12 @@ SEED_ATTRIBUTE = "split_seed"
 def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
     """Give every accepted picture its group and its split, as `known` has them where it knows the picture.
 
-    `known`: pictures split before with the same seed (sha256, group, split, added_at).
+    `known`: pictures split before with the same seed (sha256, perceptual_hash, group, split, added_at).
     Raises: ImageLoopError if a class is too small to be split, or all its pictures look alike.
     """
     catalog = _inherit(catalog, known)
+    if known is not None:
+        catalog = _inherit_by_looks(catalog, known, max_bits)
     check_class_sizes(catalog, settings)
     roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
     catalog = quarantine(catalog, ties)
@@ -76,6 +78,31 @@ def _inherit(catalog: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
     for column in ("split", "group", "added_at"):
         catalog.loc[seen, column] = catalog.loc[seen, "sha256"].map(known[column])
     return catalog
+
+
+def _inherit_by_looks(catalog: pd.DataFrame, known: pd.DataFrame, max_bits: int) -> pd.DataFrame:
+    """The same from pictures that are here no more: one that was saved anew has other bytes, and must not judge what it taught."""
+    new = accepted(catalog).loc[lambda pictures: pictures["split"] == "", ["perceptual_hash"]]
+    gone = known[~known["sha256"].isin(catalog["sha256"]) & (known["split"] != "") & (known["perceptual_hash"] != "")]
+    if new.empty or gone.empty:
+        return catalog
+    catalog = catalog.copy()
+    both = pd.concat([new, gone[["perceptual_hash"]]], ignore_index=True).assign(status="accepted")
+    alike = find_lookalikes(both, max_bits)
+    ties = {}
+    for node, rows in enumerate(alike.rows):
+        mine = [new.index[row] for row in rows if row < len(new)]
+        family = [*rows, *(row for other in alike.near.get(node, ()) for row in alike.rows[other])]
+        theirs = gone.iloc[[row - len(new) for row in family if row >= len(new)]]
+        if not mine or theirs.empty:
+            continue
+        if theirs["split"].nunique() > 1:
+            told = f"ties_splits: shows the same as pictures of {' and '.join(sorted(theirs['split'].unique()))} that stood here before"
+            ties.update(dict.fromkeys(mine, told))
+            continue
+        oldest = theirs.sort_values(["added_at", "sha256"]).iloc[0]
+        catalog.loc[mine, ["split", "group", "added_at"]] = oldest["split"], oldest["group"], oldest["added_at"]
+    return quarantine(catalog, ties)
 
 
 class _Groups:

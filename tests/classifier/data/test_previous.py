@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from PIL import Image
 
 from classifier.data.catalog import read_catalog
 from classifier.data.pictures import prepared_store
@@ -39,6 +40,37 @@ def test_another_data_set_in_between_moves_no_picture(draw_folder, workspace):
     assert len(both) >= 20
     assert (both["split_x"] == both["split_y"]).all()
     assert (both["group_x"] == both["group_y"]).all()
+
+
+def test_pictures_that_are_saved_again_keep_their_split(draw_folder, workspace):
+    folder = draw_folder(cat=30, dog=30)
+    first = run(folder, workspace)
+    for file in folder.rglob("*.png"):
+        with Image.open(file) as image:
+            image.convert("RGB").resize((96, 96)).save(file.with_suffix(".jpg"), quality=90)
+        file.unlink()
+
+    again = run(folder, workspace)
+
+    both = first.assign(name=first["path"].str.removesuffix(".png")).merge(
+        again.assign(name=again["path"].str.removesuffix(".jpg")), on="name"
+    )
+    both = both[(both["split_x"] != "") & (both["split_y"] != "")]
+    assert len(both) >= 40
+    assert not set(first["sha256"]) & set(again["sha256"])
+    assert (both["split_x"] == both["split_y"]).all()
+
+
+def test_a_memory_of_an_earlier_release_knows_no_looks(draw_folder, workspace):
+    first = run(draw_folder(cat=20, dog=20), workspace)
+    memory = pd.read_parquet(workspace.data / "known.parquet")
+    memory.drop(columns="perceptual_hash").to_parquet(workspace.data / "known.parquet")
+    (workspace.data / "catalog.parquet").unlink()
+
+    again = run(draw_folder(cat=22, dog=20), workspace)
+
+    both = first.merge(again, on="sha256")
+    assert (both["split_x"] == both["split_y"]).all()
 
 
 def test_runs_at_once_give_a_picture_that_both_have_one_split(draw_folder, workspace):
