@@ -68,7 +68,7 @@ class GateVerdict:
             "no champion": "the first model: there is no champion to beat",
             "other classes": f"champion {self.champion_version} knows other classes: not comparable",
             "nothing unseen": f"champion {self.champion_version} was taught all of these test pictures: not comparable",
-            "compared": f"not worse than champion {self.champion_version}",
+            "compared": f"not proved worse than champion {self.champion_version}",
         }
         return f"passed {len(self.checks)} gates; {against[self.comparison]}"
 

@@ -53,7 +53,7 @@ def test_a_worse_model_is_refused_and_as_good_a_one_passes():
     assert worse.decision == "rollback"
     assert "less the champion's" in worse.sentence()
     assert alike.passed
-    assert "not worse than champion 3" in alike.sentence()
+    assert "not proved worse than champion 3" in alike.sentence()
 
 
 @pytest.mark.parametrize(("better", "worse", "passed"), [(12, 1, True), (0, 0, False), (5, 5, False), (1, 9, False)])
