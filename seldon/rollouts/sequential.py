@@ -1,9 +1,8 @@
-"""Whether one of two versions is right more often, or a share is too large, decided at any time one cares to look.
+"""Which of two versions is right more often, decided at any time one cares to look.
 
-A betting martingale: while nothing is wrong each stream's evidence is a game that is not in our favour, whose wealth exceeds 1/alpha
-with probability at most alpha, ever (Ville's inequality). Of two versions the game is about the sign of discordant answers.
-Independent groups are compared in pairs by order of arrival: of a pair where one version was right and the other wrong, each is as
-likely to be the right one if both are equally good.
+A betting martingale on the sign of discordant answers: under 'equally good' each stream's evidence is a fair game whose wealth
+exceeds 1/alpha with probability at most alpha, ever (Ville's inequality). Independent groups are compared in pairs by order of
+arrival: of a pair where one version was right and the other wrong, each is as likely to be the right one if both are equally good.
 Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024; Ville, 1939.
 """
 
