@@ -233,13 +233,12 @@ def _judge(observer: Observer, settings: DeploySettings, stage: Stage, elapsed: 
         return Verdict("hold", "metrics are out of reach", verdict.figures)
     if not isinstance(settings.strategy, AbTest) or verdict.decision == "rollback":
         return verdict
-    evidence = compare(stable.judged, candidate.judged, settings.strategy.false_alarm_rate)
-    figures = verdict.figures | {
-        "pairs": evidence.pairs,
-        "candidate_wins": evidence.candidate_wins,
-        "stable_wins": evidence.stable_wins,
-    }
-    words = f"of {evidence.pairs} pairs of judged answers the candidate won {evidence.candidate_wins}, the stable version {evidence.stable_wins}"
+    evidence = compare(stable.judged, candidate.judged, settings.strategy.percent / 100, settings.strategy.false_alarm_rate)
+    figures = verdict.figures | {"candidate_wrong": evidence.candidate_wrong, "stable_wrong": evidence.stable_wrong}
+    words = (
+        f"wrong were {evidence.candidate_wrong} of {len(candidate.judged)} judged answers of the candidate, "
+        f"{evidence.stable_wrong} of {len(stable.judged)} of the stable version"
+    )
     if evidence.better is not None:
         return Verdict("advance" if evidence.better == "candidate" else "rollback", words, figures)
     if elapsed >= settings.strategy.max_seconds:

@@ -1,9 +1,9 @@
 """Which of two versions is right more often, decided at any time one cares to look.
 
-A betting martingale on the sign of discordant answers: under 'equally good' each stream's evidence is a fair game whose wealth
-exceeds 1/alpha with probability at most alpha, ever (Ville's inequality). Independent groups are compared in pairs by order of
-arrival: of a pair where one version was right and the other wrong, each is as likely to be the right one if both are equally good.
-Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024; Ville, 1939.
+Chance sends each request to one of the two. While both are equally good, a wrong answer is the candidate's as often as a request is,
+and so is a right one, however hard the pictures are now; the evidence against that exceeds 1/alpha with probability at most alpha,
+ever. Answers of the two need not come in pairs, nor in any order.
+Source: Ville, 1939; Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,22 @@ from classifier.intervals import wealth
 
 @dataclass(frozen=True)
 class Evidence:
-    """`better`: which version, once that is settled; `strength`: the wealth of the stronger bet (1/alpha settles it)."""
+    """`better`: which version, once that is settled; `strength`: the evidence for the stronger one (2/alpha settles it)."""
 
     better: Literal["stable", "candidate"] | None
-    pairs: int
-    candidate_wins: int
-    stable_wins: int
+    candidate_wrong: int
+    stable_wrong: int
     strength: float
 
 
-def compare(stable: Sequence[bool], candidate: Sequence[bool], false_alarm_rate: float) -> Evidence:
-    """`stable`, `candidate`: right or wrong for each judged answer, in the order of their arrival."""
-    wins = losses = 0
-    strongest = {"candidate": 1.0, "stable": 1.0}
-    for left, right in zip(stable, candidate, strict=False):
-        if left == right:
-            continue
-        wins, losses = wins + right, losses + left
-        strongest["candidate"] = max(strongest["candidate"], wealth(wins, losses))
-        strongest["stable"] = max(strongest["stable"], wealth(losses, wins))
-    needed = 2 / false_alarm_rate  # two bets share the allowance
-    leader: Literal["stable", "candidate"] = "candidate" if strongest["candidate"] >= strongest["stable"] else "stable"
-    settled = leader if strongest[leader] >= needed else None
-    return Evidence(settled, min(len(stable), len(candidate)), wins, losses, strongest[leader])
+def compare(stable: Sequence[bool], candidate: Sequence[bool], share: float, false_alarm_rate: float) -> Evidence:
+    """`stable`, `candidate`: right or wrong for each judged answer; `share`: of all requests, within (0, 1), that the candidate gets."""
+    right, right_candidate = sum(stable), sum(candidate)
+    wrong, wrong_candidate = len(stable) - right, len(candidate) - right_candidate
+    strength = {  # each the mean of two bets: on the wrong answers, which tell more of good versions, and on the right ones
+        "candidate": (wealth(wrong, wrong_candidate, 1 - share) + wealth(right_candidate, right, share)) / 2,
+        "stable": (wealth(wrong_candidate, wrong, share) + wealth(right, right_candidate, 1 - share)) / 2,
+    }
+    leader: Literal["stable", "candidate"] = "candidate" if strength["candidate"] >= strength["stable"] else "stable"
+    settled = leader if strength[leader] >= 2 / false_alarm_rate else None  # two directions share the allowance
+    return Evidence(settled, wrong_candidate, wrong, strength[leader])

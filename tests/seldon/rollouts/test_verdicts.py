@@ -78,11 +78,16 @@ def test_feedback_tells_a_worse_model_from_an_equal_one():
     assert rolled_back(0.8) <= 5
 
 
-def test_looking_early_and_often_does_not_raise_the_false_alarm_rate():
-    rng, alarms, runs, length = random.Random(1), 0, 400, 400
+@pytest.mark.parametrize(("share", "later"), [(0.5, 0.9), (0.1, 0.7)])
+def test_looking_early_and_often_does_not_raise_the_false_alarm_rate(share, later):
+    """Also where the world grows harder in the middle, and the candidate gets few of the requests."""
+    rng, alarms, runs, length = random.Random(1), 0, 200, 800
     for _ in range(runs):
-        stable, candidate = ([rng.random() < 0.9 for _ in range(length)] for _ in range(2))
-        looks = (compare(stable[:seen], candidate[:seen], 0.05) for seen in range(20, length + 1, 20))
+        answers = [(rng.random() < share, rng.random() < (0.9 if place < length / 2 else later)) for place in range(length)]
+        looks = (
+            compare(*([right for mine, right in answers[:seen] if mine == whose] for whose in (False, True)), share, 0.05)
+            for seen in range(20, length + 1, 20)
+        )
         alarms += any(look.better is not None for look in looks)
 
     assert alarms / runs <= 0.05
@@ -91,7 +96,7 @@ def test_looking_early_and_often_does_not_raise_the_false_alarm_rate():
 def test_a_better_version_is_found_out():
     rng = random.Random(2)
     found = [
-        compare([rng.random() < 0.80 for _ in range(600)], [rng.random() < 0.92 for _ in range(600)], 0.05).better
+        compare([rng.random() < 0.80 for _ in range(600)], [rng.random() < 0.92 for _ in range(600)], 0.5, 0.05).better
         for _ in range(50)
     ]
 
