@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.git import commit_of
+
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 
 PROJECT = Path(__file__).parents[2]
@@ -106,7 +108,10 @@ def test_the_training_pipeline_compiles_for_each_stack(compile_for, stack):
     assert len(compiled["steps"]) == 14
     assert compiled["trackers"] == {"train": True}  # whichever tracker the stack has
     assert compiled["stack"] == stack
-    assert compiled["docker"]["parent_image_build_config"]["build_options"] == {"target": "pipeline"}
+    assert compiled["docker"]["parent_image_build_config"]["build_options"] == {
+        "target": "pipeline",
+        "build_args": {"COMMIT": commit_of(PROJECT)},
+    }
     assert compiled["materializers"]
     assert not [name for name in compiled["materializers"] if "cloudpickle" in name]
     assert compiled["parameters"]["settings"]["model"]["kind"] == "transfer"
