@@ -146,30 +146,31 @@ def test_zenml_lists_what_is_served(site, deployed):
 
 
 def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_path, request):
-    """500 photographs where there are some, through the gateway; `ndarray` is the upright, prepared picture."""
+    """500 photographs where there are some, through the gateway; one in five also as `ndarray`, the upright, prepared picture."""
     files = pictures(tmp_path, request)
     rows = site.json("predict", *map(str, files), "--model", MODEL)["predictions"]
     wanted = {row["path"]: list(row["probabilities"].values()) for row in rows}
 
-    def ask(file: Path) -> float:
+    def ask(place: int, file: Path) -> float:
         content = file.read_bytes()
         text, form = (
             base64.b64encode(content).decode(),
             b'--b\r\nContent-Disposition: form-data; name="binData"; filename="a"\r\n\r\n',
         )
-        pixels = preprocess(content, 224, Limits()).tolist()
         api, kind = f"{deployed['url']}/api/v1.0/predictions", "application/json"
         found = [
             list(post(f"{deployed['url']}/predict", content, "image/jpeg")["probabilities"].values()),
             post(api, json.dumps({"binData": text}).encode(), kind)["data"]["ndarray"][0],
             post(api, json.dumps({"jsonData": {"image": text}}).encode(), kind)["data"]["ndarray"][0],
             post(api, form + content + b"\r\n--b--\r\n", "multipart/form-data; boundary=b")["data"]["ndarray"][0],
-            post(api, json.dumps({"data": {"ndarray": pixels}}).encode(), kind)["data"]["ndarray"][0],
         ]
+        if place % 5 == 0:
+            pixels = preprocess(content, 224, Limits()).tolist()
+            found.append(post(api, json.dumps({"data": {"ndarray": pixels}}).encode(), kind)["data"]["ndarray"][0])
         return float(np.abs(np.array(found) - wanted[str(file)]).max())
 
     with ThreadPoolExecutor(4) as pool:
-        differences = list(pool.map(ask, files))
+        differences = list(pool.map(ask, range(len(files)), files))
 
     assert len(differences) == len(files)
     assert max(differences) < 1e-4

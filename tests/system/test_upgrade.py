@@ -4,7 +4,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ import requests
 
 from adapters.records import open_database
 from seldon.clusters.local.cluster import serving_python
+from tests import warm
 from tests.seldon.conftest import Load
 from tests.system.conftest import SMOKE, Site, watching
 
@@ -49,11 +49,10 @@ def own_site(site, tmp_path_factory) -> Site:
 
 
 def run(tree: Path, site: Site, program: str, *arguments: str) -> str:
-    command = [sys.executable, tree / program, *arguments]
     environment = site.environment | {"ZENML_CUSTOM_SOURCE_ROOT": str(tree), "PYTHONPATH": str(tree)}
-    done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, out, err = warm.run(tree / program, arguments, folder=tree, environment=environment, timeout_seconds=300)
+    assert code == 0, err
+    return out
 
 
 def trees_of_replicas(site: Site) -> Counter:
