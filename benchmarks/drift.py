@@ -4,9 +4,7 @@ make bench-drift        trains on half of the photographs of IMAGELOOP_TEST_DATA
 """
 
 import io
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.training import own_environment  # noqa: E402
+from benchmarks.training import Site  # noqa: E402
 from classifier.data.statistics import image_statistics  # noqa: E402
 from classifier.model.predictor import Predictor  # noqa: E402
 from classifier.monitoring.drift import measure_drift  # noqa: E402
@@ -76,17 +74,8 @@ def _train(pictures: Path, scratch: Path) -> tuple[Predictor, Path]:
         (scratch / "pictures" / name).mkdir(parents=True)
         for file in sorted((pictures / name).glob("*.jpg"))[:NUM_TAUGHT]:
             (scratch / "pictures" / name / file.name).symlink_to(file)
-    environment = own_environment() | {
-        "IMAGELOOP_HOME": str(scratch / "home"), "ZENML_CONFIG_PATH": str(scratch / "zenml"), "ZENML_REPOSITORY_PATH": str(scratch),
-        "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false",
-    }  # fmt: skip
-    (scratch / "home").mkdir()
-    subprocess.run(
-        [sys.executable, ROOT / "stacks/apply.py", "--activate", "local"], env=environment, check=True, capture_output=True
-    )
-    command = [sys.executable, ROOT / "run.py", "train", "--data", scratch / "pictures", "--json"]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {json.loads(done.stdout)['accuracy']:.1%} on the test pictures")
+    trained = Site(scratch).train(scratch / "pictures")
+    print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {trained['accuracy']:.1%} on the test pictures")
     home = scratch / "home"
     package = next(path.parent for path in (home / ".imageloop" / "mlartifacts").rglob("model.json"))
     return Predictor.load(package, home / ".imageloop" / "keys" / "signing.pub", threads=2), package

@@ -114,10 +114,7 @@ class Drill:
     def __init__(self, scratch: Path) -> None:
         self.home = scratch / "home"
         self.home.mkdir()
-        self._environment = own_environment() | {
-            "IMAGELOOP_HOME": str(self.home), "ZENML_CONFIG_PATH": str(scratch / "zenml"), "ZENML_REPOSITORY_PATH": str(scratch),
-            "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false", "IMAGELOOP_GATEWAY_PORT": "0",
-        }  # fmt: skip
+        self._environment = own_environment(scratch) | {"IMAGELOOP_GATEWAY_PORT": "0"}
         self.run("stacks/apply.py", "--activate", "local")
         self.url = json.loads(self.run("run.py", "train", "--deploy", "--json"))["deployment"]["url"]
         self.callers = Callers(self.url)

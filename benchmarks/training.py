@@ -66,10 +66,13 @@ print(json.dumps(out))
 """
 
 
-def own_environment() -> dict[str, str]:
-    """This one, but for what leads to a site that is not ours to write to."""
+def own_environment(folder: Path) -> dict[str, str]:
+    """This one with a site of its own below `folder`, and without what leads to one that is not ours to write to."""
     theirs = of_this_site(os.environ)
-    return {name: value for name, value in os.environ.items() if name not in theirs}
+    return {name: value for name, value in os.environ.items() if name not in theirs} | {
+        "IMAGELOOP_HOME": str(folder / "home"), "ZENML_CONFIG_PATH": str(folder / "zenml"), "ZENML_REPOSITORY_PATH": str(folder),
+        "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false",
+    }  # fmt: skip
 
 
 class Site:
@@ -77,10 +80,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         (folder / "home").mkdir(parents=True)
-        self.environment = own_environment() | {
-            "IMAGELOOP_HOME": str(folder / "home"), "ZENML_CONFIG_PATH": str(folder / "zenml"), "ZENML_REPOSITORY_PATH": str(folder),
-            "ZENML_CUSTOM_SOURCE_ROOT": str(ROOT), "ZENML_ANALYTICS_OPT_IN": "false",
-        }  # fmt: skip
+        self.environment = own_environment(folder)
         subprocess.run(
             [sys.executable, ROOT / "stacks" / "apply.py", "--activate", "local"], env=self.environment, cwd=ROOT, check=True
         )

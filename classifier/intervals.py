@@ -3,6 +3,7 @@
 from math import exp, hypot, lgamma, log, sqrt
 from statistics import NormalDist
 
+SMALLEST_SHARE = 1e-6  # of nothing at all any win would be infinite evidence
 Interval = tuple[float, float]
 
 
@@ -27,12 +28,15 @@ def difference(successes: tuple[int, int], counts: tuple[int, int], confidence: 
 
 
 def wealth(wins: int, losses: int, share: float = 0.5) -> float:
-    """The evidence that wins are more than `share` (within (0, 1)) of all: however often one looks, chance brings 1/alpha with alpha at most.
+    """The evidence that wins are more than `share` of all: however often one looks, chance brings 1/alpha with alpha at most.
 
     A betting martingale, of the mixture of all bets on larger shares with a uniform prior.
     It is the Beta integral B(wins+1, losses+1) * P(Beta > share) / (1-share) over share^wins * (1-share)^losses.
     Source: Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024.
     """
+    if share >= 1:
+        return 0.0
+    share = max(share, SMALLEST_SHARE)
     log_beta = lgamma(wins + 1) + lgamma(losses + 1) - lgamma(wins + losses + 2)
     log_ratio = log_beta - wins * log(share) - losses * log(1 - share)
     return exp(min(700.0, log_ratio)) * _more_than(share, wins, losses) / (1 - share)

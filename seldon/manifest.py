@@ -225,9 +225,8 @@ def render_predictor(
     given = protocol.environment(model_name, version) | dict(environment or {})
     env = tuple(EnvVar(name=name, value=value) for name, value in sorted(given.items()))
     probe = Probe(http_get=HttpGet(path=protocol.ready_path))
-    name = (
-        CONTAINER if protocol is SELDON else _label(model_name)
-    )  # MLServer is told by the operator that its model has the container's name
+    # MLServer is told by the operator that its model has the container's name.
+    name = CONTAINER if protocol is SELDON else _label(model_name)
     container = Container(name=name, image=image, env=env, readiness_probe=probe)
     return PredictorSpec(
         name=f"v{version}",

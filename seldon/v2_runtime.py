@@ -41,12 +41,8 @@ class ImageRuntime(MLModel):
         """Raises: InferenceError, which MLServer answers with 400, for what is no usable picture."""
         try:
             contents = self._contents(payload.inputs)
-        except (
-            RequestError,
-            ValueError,
-            TypeError,
-            OverflowError,
-        ) as error:  # the latter of MLServer's decoders: a shape, a value
+        # RequestError is ours; the others are of MLServer's decoders, for a shape or a value.
+        except (RequestError, ValueError, TypeError, OverflowError) as error:
             raise InferenceError(f"{error}; {WANTED}") from error
         try:
             found = await asyncio.get_running_loop().run_in_executor(None, self._predictor.predict, contents)

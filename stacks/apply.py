@@ -66,8 +66,12 @@ def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"wanted a stack in '{file}', found: {str(error).replace(chr(10), ' ')}") from error
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise SettingsError(f"wanted a stack in '{file}', found: {said}") from error
+        raise SettingsError(f"wanted a stack in '{file}', found: {_said(error, 'the file')}") from error
+
+
+def _said(error: ValidationError, whole: str) -> str:
+    """`whole`: what is at fault where no key of it is."""
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors())
 
 
 def _read(file: Path, environment: dict[str, str]) -> StackFile:
@@ -150,9 +154,8 @@ def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
         if gone or found.configuration != wanted.config:
             client.update_stack_component(found.id, _kind(kind), configuration=wanted.config | gone)
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in error.errors())
         raise SettingsError(
-            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {said}"
+            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {_said(error, kind)}"
         ) from error
     return found.id
 

@@ -20,6 +20,10 @@ class Lookalikes:
     rows: list[list[int]]
     near: dict[int, set[int]]
 
+    def family(self, node: int) -> list[int]:
+        """The rows of one hash, and of those that lie near it."""
+        return [*self.rows[node], *(row for other in self.near.get(node, ()) for row in self.rows[other])]
+
 
 def find_lookalikes(catalog: pd.DataFrame, max_bits: int) -> Lookalikes:
     """Gather rows (by index) of equal hash, and link hashes that differ in at most `max_bits` of 64 bits."""
@@ -42,7 +46,7 @@ def quarantine_contradictions(catalog: pd.DataFrame, max_bits: int) -> pd.DataFr
     labels, paths = catalog["label"].to_dict(), catalog["path"].to_dict()
     reasons = {}
     for node, rows in enumerate(alike.rows):
-        family = [*rows, *(row for other in alike.near.get(node, ()) for row in alike.rows[other])]
+        family = alike.family(node)
         if len({labels[row] for row in family}) > 1:
             for row in rows:
                 other = next(other for other in family if labels[other] != labels[row])

@@ -27,9 +27,9 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     `known`: pictures split before with the same seed (sha256, perceptual_hash, group, split, added_at).
     Raises: ImageLoopError if a class is too small to be split, or all its pictures look alike.
     """
-    catalog = _inherit(catalog, known)
+    catalog = catalog.assign(split="")
     if known is not None:
-        catalog = _inherit_by_looks(catalog, known, max_bits)
+        catalog = _inherit_by_looks(_inherit(catalog, known), known, max_bits)
     check_class_sizes(catalog, settings)
     roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
     catalog = quarantine(catalog, ties)
@@ -68,11 +68,11 @@ def _quarantine_summary(catalog: pd.DataFrame) -> str:
     return "put aside: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
-def _inherit(catalog: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+def _inherit(catalog: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Carry over split, group and time of arrival by content."""
-    catalog = catalog.assign(split="")
-    if known is None or known.empty:
+    if known.empty:
         return catalog
+    catalog = catalog.copy()
     known = known[known["split"] != ""].drop_duplicates("sha256").set_index("sha256")
     seen = catalog["sha256"].isin(known.index) & (catalog["status"] == "accepted")
     for column in ("split", "group", "added_at"):
@@ -86,23 +86,27 @@ def _inherit_by_looks(catalog: pd.DataFrame, known: pd.DataFrame, max_bits: int)
     gone = known[~known["sha256"].isin(catalog["sha256"]) & (known["split"] != "") & (known["perceptual_hash"] != "")]
     if new.empty or gone.empty:
         return catalog
-    catalog = catalog.copy()
+    gone = gone.sort_values(["added_at", "sha256"])
     both = pd.concat([new, gone[["perceptual_hash"]]], ignore_index=True).assign(status="accepted")
-    alike = find_lookalikes(both, max_bits)
-    ties = {}
+    alike, splits = find_lookalikes(both, max_bits), gone["split"].tolist()
+    oldest: dict[int, int] = {}
+    ties: dict[int, str] = {}
     for node, rows in enumerate(alike.rows):
         mine = [new.index[row] for row in rows if row < len(new)]
-        family = [*rows, *(row for other in alike.near.get(node, ()) for row in alike.rows[other])]
-        theirs = gone.iloc[[row - len(new) for row in family if row >= len(new)]]
-        if not mine or theirs.empty:
-            continue
-        if theirs["split"].nunique() > 1:
-            told = f"ties_splits: shows the same as pictures of {' and '.join(sorted(theirs['split'].unique()))} that stood here before"
-            ties.update(dict.fromkeys(mine, told))
-            continue
-        oldest = theirs.sort_values(["added_at", "sha256"]).iloc[0]
-        catalog.loc[mine, ["split", "group", "added_at"]] = oldest["split"], oldest["group"], oldest["added_at"]
+        theirs = [row - len(new) for row in alike.family(node) if row >= len(new)] if mine else []
+        found = {splits[place] for place in theirs}
+        if len(found) > 1:
+            ties.update(dict.fromkeys(mine, f"{_tied(found)} that stood here before"))
+        elif theirs:
+            oldest.update(dict.fromkeys(mine, min(theirs)))
+    columns = ["split", "group", "added_at"]
+    catalog = catalog.copy()
+    catalog.loc[list(oldest), columns] = gone.iloc[list(oldest.values())][columns].set_axis(list(oldest))
     return quarantine(catalog, ties)
+
+
+def _tied(splits: set[str]) -> str:
+    return f"ties_splits: shows the same as pictures of {' and '.join(sorted(splits))}"
 
 
 class _Groups:
@@ -147,7 +151,7 @@ def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int
         found = {splits[row] for row in rows} | {groups.split(other) for other in linked}
         found.discard("")
         if len(found) > 1:
-            ties.update(dict.fromkeys(rows, f"ties_splits: shows the same as pictures of {' and '.join(sorted(found))}"))
+            ties.update(dict.fromkeys(rows, _tied(found)))
             continue
         present.add(node)
         groups.join([node, *linked], next(iter(found), ""))

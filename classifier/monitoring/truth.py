@@ -44,10 +44,10 @@ class Truth:
 
     def below(self, wanted: float) -> bool:
         """Whether fewer answers are right than wanted, by evidence that may be asked for at every look."""
-        if self.accuracy is None or wanted <= 0:
+        if self.accuracy is None:
             return False
         right = round(self.accuracy * self.count)
-        return wealth(self.count - right, right, max(1e-6, 1 - wanted)) >= 1 / FALSE_ALARM_RATE
+        return wealth(self.count - right, right, 1 - wanted) >= 1 / FALSE_ALARM_RATE
 
     @property
     def fair(self) -> bool:

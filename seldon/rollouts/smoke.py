@@ -60,10 +60,10 @@ def _call(caller: Caller, path: str, picture: bytes | None = None) -> bytes:
     request = urllib.request.Request(f"{caller.url}/{path}", data=picture, headers=caller.headers)
     if picture is not None:
         request.add_header("Content-Type", "image/png")
-    deadline = time.monotonic() + SECONDS
+    trusting, deadline = _trusting(caller), time.monotonic() + SECONDS
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS, context=_trusting(caller)) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS, context=trusting) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             if error.code in TRY_AGAIN and time.monotonic() < deadline:

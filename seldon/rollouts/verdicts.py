@@ -9,9 +9,7 @@ from classifier.intervals import difference, wealth, wilson
 from seldon.rollouts.observations import Observation, quantile, share_within
 from seldon.rollouts.settings import JudgeSettings, Watch
 
-STABLE_CONFIDENCE = (
-    0.8  # of the interval that the stable version's share of failures is taken from: what was counted may be too few
-)
+STABLE_CONFIDENCE = 0.8  # of the interval of what the stable version usually does: what was counted may be too little
 Decision = Literal["advance", "hold", "rollback", "no_data"]
 
 
@@ -81,9 +79,7 @@ def mix_distance(stable: Observation, candidate: Observation) -> float | None:
 def _too_many_errors(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
     """By a test that may be asked every second: an interval of one look is left by chance sooner or later."""
     _, usual = wilson(stable.errors, stable.requests, STABLE_CONFIDENCE) if stable.requests else (0.0, 0.0)
-    allowed = max(1e-6, usual + settings.max_error_increase)
-    if not candidate.errors or allowed >= 1:
-        return None
+    allowed = usual + settings.max_error_increase
     if wealth(candidate.errors, candidate.requests - candidate.errors, allowed) >= 1 / (1 - settings.confidence):
         return f"{candidate.errors} of {candidate.requests} answers failed ({allowed:.1%} allowed)"
     return None
@@ -112,7 +108,7 @@ def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettin
     usual = 1000 * (quantile(stable.buckets, share) or 0.0)
     allowed = max(usual * settings.max_latency_ratio, usual + settings.min_latency_increase_ms)
     slower = int(answers - share_within(candidate.buckets, allowed / 1000) * answers)
-    if slower and wealth(slower, answers - slower, 0.05) >= 1 / (1 - settings.confidence):
+    if wealth(slower, answers - slower, 0.05) >= 1 / (1 - settings.confidence):
         return (
             f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms "
             f"({slower} of {answers} took more than {allowed:.0f} ms)"

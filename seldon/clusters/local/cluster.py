@@ -27,7 +27,7 @@ from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, 
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
-from seldon.clusters.local.settings import SITE, ApiKey, GatewaySettings, read_keys
+from seldon.clusters.local.settings import SITE, ApiKey, GatewaySettings, in_url, read_keys
 from seldon.clusters.local.state import DeploymentState, Replica, SiteState, Store
 from seldon.clusters.local.supervisor import ROOT, Supervisor, find_program
 from seldon.clusters.local.support import named_here, refuse_impossible
@@ -72,7 +72,7 @@ class LocalCluster:
             try:
                 self._route(manifest.key)
             except DeploymentError:
-                self._go_back(manifest, before, started)
+                self._go_back(manifest, before)
                 raise
             time.sleep(max(0.0, draining - time.monotonic()))
             self._retire()
@@ -100,8 +100,8 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop everything and leave nothing running; what was deployed is forgotten."""
-        for manifest in [state.manifest for state in self._store.deployments()]:
-            self.delete(manifest.metadata.namespace, manifest.metadata.name)
+        for state in self._store.deployments():
+            self.delete(state.manifest.metadata.namespace, state.manifest.metadata.name)
         with self._site():
             if not self._store.deployments():  # none that began meanwhile
                 self._supervisor.stop()
@@ -285,17 +285,15 @@ class LocalCluster:
         self._given_out.add(port)
         return port
 
-    def _go_back(self, manifest: Manifest, before: DeploymentState | None, started: list[Replica]) -> None:
-        """To what serves, where the gateway did not take what should: its replicas are there still."""
+    def _go_back(self, manifest: Manifest, before: DeploymentState | None) -> None:
+        """To what serves, where the gateway did not take what should: its replicas are there still, and the new ones go."""
         try:
-            if before is not None:
+            if before is None:
+                self._forget(manifest.metadata.namespace, manifest.metadata.name)
+            else:
                 self._store.put(before)
                 self._route(None)
-            else:
-                self._forget(manifest.metadata.namespace, manifest.metadata.name)
-                return  # and all replicas that nobody has with it
-            for replica in started:
-                self._supervisor.remove(replica.name)
+                self._retire()
         except DeploymentError as error:  # why it came to this is told, not that
             logger.warning("what was begun could not be taken back: %s", error)
 
@@ -429,7 +427,7 @@ class LocalCluster:
 
     def _url(self, manifest: Manifest, site: SiteState, host: str = "") -> str:
         scheme, host = "https" if self._settings.tls_certificate else "http", host or self._settings.host
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{site.gateway_port}/seldon/{manifest.key}"
+        return f"{scheme}://{in_url(host)}:{site.gateway_port}/seldon/{manifest.key}"
 
 
 def _envoys(site: SiteState) -> list[Envoy]:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from classifier.files import replacing
-from seldon.clusters.local.settings import ApiKey, GatewaySettings
+from seldon.clusters.local.settings import LOOPBACK, ApiKey, GatewaySettings, in_url
 from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.manifest import Manifest
 from seldon.protocols import CLIENT_HEADER, ORIGINS_VARIABLE
@@ -137,7 +137,7 @@ def write_routes(
 def _own_names() -> list[str]:
     """By which a gateway without keys may be called: a web page whose name leads here could send what it likes otherwise."""
     allowed = (urlsplit(origin).hostname for origin in os.environ.get(ORIGINS_VARIABLE, "").split())
-    return list(dict.fromkeys(["127.0.0.1", "localhost", "[::1]", *filter(None, allowed)]))
+    return list(dict.fromkeys([*map(in_url, LOOPBACK), *filter(None, allowed)]))
 
 
 def prune(folder: Path, deployments: list[Deployment], version: str) -> None:

@@ -16,6 +16,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_KEY_LENGTH = 16
 
 
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 class ApiKey(Settings):
     name: str = Field(pattern=r"^[\w.-]{1,40}$")
     rights: tuple[str, ...]
