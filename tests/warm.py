@@ -60,9 +60,13 @@ def _become(program: Path, arguments: tuple[str, ...], folder: Path, environment
         import coverage
 
         coverage.process_startup()
+    from zenml.utils.source_utils import set_custom_source_root
+
+    set_custom_source_root(environment.get("ZENML_CUSTOM_SOURCE_ROOT"))  # ZenML has read that when it was imported
     os.chdir(folder)
     sys.argv = [str(program), *arguments]
-    sys.path.insert(0, str(program.parent))
+    libraries = [path for path in sys.path if Path(path).is_relative_to(sys.prefix) or Path(path).is_relative_to(sys.base_prefix)]
+    sys.path[:] = [str(program.parent), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *libraries]
     try:
         runpy.run_path(str(program), run_name="__main__")
     finally:
