@@ -305,8 +305,7 @@ def pictures_export(
 ) -> None:
     """Write them where a person can look at them: what is known to be, by class, and what somebody has to label."""
     settings = _watch_settings(config, overrides)
-    held_back = settings.training.experience.held_back
-    _pictures("export", "describe_export", json_output, settings.monitoring, to.absolute(), held_back)
+    _pictures("export", "describe_export", json_output, settings.monitoring, to.absolute(), settings.training.experience)
 
 
 @pictures.command("delete")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from adapters.registry import ModelRegistry
 from classifier.data.prepared import PreparedPictures
@@ -13,6 +14,7 @@ from classifier.model.heads import answer_embeddings
 from classifier.model.package import read_info
 from classifier.model.predictor import Predictor
 from classifier.model.signing import public_key
+from classifier.monitoring.samples import embeddings_of
 from classifier.promotion.evaluation import evaluate
 from classifier.promotion.gates import Champion, RecentComparison
 from classifier.training.experience import Experience
@@ -66,6 +68,15 @@ def compare_on_recent(candidate: Path, experience: Experience, model_name: str) 
     theirs = read_info(champion)
     if (theirs.backbone, theirs.side_pixels, theirs.class_names) != (info.backbone, info.side_pixels, info.class_names):
         return None
+    judging = experience.of_role("held_back")
     rows_ND, targets_N = experience.rows("held_back", info.class_names)
+    newest_ND = embeddings_of(experience.recent) if len(experience.recent) else rows_ND
     right = [answer_embeddings(folder, rows_ND).argmax(1) == targets_N for folder in (candidate, champion)]
-    return RecentComparison(np.asarray(right[0]), np.asarray(right[1]), imitated=experience.imitated)
+    said = [answer_embeddings(folder, newest_ND).argmax(1) for folder in (candidate, champion)]
+    return RecentComparison(
+        np.asarray(right[0]),
+        np.asarray(right[1]),
+        scenes_N=pd.factorize(judging["scene"])[0],
+        changed=float((said[0] != said[1]).mean()),
+        imitated=experience.imitated,
+    )

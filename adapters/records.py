@@ -2,14 +2,18 @@
 
 import hashlib
 import os
+from pathlib import Path
+
+import pandas as pd
 
 from adapters.registry import ModelRegistry
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
-from classifier.model.package import read_info
+from classifier.model.package import PackageInfo, read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
+from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.settings import ExperienceSettings
-from classifier.training.experience import Experience, gather
+from classifier.training.experience import Experience, gather, in_scenes, role_of
 from classifier.training.features import known_features
 from classifier.training.imitation import imitate
 from classifier.workspace import Workspace
@@ -47,7 +51,8 @@ def gather_experience(
     champion = registry.champion()
     if champion is None:
         return Experience.none()
-    info = read_info(registry.package(champion))
+    folder = registry.package(champion)
+    info = read_info(folder)
     if not info.backbone:
         raise NothingToLearnError(
             f"wanted a champion with a frozen backbone, whose answers can teach another head, found version {champion}, whose features were "
@@ -57,29 +62,59 @@ def gather_experience(
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     recent = database.predictions(model_name, newest=settings.reference_answers)
     database.close()
-    seen = sorted({*labelled["model_version"], *recent["model_version"]})
-    alike = [version for version in seen if _sees_alike(registry, version, info.backbone, info.side_pixels)]
-    labelled, recent = (table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in (labelled, recent))
+    labelled, recent = (_seen_alike(table, registry, info) for table in (labelled, recent))
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
     labelled = labelled[~labelled["sha256"].isin(pictures.table["sha256"])]  # those teach or judge already
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
-    experience = gather(labelled, recent, known, pictures.class_names, (info.backbone, info.side_pixels), settings)
+    source = info.backbone, info.side_pixels
+    experience = gather(labelled, recent, known, pictures.class_names, source, settings, _scene_distance(folder))
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
-    usable, judging = int((experience.labelled["role"] != "quarantined").sum()), len(experience.of_role("held_back"))
-    if usable < settings.min_labels * (1 - settings.max_quarantined) or not judging:
+    usable = experience.labelled[experience.labelled["role"] != "quarantined"]
+    num_scenes, judging = usable["scene"].nunique(), experience.of_role("held_back")["scene"].nunique()
+    if num_scenes < settings.min_labels * (1 - settings.max_quarantined) or not judging:
         raise NothingToLearnError(
-            f"wanted {settings.min_labels} labels of different pictures, some of them to judge by, found {usable} usable ones of {len(labelled)}, "
-            f"{judging} of them to judge by; wait for more"
+            f"wanted labels of {settings.min_labels} pictures that do not show the same scene, some of them to judge by, found {len(labelled)} "
+            f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"
         )
     return experience
 
 
-def _sees_alike(registry: ModelRegistry, version: str, backbone: str, side: int) -> bool:
-    info = read_info(registry.package(version))
-    return (info.backbone, info.side_pixels, info.preprocessing_version) == (backbone, side, PREPROCESSING_VERSION)
+def _scene_distance(package: Path) -> float:
+    """0, which tells equal pictures alone, of a package of before there was one."""
+    familiarity = Familiarity.read(package)
+    return familiarity.scene if familiarity else 0.0
+
+
+def _seen_alike(answers: pd.DataFrame, registry: ModelRegistry, wanted: PackageInfo) -> pd.DataFrame:
+    """The answers with an embedding by the same backbone."""
+    infos = {version: read_info(registry.package(version)) for version in sorted(set(answers["model_version"]))}
+    alike = [
+        version
+        for version, info in infos.items()
+        if (info.backbone, info.side_pixels, info.preprocessing_version)
+        == (wanted.backbone, wanted.side_pixels, PREPROCESSING_VERSION)
+    ]
+    return answers[answers["model_version"].isin(alike) & answers["embedding"].notna()]
+
+
+def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: str, workspace: Workspace) -> dict[str, str]:
+    """What the pictures of these requests are for, as far as their answers are known: what the labelled pictures of their scene are for."""
+    registry = ModelRegistry(model_name)
+    champion = registry.champion()
+    if champion is None:
+        return {}
+    folder = registry.package(champion)
+    database = open_database(workspace, settings.database)
+    labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
+    asked = database.answers_to(request_ids).assign(feedback_time=float("inf"))
+    database.close()
+    answers = pd.concat([labelled, asked], ignore_index=True)
+    found = in_scenes(_seen_alike(answers, registry, read_info(folder)), _scene_distance(folder))
+    asked_for = found[found["request_id"].isin(request_ids)]
+    return {row.request_id: role_of(row.scene, settings.held_back) for row in asked_for.itertuples()}
 
 
 def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:

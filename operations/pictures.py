@@ -10,7 +10,7 @@ from classifier.workspace import Workspace
 from operations.store import open_store
 
 if TYPE_CHECKING:
-    from classifier.monitoring.settings import MonitoringSettings
+    from classifier.monitoring.settings import ExperienceSettings, MonitoringSettings
 
 KEY_NAME = "pictures.key"
 LABELLED, TO_LABEL = "labelled", "to_label"
@@ -45,13 +45,13 @@ def delete(settings: "MonitoringSettings", request_ids: list[str]) -> dict[str, 
     return {"deleted": delete_pictures(_folder(settings), request_ids), "request_ids": request_ids}
 
 
-def export(settings: "MonitoringSettings", target: Path, held_back: float) -> dict[str, Any]:
+def export(settings: "MonitoringSettings", target: Path, experience: "ExperienceSettings") -> dict[str, Any]:
     """Write them as pictures: `labelled/<class>/` where the truth is known, `to_label/` where a person shall say it.
 
-    `held_back`: share of the labels that judge the next model; those pictures stay where they are, for it must not learn them.
+    Pictures that show what judges the next model stay where they are, for it must not learn them.
     Raises: ImageLoopError for a key that does not fit.
     """
-    from adapters.records import open_database
+    from adapters.records import open_database, roles_of
     from classifier.model.predictor import SERVED
     from classifier.model.preprocessing import open_image
     from classifier.training.experience import role_of
@@ -65,13 +65,17 @@ def export(settings: "MonitoringSettings", target: Path, held_back: float) -> di
     labels = dict(zip(words["request_id"], words["true_label"], strict=True))
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
-    for picture in kept_pictures(_folder(settings)):
+    pictures = list(kept_pictures(_folder(settings)))
+    known = experience.model_copy(update={"database": settings.database})
+    roles = roles_of([picture.request_id for picture in pictures], known, settings.model_name, workspace)
+    for picture in pictures:
         label = labels.get(picture.request_id)
         if label == OTHER:
             left += 1
             continue
         content = read_picture(picture, workspace.keys / KEY_NAME)
-        if role_of(hashlib.sha256(content).hexdigest(), held_back) == "held_back":
+        role = roles.get(picture.request_id) or role_of(hashlib.sha256(content).hexdigest(), experience.held_back)
+        if role == "held_back":
             left += 1
             continue
         place = Path(LABELLED) / label if label else Path(TO_LABEL)

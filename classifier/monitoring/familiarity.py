@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.files import replacing
+from classifier.monitoring.scenes import scene_distance, unit
 
 FAMILIAR = "familiar.npz"
 NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them; of many classes half of the pictures of one, at most
@@ -19,28 +20,40 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Distances to known pictures, by their `neighbour`th nearest. `limit`: beyond it a picture counts as unlike all of them."""
+    """Distances to known pictures, by their `neighbour`th nearest. `limit`: beyond it a picture counts as unlike all of them.
+
+    `scene`: two pictures that lie nearer to each other show one scene, as a camera's frames do; 0 where that is not known.
+    """
 
     known_ND: FloatArray
     limit: float
     neighbour: int = NEIGHBOUR
+    scene: float = 0.0
 
     @classmethod
-    def of(cls, embeddings_ND: FloatArray, num_classes: int) -> "Familiarity":
-        """Shapes: (N, D), more than ten rows."""
-        known_ND = _unit(embeddings_ND.astype(np.float16).astype(np.float32))
+    def of(cls, embeddings_ND: FloatArray, num_classes: int, num_pictures: int | None = None) -> "Familiarity":
+        """Shapes: (N, D), more than ten rows. The first `num_pictures` are the data set's (all): most of those show different things."""
+        known_ND = unit(embeddings_ND.astype(np.float16).astype(np.float32))
         neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
         similar_NN = known_ND @ known_ND.T
         np.fill_diagonal(similar_NN, -np.inf)
-        return cls(known_ND, float(np.quantile(_distances(similar_NN, neighbour), 1 - FALSE_ALARM_SHARE)), neighbour)
+        limit = float(np.quantile(_distances(similar_NN, neighbour), 1 - FALSE_ALARM_SHARE))
+        scene = scene_distance(known_ND[:num_pictures])
+        return cls(known_ND, limit, neighbour, scene)
 
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
         """The cosine distance to a near known picture, in [0, 2]. Shapes: (B, D) -> (B,)."""
-        return _distances(_unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
+        return _distances(unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
 
     def write(self, folder: Path) -> None:
         with replacing(folder / FAMILIAR) as aside, aside.open("wb") as file:
-            np.savez(file, known=self.known_ND.astype(np.float16), limit=np.float64(self.limit), neighbour=self.neighbour)
+            np.savez(
+                file,
+                known=self.known_ND.astype(np.float16),
+                limit=np.float64(self.limit),
+                neighbour=self.neighbour,
+                scene=self.scene,
+            )
 
     @classmethod
     def read(cls, folder: Path) -> "Familiarity | None":
@@ -49,15 +62,11 @@ class Familiarity:
             return None
         with np.load(folder / FAMILIAR, allow_pickle=False) as content:
             neighbour = int(content["neighbour"]) if "neighbour" in content else NEIGHBOUR  # which packages of before do not say
-            return cls(content["known"].astype(np.float32), float(content["limit"]), neighbour)
+            scene = float(content["scene"]) if "scene" in content else 0.0
+            return cls(content["known"].astype(np.float32), float(content["limit"]), neighbour, scene)
 
 
 def _distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:
     place = max(0, similar_BN.shape[1] - neighbour)
     nearest: FloatArray = np.partition(similar_BN, place, axis=1)[:, place]
     return 1 - nearest
-
-
-def _unit(rows_ND: FloatArray) -> FloatArray:
-    lengths: FloatArray = np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
-    return rows_ND / lengths

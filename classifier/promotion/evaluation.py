@@ -102,14 +102,14 @@ def describe(
     """All figures that follow from the answers."""
     places = {name: place for place, name in enumerate(class_names)}
     targets, predicted = (predictions[column].map(places).to_numpy(np.int64) for column in ("label", "predicted"))
-    probabilities_NK = predictions[[f"p_{name}" for name in class_names]].to_numpy(np.float32)
+    confidence, right = predictions["confidence"].to_numpy(np.float32), predicted == targets
     scores = score(predicted, targets, class_names)
     return Evaluation(
         class_names=class_names,
         scores=scores,
         intervals=_intervals(predicted, targets, class_names),
-        calibration_error=expected_calibration_error(probabilities_NK, targets),
-        reliability=reliability(probabilities_NK, targets),
+        calibration_error=expected_calibration_error(confidence, right),
+        reliability=reliability(confidence, right),
         confusion_KK=confusion_matrix(predicted, targets, len(class_names)),
         slices=_slices(predictions, statistics_N4),
         predictions=predictions,
@@ -138,7 +138,7 @@ def write_reference(
     else:
         reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
     reference.to_parquet(folder / REFERENCE, index=False)
-    Familiarity.of(embeddings_ND, len(pictures.class_names)).write(folder)
+    Familiarity.of(embeddings_ND, len(pictures.class_names), num_pictures=len(table)).write(folder)
 
 
 def _not_fitted_on(experience: Experience) -> pd.DataFrame:

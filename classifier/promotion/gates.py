@@ -8,11 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from classifier.intervals import wilson
+from classifier.promotion.calibration import chance_of_error
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.settings import GateSettings
 from classifier.training.metrics import ClassificationScores
 
 NUM_RESAMPLES = 4000
+CALIBRATION_ALARM = 0.05  # so rarely is a model refused whose probabilities mean what they say
 WORST_CLASS_ALARM = 0.05  # so rarely is a model refused for its worst class though no class is below the limit
 Comparison = Literal["no champion", "other classes", "nothing unseen", "compared"]
 
@@ -43,7 +45,7 @@ class Champion:
 class GateVerdict:
     """`advance` or `rollback` (refused; the champion stays), with the figures that led to it.
 
-    `changed_on_recent`: share of recent labelled answers on which exactly one of candidate and champion is right.
+    `changed_on_recent`: share of the newest answers that the candidate gives otherwise than the champion.
     """
 
     decision: Literal["advance", "rollback"]
@@ -77,11 +79,14 @@ class GateVerdict:
 class RecentComparison:
     """Whether candidate and champion are right on labelled answers of the service that neither has learnt from, (N,) each.
 
-    `imitated`: on changed copies of the test pictures, where there were no labels.
+    `scenes_N`: equal where pictures show one scene. `imitated`: on changed copies of the test pictures, where there were no labels.
+    `changed`: share of the newest answers, labelled or not, that the two give otherwise.
     """
 
     candidate_right_N: NDArray[np.bool_]
     champion_right_N: NDArray[np.bool_]
+    scenes_N: NDArray[np.intp]
+    changed: float
     imitated: bool = False
 
     @property
@@ -106,7 +111,7 @@ def judge(
     changed = 0.0
     if recent is not None:
         checks.append(_on_recent(recent, settings))
-        changed = float((recent.candidate_right_N != recent.champion_right_N).mean())
+        changed = recent.changed
     decision: Literal["advance", "rollback"] = "advance" if all(check.passed for check in checks) else "rollback"
     return GateVerdict(decision, checks, champion.version if champion else None, comparison, changed)
 
@@ -128,10 +133,18 @@ def _absolute_checks(evaluation: Evaluation, settings: GateSettings) -> list[Che
     return [
         _at_least("accuracy", evaluation.scores.accuracy, settings.min_accuracy),
         _worst_recall(evaluation.scores, settings.min_class_recall),
-        _at_most("calibration error", evaluation.calibration_error, settings.max_calibration_error),
+        _calibration(evaluation, settings.max_calibration_error),
         _at_most("package size in MB", megabytes, settings.max_package_megabytes),
         _at_most("milliseconds a picture", evaluation.milliseconds_per_picture, settings.max_milliseconds_per_picture),
     ]
+
+
+def _calibration(evaluation: Evaluation, limit: float) -> Check:
+    """Fails only where that is more than chance: twenty test pictures show an error of 0.2 of a model that has none."""
+    error = evaluation.calibration_error
+    chance = chance_of_error(error, evaluation.predictions["confidence"].to_numpy()) if error > limit else 1.0
+    found = f"{error:.4g}" if error <= limit else f"{error:.4g} (p = {chance:.2g})"
+    return Check("calibration error", chance > CALIBRATION_ALARM, f"not above {limit:g} by more than chance", found)
 
 
 def _worst_recall(scores: ClassificationScores, limit: float) -> Check:
@@ -157,18 +170,22 @@ def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: f
 
 
 def _on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
-    """Passes only where the gain is more than chance: without one there is no reason to change what serves."""
+    """Passes only where the gain is more than chance: without one there is no reason to change what serves.
+
+    A sign test over scenes: a hundred frames of one scene are one observation.
+    """
     from scipy.stats import binomtest  # half a second to load
 
     differences_N = recent.candidate_right_N.astype(float) - recent.champion_right_N.astype(float)
-    better, worse = int((differences_N > 0).sum()), int((differences_N < 0).sum())
+    gains_S = np.bincount(recent.scenes_N, differences_N)
+    better, worse, num_scenes = int((gains_S > 0).sum()), int((gains_S < 0).sum()), len(np.unique(recent.scenes_N))
     p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0
     return Check(
         f"accuracy on {recent.where}, less the champion's",
         p_value <= settings.recent_p_value,
         f"above 0 by more than chance (p at most {settings.recent_p_value:g})",
         f"{differences_N.mean():+.3f} ({recent.candidate_right_N.mean():.3f} instead of {recent.champion_right_N.mean():.3f}, "
-        f"{len(differences_N)} of them, p = {p_value:.2g})",
+        f"{len(differences_N)} of {num_scenes} scenes, {better} better and {worse} worse, p = {p_value:.2g})",
     )
 
 

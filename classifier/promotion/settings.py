@@ -21,7 +21,7 @@ class GateSettings(Settings):
 
     min_accuracy: float = Field(0.7, ge=0, le=1, description="below this a model helps nobody")
     min_class_recall: float = Field(0.5, ge=0, le=1, description="no class may be given up; fails where that is more than chance")
-    max_calibration_error: float = Field(0.15, ge=0, le=1, description="60 test pictures measure it no finer than about 0.1")
+    max_calibration_error: float = Field(0.15, ge=0, le=1, description="fails where that is more than chance")
     max_package_megabytes: float = Field(200.0, gt=0)
     max_milliseconds_per_picture: float = Field(100.0, gt=0, description="of model time, on this machine")
     recent_p_value: float = Field(

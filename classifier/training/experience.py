@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from classifier.monitoring.samples import embeddings_of
+from classifier.monitoring.scenes import scenes_of
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.monitoring.truth import MAX_CONTRADICTED, contradicted_share
 
 logger = logging.getLogger(__name__)
 ROLES = ("train", "validation", "held_back", "quarantined")
 COLUMNS = [
-    "request_id", "time", "sha256", "label", "true_label", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
+    "request_id", "time", "sha256", "scene", "label", "true_label", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of what is not held back
 NUM_FOLDS = 4
@@ -80,21 +81,23 @@ def gather(
     class_names: list[str],
     source: tuple[str, int],
     settings: ExperienceSettings,
+    scene_distance: float = 0.0,
 ) -> Experience:
     """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked.
 
-    One answer a picture, so that no picture teaches and judges; the role follows from the picture, and so never changes.
+    One answer a picture, and one role for all pictures of a scene (those nearer to each other than `scene_distance`), so that none
+    teaches and judges; the role follows from the picture of the scene that was labelled first, and so does not change.
     """
-    table = labelled[labelled["embedding"].notna()].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
+    table = in_scenes(labelled, scene_distance).drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
-    table = table.assign(role=[role_of(sha256, settings.held_back) for sha256 in table["sha256"]], reason="", quality=np.nan)
+    table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
     unknown = ~table["true_label"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
     table.loc[surplus, ["role", "reason"]] = "quarantined", f"more than {settings.max_per_source} labels from one source"
     usable = table["role"] != "quarantined"
     if usable.sum() >= settings.min_labels:
-        with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+        with threadpool_limits(1):
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
         contradicted = usable & (table["quality"] < settings.min_label_quality)
         table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it say otherwise"
@@ -120,9 +123,19 @@ def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
     return found
 
 
-def role_of(sha256: str, held_back: float) -> str:
-    """What a labelled picture is for, however often it is asked about: it follows from its hash, and so never changes."""
-    place = int(hashlib.sha256(sha256.encode()).hexdigest()[:8], 16) / 2**32
+def in_scenes(labelled: pd.DataFrame, distance: float) -> pd.DataFrame:
+    """The answers that have an embedding, in their order, with `scene`: the SHA-256 of the picture of their scene that was labelled first."""
+    table = labelled[labelled["embedding"].notna()]
+    pictures = table.sort_values("feedback_time", kind="stable").drop_duplicates("sha256")
+    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+        firsts = scenes_of(embeddings_of(pictures), distance)
+    scene_of = dict(zip(pictures["sha256"], pictures["sha256"].to_numpy()[firsts], strict=True))
+    return table.assign(scene=table["sha256"].map(scene_of))
+
+
+def role_of(scene: str, held_back: float) -> str:
+    """What the labelled pictures of a scene are for: it follows from its name, and so does not change."""
+    place = int(hashlib.sha256(scene.encode()).hexdigest()[:8], 16) / 2**32
     if place < held_back:
         return "held_back"
     return "validation" if place < held_back + (1 - held_back) * VALIDATION_SHARE else "train"
@@ -136,7 +149,7 @@ def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]],
     mine_ND = embeddings_of(table)
     mine_N = table["true_label"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
     scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
-    folds_N = np.arange(len(table)) % NUM_FOLDS
+    folds_N = pd.factorize(table["scene"])[0] % NUM_FOLDS
     qualities_N = np.empty(len(table))
     for fold in range(NUM_FOLDS):
         taught, asked = folds_N != fold, folds_N == fold

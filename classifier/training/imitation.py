@@ -92,8 +92,8 @@ def imitate(
     mark = hashlib.sha256(repr(change).encode()).hexdigest()[:8]
     rows = pd.DataFrame(
         {
-            "request_id": [f"{key[:24]}{mark}" for key in table["sha256"]], "time": 0.0, "sha256": table["sha256"], "label": table["label"],
-            "true_label": table["label"], "feedback_source": "imitation", "model_version": "", "embedding": embeddings,
+            "request_id": [f"{key[:24]}{mark}" for key in table["sha256"]], "time": 0.0, "sha256": table["sha256"], "scene": table["sha256"],
+            "label": table["label"], "true_label": table["label"], "feedback_source": "imitation", "model_version": "", "embedding": embeddings,
             "role": table["split"].map(ROLES), "reason": "", "quality": np.nan,
         }
     )  # fmt: skip

@@ -145,6 +145,17 @@ class Database:
             wanted if version is None else wanted.where(predictions.c.model_version == version), model_name, since, until, newest
         )
 
+    def answers_to(self, request_ids: Sequence[str]) -> "pd.DataFrame":
+        """Those of `predictions` that answer these requests."""
+        import pandas as pd
+
+        tables = []
+        with self._told("read answers") as connection:
+            for start in range(0, len(request_ids), ROWS_A_STATEMENT):
+                some = request_ids[start : start + ROWS_A_STATEMENT]
+                tables.append(pd.read_sql(select(predictions).where(predictions.c.request_id.in_(some)), connection))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=predictions.columns.keys())
+
     def answers(self, model_name: str, newest: int) -> "pd.DataFrame":
         """What was answered when, of the newest: the few columns that are asked of many rows."""
         columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))

@@ -18,5 +18,6 @@ def calibrate(trained_model: TrainedModel) -> Annotated[Calibration, "calibratio
 
     logits, targets = trained_model.validation_logits_NK, trained_model.validation_targets_N
     temperature = fit_temperature(logits, targets)
-    before, after = (expected_calibration_error(softmax(logits / t, axis=1), targets) for t in (1.0, temperature))
+    right = logits.argmax(1) == targets
+    before, after = (expected_calibration_error(softmax(logits / t, axis=1).max(1), right) for t in (1.0, temperature))
     return Calibration(temperature=temperature, error_before=before, error_after=after)

@@ -61,11 +61,24 @@ def test_a_retrained_model_must_be_better_where_the_service_was_corrected(better
     candidate, champion = np.ones(100, bool), np.ones(100, bool)
     champion[:better], candidate[better : better + worse] = False, False
 
-    verdict = judge(evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion))
+    verdict = judge(
+        evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion, np.arange(len(candidate)), changed=0.2)
+    )
 
     assert verdict.passed is passed
-    assert verdict.changed_on_recent == pytest.approx((better + worse) / 100)
+    assert verdict.changed_on_recent == 0.2
     assert "recent labelled answers" in verdict.checks[-1].name
+
+
+def test_a_hundred_frames_of_three_scenes_are_three_observations():
+    champion, scenes = np.ones(100, bool), np.arange(100) // 25
+    champion[:75] = False
+    found = RecentComparison(np.ones(100, bool), champion, scenes, changed=0.75)
+
+    verdict = judge(evaluation(0.95), None, GateSettings(), found)
+
+    assert not verdict.passed
+    assert "100 of 4 scenes, 3 better and 0 worse, p = 0.12" in verdict.checks[-1].found
 
 
 def test_a_champion_of_other_classes_cannot_be_compared():

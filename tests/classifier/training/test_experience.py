@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from classifier.monitoring.scenes import scene_distance
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import Experience, gather
 
@@ -66,6 +67,32 @@ def test_a_picture_that_was_sent_twice_teaches_or_judges_but_not_both():
     assert len(experience.labelled) == 100
     before = gathered(table).labelled.set_index("sha256")["role"]
     assert experience.labelled.set_index("sha256")["role"].equals(before)  # also where it was asked about again since
+
+
+def filmed(num_scenes: int, num_frames: int) -> pd.DataFrame:
+    """Frames of scenes, one scene after the other."""
+    table = labelled(num_scenes)
+    rng = np.random.default_rng(5)
+    frames = table.loc[table.index.repeat(num_frames)].reset_index(drop=True)
+    near = [
+        (np.frombuffer(row, np.float16) + 0.02 * rng.normal(size=24)).astype(np.float16).tobytes() for row in frames["embedding"]
+    ]
+    numbers = {"request_id": [f"{n:032x}" for n in frames.index], "sha256": [f"frame {n}" for n in frames.index]}
+    return frames.assign(**numbers, embedding=near, thing=frames["sha256"], feedback_time=frames.index.astype(float))
+
+
+def test_frames_of_a_scene_teach_or_judge_but_not_both():
+    table, distance = filmed(20, 10), scene_distance(known()[0])
+    things = table.set_index("sha256")["thing"]
+
+    taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance).labelled
+    few = gather(table.head(105), table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance).labelled
+    roles = taken.assign(thing=taken["sha256"].map(things)).query("role != 'quarantined'").groupby("thing")["role"]
+
+    assert taken["scene"].nunique() == 20
+    assert (roles.nunique() == 1).all()
+    assert set(roles.first()) == {"train", "validation", "held_back"}
+    assert taken.head(105)["role"].tolist() == few["role"].tolist()
 
 
 def test_a_few_lies_wait_for_a_person_and_the_rest_teaches():
