@@ -151,7 +151,7 @@ def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]],
     scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
     folds_N = pd.factorize(table["scene"])[0] % NUM_FOLDS
     qualities_N = np.empty(len(table))
-    for fold in range(NUM_FOLDS):
+    for fold in np.unique(folds_N):
         taught, asked = folds_N != fold, folds_N == fold
         rows_ND = np.concatenate([known_ND, mine_ND[taught]]) / scale
         targets_N = np.concatenate([known_N, mine_N[taught]])

@@ -7,12 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import requests
-from PIL import Image
 
 from adapters.records import open_database
+from classifier.data.settings import Drift
+from classifier.data.sources.drawing import draw_picture
 from classifier.monitoring.decisions import HELPED
 from tests.system.conftest import watching
 
@@ -36,15 +36,15 @@ def served(site):
     site.run("down")
 
 
-def noise(seed: int) -> bytes:
+def drawn(number: int) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(out, "PNG")
+    draw_picture(("cat", "dog")[number % 2], (9, number), Drift(style="outlined", darkness=0.8)).save(out, "PNG")
     return out.getvalue()
 
 
 def ask(url: str, count: int, seed: int) -> list[dict]:
     def one(number: int) -> dict:
-        answer = requests.post(f"{url}/predict", noise(seed + number), headers={"Content-Type": "image/png"}, timeout=30)
+        answer = requests.post(f"{url}/predict", drawn(seed + number), headers={"Content-Type": "image/png"}, timeout=30)
         answer.raise_for_status()
         return answer.json()
 

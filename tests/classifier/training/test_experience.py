@@ -95,6 +95,15 @@ def test_frames_of_a_scene_teach_or_judge_but_not_both():
     assert taken.head(105)["role"].tolist() == few["role"].tolist()
 
 
+def test_a_world_of_one_scene_is_one_observation():
+    table, distance = filmed(1, 40), scene_distance(known()[0])
+
+    taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance)
+
+    assert taken.labelled["scene"].nunique() == 1
+    assert taken.labelled["quality"].notna().all()
+
+
 def test_a_few_lies_wait_for_a_person_and_the_rest_teaches():
     experience = gathered(labelled(200, lies=12))
 
