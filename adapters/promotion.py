@@ -61,7 +61,7 @@ def register_version(
             "verdict": PROMOTING if kind == "advance" else kind,
             "reason": verdict.sentence(),
             "package_digest": digest,
-            "figures": json.dumps(evaluation.summary()),
+            "figures": json.dumps(evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: made_with.model_dump_json(),
             CHANGED: str(verdict.changed_on_recent),
             AGAINST: verdict.champion_version or "",

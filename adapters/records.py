@@ -118,10 +118,12 @@ def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: s
 
 
 def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:
-    """Another value when a label came: for the cache, which cannot look into the database."""
+    """Another value when a label came or another version became the champion, whose embeddings are asked for: for the cache, which
+    cannot look into the database.
+    """
     if not settings.enabled:
         return "none"
     database = open_database(workspace, settings.database)
-    words = ",".join(database.last_words(model_name))
+    words = ",".join([str(ModelRegistry(model_name).champion()), *database.last_words(model_name)])
     database.close()
     return hashlib.sha256(words.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ CHAMPION = "champion"
 # No such model, no such alias, nothing that this user may read.
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
+MODELS_A_PAGE = 1000
 CHANGED = "changed_on_recent"  # the tag
 AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
 PROXIED = "mlflow-artifacts:"
@@ -209,7 +210,11 @@ def later_champions() -> dict[str, str]:
     import mlflow
 
     connect()
-    models = mlflow.MlflowClient().search_registered_models()
+    client, models, token = mlflow.MlflowClient(), [], None
+    while token != "":  # a server that others use, too, has more models than it tells at once
+        page = client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
+        models += page
+        token = page.token or ""
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
     return {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
 

@@ -13,7 +13,9 @@ from pathlib import Path
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write a file or a folder to; it takes the target's place when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    aside = (
+        target.parent / f".{uuid.uuid4().hex[:12]}.tmp"
+    )  # no longer than any name, for the target's may be as long as one can be
     try:
         yield aside
         if target.is_dir():

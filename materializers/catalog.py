@@ -10,8 +10,6 @@ from classifier.data.report import data_report
 from classifier.data.schema import accepted, content_hash
 from materializers.storing import prepared_pictures, read_table, write_bytes, write_table
 
-REPORT_SIDE = 224
-
 
 class CatalogMaterializer(BaseMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (pd.DataFrame,)
@@ -26,7 +24,7 @@ class CatalogMaterializer(BaseMaterializer):
 
     def save_visualizations(self, catalog: pd.DataFrame) -> dict[str, VisualizationType]:
         path = f"{self.uri}/pictures.html"
-        write_bytes(self.artifact_store, path, data_report(catalog, prepared_pictures(REPORT_SIDE)).encode(errors="replace"))
+        write_bytes(self.artifact_store, path, data_report(catalog, prepared_pictures()).encode(errors="replace"))
         return {path: VisualizationType.HTML}
 
     def extract_metadata(self, catalog: pd.DataFrame) -> dict[str, int | str]:

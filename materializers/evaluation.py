@@ -13,8 +13,6 @@ from classifier.promotion.report import evaluation_report
 from classifier.training.metrics import ClassificationScores
 from materializers.storing import hash_of_table, prepared_pictures, read_json, read_table, write_bytes, write_json, write_table
 
-REPORT_SIDE = 224
-
 
 class EvaluationMaterializer(BaseMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (Evaluation,)
@@ -43,7 +41,7 @@ class EvaluationMaterializer(BaseMaterializer):
 
     def save_visualizations(self, evaluation: Evaluation) -> dict[str, VisualizationType]:
         path = f"{self.uri}/evaluation.html"
-        write_bytes(self.artifact_store, path, evaluation_report(evaluation, prepared_pictures(REPORT_SIDE)).encode())
+        write_bytes(self.artifact_store, path, evaluation_report(evaluation, prepared_pictures()).encode())
         return {path: VisualizationType.HTML}
 
     def extract_metadata(self, evaluation: Evaluation) -> dict[str, float]:

@@ -9,8 +9,6 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from classifier.promotion.report import label_issues_report
 from materializers.storing import hash_of_table, prepared_pictures, read_table, write_bytes, write_table
 
-REPORT_SIDE = 224
-
 
 class LabelIssuesMaterializer(BaseMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (pd.DataFrame,)
@@ -25,7 +23,7 @@ class LabelIssuesMaterializer(BaseMaterializer):
 
     def save_visualizations(self, issues: pd.DataFrame) -> dict[str, VisualizationType]:
         path = f"{self.uri}/issues.html"
-        write_bytes(self.artifact_store, path, label_issues_report(issues, prepared_pictures(REPORT_SIDE)).encode())
+        write_bytes(self.artifact_store, path, label_issues_report(issues, prepared_pictures()).encode())
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, issues: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -10,10 +11,12 @@ from zenml.artifact_stores import BaseArtifactStore
 
 from classifier import pages
 from classifier.data.array_store import CorruptRowError
-from classifier.data.pictures import prepared_store
+from classifier.data.pictures import prepared_stores
 from classifier.data.report import Look
 from classifier.model.preprocessing import UInt8Array
 from classifier.workspace import Workspace
+
+BLANK_SIDE = 224
 
 
 def write_bytes(store: BaseArtifactStore, path: str, content: bytes) -> None:
@@ -57,15 +60,17 @@ def hash_of_table(table: pd.DataFrame) -> str:
     return hash_of(",".join(map(str, table.columns)), values.tobytes())
 
 
-def prepared_pictures(side: int) -> Look:
-    """Look pictures up for a report; one that is not at hand is a grey square, a report is never worth an error."""
-    store = prepared_store(Workspace.current().prepared, side)
+def prepared_pictures() -> Look:
+    """Look pictures up for a report, at whatever side they were prepared; one that is not at hand is a grey square, a report is never
+    worth an error.
+    """
+    stores = prepared_stores(Workspace.current().prepared)
 
     def look(sha256: str) -> UInt8Array:
-        try:
-            picture: UInt8Array = store.read([sha256])[0]
-            return picture
-        except (KeyError, OSError, CorruptRowError):
-            return pages.blank(side)
+        for store in stores:
+            with suppress(KeyError, OSError, CorruptRowError):
+                picture: UInt8Array = store.read([sha256])[0]
+                return picture
+        return pages.blank(BLANK_SIDE)
 
     return look

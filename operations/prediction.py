@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from classifier.model.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
+MAX_NAME_BYTES = 255
 
 
 def predict(
@@ -75,10 +77,13 @@ def _files_below(paths: list[Path]) -> Iterator[Path]:
 
 
 def _contents(files: list[Path]) -> Iterator[bytes]:
-    """A file that cannot be read is refused like one that is no picture: empty."""
+    """A file that cannot be read is refused like one that is no picture: empty. Of a film no more is read than refuses it."""
+    from classifier.model.predictor import SERVED
+
     for file in files:
         try:
-            yield file.read_bytes()
+            with file.open("rb") as content:
+                yield content.read(SERVED.max_bytes + 1)
         except OSError as error:
             logger.warning("cannot read '%s' (%s)", file, error.strerror)
             yield b""
@@ -89,13 +94,14 @@ def _row(file: Path, answer: "Prediction") -> dict[str, Any]:
 
 
 def _names_of_heat_maps(files: list[Path]) -> dict[Path, str]:
-    """Each its own: the file's folder and name, and as much of the path before it as it takes."""
+    """Each its own: the file's folder and name, and as much of the path before it as it takes; a number where that is too long."""
     different = dict.fromkeys(files)
     for length in range(2, max(2, *(len(file.parts) for file in different)) + 1):
         names = {file: f"{'_'.join(file.parts[-length:]).lstrip('/_')}.png" for file in different}
         if len(set(names.values())) == len(different):
             break
-    return names
+    too_long = any(len(os.fsencode(name)) > MAX_NAME_BYTES for name in names.values())
+    return {file: f"{number}.png" for number, file in enumerate(different)} if too_long else names
 
 
 def _heat_map(predictor: "Predictor", file: Path, target: Path | None) -> dict[str, str]:

@@ -118,7 +118,10 @@ def _seconds(step: Any) -> float:
 
 def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSettings) -> list[dict[str, Any]]:
     """A few test pictures through the registered package, as a user's own pictures would go."""
-    raw = Path(steps["ingest"].outputs["raw_version"][0].load().folder)
+    from classifier.data.sources.folder import unwrap
+
+    folder = Path(steps["ingest"].outputs["raw_version"][0].load().folder)
+    raw = unwrap(folder) if folder.is_dir() else folder  # as the names were found
     chosen = predictions.sort_values("sha256").groupby("label").head(max(1, NUM_TRIED // predictions["label"].nunique()))
     chosen = chosen[[(raw / path).is_file() for path in chosen["path"]]][:NUM_TRIED]
     if not len(chosen):

@@ -27,6 +27,12 @@ def prepared_store(folder: Path, side: int) -> ArrayStore:
     return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
 
 
+def prepared_stores(folder: Path) -> list[ArrayStore]:
+    """Those that there are, the largest pictures first."""
+    sides = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
+    return [prepared_store(folder, side) for side in sorted((int(side) for side in sides if side.isdigit()), reverse=True)]
+
+
 def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Map in order with a thread a core, holding no more than a few results at a time."""
     num_threads = os.cpu_count() or 1
@@ -77,6 +83,8 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
 
 def _decode_one(key: str, path: Path, side: int, limits: Limits) -> Decoded:
     try:
+        if (size := path.stat().st_size) > limits.max_bytes:  # a film among pictures is not read at all
+            return ImageRefusedError("too_large", f"{size} bytes, {limits.max_bytes} allowed")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != key:
             return ImageRefusedError("changed", "is not the file that was listed")

@@ -12,8 +12,11 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.pictures import decode_new, prepared_store
 from classifier.data.schema import accepted, classes_of
 from classifier.data.settings import Limits
+from classifier.data.sources.folder import unwrap
 from classifier.errors import ImageLoopError
 from classifier.model.preprocessing import UInt8Array
+
+ANY = Limits(min_side_pixels=1, max_pixels=2**31, max_bytes=2**40)  # they were accepted by the settings of their own
 
 
 class PicturesGoneError(ImageLoopError):
@@ -65,8 +68,9 @@ def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: 
 
 
 def _fill(pictures: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> None:
-    paths = {row.sha256: raw / row.path for row in pictures.itertuples()}
-    refused = decode_new(paths, prepared_store(store_folder, side), side, Limits(min_side_pixels=1))
+    root = unwrap(raw) if raw.is_dir() else raw  # as the names were found
+    paths = {row.sha256: root / row.path for row in pictures.itertuples()}
+    refused = decode_new(paths, prepared_store(store_folder, side), side, ANY)
     if refused:
         key, error = next(iter(refused.items()))
         raise PicturesGoneError(

@@ -46,7 +46,7 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
 
 def check_class_sizes(catalog: pd.DataFrame, settings: SplitSettings) -> None:
     """Raises: ImageLoopError that names each class that is too small, or the only one."""
-    sizes = accepted(catalog).groupby("label").size()
+    sizes = accepted(catalog).groupby("label")["sha256"].nunique()
     if len(sizes) < 2:
         raise ImageLoopError(
             f"wanted two classes or more with usable pictures, found {len(sizes)} ({', '.join(sizes.index) or 'none'}); "
@@ -221,6 +221,11 @@ def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
         if placed & set(lacking.index):
             raise ImageLoopError(sentence)
         logger.warning("%s", sentence)
+    if not found["validation"].sum():
+        raise ImageLoopError(
+            f"wanted some pictures to tune by, found that the {len(pictures)} there are show {pictures['group'].nunique()} different scenes, all of "
+            "which teach or judge; a group of look-alikes is not taken apart, so add pictures of other scenes"
+        )
 
 
 def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:

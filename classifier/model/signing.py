@@ -104,7 +104,8 @@ def verify(folder: Path, key: Path) -> None:
     except Exception as error:  # the library lets its parsers' and its cryptography's errors through
         raise SignatureError(
             f"the package in '{folder}' is not what was signed with the key of '{key}' "
-            f"({_first_line(error)}); restore the package, or name the right key in {VERIFICATION_KEY_VARIABLE}"
+            f"({_first_line(error)}); restore the package, name the right key in {VERIFICATION_KEY_VARIABLE}, "
+            "or sign it anew with the key that there is now: python run.py train --no-cache"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from classifier.data.prepared import PreparedPictures
+from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.errors import ImageLoopError
 from classifier.fingerprint import core_fingerprint
 from classifier.model.export import attach_head, export_features, quantise
@@ -23,6 +23,7 @@ from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 MAX_DIFFERENCE = 1e-4  # between torch and ONNX, in probability
+NUM_AT_ONCE = 256  # pictures in memory
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def _judge_int8(
 ) -> Int8Verdict:
     """Hold the quantised answers against the exact ones, which training gave on the same validation pictures."""
     keys = pictures.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled answers come after
-    answers = small.predict(pictures.open_store(workspace.prepared).read(keys)).probabilities.argmax(1)
+    store = pictures.open_store(workspace.prepared)
+    answers = np.concatenate([small.predict(images).probabilities.argmax(1) for images in in_batches(store, keys, NUM_AT_ONCE)])
     exact, targets = trained.validation_logits_NK[: len(keys)].argmax(1), trained.validation_targets_N[: len(keys)]
     loss = float((exact == targets).mean() - (answers == targets).mean())
     agreement = float((exact == answers).mean())

@@ -60,9 +60,13 @@ class Evaluation:
     precision: str
 
     def summary(self) -> dict[str, Any]:
-        """The figures as one flat table, for the registry and for gates."""
+        """The figures as one flat table, those of each class among them."""
+        return {**self.scores.flat(), **self.overall()}
+
+    def overall(self) -> dict[str, Any]:
+        """Those of all classes together, which are as many however many classes there are."""
         return {
-            **self.scores.flat(),
+            **self.scores.together(),
             "accuracy_low": self.intervals["accuracy"][0],
             "accuracy_high": self.intervals["accuracy"][1],
             "calibration_error": self.calibration_error,

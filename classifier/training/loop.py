@@ -73,7 +73,11 @@ def fit(
         fitted, best, spent = _history_from(saved), saved["best"], saved["spent"]
         logger.info("resumed after epoch %d", len(fitted.history))
 
+    for past in fitted.history:  # a tracker's new run has the whole curve
+        report(past)
     for epoch in track(range(len(fitted.history), settings.max_epochs), "train", settings.max_epochs - len(fitted.history)):
+        if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
+            break  # asked here, so that a run that was killed after its last epoch does not go on
         started = time.monotonic()
         torch.manual_seed(work.seed * 100_003 + epoch)
         model.train()
@@ -104,8 +108,6 @@ def fit(
         spent += time.monotonic() - started
         if checkpoint.is_due():
             checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
-        if epoch - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds:
-            break
 
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)

@@ -37,13 +37,16 @@ class ClassificationScores:
 
     def flat(self) -> dict[str, float]:
         """One name a number, as a tracker wants it."""
-        together = {name: getattr(self, name) for name in ("accuracy", "precision", "recall", "f1")}
         single = {
             f"{name}_{metric}": getattr(scores, metric)
             for name, scores in self.by_class.items()
             for metric in ("precision", "recall", "f1")
         }
-        return together | single
+        return self.together() | single
+
+    def together(self) -> dict[str, float]:
+        """Of all classes."""
+        return {name: getattr(self, name) for name in ("accuracy", "precision", "recall", "f1")}
 
 
 def confusion_matrix(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
@@ -56,12 +59,12 @@ def confusion_matrix(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64
 def score(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], class_names: list[str]) -> ClassificationScores:
     """Compare answers with the truth, both as places in `class_names`."""
     matrix = confusion_matrix(predicted_N, targets_N, len(class_names))
-    right = matrix.diagonal()
+    right, support = matrix.diagonal(), matrix.sum(1)
     precision = right / np.maximum(matrix.sum(0), 1)
-    recall = right / np.maximum(matrix.sum(1), 1)
+    recall = right / np.maximum(support, 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     by_class = {
-        name: ClassScores(float(precision[k]), float(recall[k]), float(f1[k]), int(matrix.sum(1)[k]))
+        name: ClassScores(float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]))
         for k, name in enumerate(class_names)
     }
     accuracy = int(right.sum()) / max(1, int(matrix.sum()))

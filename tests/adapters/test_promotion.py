@@ -62,7 +62,7 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     monkeypatch.setattr(promotion, "champion_on", lambda *_: registry.title)
     monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
-    nothing = SimpleNamespace(summary=dict, model_dump_json=lambda: "{}")
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
 
     found = register_version(package, nothing, verdicts["1"], None, "r", None, PromotionSettings(), nothing, workspace)
 

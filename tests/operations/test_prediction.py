@@ -11,3 +11,4 @@ def test_no_heat_map_takes_the_place_of_another():
     assert list(_names_of_heat_maps(files).values()) == ["train_cat_1.jpg.png", "test_cat_1.jpg.png", "mnt_cat_1.jpg.png"]
     assert _names_of_heat_maps([Path("cat/1.jpg"), Path("cat/1.jpg")]) == {Path("cat/1.jpg"): "cat_1.jpg.png"}
     assert _names_of_heat_maps([Path("1.jpg")]) == {Path("1.jpg"): "1.jpg.png"}
+    assert list(_names_of_heat_maps([Path("cat", "猫" * 84), Path("cat/1.jpg")]).values()) == ["0.png", "1.png"]

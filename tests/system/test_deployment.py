@@ -17,7 +17,8 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-from classifier.data.settings import Limits
+from classifier.data.settings import Drift, Limits
+from classifier.data.sources.drawing import draw_picture
 from classifier.model.preprocessing import preprocess
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.training.experience import role_of
@@ -69,12 +70,12 @@ def test_status_shows_what_is_served(site, deployed):
     )
 
 
-def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labelled, tmp_path):
-    judging, teaching = (
-        next(content for content in sorted(file.read_bytes() for file in labelled.rglob("?.jpg")) if _judges(content) == wanted)
-        for wanted in (True, False)
-    )
-    asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for content in [judging, teaching] * 4]
+def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, tmp_path):
+    number, judging = next((number, drawn(number)) for number in range(100) if _judges(drawn(number)))
+    teaching = next(drawn(number) for number in range(100) if not _judges(drawn(number)))
+    frame = next(drawn(number, quality) for quality in range(70, 90) if not _judges(drawn(number, quality)))  # of what judges
+    contents = [judging, teaching, frame, teaching, judging, teaching, frame, teaching]
+    asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for content in contents]
     for answer in asked:
         truth = "dog" if answer["label"] == "cat" else "cat"
         told = json.dumps({"request_id": answer["request_id"], "label": truth}).encode()
@@ -94,6 +95,11 @@ def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, labe
     assert not wanted & {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
     _, error = site.run("pictures", "delete", "*", expect=1)
     assert "wanted the request id of an answer" in error
+
+
+def drawn(number: int, quality: int = 95) -> bytes:
+    draw_picture("cat", (9, number), Drift()).save(out := io.BytesIO(), "JPEG", quality=quality)
+    return out.getvalue()
 
 
 def _judges(content: bytes) -> bool:

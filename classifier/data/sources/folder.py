@@ -35,15 +35,16 @@ def list_files(folder: Path) -> Iterator[FoundFile]:
     Raises: SettingsError for a folder that cannot be read.
     """
     root = unwrap(folder)
+    has_splits = _has_splits(root)
     for path in _walk(root, seen=frozenset()):
         name = path.relative_to(root).as_posix()
-        yield FoundFile(path, name, label_of(name))
+        yield FoundFile(path, name, label_of(name, has_splits=has_splits))
 
 
-def label_of(name: str) -> str | None:
+def label_of(name: str, *, has_splits: bool = True) -> str | None:
     """The class that a relative POSIX name tells: its first folder that is not a split's, or Kaggle's prefix."""
     *folders, file = PurePosixPath(name).parts
-    while folders and SPLIT_FOLDER.match(folders[0]):
+    while has_splits and folders and SPLIT_FOLDER.match(folders[0]):
         folders.pop(0)
     if folders:
         return folders[0]
@@ -51,17 +52,28 @@ def label_of(name: str) -> str | None:
     return match["label"] if match else None
 
 
+def _has_splits(root: Path) -> bool:
+    """Whether a folder `train` is the data set's split: it may be a class of vehicles, too, with its pictures right in it."""
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    splits = [folder for folder in folders if SPLIT_FOLDER.match(folder.name)]
+    if len(splits) == len(folders):
+        return True
+    return any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for split in splits for entry in _entries(split))
+
+
 def unwrap(folder: Path) -> Path:
-    """Go down while there is nothing but one folder that itself holds folders, as archives often have it."""
+    """Go down while there is but one folder that itself holds folders, as archives often have it; a README may lie beside it."""
     seen = {folder.resolve()}
     while True:
         entries = _entries(folder)
-        if len(entries) != 1 or not entries[0].is_dir() or entries[0].resolve() in seen:
+        if any(KAGGLE_NAME.match(entry.name) for entry in entries):
             return folder
-        inner = _entries(entries[0])
-        if not any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for entry in inner):
+        inside = [entry for entry in entries if entry.is_dir()]
+        if len(inside) != 1 or inside[0].resolve() in seen:
             return folder
-        folder = entries[0]
+        if not any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for entry in _entries(inside[0])):
+            return folder
+        folder = inside[0]
         seen.add(folder.resolve())
 
 

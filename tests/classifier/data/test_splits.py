@@ -34,5 +34,14 @@ def test_a_class_whose_pictures_are_all_alike_is_said_by_its_name():
     check_splits(placed([40]), set())  # as an earlier run placed it
 
 
+def test_two_films_of_each_class_leave_none_to_tune_by():
+    table = placed([20, 20])
+    films = table[table["label"] == "b"]
+    both = pd.concat([films, films.assign(label="a", group="a" + films["group"])])
+
+    with pytest.raises(ImageLoopError, match="80 there are show 4 different scenes"):
+        check_splits(both, {"a", "b"})
+
+
 def test_small_shares_leave_one_to_judge_by():
     check_splits(placed([1] * 40, train=0.98, validation=0.01, test=0.01), {"a", "b"})

@@ -1,8 +1,10 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from classifier.data.catalog import read_catalog
@@ -139,6 +141,19 @@ def _same(left, right):
     return all(torch.equal(a, b) for a, b in zip(left.state_dict().values(), right.state_dict().values(), strict=True))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "regnety_002"])
+def test_a_backbone_is_as_it_was_downloaded_and_each_of_its_blocks_can_be_trained(name, monkeypatch):
+    network = timm.create_model(name)
+    weights = {key: value.clone() for key, value in network.state_dict().items()}
+    monkeypatch.setattr("timm.create_model", lambda name, pretrained: network)
+
+    features = load_backbone(name)
+
+    assert all(torch.equal(value, weights[key]) for key, value in features.network.network.state_dict().items())
+    assert not features.training
+    assert all(any(True for _ in block.parameters()) for block in blocks_of(features))
+
+
 def test_a_backbone_that_nobody_knows_is_refused_by_name():
     with pytest.raises(ImageLoopError, match="wanted efficientnet_lite0"):
         load_backbone("resnet_999")
@@ -159,8 +174,20 @@ def test_turned_round_labels_are_found(draw_folder, workspace):
 
     issues = find_label_issues(pictures, "efficientnet_lite0", workspace)
 
+    alone = pictures.table["label"].replace({"cat": "fox"}).where(pictures.table.index == 0, pictures.table["label"])
+    one_fox = replace(pictures, table=pictures.table.assign(label=alone), class_names=["cat", "dog", "fox"])
+    assert "fox" not in set(find_label_issues(one_fox, "efficientnet_lite0", workspace)["label"])
     wrong = set(pictures.table.loc[pictures.table["split"] != "test", "path"]) & {"dog/wrong0.png", "dog/wrong1.png"}
     assert wrong <= set(issues.head(4)["path"])
+
+
+def test_a_folder_around_the_pictures_is_passed_through_when_they_are_decoded_again(draw_folder, workspace):
+    folder = draw_folder("whole/pictures", cat=10, dog=10).parent
+    (folder / "README.txt").touch()
+    store = prepared_store(workspace.prepared, 32)
+    catalog = split_catalog(read_catalog(folder, "folder", store, 32, Limits()), None, SplitSettings(), 3)
+
+    assert len(prepare(catalog, workspace.prepared, 48, "v", folder).table) == 20
 
 
 def test_pictures_that_are_gone_are_said_with_the_way_out(draw_folder, workspace):

@@ -71,7 +71,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(checkpoint):
     seen = []
     head, resumed = run(checkpoint, lambda row: seen.append(row.epoch))
 
-    assert seen[0] == 6
+    assert seen == list(range(12))  # the new run's curve is whole
     assert [row.train_loss for row in resumed.history] == [row.train_loss for row in whole.history]
     assert np.allclose(resumed.logits_NK, whole.logits_NK)
     assert not checkpoint.file.exists()
@@ -90,6 +90,15 @@ def test_it_stops_when_the_validation_loss_falls_no_more(checkpoint):
 
     assert len(fitted.history) < 500
     assert len(fitted.history) - 1 - fitted.best_epoch == 3
+
+
+def test_a_run_that_was_cut_off_after_its_last_epoch_trains_no_further(checkpoint, monkeypatch):
+    _, whole = run(checkpoint, max_epochs=500, patience=3)
+    monkeypatch.setattr(Checkpoint, "remove", lambda self: None)  # as where it is killed right before that
+
+    for _ in range(3):
+        _, resumed = run(checkpoint, max_epochs=500, patience=3)
+        assert len(resumed.history) == len(whole.history)
 
 
 def test_a_rare_class_weighs_more_and_a_row_weighs_one_on_average():

@@ -37,6 +37,24 @@ def test_a_folder_around_the_class_folders_is_passed_through(tmp_path):
     assert [(file.name, file.label) for file in list_files(tmp_path)] == [("Cat/1.jpg", "Cat"), ("Dog/1.jpg", "Dog")]
 
 
+def test_a_readme_beside_the_folder_around_them_is_no_obstacle(tmp_path):
+    touch(tmp_path, "readme[1].txt", "licence.docx", "PetImages/Cat/1.jpg", "PetImages/Dog/1.jpg")
+
+    assert [(file.name, file.label) for file in list_files(tmp_path)] == [("Cat/1.jpg", "Cat"), ("Dog/1.jpg", "Dog")]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("bus/1.jpg", "car/1.jpg", "train/1.jpg"), {"bus", "car", "train"}),  # vehicles
+        (("train/bus/1.jpg", "train/car/1.jpg", "test/1.jpg", "masks/1.png"), {"bus", "car", None, "masks"}),
+        (("train/train/cat.1.jpg", "train/train/dog.1.jpg", "test1/test1/7.jpg"), {"cat", "dog", None}),
+    ],
+)
+def test_a_folder_named_train_is_a_split_or_a_class_of_vehicles(tmp_path, names, labels):
+    assert {file.label for file in list_files(touch(tmp_path, *names))} == labels
+
+
 def test_a_loop_of_links_ends(tmp_path):
     touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "dog" / "up").symlink_to(tmp_path)
