@@ -1,5 +1,6 @@
 """The champion's answers to a candidate's test pictures, and to what the service was corrected on."""
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from adapters.registry import ModelRegistry
-from classifier.data.prepared import PreparedPictures
+from classifier.data.prepared import PicturesGoneError, PreparedPictures
 from classifier.data.previous import known_pictures
 from classifier.model.heads import answer_embeddings
 from classifier.model.package import read_info
@@ -19,6 +20,8 @@ from classifier.promotion.evaluation import evaluate
 from classifier.promotion.gates import Champion, RecentComparison
 from classifier.training.experience import Experience
 from classifier.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
@@ -36,8 +39,22 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     fresh = without(pictures, taught_by(registry, [version], workspace))
     if fresh.of_split("test").empty:
         return Champion(version, names, None)
-    seen = fresh.at_side(predictor.info.side_pixels, workspace.prepared)
+    try:
+        seen = fresh.at_side(predictor.info.side_pixels, workspace.prepared)
+    except PicturesGoneError as error:  # of another side, where the raw pictures are not at hand, as in a pod
+        seen = _at_hand(fresh, predictor.info.side_pixels, workspace)
+        if seen.of_split("test").empty:
+            raise
+        logger.warning("%s; version %s is compared on the %d that are at hand", error, version, len(seen.of_split("test")))
     return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
+
+
+def _at_hand(pictures: PreparedPictures, side: int, workspace: Workspace) -> PreparedPictures:
+    """Without the test pictures that were never seen at this side."""
+    elsewhere = replace(pictures, side_pixels=side)
+    store, table = elsewhere.open_store(workspace.prepared), pictures.table
+    is_there = [split != "test" or sha256 in store for split, sha256 in zip(table["split"], table["sha256"], strict=True)]
+    return replace(elsewhere, table=table[is_there].reset_index(drop=True))
 
 
 def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace) -> set[str]:

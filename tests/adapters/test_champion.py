@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from adapters.champion import taught_by, without
+from adapters.champion import _at_hand, taught_by, without
+from classifier.data.pictures import prepared_store
 from classifier.data.prepared import PreparedPictures
 from configs.models import TrainSettings
 
@@ -20,6 +22,15 @@ def pictures(workspace) -> PreparedPictures:
     known.to_parquet(workspace.data / "known.parquet")
     table = pd.DataFrame({"sha256": ["a", "b", "c", "d", "e"], "split": ["test", "test", "test", "test", "train"]})
     return PreparedPictures(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
+
+
+def test_a_champion_of_another_side_is_judged_by_what_is_at_hand(pictures, workspace):
+    prepared_store(workspace.prepared, 64).append(["b", "e"], np.zeros((2, 64, 64, 3), np.uint8), [{}, {}])
+
+    found = _at_hand(pictures, 64, workspace)
+
+    assert (found.of_split("test")["sha256"].tolist(), found.side_pixels) == (["b"], 64)
+    assert len(found.of_split("train")) == 1
 
 
 def registry_of(**seeds: int | None):
