@@ -75,25 +75,28 @@ def without(pictures: PreparedPictures, taught: set[str]) -> PreparedPictures:
 
 
 def compare_on_recent(candidate: Path, experience: Experience, model_name: str) -> RecentComparison | None:
-    """None where nothing was learnt from the service, or the champion sees with another backbone."""
+    """None where nothing was learnt from the service; of no answer where candidate and champion do not see alike."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
-    info = read_info(candidate)
-    if version is None or not experience.fits(info.backbone, info.side_pixels) or experience.of_role("held_back").empty:
+    if version is None or experience.labelled.empty:
         return None
-    champion = registry.package(version)
+    info, champion = read_info(candidate), registry.package(version)
     theirs = read_info(champion)
-    if (theirs.backbone, theirs.side_pixels, theirs.class_names) != (info.backbone, info.side_pixels, info.class_names):
-        return None
+    alike = (theirs.backbone, theirs.side_pixels, theirs.class_names) == (info.backbone, info.side_pixels, info.class_names)
+    if not alike or not experience.fits(info.backbone, info.side_pixels):
+        return RecentComparison.impossible()
+    refused = [one for one in registry.versions() if one.judged_against == version and one.verdict == "rollback"]
     judging = experience.of_role("held_back")
     rows_ND, targets_N = experience.rows("held_back", info.class_names)
-    newest_ND = embeddings_of(experience.recent) if len(experience.recent) else rows_ND
+    newest = experience.recent if len(experience.recent) else judging
+    newest_ND = embeddings_of(newest)
     right = [answer_embeddings(folder, rows_ND).argmax(1) == targets_N for folder in (candidate, champion)]
     said = [answer_embeddings(folder, newest_ND).argmax(1) for folder in (candidate, champion)]
     return RecentComparison(
         np.asarray(right[0]),
         np.asarray(right[1]),
         scenes_N=pd.factorize(judging["scene"])[0],
-        changed=float((said[0] != said[1]).mean()),
+        changed=float(pd.Series(said[0] != said[1]).groupby(newest["scene"].to_numpy()).mean().mean()),
+        attempt=1 + len(refused),
         imitated=experience.imitated,
     )

@@ -55,11 +55,14 @@ def register_version(
             return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
             verdict = judge_again()
-        waits = verdict.passed and settings.approval == "manual"
+        waits = verdict.passed and (settings.approval == "manual" or experience.bias is not None)
         kind = "hold" if waits else verdict.decision
+        reason = verdict.sentence() + (
+            f"; a person decides, for the labels are no fair sample: {experience.bias}" if experience.bias else ""
+        )
         tags = {
             "verdict": PROMOTING if kind == "advance" else kind,
-            "reason": verdict.sentence(),
+            "reason": reason,
             "package_digest": digest,
             "figures": json.dumps(evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: made_with.model_dump_json(),
@@ -76,17 +79,17 @@ def register_version(
             champion = now
             verdict = judge_again()
             kind = verdict.decision
-            registry.set_tag(version, "reason", verdict.sentence())
+            reason = verdict.sentence()
+            registry.set_tag(version, "reason", reason)
+            registry.set_tag(version, CHANGED, str(verdict.changed_on_recent))
             registry.set_tag(version, AGAINST, verdict.champion_version or "")
         if kind == "advance":
             registry.promote(version)
         else:
-            logger.info("version %s: %s", version, verdict.sentence())
+            logger.info("version %s: %s", version, reason)
         registry.set_tag(version, "verdict", kind)
     outcome = "champion" if kind == "advance" else OUTCOMES[kind]
-    return Registration.model_validate(
-        {"name": registry.name, "version": version, "outcome": outcome, "reason": verdict.sentence()}
-    )
+    return Registration.model_validate({"name": registry.name, "version": version, "outcome": outcome, "reason": reason})
 
 
 def _is_open(known: RegisteredVersion, champion: str | None, settings: PromotionSettings) -> bool:

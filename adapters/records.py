@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +13,16 @@ from classifier.errors import ImageLoopError
 from classifier.model.package import PackageInfo, read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
 from classifier.monitoring.familiarity import Familiarity
-from classifier.monitoring.settings import ExperienceSettings
+from classifier.monitoring.settings import ExperienceSettings, TruthSettings
+from classifier.monitoring.truth import measure_truth
 from classifier.training.experience import Experience, gather, in_scenes, role_of
 from classifier.training.features import known_features
 from classifier.training.imitation import imitate
 from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
+MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
+MAX_ANSWERS = 20_000
 READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of pictures that teach already
 
 
@@ -61,22 +65,26 @@ def gather_experience(
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     recent = database.predictions(model_name, newest=settings.reference_answers)
+    answers = database.answers(model_name, newest=MAX_ANSWERS)
     database.close()
+    mine, said = (table[table["model_version"] == champion] for table in (answers, labelled))
+    bias = measure_truth(mine, said, TruthSettings()).bias
     labelled, recent = (_seen_alike(table, registry, info) for table in (labelled, recent))
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
-    labelled = labelled[~labelled["sha256"].isin(pictures.table["sha256"])]  # those teach or judge already
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     source = info.backbone, info.side_pixels
-    experience = gather(labelled, recent, known, pictures.class_names, source, settings, _scene_distance(folder))
+    inside = set(pictures.table["sha256"])
+    experience = gather(labelled, recent, known, pictures.class_names, source, settings, _scene_distance(folder), inside)
+    experience = replace(experience, bias=bias)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = experience.labelled[experience.labelled["role"] != "quarantined"]
     num_scenes, judging = usable["scene"].nunique(), experience.of_role("held_back")["scene"].nunique()
-    if num_scenes < settings.min_labels * (1 - settings.max_quarantined) or not judging:
+    if num_scenes < settings.min_labels * (1 - settings.max_quarantined) or judging < MIN_JUDGING:
         raise NothingToLearnError(
-            f"wanted labels of {settings.min_labels} pictures that do not show the same scene, some of them to judge by, found {len(labelled)} "
+            f"wanted labels of {settings.min_labels} pictures that do not show the same scene, {MIN_JUDGING} of them to judge by, found {len(labelled)} "
             f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"
         )
     return experience
@@ -109,12 +117,11 @@ def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: s
     folder = registry.package(champion)
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    asked = database.answers_to(request_ids).assign(feedback_time=float("inf"))
+    asked = database.answers_to(request_ids)
     database.close()
-    answers = pd.concat([labelled, asked], ignore_index=True)
-    found = in_scenes(_seen_alike(answers, registry, read_info(folder)), _scene_distance(folder))
-    asked_for = found[found["request_id"].isin(request_ids)]
-    return {row.request_id: role_of(row.scene, settings.held_back) for row in asked_for.itertuples()}
+    labelled, asked = (_seen_alike(table, registry, read_info(folder)) for table in (labelled, asked))
+    _, found = in_scenes(_scene_distance(folder), labelled, asked)
+    return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
 
 
 def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:

@@ -25,7 +25,7 @@ class ExperienceMaterializer(BaseMaterializer):
     def save(self, experience: Experience) -> None:
         write_table(self.artifact_store, f"{self.uri}/labelled.parquet", experience.labelled)
         write_table(self.artifact_store, f"{self.uri}/recent.parquet", experience.recent)
-        facts = {"backbone": experience.backbone, "side_pixels": experience.side_pixels, "imitated": experience.imitated}
+        facts = {name: getattr(experience, name) for name in ("backbone", "side_pixels", "imitated", "bias")}
         write_json(self.artifact_store, f"{self.uri}/facts.json", facts)
 
     def save_visualizations(self, experience: Experience) -> dict[str, VisualizationType]:
@@ -34,9 +34,11 @@ class ExperienceMaterializer(BaseMaterializer):
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, experience: Experience) -> str:
-        columns = ["request_id", "true_label", "role"]
+        columns = ["request_id", "true_label", "role", "scene"]
         recent = experience.recent[["request_id"]] if len(experience.recent) else pd.DataFrame()
-        return hash_of(hash_of_table(experience.labelled[columns]), hash_of_table(recent), experience.backbone)
+        return hash_of(
+            hash_of_table(experience.labelled[columns]), hash_of_table(recent), experience.backbone, str(experience.bias)
+        )
 
 
 def _report(labelled: pd.DataFrame) -> str:

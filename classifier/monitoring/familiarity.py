@@ -5,6 +5,7 @@ Shapes: N pictures of the reference, B pictures, D features.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from classifier.monitoring.scenes import scene_distance, unit
 FAMILIAR = "familiar.npz"
 NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them; of many classes half of the pictures of one, at most
 FALSE_ALARM_SHARE = 0.01  # of known pictures that are called unknown
+MAX_PAIRED = 400
 FloatArray = NDArray[np.float32]
 
 
@@ -22,7 +24,7 @@ FloatArray = NDArray[np.float32]
 class Familiarity:
     """Distances to known pictures, by their `neighbour`th nearest. `limit`: beyond it a picture counts as unlike all of them.
 
-    `scene`: two pictures that lie nearer to each other show one scene, as a camera's frames do; 0 where that is not known.
+    `scene`: two pictures that lie nearer to each other show one scene, as a camera's frames do.
     """
 
     known_ND: FloatArray
@@ -31,14 +33,14 @@ class Familiarity:
     scene: float = 0.0
 
     @classmethod
-    def of(cls, embeddings_ND: FloatArray, num_classes: int, num_pictures: int | None = None) -> "Familiarity":
-        """Shapes: (N, D), more than ten rows. The first `num_pictures` are the data set's (all): most of those show different things."""
+    def of(cls, embeddings_ND: FloatArray, num_classes: int, labels_M: NDArray[Any] | None = None) -> "Familiarity":
+        """Shapes: (N, D), more than ten rows. `labels_M`: the classes of the first M, which are the data set's."""
         known_ND = unit(embeddings_ND.astype(np.float16).astype(np.float32))
         neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
         similar_NN = known_ND @ known_ND.T
         np.fill_diagonal(similar_NN, -np.inf)
         limit = float(np.quantile(_distances(similar_NN, neighbour), 1 - FALSE_ALARM_SHARE))
-        scene = scene_distance(known_ND[:num_pictures])
+        scene = _scene_distance(known_ND) if labels_M is None else scene_distance(known_ND[: len(labels_M)], labels_M)
         return cls(known_ND, limit, neighbour, scene)
 
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
@@ -62,8 +64,14 @@ class Familiarity:
             return None
         with np.load(folder / FAMILIAR, allow_pickle=False) as content:
             neighbour = int(content["neighbour"]) if "neighbour" in content else NEIGHBOUR  # which packages of before do not say
-            scene = float(content["scene"]) if "scene" in content else 0.0
-            return cls(content["known"].astype(np.float32), float(content["limit"]), neighbour, scene)
+            known_ND = content["known"].astype(np.float32)
+            scene = float(content["scene"]) if "scene" in content else _scene_distance(known_ND)
+            return cls(known_ND, float(content["limit"]), neighbour, scene)
+
+
+def _scene_distance(known_ND: FloatArray) -> float:
+    """Where nothing says of which class they are."""
+    return scene_distance(known_ND[:MAX_PAIRED], np.zeros(len(known_ND[:MAX_PAIRED])))
 
 
 def _distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:

@@ -3,10 +3,15 @@
 Shapes: N pictures, D features.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = 0.5  # of the distance from a picture to the nearest other one: frames lie nearer to each other, and nothing else does
+SHARE = (
+    0.26  # of the distance between two pictures of a class: frames of one scene lie nearer to each other, and nothing else does
+)
+SAME = 1e-6  # what rounding does
 BLOCK = 256
 FloatArray = NDArray[np.float32]
 
@@ -17,34 +22,41 @@ def unit(rows_ND: FloatArray) -> FloatArray:
     return rows_ND / lengths
 
 
-def scene_distance(embeddings_ND: FloatArray) -> float:
-    """The cosine distance below which two pictures show one scene, by pictures most of which show different ones."""
+def scene_distance(embeddings_ND: FloatArray, labels_N: NDArray[Any]) -> float:
+    """The cosine distance below which two pictures show one scene: a share of what lies between two pictures of one class.
+
+    A data set of frames, too, has many more pairs of different scenes than of one. 0 where no class has two pictures.
+    """
     unit_ND = unit(embeddings_ND)
-    similar_NN = unit_ND @ unit_ND.T
-    np.fill_diagonal(similar_NN, -np.inf)
-    return SHARE * float(np.median(1 - similar_NN.max(1)))
+    apart = [
+        (1 - rows_MD @ rows_MD.T)[np.triu_indices(len(rows_MD), 1)]
+        for rows_MD in (unit_ND[labels_N == label] for label in np.unique(labels_N))
+    ]
+    together = np.concatenate(apart) if apart else np.empty(0)
+    return SHARE * float(np.median(together)) if len(together) else 0.0
 
 
 def scenes_of(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
-    """For each row the place of the nearest row before it that began a scene; its own where it begins one.
+    """For each row the place of the first of its scene: a row joins the scene of the nearest row before it, where that is near enough.
 
-    So a row's scene does not depend on rows that come after it. Shapes: (N, D) -> (N,).
+    So light may change and a camera pan, and a row's scene does not depend on rows that come after it. Shapes: (N, D) -> (N,).
     """
-    unit_ND = unit(embeddings_ND)
+    unit_ND, limit = unit(embeddings_ND), max(distance, SAME)
     scenes_N = np.arange(len(unit_ND))
-    firsts: list[int] = []
-    firsts_FD = np.empty_like(unit_ND)  # the rows of `firsts`
     for start in range(0, len(unit_ND), BLOCK):
-        block_BD, before = unit_ND[start : start + BLOCK], len(firsts)
-        similar_BF = block_BD @ firsts_FD[:before].T
-        similar_BB = block_BD @ block_BD.T
-        for place in range(len(block_BD)):
-            within = [first - start for first in firsts[before:]]
-            similar_F = np.concatenate([similar_BF[place], similar_BB[place, within]])
-            nearest = int(similar_F.argmax()) if len(similar_F) else 0
-            if len(similar_F) and 1 - similar_F[nearest] < distance:
-                scenes_N[start + place] = firsts[nearest]
-            else:
-                firsts_FD[len(firsts)] = block_BD[place]
-                firsts.append(start + place)
+        block_BD = unit_ND[start : start + BLOCK]
+        similar_BN = np.nan_to_num(block_BD @ unit_ND[: start + len(block_BD)].T, nan=-1.0)
+        for row, similar_N in enumerate(similar_BN, start):
+            if row and 1 - similar_N[nearest := int(similar_N[:row].argmax())] < limit:
+                scenes_N[row] = scenes_N[nearest]
     return scenes_N
+
+
+def shows_one_of(embeddings_ND: FloatArray, known_MD: FloatArray, distance: float) -> NDArray[np.bool_]:
+    """Whether each row shows a scene that one of the known rows shows. Shapes: (N, D), (M, D) -> (N,)."""
+    unit_ND, known_MD = unit(embeddings_ND), unit(known_MD)
+    found_N = np.zeros(len(unit_ND), bool)
+    if len(known_MD):
+        for start in range(0, len(unit_ND), BLOCK):
+            found_N[start : start + BLOCK] = 1 - (unit_ND[start : start + BLOCK] @ known_MD.T).max(1) < distance
+    return found_N

@@ -142,13 +142,13 @@ def write_reference(
     else:
         reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
     reference.to_parquet(folder / REFERENCE, index=False)
-    Familiarity.of(embeddings_ND, len(pictures.class_names), num_pictures=len(table)).write(folder)
+    Familiarity.of(embeddings_ND, len(pictures.class_names), table["label"].to_numpy(str)).write(folder)
 
 
 def _not_fitted_on(experience: Experience) -> pd.DataFrame:
     """The newest answers but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
     fitted = experience.labelled[experience.labelled["role"].isin(("train", "validation"))]
-    rest = experience.recent[~experience.recent["sha256"].isin(fitted["sha256"])]
+    rest = experience.recent[~experience.recent["scene"].isin(fitted["scene"])]
     return rest if len(rest) >= MIN_UNSEEN else experience.recent
 
 

@@ -25,7 +25,10 @@ class GateSettings(Settings):
     max_package_megabytes: float = Field(200.0, gt=0)
     max_milliseconds_per_picture: float = Field(100.0, gt=0, description="of model time, on this machine")
     recent_p_value: float = Field(
-        0.1, gt=0, lt=1, description="of the sign test that a retrained model is better where the service was corrected"
+        0.2,
+        gt=0,
+        lt=1,
+        description="of the sign test that a retrained model is better where the service was corrected, over all attempts against one champion",
     )
     champion_margin: float = Field(
         0.01,

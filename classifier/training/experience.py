@@ -8,6 +8,7 @@ Shapes: N rows, D features.
 
 import hashlib
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from classifier.monitoring.samples import embeddings_of
-from classifier.monitoring.scenes import scenes_of
+from classifier.monitoring.scenes import scenes_of, shows_one_of
 from classifier.monitoring.settings import ExperienceSettings
 from classifier.monitoring.truth import MAX_CONTRADICTED, contradicted_share
 
@@ -27,7 +28,7 @@ COLUMNS = [
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of what is not held back
 NUM_FOLDS = 4
-STRETCH = 40  # labels that came one after the other and are judged together
+STRETCH = 40  # labels of different scenes that came one after the other and are judged together
 WEIGHT = 4.0  # of a label beside a checked picture: of a new world there are few
 FloatArray = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class Experience:
     """`labelled`: answers whose truth is known, each with its role; `recent`: the newest answers, whatever is known of them.
 
     `backbone` and `side_pixels` say whose embeddings these are; `imitated`: they are of changed copies of the data set's pictures.
-    Empty for a training that goes by pictures alone.
+    `bias`: why the labels are no fair sample of the answers, in a sentence. Empty for a training that goes by pictures alone.
     """
 
     labelled: pd.DataFrame
@@ -45,6 +46,7 @@ class Experience:
     backbone: str
     side_pixels: int
     imitated: bool = False
+    bias: str | None = None
 
     @classmethod
     def none(cls) -> "Experience":
@@ -65,11 +67,12 @@ class Experience:
     def suspicion(self, settings: ExperienceSettings) -> str | None:
         """Why all of these labels should wait for a person; None where that is not so."""
         judged = self.labelled[self.labelled["quality"].notna()]
-        share = float((judged["quality"] < settings.min_label_quality).mean()) if len(judged) else 0.0
+        scenes = judged.groupby("scene")["quality"].mean()
+        share = float((scenes < settings.min_label_quality).mean()) if len(scenes) else 0.0
         if share <= settings.max_quarantined:
             return None
         return (
-            f"{share:.0%} of {len(judged)} labels contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
+            f"the labels of {share:.0%} of {len(scenes)} scenes contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
             "they look poisoned, and wait for a person"
         )
 
@@ -82,15 +85,20 @@ def gather(
     source: tuple[str, int],
     settings: ExperienceSettings,
     scene_distance: float = 0.0,
+    data_set: Collection[str] = (),
 ) -> Experience:
-    """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked.
+    """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked; `data_set`: the SHA-256
+    of its pictures, which teach or judge already.
 
-    One answer a picture, and one role for all pictures of a scene (those nearer to each other than `scene_distance`), so that none
-    teaches and judges; the role follows from the picture of the scene that was labelled first, and so does not change.
+    One answer a picture, and one role for all pictures of a scene (`in_scenes`), so that none teaches and judges: it follows from the
+    picture of the scene that was labelled first, and so does not change. A scene that the data set teaches judges nothing.
     """
-    table = in_scenes(labelled, scene_distance).drop_duplicates("sha256", keep="last").tail(settings.max_labels)
+    labelled, recent = in_scenes(scene_distance, labelled, recent)
+    table = labelled[~labelled["sha256"].isin(data_set)].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
     table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
+    taught = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
+    table.loc[table["scene"].isin(taught), "role"] = "train"
     unknown = ~table["true_label"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
@@ -115,22 +123,30 @@ def gather(
 def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
     """Labels that came one after the other and mostly contradict answers that the model was sure of, (N,) of bool."""
     found = pd.Series(data=False, index=table.index)
-    in_order = table.sort_values("feedback_time")
-    for start in range(0, len(in_order), STRETCH):
-        stretch = in_order.iloc[start : start + STRETCH]
+    one_each = table.sort_values("feedback_time").drop_duplicates("scene")
+    for start in range(0, len(one_each), STRETCH):
+        stretch = one_each.iloc[start : start + STRETCH]
         if contradicted_share(stretch) > MAX_CONTRADICTED:
-            found[stretch.index] = True
+            found |= table["scene"].isin(stretch["scene"])
     return found
 
 
-def in_scenes(labelled: pd.DataFrame, distance: float) -> pd.DataFrame:
-    """The answers that have an embedding, in their order, with `scene`: the SHA-256 of the picture of their scene that was labelled first."""
-    table = labelled[labelled["embedding"].notna()]
-    pictures = table.sort_values("feedback_time", kind="stable").drop_duplicates("sha256")
+def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of both tables the answers that have an embedding, with `scene`: the SHA-256 of the first picture that shows it, in the order in
+    which they were labelled first. The others come after all that are labelled, and change no scene of theirs.
+    """
+    tables = [table[table["embedding"].notna()] for table in (labelled, others)]
+    in_order = [
+        table.sort_values(by, kind="stable") for table, by in zip(tables, ("first_time", "time"), strict=True) if len(table)
+    ]
+    if not in_order:
+        return tables[0].assign(scene=""), tables[1].assign(scene="")
+    pictures = pd.concat([table[["sha256", "embedding"]] for table in in_order]).drop_duplicates("sha256")
     with threadpool_limits(1):  # more threads wait for each other where a service works beside them
         firsts = scenes_of(embeddings_of(pictures), distance)
     scene_of = dict(zip(pictures["sha256"], pictures["sha256"].to_numpy()[firsts], strict=True))
-    return table.assign(scene=table["sha256"].map(scene_of))
+    first, second = (table.assign(scene=table["sha256"].map(scene_of)) for table in tables)
+    return first, second
 
 
 def role_of(scene: str, held_back: float) -> str:

@@ -85,17 +85,16 @@ class _Training:
         return self._trained(model, fitted, head_only=False)
 
     def transfer(self, model_settings: Transfer) -> TrainedModel:
-        if self.experience.fits(model_settings.backbone, self.pictures.side_pixels):
+        learns = self.experience.fits(model_settings.backbone, self.pictures.side_pixels)
+        if learns:
             self.validation_targets = np.concatenate([self.validation_targets, self._experience("validation")[1]])
         elif len(self.experience.labelled):
             logger.warning("the labelled answers are of another backbone, '%s': they teach nothing", self.experience.backbone)
             self.experience = Experience.none()
         head, fitted = self._fit_head(model_settings)
         state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
-        if not model_settings.fine_tune_blocks:
+        if not model_settings.fine_tune_blocks or learns:  # the answers are embeddings, and teach a head alone
             return self._trained_from(state, fitted, head_only=True)
-        judged_alike = len(self.validation_targets) == len(self.validation_rows)
-        self.validation_targets = self.pictures.targets(self.validation_rows)
         model = new_classifier(self.settings, len(self.pictures.class_names))
         model.head.load_state_dict(head.state_dict())
         _freeze_all_but(model, model_settings.fine_tune_blocks)
@@ -103,7 +102,7 @@ class _Training:
         tuned = self._fit_on_pictures(model, model_settings.fine_tune, "fine-tune", math.inf, done)
         before, after = (one.history[one.best_epoch].validation_loss for one in (fitted, tuned))
         history = [*fitted.history, *(replace(row, epoch=row.epoch + done) for row in tuned.history)]
-        if judged_alike and after > before:
+        if after > before:
             logger.info(
                 "fine-tuning did not help (validation loss %.4f, by the head alone %.4f): the head alone is kept", after, before
             )

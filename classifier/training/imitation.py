@@ -97,6 +97,7 @@ def imitate(
             "role": table["split"].map(ROLES), "reason": "", "quality": np.nan,
         }
     )  # fmt: skip
+    recent = recent.assign(scene=recent["sha256"])
     return Experience(rows[COLUMNS].reset_index(drop=True), recent, backbone, pictures.side_pixels, imitated=True)
 
 

@@ -151,10 +151,11 @@ class Database:
 
         tables = []
         with self._told("read answers") as connection:
-            for start in range(0, len(request_ids), ROWS_A_STATEMENT):
+            for start in range(0, max(1, len(request_ids)), ROWS_A_STATEMENT):
                 some = request_ids[start : start + ROWS_A_STATEMENT]
                 tables.append(pd.read_sql(select(predictions).where(predictions.c.request_id.in_(some)), connection))
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=predictions.columns.keys())
+        filled = [table for table in tables if len(table)]
+        return pd.concat(filled, ignore_index=True) if filled else tables[0]
 
     def answers(self, model_name: str, newest: int) -> "pd.DataFrame":
         """What was answered when, of the newest: the few columns that are asked of many rows."""
@@ -173,7 +174,7 @@ class Database:
         return table.iloc[::-1].reset_index(drop=True)
 
     def labelled(self, model_name: str, *, version: str | None = None, newest: int | None = None) -> "pd.DataFrame":
-        """Answers whose truth is known, with `true_label`, `feedback_source` and `feedback_time`: the last word on each."""
+        """Answers whose truth is known, with `true_label`, `feedback_source` and `feedback_time`: the last word on each; `first_time` is that of the first."""
         told = select(feedback.c.request_id).where(feedback.c.request_id == predictions.c.request_id)
         chosen = select(predictions.c.request_id).where(predictions.c.model_name == model_name, told.exists())
         if version is not None:
@@ -194,6 +195,7 @@ class Database:
         ordered = wanted.select_from(LABELLED).order_by(feedback.c.time, feedback.c.feedback_id)
         with self._told("read labels") as connection:
             table = pd.read_sql(ordered, connection)
+        table["first_time"] = table.groupby("request_id")["feedback_time"].transform("min")
         return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
 
     def last_words(self, model_name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What may still become of a version that is registered already; whole promotions are tried in tests/system."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from adapters.promotion import PROMOTING, _is_open, register_version
 from adapters.registry import RegisteredVersion
 from classifier.promotion.gates import GateVerdict
 from classifier.promotion.settings import PromotionSettings
+from classifier.training.experience import Experience
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,24 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
 
-    found = register_version(package, nothing, verdicts["1"], None, "r", None, PromotionSettings(), nothing, workspace)
+    found = register_version(
+        package, nothing, verdicts["1"], None, "r", Experience.none(), PromotionSettings(), nothing, workspace
+    )
 
     assert (found.outcome, registry.title) == (outcome, title)
     assert (registry.tags["verdict"], registry.tags["judged_against"]) == (second, "3")
+
+
+def test_a_model_that_complaints_have_judged_waits_for_a_person(monkeypatch, workspace):
+    registry = Registry()
+    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
+    package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
+    chosen = replace(Experience.none(), bias="people label what is wrong")
+    verdict = GateVerdict("advance", [], registry.champion(), "compared")
+
+    found = register_version(package, nothing, verdict, None, "r", chosen, PromotionSettings(), nothing, workspace)
+
+    assert found.outcome == "waiting for approval"
+    assert "no fair sample: people label what is wrong" in found.reason
+    assert registry.tags["verdict"] == "hold"

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,21 @@ def test_a_hundred_frames_of_three_scenes_are_three_observations():
 
     assert not verdict.passed
     assert "100 of 4 scenes, 3 better and 0 worse, p = 0.12" in verdict.checks[-1].found
+
+
+def test_all_attempts_against_one_champion_share_the_p_value():
+    champion = np.arange(100) >= 5
+    found = RecentComparison(np.ones(100, bool), champion, np.arange(100), changed=0.05)
+
+    assert judge(evaluation(0.95), None, GateSettings(), found).passed  # p = 0.03
+    assert not judge(evaluation(0.95), None, GateSettings(), replace(found, attempt=3)).passed
+
+
+def test_a_retrained_model_that_cannot_be_compared_does_not_pass():
+    verdict = judge(evaluation(0.95), None, GateSettings(), RecentComparison.impossible())
+
+    assert not verdict.passed
+    assert "another backbone" in verdict.sentence()
 
 
 def test_a_champion_of_other_classes_cannot_be_compared():

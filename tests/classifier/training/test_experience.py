@@ -28,6 +28,7 @@ def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http",
             "request_id": [f"{start + n:032x}" for n in range(count)], "time": np.arange(start, start + count, dtype=float),
             "sha256": [f"picture {start + n}" for n in range(count)], "label": truth, "confidence": 0.95, "true_label": said,
             "feedback_source": source, "feedback_time": np.arange(start, start + count, dtype=float), "model_version": "1",
+            "first_time": np.arange(start, start + count, dtype=float),
             "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
         }
     )  # fmt: skip
@@ -78,11 +79,11 @@ def filmed(num_scenes: int, num_frames: int) -> pd.DataFrame:
         (np.frombuffer(row, np.float16) + 0.02 * rng.normal(size=24)).astype(np.float16).tobytes() for row in frames["embedding"]
     ]
     numbers = {"request_id": [f"{n:032x}" for n in frames.index], "sha256": [f"frame {n}" for n in frames.index]}
-    return frames.assign(**numbers, embedding=near, thing=frames["sha256"], feedback_time=frames.index.astype(float))
+    return frames.assign(**numbers, embedding=near, thing=frames["sha256"], first_time=frames.index.astype(float))
 
 
 def test_frames_of_a_scene_teach_or_judge_but_not_both():
-    table, distance = filmed(20, 10), scene_distance(known()[0])
+    table, distance = filmed(20, 10), scene_distance(*known())
     things = table.set_index("sha256")["thing"]
 
     taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance).labelled
@@ -95,8 +96,31 @@ def test_frames_of_a_scene_teach_or_judge_but_not_both():
     assert taken.head(105)["role"].tolist() == few["role"].tolist()
 
 
+def test_a_label_that_is_corrected_changes_no_role():
+    table, distance = filmed(20, 10), scene_distance(*known())
+    corrected = table.assign(feedback_time=np.where(table.index % 10 == 0, 1000.0, table["feedback_time"]))
+
+    before, after = (gather(one, one.head(0), known(), NAMES, ("net", 224), SETTINGS, distance) for one in (table, corrected))
+
+    assert after.labelled["role"].tolist() == before.labelled["role"].tolist()
+
+
+def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
+    table, distance = filmed(20, 10), scene_distance(*known())
+    inside = set(table["sha256"][::10])
+    taught = np.stack([np.frombuffer(row, np.float16) for row in table["embedding"][:100:10]]).astype(np.float32)
+    rows, targets = known()
+    more = np.concatenate([rows, taught]), np.concatenate([targets, np.zeros(10, int)])
+
+    taken = gather(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
+
+    assert not set(taken["sha256"]) & inside
+    assert set(taken.head(90)["role"]) <= {"train", "quarantined"}
+    assert "held_back" in set(taken.tail(90)["role"])
+
+
 def test_a_world_of_one_scene_is_one_observation():
-    table, distance = filmed(1, 40), scene_distance(known()[0])
+    table, distance = filmed(1, 40), scene_distance(*known())
 
     taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance)
 
