@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = (
-    0.26  # of the distance between two pictures of a class: frames of one scene lie nearer to each other, and nothing else does
-)
+SHARE = 0.26  # of the distance between two pictures of a class: only frames of one scene lie nearer to each other
 SAME = 1e-6  # what rounding does
 BLOCK = 256
 FloatArray = NDArray[np.float32]

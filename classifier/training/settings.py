@@ -72,7 +72,9 @@ class Transfer(Settings):
     experience_weight: int = Field(
         4, ge=1, le=100, description="times that a labelled answer counts: a changed world is rare among old pictures"
     )
-    fine_tune_blocks: int = Field(0, ge=0, description="how many of the last blocks are trained too; 0 keeps the backbone frozen")
+    fine_tune_blocks: int = Field(
+        0, ge=0, description="how many of the last blocks are trained too, by pictures alone; 0 keeps the backbone frozen"
+    )
     loop: HeadLoop = HeadLoop()
     fine_tune: FineTuneLoop = FineTuneLoop()
 
