@@ -210,11 +210,12 @@ def later_champions() -> dict[str, str]:
     import mlflow
 
     connect()
-    client, models, token = mlflow.MlflowClient(), [], None
-    while token != "":  # a server that others use, too, has more models than it tells at once
-        page = client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
+    client = mlflow.MlflowClient()
+    page = client.search_registered_models(max_results=MODELS_A_PAGE)
+    models = list(page)
+    while page.token:  # a server that others use, too, has more models than it tells at once
+        page = client.search_registered_models(max_results=MODELS_A_PAGE, page_token=page.token)
         models += page
-        token = page.token or ""
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
     return {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
 
