@@ -1,10 +1,11 @@
 from types import SimpleNamespace
 
+import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
-from adapters.registry import ModelRegistry
+from adapters.registry import ModelRegistry, later_champions
 from classifier.errors import ImageLoopError
 
 
@@ -25,3 +26,17 @@ def test_a_model_that_is_not_there_has_no_champion():
 def test_a_registry_that_cannot_tell_is_not_taken_for_one_without_a_champion(code):
     with pytest.raises(ImageLoopError, match="wanted the registry to tell the champion of 'pets', found: the server says so"):
         registry_that_fails_with(code).champion()
+
+
+def test_every_page_of_a_large_registry_is_read(workspace, monkeypatch):
+    monkeypatch.setattr("adapters.registry.connect", lambda: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
+    client = mlflow.MlflowClient()
+    for number in range(5):
+        client.create_registered_model(f"m{number}")
+        for _ in range(2):
+            client.create_model_version(f"m{number}", str(workspace.home))
+        client.set_registered_model_alias(f"m{number}", "champion", "2")
+    monkeypatch.setattr("adapters.registry.MODELS_A_PAGE", 2)
+
+    assert later_champions() == {f"m{number}": "2" for number in range(5)}
