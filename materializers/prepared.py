@@ -35,7 +35,7 @@ class PreparedMaterializer(BaseMaterializer):
         write_json(self.artifact_store, f"{self.uri}/description.json", description)
 
     def save_visualizations(self, pictures: PreparedPictures) -> dict[str, VisualizationType]:
-        look = prepared_pictures()
+        look = prepared_pictures(pictures.side_pixels)
         shown = pictures.table.sort_values("sha256").head(NUM_SHOWN)
         figures = pages.grid(pages.picture(look(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples())
         lead = (

@@ -16,7 +16,7 @@ from classifier.data.report import Look
 from classifier.model.preprocessing import UInt8Array
 from classifier.workspace import Workspace
 
-BLANK_SIDE = 224
+USUAL_SIDE = 224
 
 
 def write_bytes(store: BaseArtifactStore, path: str, content: bytes) -> None:
@@ -60,17 +60,17 @@ def hash_of_table(table: pd.DataFrame) -> str:
     return hash_of(",".join(map(str, table.columns)), values.tobytes())
 
 
-def prepared_pictures() -> Look:
-    """Look pictures up for a report, at whatever side they were prepared; one that is not at hand is a grey square, a report is never
-    worth an error.
+def prepared_pictures(side: int = USUAL_SIDE) -> Look:
+    """Look pictures up for a report, at `side` or at whatever other they were prepared here; one that is not at hand is a grey square, a
+    report is never worth an error.
     """
-    stores = prepared_stores(Workspace.current().prepared)
+    stores = prepared_stores(Workspace.current().prepared, side)
 
     def look(sha256: str) -> UInt8Array:
         for store in stores:
             with suppress(KeyError, OSError, CorruptRowError):
                 picture: UInt8Array = store.read([sha256])[0]
                 return picture
-        return pages.blank(BLANK_SIDE)
+        return pages.blank(side)
 
     return look

@@ -27,10 +27,11 @@ def prepared_store(folder: Path, side: int) -> ArrayStore:
     return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
 
 
-def prepared_stores(folder: Path) -> list[ArrayStore]:
-    """Those that there are, the largest pictures first."""
-    sides = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
-    return [prepared_store(folder, side) for side in sorted((int(side) for side in sides if side.isdigit()), reverse=True)]
+def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
+    """That of `side`, which may lie where machines share it, and those of other sides that there are here, the largest first."""
+    names = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
+    others = sorted({int(name) for name in names if name.isdigit()} - {side}, reverse=True)
+    return [prepared_store(folder, one) for one in (side, *others)]
 
 
 def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

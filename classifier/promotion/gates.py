@@ -80,8 +80,8 @@ class RecentComparison:
     """Whether candidate and champion are right on labelled answers of the service that neither has learnt from, (N,) each.
 
     `scenes_N`: equal where pictures show one scene. `imitated`: on changed copies of the test pictures, where there were no labels.
-    `changed`: share of the newest answers, labelled or not, that the two give otherwise. `attempt`: the how-manieth candidate against this
-    champion; each asks the same labels again.
+    `changed`: share of the newest answers, labelled or not, that the two give otherwise. `attempt`: 1 for the first
+    candidate against this champion; each asks the same labels again.
     """
 
     candidate_right_N: NDArray[np.bool_]

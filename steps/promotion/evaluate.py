@@ -34,7 +34,7 @@ def evaluate(
                 "figures/confusion_matrix.png": figures.confusion_figure(evaluation),
                 "figures/roc.png": figures.roc_figure(evaluation),
                 "figures/calibration.png": figures.calibration_figure(evaluation),
-                "mistakes.html": mistakes_report(evaluation, prepared_pictures()),
+                "mistakes.html": mistakes_report(evaluation, prepared_pictures(prepared.side_pixels)),
             }
         )
     return evaluation

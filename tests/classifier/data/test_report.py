@@ -1,11 +1,14 @@
 import shutil
 
+import numpy as np
+
 from classifier.data.catalog import read_catalog
 from classifier.data.duplicates import quarantine_contradictions
 from classifier.data.pictures import prepared_store
 from classifier.data.report import data_report
 from classifier.data.settings import Limits, SplitSettings
 from classifier.data.splits import split_catalog
+from materializers.storing import prepared_pictures
 
 
 def test_the_report_shows_counts_samples_groups_and_reasons(draw_folder, tmp_path):
@@ -25,3 +28,13 @@ def test_the_report_shows_counts_samples_groups_and_reasons(draw_folder, tmp_pat
     assert page.count("data:image/jpeg") >= 18
     assert "1 groups, 2 pictures" in page
     assert "not_a_picture" in page
+
+
+def test_pictures_are_shown_at_whatever_side_they_were_prepared(workspace):
+    for side, key in ((112, "a"), (260, "b")):
+        prepared_store(workspace.prepared, side).append([key], np.full((1, side, side, 3), 7, np.uint8), [{}])
+
+    look = prepared_pictures()
+
+    assert (look("a").shape, look("b").shape) == ((112, 112, 3), (260, 260, 3))
+    assert look("nowhere").shape == (224, 224, 3)
