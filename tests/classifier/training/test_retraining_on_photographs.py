@@ -11,8 +11,9 @@ from classifier.data.settings import Limits
 from classifier.data.statistics import NAMES as STATISTICS
 from classifier.data.statistics import image_statistics
 from classifier.model.preprocessing import preprocess
+from classifier.monitoring.scenes import scene_distance
 from classifier.monitoring.settings import ExperienceSettings, Imitation
-from classifier.training.experience import gather
+from classifier.training.experience import Experience, gather
 from classifier.training.imitation import fit_change
 
 NAMES = ["cat", "dog"]
@@ -73,17 +74,23 @@ def labelled(world, *, lies: bool = False) -> pd.DataFrame:
         {
             "request_id": [f"{n:032x}" for n in range(len(targets))], "time": np.arange(float(len(targets))), "sha256": [f"picture {n}" for n in range(len(targets))],
             "label": [NAMES[n] for n in answers.argmax(1)], "confidence": answers.max(1), "true_label": [NAMES[n] for n in truth], "feedback_source": "http",
-            "feedback_time": np.arange(float(len(targets))), "model_version": "1", "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
+            "feedback_time": np.arange(float(len(targets))), "first_time": np.arange(float(len(targets))), "model_version": "1", "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
         }
     )  # fmt: skip
 
 
+def gathered(world, table: pd.DataFrame) -> Experience:
+    known = world["taught"]
+    return gather(table, table.head(0), known, NAMES, ("net", 224), ExperienceSettings(), scene_distance(*known))
+
+
 def test_labelled_answers_bring_back_what_the_new_camera_cost(world):
-    experience = gather(labelled(world), pd.DataFrame(), world["taught"], NAMES, ("net", 224), ExperienceSettings())
+    experience = gathered(world, labelled(world))
     before = fitted(world["taught"])
     after = fitted(world["taught"], *[experience.rows("train", NAMES)] * 4)
 
     assert experience.suspicion(ExperienceSettings()) is None
+    assert experience.labelled["scene"].nunique() > 295  # of 300 different photographs
     assert (experience.labelled["role"] == "quarantined").mean() < 0.15
     assert accuracy(before, world["new"]) < accuracy(before, world["old"]) - 0.02
     assert accuracy(after, world["new"]) >= accuracy(before, world["new"]) + 0.01
@@ -103,7 +110,7 @@ def test_copies_in_the_new_cameras_light_bring_it_back_without_a_label(world):
 
 
 def test_labels_turned_round_are_seen_through(world):
-    experience = gather(labelled(world, lies=True), pd.DataFrame(), world["taught"], NAMES, ("net", 224), ExperienceSettings())
+    experience = gathered(world, labelled(world, lies=True))
 
     assert "look poisoned" in experience.suspicion(ExperienceSettings())
     assert (experience.labelled["role"] == "quarantined").mean() > 0.9
