@@ -15,7 +15,7 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.perceptual_hash import perceptual_hash
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
-from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array, decode, open_image, resize_and_crop
+from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array, check_size, decode, open_image, resize_and_crop
 from classifier.progress import track
 
 logger = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
 
 def _decode_one(key: str, path: Path, side: int, limits: Limits) -> Decoded:
     try:
-        if (size := path.stat().st_size) > limits.max_bytes:  # a film among pictures is not read at all
-            return ImageRefusedError("too_large", f"{size} bytes, {limits.max_bytes} allowed")
+        check_size(path.stat().st_size, limits)  # a film among pictures is not read at all
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != key:
             return ImageRefusedError("changed", "is not the file that was listed")

@@ -93,9 +93,7 @@ def _download(name: str) -> nn.Module:
             f"training.model.backbone: wanted {', '.join(WHEELS)} or a name of timm's, found '{name}'; see timm.list_models()"
         )
     try:
-        network: nn.Module = timm.create_model(
-            name, pretrained=True
-        ).eval()  # trained statistics move with each picture otherwise
+        network: nn.Module = timm.create_model(name, pretrained=True).eval()  # or each picture moves its statistics
     except Exception as error:  # whatever the hub's client raises
         raise ImageLoopError(
             f"wanted the weights of '{name}', found no way to download them ({type(error).__name__}); "

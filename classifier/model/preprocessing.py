@@ -66,13 +66,18 @@ class Container(NamedTuple):
     format: str
 
 
+def check_size(num_bytes: int, limits: Limits) -> None:
+    """Raises: ImageRefusedError with the reason `too_large`."""
+    if num_bytes > limits.max_bytes:
+        raise ImageRefusedError("too_large", f"{num_bytes} bytes, {limits.max_bytes} allowed")
+
+
 def open_image(content: bytes, limits: Limits) -> "ImageFile":
     """Read a picture's header and refuse what is not worth decoding.
 
     Raises: ImageRefusedError with the reason `too_large`, `not_a_picture`, `too_many_pixels` or `too_small`.
     """
-    if len(content) > limits.max_bytes:
-        raise ImageRefusedError("too_large", f"{len(content)} bytes, {limits.max_bytes} allowed")
+    check_size(len(content), limits)
     if _is_read_by_python(content):
         raise ImageRefusedError(
             "not_a_picture", "PPM as text or with values that want scaling, or BMP in runs: they take minutes to read"
