@@ -52,9 +52,8 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
 def _at_hand(pictures: PreparedPictures, side: int, workspace: Workspace) -> PreparedPictures:
     """Without the test pictures that were never seen at this side."""
     elsewhere = replace(pictures, side_pixels=side)
-    store, table = elsewhere.open_store(workspace.prepared), pictures.table
-    is_there = [split != "test" or sha256 in store for split, sha256 in zip(table["split"], table["sha256"], strict=True)]
-    return replace(elsewhere, table=table[is_there].reset_index(drop=True))
+    store = elsewhere.open_store(workspace.prepared)
+    return without(elsewhere, {sha256 for sha256 in pictures.of_split("test")["sha256"] if sha256 not in store})
 
 
 def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace) -> set[str]:
@@ -68,10 +67,10 @@ def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace
     return taught
 
 
-def without(pictures: PreparedPictures, taught: set[str]) -> PreparedPictures:
-    """Without the test pictures among `taught`: most of them, where a version was split by another seed."""
+def without(pictures: PreparedPictures, unfit: set[str]) -> PreparedPictures:
+    """Without the test pictures among `unfit`: most of them taught, where a version was split by another seed."""
     table = pictures.table
-    return replace(pictures, table=table[(table["split"] != "test") | ~table["sha256"].isin(taught)].reset_index(drop=True))
+    return replace(pictures, table=table[(table["split"] != "test") | ~table["sha256"].isin(unfit)].reset_index(drop=True))
 
 
 def compare_on_recent(candidate: Path, experience: Experience, model_name: str) -> RecentComparison | None:
@@ -89,14 +88,14 @@ def compare_on_recent(candidate: Path, experience: Experience, model_name: str) 
     judging = experience.of_role("held_back")
     rows_ND, targets_N = experience.rows("held_back", info.class_names)
     newest = experience.recent if len(experience.recent) else judging
-    newest_ND = embeddings_of(newest)
-    right = [answer_embeddings(folder, rows_ND).argmax(1) == targets_N for folder in (candidate, champion)]
-    said = [answer_embeddings(folder, newest_ND).argmax(1) for folder in (candidate, champion)]
+    all_ND, count = np.concatenate([rows_ND, embeddings_of(newest)]), len(rows_ND)
+    ours, before = (answer_embeddings(folder, all_ND).argmax(1) for folder in (candidate, champion))
+    changed = pd.Series(ours[count:] != before[count:])
     return RecentComparison(
-        np.asarray(right[0]),
-        np.asarray(right[1]),
+        np.asarray(ours[:count] == targets_N),
+        np.asarray(before[:count] == targets_N),
         scenes_N=pd.factorize(judging["scene"])[0],
-        changed=float(pd.Series(said[0] != said[1]).groupby(newest["scene"].to_numpy()).mean().mean()),
+        changed=float(changed.groupby(newest["scene"].to_numpy()).mean().mean()),
         attempt=1 + len(refused),
         imitated=experience.imitated,
     )

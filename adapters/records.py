@@ -68,8 +68,7 @@ def gather_experience(
     answers = database.answers(model_name, newest=MAX_ANSWERS)
     database.close()
     mine, said = (table[table["model_version"] == champion] for table in (answers, labelled))
-    bias = measure_truth(mine, said, TruthSettings()).bias
-    labelled, recent = (_seen_alike(table, registry, info) for table in (labelled, recent))
+    labelled, recent = _seen_alike(registry, info, labelled, recent)
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
     taught = pictures.of_split("train")
@@ -77,7 +76,7 @@ def gather_experience(
     source = info.backbone, info.side_pixels
     inside = set(pictures.table["sha256"])
     experience = gather(labelled, recent, known, pictures.class_names, source, settings, _scene_distance(folder), inside)
-    experience = replace(experience, bias=bias)
+    experience = replace(experience, bias=measure_truth(mine, said, TruthSettings()).bias)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = experience.labelled[experience.labelled["role"] != "quarantined"]
@@ -96,16 +95,17 @@ def _scene_distance(package: Path) -> float:
     return familiarity.scene if familiarity else 0.0
 
 
-def _seen_alike(answers: pd.DataFrame, registry: ModelRegistry, wanted: PackageInfo) -> pd.DataFrame:
-    """The answers with an embedding by the same backbone."""
-    infos = {version: read_info(registry.package(version)) for version in sorted(set(answers["model_version"]))}
+def _seen_alike(registry: ModelRegistry, wanted: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
+    """Of each table the answers with an embedding by the same backbone."""
+    seen = sorted({version for table in tables for version in table["model_version"]})
+    infos = {version: read_info(registry.package(version)) for version in seen}
     alike = [
         version
         for version, info in infos.items()
         if (info.backbone, info.side_pixels, info.preprocessing_version)
         == (wanted.backbone, wanted.side_pixels, PREPROCESSING_VERSION)
     ]
-    return answers[answers["model_version"].isin(alike) & answers["embedding"].notna()]
+    return [table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in tables]
 
 
 def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: str, workspace: Workspace) -> dict[str, str]:
@@ -119,7 +119,7 @@ def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: s
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     asked = database.answers_to(request_ids)
     database.close()
-    labelled, asked = (_seen_alike(table, registry, read_info(folder)) for table in (labelled, asked))
+    labelled, asked = _seen_alike(registry, read_info(folder), labelled, asked)
     _, found = in_scenes(_scene_distance(folder), labelled, asked)
     return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
 

@@ -13,9 +13,7 @@ from pathlib import Path
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write a file or a folder to; it takes the target's place when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = (
-        target.parent / f".{uuid.uuid4().hex[:12]}.tmp"
-    )  # no longer than any name, for the target's may be as long as one can be
+    aside = _aside(target)
     try:
         yield aside
         if target.is_dir():
@@ -28,11 +26,16 @@ def replacing(target: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+def _aside(target: Path) -> Path:
+    """A name beside it that does not grow with its own, which may be as long as one can be."""
+    return target.parent / f".{uuid.uuid4().hex[:12]}.tmp"
+
+
 def own_secret(file: Path) -> str:
     """What a file says that only its owner may read; made of chance when it is first wanted, and then the same for all who ask at once."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}.tmp"
+        aside = _aside(file)
         aside.touch(0o600)
         aside.write_text(secrets.token_hex(24))
         with suppress(FileExistsError):

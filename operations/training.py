@@ -120,8 +120,7 @@ def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSetting
     """A few test pictures through the registered package, as a user's own pictures would go."""
     from classifier.data.sources.folder import unwrap
 
-    folder = Path(steps["ingest"].outputs["raw_version"][0].load().folder)
-    raw = unwrap(folder) if folder.is_dir() else folder  # as the names were found
+    raw = unwrap(Path(steps["ingest"].outputs["raw_version"][0].load().folder))  # as the names were found
     chosen = predictions.sort_values("sha256").groupby("label").head(max(1, NUM_TRIED // predictions["label"].nunique()))
     chosen = chosen[[(raw / path).is_file() for path in chosen["path"]]][:NUM_TRIED]
     if not len(chosen):

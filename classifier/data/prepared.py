@@ -68,7 +68,7 @@ def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: 
 
 
 def _fill(pictures: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> None:
-    root = unwrap(raw) if raw.is_dir() else raw  # as the names were found
+    root = unwrap(raw)  # as the names were found
     paths = {row.sha256: root / row.path for row in pictures.itertuples()}
     refused = decode_new(paths, prepared_store(store_folder, side), side, ANY)
     if refused:

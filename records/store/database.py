@@ -149,13 +149,12 @@ class Database:
         """Those of `predictions` that answer these requests."""
         import pandas as pd
 
-        tables = []
+        rows: list[Any] = []
         with self._told("read answers") as connection:
-            for start in range(0, max(1, len(request_ids)), ROWS_A_STATEMENT):
+            for start in range(0, len(request_ids), ROWS_A_STATEMENT):
                 some = request_ids[start : start + ROWS_A_STATEMENT]
-                tables.append(pd.read_sql(select(predictions).where(predictions.c.request_id.in_(some)), connection))
-        filled = [table for table in tables if len(table)]
-        return pd.concat(filled, ignore_index=True) if filled else tables[0]
+                rows += connection.execute(select(predictions).where(predictions.c.request_id.in_(some)))
+        return pd.DataFrame(rows, columns=predictions.columns.keys())
 
     def answers(self, model_name: str, newest: int) -> "pd.DataFrame":
         """What was answered when, of the newest: the few columns that are asked of many rows."""

@@ -54,15 +54,20 @@ def label_of(name: str, *, has_splits: bool = True) -> str | None:
 
 def _has_splits(root: Path) -> bool:
     """Whether a folder `train` is the data set's split: it may be a class of vehicles, too, with its pictures right in it."""
-    folders = [entry for entry in _entries(root) if entry.is_dir()]
-    splits = [folder for folder in folders if SPLIT_FOLDER.match(folder.name)]
-    if len(splits) == len(folders):
+    entries = _entries(root)
+    splits = [entry for entry in entries if SPLIT_FOLDER.match(entry.name) and entry.is_dir()]
+    if not splits or any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for split in splits for entry in _entries(split)):
         return True
-    return any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for split in splits for entry in _entries(split))
+    return not any(entry.is_dir() for entry in entries if entry not in splits)
 
 
 def unwrap(folder: Path) -> Path:
-    """Go down while there is but one folder that itself holds folders, as archives often have it; a README may lie beside it."""
+    """Go down while there is but one folder that itself holds folders, as archives often have it; a README may lie beside it.
+
+    What is no folder is given back.
+    """
+    if not folder.is_dir():
+        return folder
     seen = {folder.resolve()}
     while True:
         entries = _entries(folder)

@@ -34,8 +34,8 @@ def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http",
     )  # fmt: skip
 
 
-def gathered(table: pd.DataFrame, settings: ExperienceSettings = SETTINGS) -> Experience:
-    return gather(table, table.head(0), known(), NAMES, ("net", 224), settings)
+def gathered(table: pd.DataFrame, settings: ExperienceSettings = SETTINGS, distance: float = 0.0) -> Experience:
+    return gather(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
 
 
 def test_every_label_has_one_role_and_keeps_it_when_more_come():
@@ -86,8 +86,8 @@ def test_frames_of_a_scene_teach_or_judge_but_not_both():
     table, distance = filmed(20, 10), scene_distance(*known())
     things = table.set_index("sha256")["thing"]
 
-    taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance).labelled
-    few = gather(table.head(105), table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance).labelled
+    taken = gathered(table, distance=distance).labelled
+    few = gathered(table.head(105), distance=distance).labelled
     roles = taken.assign(thing=taken["sha256"].map(things)).query("role != 'quarantined'").groupby("thing")["role"]
 
     assert taken["scene"].nunique() == 20
@@ -100,7 +100,7 @@ def test_a_label_that_is_corrected_changes_no_role():
     table, distance = filmed(20, 10), scene_distance(*known())
     corrected = table.assign(feedback_time=np.where(table.index % 10 == 0, 1000.0, table["feedback_time"]))
 
-    before, after = (gather(one, one.head(0), known(), NAMES, ("net", 224), SETTINGS, distance) for one in (table, corrected))
+    before, after = (gathered(one, distance=distance) for one in (table, corrected))
 
     assert after.labelled["role"].tolist() == before.labelled["role"].tolist()
 
@@ -122,7 +122,7 @@ def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
 def test_a_world_of_one_scene_is_one_observation():
     table, distance = filmed(1, 40), scene_distance(*known())
 
-    taken = gather(table, table.head(0), known(), NAMES, ("net", 224), SETTINGS, distance)
+    taken = gathered(table, distance=distance)
 
     assert taken.labelled["scene"].nunique() == 1
     assert taken.labelled["quality"].notna().all()
