@@ -101,12 +101,10 @@ def test_a_writer_that_cannot_keep_up_drops_and_counts(tmp_path, lost, monkeypat
     monkeypatch.setattr(RecordWriter, "_work", lambda self: time.sleep(0.2))
     writer = RecordWriter(tmp_path, lost.append)
 
-    begun = time.monotonic()
     for number in range(10):
         writer.write(partial(prediction, number))
 
     assert sum(lost) == 7
-    assert time.monotonic() - begun < 5
 
 
 def test_files_are_rotated_and_nothing_is_read_twice(tmp_path, lost, monkeypatch):
