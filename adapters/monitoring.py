@@ -10,6 +10,7 @@ from adapters.registry import ModelRegistry
 from classifier.errors import ImageLoopError
 from classifier.model.package import read_info
 from classifier.monitoring.decisions import Attempt, Situation, Verdict, decide
+from classifier.monitoring.familiarity import scene_distance_of
 from classifier.monitoring.measurement import Measurement
 from classifier.monitoring.samples import read_reference
 from classifier.monitoring.settings import MonitoringSettings
@@ -20,6 +21,7 @@ from records.store.database import Database, Decision
 
 MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
 KEPT_WINDOWS = 50
+FRAMES_READ = 5  # of a scene, on average, for each label that counts
 NUM_ATTEMPTS = 50
 
 
@@ -36,12 +38,13 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
     info = read_info(folder)
     database = open_database(workspace, settings.database)
     try:
-        num_new = _new_windows(database, settings, serving, folder, info.class_names)
+        scene = scene_distance_of(folder)
+        num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
         kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
         mine = [Window.of_figures(_without_place(row)) for row in kept]
         answers = database.answers(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
-        newest = database.labelled(settings.model_name, version=serving, newest=settings.truth.max_labels)
+        newest = database.labelled(settings.model_name, version=serving, newest=FRAMES_READ * settings.truth.max_labels)
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
@@ -52,7 +55,7 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
             made_at=made_at,
             windows=mine,
             num_new=num_new,
-            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth),
+            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth, scene),
             num_labels=len(labels),
             new_labels=int(new.sum()),
             usable_labels=int(usable.sum()),
@@ -87,7 +90,9 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
         database.close()
 
 
-def _new_windows(database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str]) -> int:
+def _new_windows(
+    database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str], scene_distance: float
+) -> int:
     size = settings.drift.window
     known = database.windows(settings.model_name, 1, version)
     since = known[-1]["end"] if known else 0.0
@@ -99,7 +104,7 @@ def _new_windows(database: Database, settings: MonitoringSettings, version: str,
     reference = read_reference(folder, class_names)
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
-        window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift)
+        window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)
         database.keep_window(settings.model_name, version, window.start, window.end, window.figures())
     return whole
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
 from classifier.model.package import PackageInfo, read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
-from classifier.monitoring.familiarity import Familiarity
+from classifier.monitoring.familiarity import scene_distance_of
 from classifier.monitoring.settings import ExperienceSettings, TruthSettings
 from classifier.monitoring.truth import measure_truth
 from classifier.training.experience import Experience, gather, in_scenes, role_of
@@ -74,9 +73,9 @@ def gather_experience(
     taught = pictures.of_split("train")
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     source = info.backbone, info.side_pixels
-    inside = set(pictures.table["sha256"])
-    experience = gather(labelled, recent, known, pictures.class_names, source, settings, _scene_distance(folder), inside)
-    experience = replace(experience, bias=measure_truth(mine, said, TruthSettings()).bias)
+    inside, scene = set(pictures.table["sha256"]), scene_distance_of(folder)
+    experience = gather(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
+    experience = replace(experience, bias=measure_truth(mine, said, TruthSettings(), scene).bias)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = experience.labelled[experience.labelled["role"] != "quarantined"]
@@ -87,12 +86,6 @@ def gather_experience(
             f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"
         )
     return experience
-
-
-def _scene_distance(package: Path) -> float:
-    """0, which tells equal pictures alone, of a package of before there was one."""
-    familiarity = Familiarity.read(package)
-    return familiarity.scene if familiarity else 0.0
 
 
 def _seen_alike(registry: ModelRegistry, wanted: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
@@ -120,7 +113,7 @@ def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: s
     asked = database.answers_to(request_ids)
     database.close()
     labelled, asked = _seen_alike(registry, read_info(folder), labelled, asked)
-    _, found = in_scenes(_scene_distance(folder), labelled, asked)
+    _, found = in_scenes(scene_distance_of(folder), labelled, asked)
     return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
 
 

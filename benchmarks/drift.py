@@ -5,6 +5,7 @@ make bench-drift        trains on half of the photographs of IMAGELOOP_TEST_DATA
 
 import io
 import os
+import random
 import sys
 import tempfile
 import time
@@ -23,11 +24,13 @@ from classifier.model.predictor import Predictor  # noqa: E402
 from classifier.monitoring.drift import measure_drift  # noqa: E402
 from classifier.monitoring.familiarity import Familiarity  # noqa: E402
 from classifier.monitoring.samples import Sample, read_reference  # noqa: E402
+from classifier.monitoring.scenes import scenes_of  # noqa: E402
 from classifier.monitoring.settings import DriftSettings  # noqa: E402
 
 NUM_TAUGHT = 500  # of each class
 NUM_WINDOWS = 100
 NUM_CALM_WINDOWS = 1000
+NUM_FILMED, NUM_FRAMES = 200, 10  # photographs, and frames of each
 SIZES = (10, 25, 50, 100)
 SETTINGS = DriftSettings()
 
@@ -49,6 +52,7 @@ def main() -> None:
         insects = sorted((folder / "antsbees").rglob("*.jpg"))
         calm, right = seen["nothing"]
         _calm_windows(reference, calm)
+        _filmed_windows(reference, _filmed(predictor, unseen), Familiarity.read(package).scene)
         print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  estimate")
         for name, (sample, labels) in seen.items():
             _row(name, reference, sample, float((labels == truth).mean()))
@@ -127,6 +131,40 @@ def _calm_windows(reference: Sample, calm: Sample) -> None:
             for n in range(NUM_CALM_WINDOWS)
         ]
         print(f"{NUM_CALM_WINDOWS} windows of {size} in which nothing changed: {np.mean(alarms):.1%} alarms")
+
+
+def _frame(image: Image.Image) -> bytes:
+    """As the next frame of a camera that moves a little: another cut, another light, saved anew."""
+    image = image.convert("RGB")
+    width, height = image.size
+    left, top = random.uniform(0, 0.06), random.uniform(0, 0.06)
+    cut = image.crop((int(left * width), int(top * height), int((left + 0.94) * width), int((top + 0.94) * height)))
+    light = random.uniform(0.93, 1.07)
+    return _saved(cut.point(lambda value: value * light), random.randint(80, 95))
+
+
+def _filmed(predictor: Predictor, files: list[Path]) -> Sample:
+    """Some of the photographs, so many frames of each in a row."""
+    random.seed(3)
+    sample, _ = _see(predictor, [file for file in random.sample(files, NUM_FILMED) for _ in range(NUM_FRAMES)], _frame)
+    return sample
+
+
+def _filmed_windows(reference: Sample, filmed: Sample, distance: float) -> None:
+    """Windows of few scenes, in which nothing but these changed."""
+    rng = np.random.default_rng(4)
+    alarms, found = {"frames": [], "scenes": []}, []
+    for number in range(NUM_WINDOWS):
+        scenes = rng.choice(NUM_FILMED, 10, replace=False)
+        window = filmed.some((scenes[:, None] * NUM_FRAMES + np.arange(NUM_FRAMES)).ravel())
+        apart = np.unique(scenes_of(window.embeddings_ND, distance))
+        found.append(len(apart))
+        alarms["frames"].append(measure_drift(reference, window, SETTINGS, number).alarm)
+        alarms["scenes"].append(measure_drift(reference, window.some(apart), SETTINGS, number).alarm)
+    shares = ", ".join(f"{np.mean(told):.0%} alarms by {name}" for name, told in alarms.items())
+    print(
+        f"{NUM_WINDOWS} windows of {NUM_FRAMES} frames of 10 photographs each: {shares}; {np.mean(found):.1f} scenes are told apart"
+    )
 
 
 def _row(name: str, reference: Sample, sample: Sample, accuracy: float) -> None:

@@ -69,6 +69,12 @@ class Familiarity:
             return cls(known_ND, float(content["limit"]), neighbour, scene)
 
 
+def scene_distance_of(package: Path) -> float:
+    """0, which tells equal pictures alone, of a package of before there was one."""
+    familiarity = Familiarity.read(package)
+    return familiarity.scene if familiarity else 0.0
+
+
 def _scene_distance(known_ND: FloatArray) -> float:
     """Where nothing says of which class they are."""
     return scene_distance(known_ND[:MAX_PAIRED], np.zeros(len(known_ND[:MAX_PAIRED])))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from classifier import pages
 from classifier.monitoring.decisions import Verdict
 from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.windows import drifting_since
+from classifier.monitoring.windows import Window, drifting_since
 
 UNITS = {
     "brightness": "of 255",
@@ -40,7 +40,7 @@ def _lead(measurement: Measurement) -> str:
     changed = (
         f"Something changed{f', since {_time(since)}' if since else ''}: {newest.levels[0].name} first (p = {newest.p_value:.3f})."
         if newest.alarm
-        else f"Nothing has changed that {newest.count} answers could show (p = {newest.p_value:.2f})."
+        else f"Nothing has changed that {_extent(newest)} could show (p = {newest.p_value:.2f})."
     )
     cost = f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}; before it was {newest.reference_accuracy:.1%}."
     truth = measurement.truth
@@ -65,10 +65,19 @@ def _parts(measurement: Measurement) -> list[str]:
             pages.section("Unlike anything known", f"<p>{newest.unfamiliar_share:.1%} of the pictures; 1 % is usual.</p>")
         )
         history = [
-            (_time(w.end), w.version, w.count, w.p_value, "drift" if w.alarm else "", w.estimated_accuracy, w.unfamiliar_share)
+            (
+                _time(w.end),
+                w.version,
+                w.count,
+                w.num_scenes or "",
+                w.p_value,
+                "drift" if w.alarm else "",
+                w.estimated_accuracy,
+                w.unfamiliar_share,
+            )
             for w in measurement.windows[-MAX_WINDOWS:]
         ]
-        header = ["until", "version", "answers", "p", "", "estimated accuracy", "unfamiliar"]
+        header = ["until", "version", "answers", "scenes", "p", "", "estimated accuracy", "unfamiliar"]
         parts.append(pages.section("Windows", pages.table(header, history)))
     if measurement.truth.parts:
         found = [
@@ -84,6 +93,11 @@ def _parts(measurement: Measurement) -> list[str]:
         ]
         parts.append(pages.section("Accuracy by labels", pages.table(["part", "", "labels", "accuracy", "from", "to"], found)))
     return parts
+
+
+def _extent(window: Window) -> str:
+    scenes = window.num_scenes
+    return f"{window.count} answers" + ("" if scenes in (None, window.count) else f" of {scenes} scene{'s' * (scenes != 1)}")
 
 
 def _value(value: float | None) -> str:

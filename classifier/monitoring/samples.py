@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from classifier.data.statistics import NAMES
 from classifier.model.package import REFERENCE
+from classifier.monitoring.scenes import scenes_of
 
 MIN_UNSEEN = 50  # with fewer, pictures that the model was fitted on must serve as well
 FloatArray = NDArray[np.float32]
@@ -65,6 +67,14 @@ def embeddings_of(table: pd.DataFrame) -> FloatArray:
     if table.empty:
         return np.empty((0, 0), np.float32)
     return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
+
+
+def one_a_scene(table: pd.DataFrame, distance: float) -> pd.DataFrame:
+    """Of the records that show one scene the first, for a camera's frames are one observation; all of those without an embedding."""
+    seen = table.index[table["embedding"].notna()]
+    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+        firsts = scenes_of(embeddings_of(table.loc[seen]), distance)
+    return table.drop(index=seen[firsts != np.arange(len(seen))])
 
 
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from classifier.intervals import wealth, wilson
+from classifier.monitoring.samples import one_a_scene
 from classifier.monitoring.settings import TruthSettings
 
 FALSE_ALARM_RATE = 0.05  # of a model that is just as good as wanted; an interval of one look is left by chance sooner or later
@@ -32,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Truth:
-    """`bias` says in a sentence why the labels are no fair sample; None where nothing speaks against them."""
+    """`count` labels, one a scene. `bias` says in a sentence why they are no fair sample; None where nothing speaks against them."""
 
     count: int
     accuracy: float | None
@@ -54,29 +55,32 @@ class Truth:
         return self.bias is None
 
 
-def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings) -> Truth:
-    """The newest labelled answers of all that were given.
+def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings, scene_distance: float = 0.0) -> Truth:
+    """The newest labelled answers of all that were given, one a scene.
 
     Shapes: rows as the database gives them; `labelled` has `true_label` and `feedback_source` besides.
     """
-    newest = labelled.sort_values("time").tail(settings.max_labels)
+    in_order = labelled.sort_values("time", ignore_index=True)
+    newest = one_a_scene(in_order, scene_distance).tail(settings.max_labels)
     right = (newest["label"] == newest["true_label"]).to_numpy()
     low, high = wilson(int(right.sum()), len(newest))
-    of_these = answers[answers["time"].between(newest["time"].min(), newest["time"].max())] if len(newest) else answers
-    coverage = len(newest) / max(1, len(newest), len(of_these))
+    told = in_order.loc[newest.index.min() :] if len(newest) else in_order
+    of_these = answers[answers["time"].between(told["time"].min(), told["time"].max())] if len(told) else answers
+    coverage = len(told) / max(1, len(told), len(of_these))
+    rest = of_these[~of_these["request_id"].isin(told["request_id"])]
     return Truth(
         count=len(newest),
         accuracy=float(right.mean()) if len(newest) >= settings.min_labels else None,
         low=low,
         high=high,
         coverage=coverage,
-        bias=_bias(of_these, newest, right, coverage, settings),
+        bias=_bias(rest, newest, right, coverage, settings),
         parts=_parts(newest, right),
     )
 
 
 def _bias(
-    answers: pd.DataFrame,
+    rest: pd.DataFrame,
     labelled: pd.DataFrame,
     right: np.ndarray[Any, np.dtype[np.bool_]],
     coverage: float,
@@ -89,24 +93,23 @@ def _bias(
         return (
             f"{contradicted:.0%} of the answers that the model was surest of are contradicted: lies, or classes that were renamed"
         )
-    return _choice(answers, labelled, right, coverage, settings)
+    return _choice(rest, labelled, right, coverage, settings)
 
 
 def _choice(
-    answers: pd.DataFrame,
+    rest: pd.DataFrame,
     labelled: pd.DataFrame,
     right: np.ndarray[Any, np.dtype[np.bool_]],
     coverage: float,
     settings: TruthSettings,
 ) -> str | None:
-    """Whether people chose which answers they labelled."""
+    """Whether people chose which answers they labelled, and left the rest."""
     share_wrong = 1 - float(right.mean())
     if coverage < settings.min_coverage and share_wrong > settings.max_share_wrong:
         return (
             f"{share_wrong:.0%} of the {len(labelled)} labels contradict the answer and {1 - coverage:.0%} of the answers have none: "
             "complaints, not a sample"
         )
-    rest = answers[~answers["request_id"].isin(labelled["request_id"])]
     if len(rest) < settings.min_labels:
         return None
     from scipy.stats import ks_2samp  # half a second to load

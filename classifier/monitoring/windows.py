@@ -6,15 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from classifier.monitoring.drift import Level, measure_drift
+from classifier.monitoring.drift import Drift, Level, measure_drift
 from classifier.monitoring.familiarity import FALSE_ALARM_SHARE
-from classifier.monitoring.samples import Sample, sample_of_records
+from classifier.monitoring.samples import Sample, one_a_scene, sample_of_records
 from classifier.monitoring.settings import DriftSettings
 
 
 @dataclass(frozen=True)
 class Window:
-    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same before the world changed."""
+    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same before the world changed.
+
+    `num_scenes`: of how many of the `count` answers all that is measured, one a scene; None in windows of before that was asked.
+    """
 
     version: str
     start: float
@@ -28,6 +31,7 @@ class Window:
     unfamiliar_share: float
     unfamiliar_alarm: bool
     labels: dict[str, int]
+    num_scenes: int | None = None
 
     @property
     def estimated_loss(self) -> float:
@@ -46,11 +50,14 @@ class Window:
         return cls(**{**figures, "levels": [Level(**level) for level in figures["levels"]]})
 
 
-def measure_window(records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings) -> Window:
-    """Rows of one version, as the database gives them."""
-    sample = sample_of_records(records, class_names)
-    drift = measure_drift(reference, sample, settings)
-    judged = records["in_distribution"].dropna().astype(bool)
+def measure_window(
+    records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings, scene_distance: float = 0.0
+) -> Window:
+    """Rows of one version, as the database gives them; of a scene the first one counts."""
+    apart = one_a_scene(records, scene_distance)
+    sample = sample_of_records(apart, class_names)
+    drift = measure_drift(reference, sample, settings) if len(sample) > 1 else Drift(1.0, alarm=False, levels=[])
+    judged = apart["in_distribution"].dropna().astype(bool)
     num_unfamiliar = int((~judged).sum())
     unfamiliar = len(judged) > 0 and _is_more_than_usual(num_unfamiliar, len(judged), settings.false_alarm_rate)
     return Window(
@@ -66,6 +73,7 @@ def measure_window(records: pd.DataFrame, reference: Sample, class_names: list[s
         unfamiliar_share=num_unfamiliar / max(1, len(judged)),
         unfamiliar_alarm=unfamiliar,
         labels={str(name): int(count) for name, count in records["label"].value_counts().items()},
+        num_scenes=len(apart),
     )
 
 

@@ -55,7 +55,7 @@ def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.Data
     return pd.DataFrame(
         {
             "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
-            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http",
+            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "embedding": None,
             "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
         } | columns
     )  # fmt: skip
@@ -177,6 +177,20 @@ def test_accuracy_comes_with_its_interval_and_its_parts():
     assert next(part for part in found.parts if (part.kind, part.name) == ("true_label", "dog")).accuracy == 0.0
 
 
+def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        scenes = rng.normal(size=(40, 64)).astype(np.float16)
+        right = np.repeat(rng.random(40) < 0.9, 20).tolist()
+        frames = answers_of(right, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
+        found.append(measure_truth(frames, frames, TruthSettings(), 0.2))
+
+    assert {(one.count, one.coverage) for one in found} == {(40, 1.0)}
+    assert sum(one.below(SETTINGS.min_accuracy) for one in found) <= 2
+    assert measure_truth(frames.head(500), frames.head(500), TruthSettings(), 0.2).accuracy is None  # of 25 scenes
+
+
 def test_complaints_alone_are_no_sample():
     answers = answers_of([True] * 1000)
     complaints = answers_of([False] * 40).assign(time=np.linspace(0, 999, 40))
@@ -218,6 +232,8 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     assert "With 100 labels it is 60.0%" in page
     assert "Decision: nothing" in decision
     assert Measurement.of_dict(measurement.as_dict()) == measurement
+    filmed = replace(windows[0], num_scenes=3)
+    assert "that 100 answers of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
     assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0))
 
 

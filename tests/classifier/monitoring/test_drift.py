@@ -1,6 +1,7 @@
 """False alarms as rare as asked for, changes noticed; on drawn numbers here, on photographs where there are some."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from classifier.model.preprocessing import preprocess
 from classifier.monitoring.drift import ANSWERS, EMBEDDING, measure_drift
 from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.samples import Sample, read_reference, sample_of_records
+from classifier.monitoring.scenes import scene_distance
 from classifier.monitoring.settings import DriftSettings
 from classifier.monitoring.windows import Window, drifting_since, measure_window
 
@@ -110,6 +112,37 @@ def test_a_window_of_records_says_what_it_is_and_what_it_may_cost():
     assert window.estimated_accuracy == pytest.approx(window.reference_accuracy, abs=0.05)
     assert not window.unfamiliar_alarm
     assert sum(window.labels.values()) == 60
+    assert Window.of_figures(window.figures()) == window
+
+
+def filmed(sample: Sample, times: int, seed: int) -> Sample:
+    """Each picture as so many frames, which differ by a little noise."""
+    frames = sample.some(np.repeat(np.arange(len(sample)), times))
+    noise = np.random.default_rng(seed).normal(0, 0.05, frames.embeddings_ND.shape).astype(np.float32)
+    return replace(frames, embeddings_ND=frames.embeddings_ND + noise)
+
+
+def test_a_cameras_frames_are_no_more_than_the_scenes_that_they_show():
+    reference = Sample(*list(vars(draw(200, 1)).values())[:3])
+    distance = scene_distance(reference.embeddings_ND, reference.probabilities_NK.argmax(1))
+    windows = [
+        measure_window(records_of(filmed(draw(10, 100 + n), 10, n)), reference, ["cat", "dog"], QUICK, distance)
+        for n in range(100)
+    ]
+    changed = measure_window(records_of(filmed(draw(40, 2, darker=60.0), 5, 1)), reference, ["cat", "dog"], QUICK, distance)
+
+    assert np.mean([window.alarm for window in windows]) <= 0.1
+    assert {window.count for window in windows} == {100}
+    assert 8 <= np.mean([window.num_scenes for window in windows]) <= 10
+    assert (changed.alarm, changed.levels[0].name) == (True, "brightness")
+
+
+def test_a_camera_that_shows_one_scene_shows_no_change():
+    reference = draw(200, 1)
+
+    window = measure_window(records_of(filmed(draw(1, 2), 50, 1)), reference, ["cat", "dog"], QUICK, 0.2)
+
+    assert (window.num_scenes, window.alarm, window.p_value, window.levels) == (1, False, 1.0, [])
     assert Window.of_figures(window.figures()) == window
 
 
