@@ -15,6 +15,8 @@ from operations.story.worlds import World
 
 NUM_CALLERS = 2
 TIMEOUT_SECONDS = 20
+CALM = 4  # times slower while nobody waits for their answers: they share the cores with a training
+NUM_RECENT = 20  # answers that show whether two versions are compared
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Answered:
 
 
 class Visitors:
-    """Callers at a steady rate, until they are stopped. `world` may change at any time; `labels` is the share that says the truth at once."""
+    """Callers until they are stopped, at a steady rate while somebody waits for their answers: `wait_for`, or a rollout of two versions.
+
+    `world` may change at any time; `labels` is the share that says the truth at once.
+    """
 
     def __init__(self, url: str, per_second: float, world: World) -> None:
         self.world = world
@@ -40,7 +45,7 @@ class Visitors:
         self._told: set[str] = set()
         self._class_names: list[str] = []
         self._numbers = itertools.count()
-        self._stopping = threading.Event()
+        self._stopping, self._awaited = threading.Event(), threading.Event()
         self._pool = ThreadPoolExecutor(NUM_CALLERS)
         self._work = [self._pool.submit(self._call_on) for _ in range(NUM_CALLERS)]
 
@@ -54,8 +59,10 @@ class Visitors:
     def wait_for(self, count: int, seconds: float = 120.0) -> Sequence[Answered]:
         """The next `count` answers, or fewer when the time is over."""
         begun, deadline = len(self.answered), time.monotonic() + seconds
+        self._awaited.set()
         while len(self.answered) < begun + count and time.monotonic() < deadline:
             time.sleep(0.05)
+        self._awaited.clear()
         return self.answered[begun:]
 
     def tell(self, answers: Sequence[Answered], *, lie: bool = False) -> int:
@@ -75,7 +82,11 @@ class Visitors:
                     self._call(session, next(self._numbers))
                 except requests.RequestException as error:
                     self.failures.append(_words_of(error))
-                self._stopping.wait(max(0.0, self._pause - (time.monotonic() - begun)))
+                self._stopping.wait(max(0.0, self._pause_now() - (time.monotonic() - begun)))
+
+    def _pause_now(self) -> float:
+        compared = len({one.version for one in self.answered[-NUM_RECENT:]}) > 1
+        return self._pause if self._awaited.is_set() or compared else CALM * self._pause
 
     def _call(self, session: requests.Session, number: int) -> None:
         truth, content = self.world.picture(number)
