@@ -19,7 +19,8 @@ from unittest import mock
 LIBRARIES = [
     "zenml.client", "zenml.zen_stores.sql_zen_store", "zenml.zen_stores.rest_zen_store", "zenml.pipelines", "zenml.orchestrators.local.local_orchestrator",
     "zenml.integrations.mlflow.experiment_trackers", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store", "torchvision.transforms.v2", "onnxruntime", "pandera", "matplotlib.figure", "sklearn.metrics",
+    "mlflow.store.model_registry.sqlalchemy_store", "torchvision.transforms.v2", "onnxruntime.quantization", "pandera", "matplotlib.figure", "sklearn.linear_model", "scipy.stats",
+    "timm", "dvc.repo", "model_signing", "cleanlab.filter",
 ]  # fmt: skip
 COVERAGE_VARIABLES = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 

@@ -18,15 +18,6 @@ from tests import servers, warm
 PROJECT = Path(__file__).parents[2]
 SMOKE = ("--config", str(PROJECT / "configs" / "smoke.yaml"))
 
-FILES = """
-import hashlib, sys
-from adapters.registry import ModelRegistry
-from operations.store import open_store
-open_store()
-for name in ("model.onnx", "weights.pt"):
-    print(hashlib.sha256((ModelRegistry(sys.argv[1]).package("1") / name).read_bytes()).hexdigest())
-"""
-
 
 @dataclass(frozen=True)
 class Site:
@@ -115,10 +106,8 @@ def new_site(root: Path) -> Site:
 
 def package_hashes(site: Site, model: str = "imageloop") -> list[str]:
     """Of the files that the first version of the model is made of."""
-    done = subprocess.run(
-        [sys.executable, "-c", FILES, model], cwd=PROJECT, env=site.environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout.splitlines()[-2:]
+    out, _ = site.run(model, program="tests/system/package_hashes.py", PYTHONPATH=str(PROJECT))
+    return out.splitlines()[-2:]
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from seldon.clusters.local.layout import free_port
 from tests import servers
 from tests.system.conftest import Site, package_hashes
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("remote")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("remote")]
 PROJECT = Path(__file__).parents[2]
 STACK = PROJECT / "stacks" / "compose.yaml"
 API_KEY = "a-key-that-is-long-enough"
@@ -75,7 +75,7 @@ def started(team: Site, log: Path) -> Iterator[str]:
         while subprocess.run([PROJECT / "infrastructure" / "compose" / "healthy"], env=team.environment, capture_output=True, check=False).returncode:  # fmt: skip
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(1)
+            time.sleep(3)
         yield f"http://127.0.0.1:{team.environment['IMAGELOOP_GATEWAY_PORT']}/seldon/default/imageloop"
         assert process.poll() is None, log.read_text()[-3000:]
         process.send_signal(signal.SIGTERM)
