@@ -1,5 +1,5 @@
 # make demo    set everything up and run the main job on the embedded pictures
-# make test    set up what is missing and pass all tests
+# make test    set up what is missing and pass all tests; make acceptance: the long scenarios
 # make check   lint, format, types, arrows between rooms
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -26,12 +26,15 @@ down: .venv/.synced ## stop what serves
 setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
 	@$(PYTHON) stacks/apply.py --activate local
 
-test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
+	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
-coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests, and the share of our lines that they run
+acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: pods, a team's servers, an upgrade, photographs
+	$(PYTHON) -m pytest -m acceptance -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+
+coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the tests of `make test`, and the share of our lines that they run
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report= --cov-fail-under=90
+	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
 check: .venv/.synced ## lint, format, types, arrows between rooms, image and workflow files
@@ -112,4 +115,4 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring down setup test coverage check format bench-data bench-training bench-prediction bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check format bench-data bench-training bench-prediction bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean

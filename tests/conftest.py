@@ -9,7 +9,7 @@ from PIL import Image
 
 from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
 
-LONGEST = ("remote", "deployment")  # groups of tests that one worker runs one after the other
+LONGEST = ("pods", "remote", "deployment")  # groups of tests that one worker runs one after the other
 
 
 def pytest_configure():

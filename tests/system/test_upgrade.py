@@ -19,7 +19,7 @@ from tests import warm
 from tests.seldon.conftest import Load
 from tests.system.conftest import SMOKE, Site, watching
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("upgrade")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("upgrade")]
 PROJECT = Path(__file__).parents[2]
 EARLIER = "4aa9661"  # one gateway process, replicas that did not know their code
 NAME = ("--set", "model_name=upgraded", "--set", "name=upgraded")
