@@ -125,10 +125,14 @@ def _unpack_all(archives: Path, target: Path) -> None:
 def fetch_source(source: DvcSource, downloads: Path) -> Path:
     """A path of another DVC repository as a local folder, taken from its cache or its remote."""
     from dvc.repo import Repo
+    from dvc.repo.open_repo import clean_repos
 
     folder = downloads / "dvc"
-    with replacing(folder) as aside, _dvc_errors(f"get '{source.path}' from '{source.repository}'"):
-        Repo.get(source.repository, source.path, out=str(aside), rev=source.revision)
+    try:
+        with replacing(folder) as aside, _dvc_errors(f"get '{source.path}' from '{source.repository}'"):
+            Repo.get(source.repository, source.path, out=str(aside), rev=source.revision)
+    finally:
+        clean_repos()  # clones below the temporary folder, which only DVC's own command removes
     return folder
 
 

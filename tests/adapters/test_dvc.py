@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import threading
 import time
 
@@ -66,6 +67,21 @@ def test_another_repository_is_a_source(draw_folder, workspace, tmp_path):
     assert contents(folder) == contents(raw)
     with pytest.raises(dvc.VersioningError, match="could not get"):
         dvc.fetch_source(DvcSource(repository=str(workspace.home), path="data/nothing"), tmp_path / "downloads")
+
+
+def test_a_repository_that_is_cloned_leaves_no_clone_behind(draw_folder, workspace, tmp_path, monkeypatch):
+    shutil.copytree(draw_folder(cat=1, dog=1), workspace.data / "raw")
+    dvc.track(workspace.data / "raw", workspace, VersioningSettings())
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "Pictures"]):
+        subprocess.run(["git", *command], cwd=workspace.home, check=True)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+    folder = dvc.fetch_source(DvcSource(repository=f"file://{workspace.home}"), tmp_path / "downloads")
+
+    assert contents(folder) == contents(workspace.data / "raw")
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_second_run_waits_for_the_first_and_says_so(workspace, caplog):
