@@ -5,6 +5,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from adapters.records import open_database
 from adapters.registry import ModelRegistry
 from classifier.errors import ImageLoopError
@@ -12,7 +14,7 @@ from classifier.model.package import read_info
 from classifier.monitoring.decisions import Attempt, Situation, Verdict, decide
 from classifier.monitoring.familiarity import scene_distance_of
 from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.samples import read_reference
+from classifier.monitoring.samples import one_a_scene, read_reference
 from classifier.monitoring.settings import MonitoringSettings
 from classifier.monitoring.truth import measure_truth
 from classifier.monitoring.windows import Window, drifting_since, measure_window
@@ -58,11 +60,17 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
             truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth, scene),
             num_labels=len(labels),
             new_labels=int(new.sum()),
-            usable_labels=int(usable.sum()),
+            usable_labels=num_scenes(labels[usable], newest, scene),
             orphans=database.orphans(),
         )
     finally:
         database.close()
+
+
+def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, scene_distance: float) -> int:
+    """How many scenes the labelled answers show, as far as the newest, which come with their embeddings, tell."""
+    told = newest[newest["request_id"].isin(labels["request_id"])]
+    return len(labels) - len(told) + len(one_a_scene(told, scene_distance))
 
 
 def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace) -> Verdict:

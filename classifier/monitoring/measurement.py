@@ -12,7 +12,7 @@ class Measurement:
     """`windows` of the version that serves, the newest last; `num_new`: how many of them are new.
 
     `new_labels` came since the model was made; `usable_labels` are those of them, on answers since the drift began where there is
-    one, from which a head can learn.
+    one, from which a head can learn, one a scene as far as the newest tell.
     """
 
     model_name: str

@@ -80,7 +80,9 @@ class ExperienceSettings(Settings):
     enabled: bool = Field(False, description="off for a training by hand: only pictures count")
     database: str | None = Field(None, description="a URL, as `monitoring.database`; the watch fills in its own")
     max_labels: int = Field(2000, ge=20, description="the newest")
-    min_labels: int = Field(20, ge=10, description="fewer cannot be parted into some to learn from and some to judge by")
+    min_labels: int = Field(
+        60, ge=10, description="one a scene; of fewer, those that judge hardly ever show a gain by more than chance"
+    )
     held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")
     reference_answers: int = Field(200, ge=50, le=400, description="of the newest, what the next drift is measured against")
     max_per_source: int = Field(1000, ge=1, description="labels from one source: nobody alone may turn a model round")

@@ -1,6 +1,8 @@
+import numpy as np
+import pandas as pd
 import pytest
 
-from adapters.monitoring import decide_and_keep
+from adapters.monitoring import decide_and_keep, num_scenes
 from adapters.records import open_database
 from classifier.monitoring.measurement import Measurement
 from classifier.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
@@ -36,6 +38,16 @@ def test_a_failure_is_remembered_however_much_is_told_since(database, workspace)
         database.decide("imageloop", Decision(f"told-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
 
     assert "did not help (refused: worse), and only 0 labels are new since" in look(workspace)
+
+
+def test_frames_of_a_scene_are_one_usable_label():
+    scenes = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float16)
+    newest = answers_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
+    older = answers_of([True] * 5).assign(request_id=[f"older-{n}" for n in range(5)])
+
+    assert num_scenes(pd.concat([older, newest]), newest, 0.1) == 5 + 3
+    assert num_scenes(newest.head(30), newest, 0.1) == 2
+    assert num_scenes(newest.head(0), newest.head(0), 0.1) == 0
 
 
 def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):
