@@ -14,7 +14,7 @@ from classifier.model.package import read_info
 from classifier.monitoring.decisions import Attempt, Situation, Verdict, decide
 from classifier.monitoring.familiarity import scene_distance_of
 from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.samples import one_a_scene, read_reference
+from classifier.monitoring.samples import read_reference, with_scenes
 from classifier.monitoring.settings import MonitoringSettings
 from classifier.monitoring.truth import measure_truth
 from classifier.monitoring.windows import Window, drifting_since, measure_window
@@ -23,7 +23,7 @@ from records.store.database import Database, Decision
 
 MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
 KEPT_WINDOWS = 50
-FRAMES_READ = 5  # of a scene, on average, for each label that counts
+FRAMES_READ = (5, 20)  # of a scene, on average, for each label that counts: at first, and where these show too few scenes
 NUM_ATTEMPTS = 50
 
 
@@ -46,7 +46,7 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
         mine = [Window.of_figures(_without_place(row)) for row in kept]
         answers = database.answers(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
-        newest = database.labelled(settings.model_name, version=serving, newest=FRAMES_READ * settings.truth.max_labels)
+        newest = newest_labelled(database, settings, serving, scene)
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
@@ -57,20 +57,30 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
             made_at=made_at,
             windows=mine,
             num_new=num_new,
-            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth, scene),
+            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth),
             num_labels=len(labels),
-            new_labels=int(new.sum()),
-            usable_labels=num_scenes(labels[usable], newest, scene),
+            new_labels=num_scenes(labels[new], newest, serving),
+            usable_labels=num_scenes(labels[usable], newest, serving),
             orphans=database.orphans(),
         )
     finally:
         database.close()
 
 
-def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, scene_distance: float) -> int:
-    """How many scenes the labelled answers show, as far as the newest, which come with their embeddings, tell."""
+def newest_labelled(database: Database, settings: MonitoringSettings, version: str, scene_distance: float) -> pd.DataFrame:
+    """So many labelled answers of a version, with their scenes, that these are `max_labels`; or as many as one look may read."""
+    wanted = settings.truth.max_labels
+    for frames in FRAMES_READ:
+        found = with_scenes(database.labelled(settings.model_name, version=version, newest=frames * wanted), scene_distance)
+        if len(found) < frames * wanted or found["scene"].nunique() >= wanted:
+            break
+    return found
+
+
+def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, version: str) -> int:
+    """How many scenes the labelled answers show, as far as the newest of a version tell; those of other versions count one by one."""
     told = newest[newest["request_id"].isin(labels["request_id"])]
-    return len(labels) - len(told) + len(one_a_scene(told, scene_distance))
+    return int((labels["model_version"] != version).sum() + told["scene"].nunique())
 
 
 def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace) -> Verdict:
@@ -105,11 +115,11 @@ def _new_windows(
     known = database.windows(settings.model_name, 1, version)
     since = known[-1]["end"] if known else 0.0
     table = database.predictions(settings.model_name, version=version, since=since, newest=2 * size * MAX_NEW_WINDOWS)
-    mine = table[table["embedding"].notna()]
+    mine = table[table["embedding"].notna() & table["statistics"].notna()]
     whole = min(len(mine) // size, MAX_NEW_WINDOWS)
     if not whole:
         return 0
-    reference = read_reference(folder, class_names)
+    reference = read_reference(folder, class_names, scene_distance)
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
         window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)

@@ -12,6 +12,7 @@ from classifier.errors import ImageLoopError
 from classifier.model.package import PackageInfo, read_info
 from classifier.model.preprocessing import PREPROCESSING_VERSION
 from classifier.monitoring.familiarity import scene_distance_of
+from classifier.monitoring.samples import with_scenes
 from classifier.monitoring.settings import ExperienceSettings, TruthSettings
 from classifier.monitoring.truth import measure_truth
 from classifier.training.experience import Experience, gather, in_scenes, role_of
@@ -21,7 +22,7 @@ from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
-MAX_ANSWERS = 20_000
+MAX_ANSWERS, MAX_TOLD = 20_000, 4_000  # that show whether labels are a fair sample
 READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of pictures that teach already
 
 
@@ -66,7 +67,7 @@ def gather_experience(
     recent = database.predictions(model_name, newest=settings.reference_answers)
     answers = database.answers(model_name, newest=MAX_ANSWERS)
     database.close()
-    mine, said = (table[table["model_version"] == champion] for table in (answers, labelled))
+    mine, said = answers[answers["model_version"] == champion], labelled[labelled["model_version"] == champion].tail(MAX_TOLD)
     labelled, recent = _seen_alike(registry, info, labelled, recent)
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
@@ -75,12 +76,12 @@ def gather_experience(
     source = info.backbone, info.side_pixels
     inside, scene = set(pictures.table["sha256"]), scene_distance_of(folder)
     experience = gather(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
-    experience = replace(experience, bias=measure_truth(mine, said, TruthSettings(), scene).bias)
+    experience = replace(experience, bias=measure_truth(mine, with_scenes(said, scene), TruthSettings()).bias)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = experience.labelled[experience.labelled["role"] != "quarantined"]
     num_scenes, judging = usable["scene"].nunique(), experience.of_role("held_back")["scene"].nunique()
-    if num_scenes < settings.min_labels * (1 - settings.max_quarantined) or judging < MIN_JUDGING:
+    if num_scenes < settings.fewest_scenes or judging < MIN_JUDGING:
         raise NothingToLearnError(
             f"wanted labels of {settings.min_labels} pictures that do not show the same scene, {MIN_JUDGING} of them to judge by, found {len(labelled)} "
             f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"

@@ -42,7 +42,8 @@ def main() -> None:
     folder = Path(named, "data")
     with tempfile.TemporaryDirectory() as scratch:
         predictor, package = _train(folder / "catsdogs", Path(scratch))
-        reference = read_reference(package, predictor.info.class_names)
+        scene = Familiarity.read(package).scene
+        reference = read_reference(package, predictor.info.class_names, scene)
         unseen = [file for name in ("cat", "dog") for file in sorted((folder / "catsdogs" / name).glob("*.jpg"))[NUM_TAUGHT:]]
         truth = np.array([file.parent.name for file in unseen])
         print(
@@ -52,7 +53,7 @@ def main() -> None:
         insects = sorted((folder / "antsbees").rglob("*.jpg"))
         calm, right = seen["nothing"]
         _calm_windows(reference, calm)
-        _filmed_windows(reference, _filmed(predictor, unseen), Familiarity.read(package).scene)
+        _filmed_windows(reference, _filmed(predictor, unseen), scene)
         print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  estimate")
         for name, (sample, labels) in seen.items():
             _row(name, reference, sample, float((labels == truth).mean()))
@@ -69,7 +70,7 @@ def main() -> None:
         _unfamiliar(package, calm, strangers)
         started = time.perf_counter()
         measure_drift(reference, calm.some(rng.choice(len(calm), 10_000)), SETTINGS)
-        print(f"10,000 records are judged in {time.perf_counter() - started:.2f} s")
+        print(f"10,000 records are compared in {time.perf_counter() - started:.2f} s")
 
 
 def _train(pictures: Path, scratch: Path) -> tuple[Predictor, Path]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any, Literal
 
 from classifier.data.statistics import NAMES
@@ -14,6 +15,7 @@ from classifier.monitoring.windows import Window
 
 Action = Literal["retrain", "alert", "nothing", "no_data"]
 DAY_SECONDS = 86_400.0
+FEWER = 5  # times fewer scenes than usual: something repeats itself
 LEAST_CHANGE = 0.1  # of a statistic: less is no change that a copy could show
 HELPED = "promoted"  # how the outcome of a retraining begins that brought a new version into service
 
@@ -113,9 +115,22 @@ def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
     unfamiliar = [window for window in recent if window.unfamiliar_alarm]
     if len(unfamiliar) >= settings.violated_windows:
         warnings.append(f"{unfamiliar[-1].unfamiliar_share:.0%} of the pictures are unlike any that the model was made of")
+    if (repeated := _repetition(situation, settings)) is not None:
+        warnings.append(repeated)
     if situation.truth.bias is not None:
         warnings.append(situation.truth.bias)
     return warnings
+
+
+def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
+    """Where windows suddenly show few scenes, such as a fault makes: nothing else would tell, for a scene counts once in all that is measured."""
+    scenes = [window.num_scenes for window in situation.windows if window.num_scenes is not None]
+    before, recent = scenes[: -settings.of_windows], scenes[-settings.of_windows :]
+    usual = median(before) if before else 0
+    few = [count for count in recent if count * FEWER < usual]
+    if len(few) < settings.violated_windows:
+        return None
+    return f"the newest windows show {few[-1]} scenes instead of some {usual:.0f}: the same picture comes again and again"
 
 
 def _objections(situation: Situation, settings: DecisionSettings, labels_wanted: int) -> list[str]:

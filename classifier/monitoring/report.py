@@ -45,9 +45,9 @@ def _lead(measurement: Measurement) -> str:
     cost = f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}; before it was {newest.reference_accuracy:.1%}."
     truth = measurement.truth
     known = (
-        f" With {truth.count} labels it is {truth.accuracy:.1%} ({truth.low:.1%} to {truth.high:.1%})."
+        f" With {truth.count} labels, one a scene, it is {truth.accuracy:.1%} ({truth.low:.1%} to {truth.high:.1%})."
         if truth.accuracy is not None
-        else f" There are {truth.count} labels, too few to tell."
+        else f" There are {truth.count} labels, one a scene: too few to tell."
     )
     return changed + cost + known + (f" But: {truth.bias}." if truth.bias else "")
 

@@ -47,19 +47,20 @@ class Sample:
         return self if len(self) <= count else self.some(np.linspace(0, len(self) - 1, count).astype(np.intp))
 
 
-def read_reference(folder: Path, class_names: list[str]) -> Sample:
-    """What a package's model saw and said when it was made; of pictures that it was not fitted on, where there are enough."""
+def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:
+    """What a package's model saw and said when it was made; of pictures that it was not fitted on, where there are enough; one a scene."""
     table = pd.read_parquet(folder / REFERENCE)
     unseen = table[table["split"] != "train"]
     rows = unseen if len(unseen) >= MIN_UNSEEN else table
     known = {name: name in rows and bool(rows[name].notna().all()) for name in ("width", "height", "format")}
-    return Sample(
+    sample = Sample(
         np.stack(rows["embedding"].to_list()).astype(np.float32),
         rows[list(NAMES)].to_numpy(np.float32),
         rows[[f"p_{name}" for name in class_names]].to_numpy(np.float32),
         rows["width"].to_numpy(float) * rows["height"].to_numpy(float) if known["width"] and known["height"] else None,
         rows["format"].to_numpy(str) if known["format"] else None,
     )
+    return sample.some(np.unique(_scenes(sample.embeddings_ND, scene_distance)))
 
 
 def embeddings_of(table: pd.DataFrame) -> FloatArray:
@@ -69,12 +70,19 @@ def embeddings_of(table: pd.DataFrame) -> FloatArray:
     return np.stack([np.frombuffer(row, np.float16) for row in table["embedding"]]).astype(np.float32)
 
 
-def one_a_scene(table: pd.DataFrame, distance: float) -> pd.DataFrame:
-    """Of the records that show one scene the first, for a camera's frames are one observation; all of those without an embedding."""
-    seen = table.index[table["embedding"].notna()]
+def with_scenes(table: pd.DataFrame, distance: float) -> pd.DataFrame:
+    """Records in the order of time with `scene`, a number for all that show one: a camera's frames are one observation.
+
+    A record without an embedding is a scene of its own.
+    """
+    scenes_N, seen = np.arange(len(table)), np.flatnonzero(table["embedding"].notna())
+    scenes_N[seen] = seen[_scenes(embeddings_of(table.iloc[seen]), distance)]
+    return table.assign(scene=scenes_N)
+
+
+def _scenes(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
     with threadpool_limits(1):  # more threads wait for each other where a service works beside them
-        firsts = scenes_of(embeddings_of(table.loc[seen]), distance)
-    return table.drop(index=seen[firsts != np.arange(len(seen))])
+        return scenes_of(embeddings_ND, distance)
 
 
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:

@@ -92,6 +92,11 @@ class ExperienceSettings(Settings):
     )
     max_quarantined: Share = Field(0.25, description="with more suspicious labels than this, all of them wait for a person")
 
+    @property
+    def fewest_scenes(self) -> float:
+        """Of which something can be learnt: of `min_labels` so many may be quarantined."""
+        return self.min_labels * (1 - self.max_quarantined)
+
 
 class MonitoringSettings(Settings):
     model_name: str = "imageloop"

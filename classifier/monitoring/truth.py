@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from classifier.intervals import wealth, wilson
-from classifier.monitoring.samples import one_a_scene
 from classifier.monitoring.settings import TruthSettings
 
 FALSE_ALARM_RATE = 0.05  # of a model that is just as good as wanted; an interval of one look is left by chance sooner or later
@@ -55,16 +54,17 @@ class Truth:
         return self.bias is None
 
 
-def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings, scene_distance: float = 0.0) -> Truth:
-    """The newest labelled answers of all that were given, one a scene.
+def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings) -> Truth:
+    """The newest labelled answers of all that were given; of a scene the last one, for the newest tell how it goes now.
 
-    Shapes: rows as the database gives them; `labelled` has `true_label` and `feedback_source` besides.
+    Shapes: rows as the database gives them; `labelled` has `true_label`, `feedback_source` and `scene` besides.
     """
     in_order = labelled.sort_values("time", ignore_index=True)
-    newest = one_a_scene(in_order, scene_distance).tail(settings.max_labels)
+    newest = in_order.drop_duplicates("scene", keep="last").tail(settings.max_labels)
     right = (newest["label"] == newest["true_label"]).to_numpy()
     low, high = wilson(int(right.sum()), len(newest))
     told = in_order.loc[newest.index.min() :] if len(newest) else in_order
+    told = told[told["time"] >= answers["time"].min()] if len(answers) else told
     of_these = answers[answers["time"].between(told["time"].min(), told["time"].max())] if len(told) else answers
     coverage = len(told) / max(1, len(told), len(of_these))
     rest = of_these[~of_these["request_id"].isin(told["request_id"])]
@@ -74,50 +74,39 @@ def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: Truth
         low=low,
         high=high,
         coverage=coverage,
-        bias=_bias(rest, newest, right, coverage, settings),
+        bias=_bias(newest, told, rest, settings),
         parts=_parts(newest, right),
     )
 
 
-def _bias(
-    rest: pd.DataFrame,
-    labelled: pd.DataFrame,
-    right: np.ndarray[Any, np.dtype[np.bool_]],
-    coverage: float,
-    settings: TruthSettings,
-) -> str | None:
-    """Labels tell of all answers only if they are a fair sample of them, and true."""
-    if len(labelled) < settings.min_labels:
+def _bias(newest: pd.DataFrame, told: pd.DataFrame, rest: pd.DataFrame, settings: TruthSettings) -> str | None:
+    """Labels tell of all answers only if they are a fair sample of them, and true. `told`: all frames of the newest scenes with a label,
+    `rest`: the answers of the same time without one.
+    """
+    if len(newest) < settings.min_labels:
         return None
-    if (contradicted := contradicted_share(labelled)) > MAX_CONTRADICTED:
+    if (contradicted := contradicted_share(newest)) > MAX_CONTRADICTED:
         return (
             f"{contradicted:.0%} of the answers that the model was surest of are contradicted: lies, or classes that were renamed"
         )
-    return _choice(rest, labelled, right, coverage, settings)
-
-
-def _choice(
-    rest: pd.DataFrame,
-    labelled: pd.DataFrame,
-    right: np.ndarray[Any, np.dtype[np.bool_]],
-    coverage: float,
-    settings: TruthSettings,
-) -> str | None:
-    """Whether people chose which answers they labelled, and left the rest."""
-    share_wrong = 1 - float(right.mean())
-    if coverage < settings.min_coverage and share_wrong > settings.max_share_wrong:
+    share_wrong = float((newest["label"] != newest["true_label"]).mean())
+    without = len(rest) / max(1, len(rest) + len(told))
+    if 1 - without < settings.min_coverage and share_wrong > settings.max_share_wrong:
         return (
-            f"{share_wrong:.0%} of the {len(labelled)} labels contradict the answer and {1 - coverage:.0%} of the answers have none: "
+            f"{share_wrong:.0%} of the {len(newest)} labels contradict the answer and {without:.0%} of the answers have none: "
             "complaints, not a sample"
         )
-    if len(rest) < settings.min_labels:
-        return None
+    return _choice(told, rest) if len(rest) >= settings.min_labels else None
+
+
+def _choice(told: pd.DataFrame, rest: pd.DataFrame) -> str | None:
+    """Whether people chose which answers they labelled, frames beside frames: scenes of many would look otherwise in both."""
     from scipy.stats import ks_2samp  # half a second to load
 
-    found = ks_2samp(labelled["confidence"], rest["confidence"])
+    found = ks_2samp(told["confidence"], rest["confidence"])
     if found.pvalue < BIAS_P_VALUE:
         return (
-            f"the labelled answers differ from the others in confidence ({labelled['confidence'].mean():.3f} and "
+            f"the labelled answers differ from the others in confidence ({told['confidence'].mean():.3f} and "
             f"{rest['confidence'].mean():.3f} on average, p = {found.pvalue:.1g}): labels are given by choice, not at random"
         )
     return None

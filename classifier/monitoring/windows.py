@@ -8,7 +8,7 @@ import pandas as pd
 
 from classifier.monitoring.drift import Drift, Level, measure_drift
 from classifier.monitoring.familiarity import FALSE_ALARM_SHARE
-from classifier.monitoring.samples import Sample, one_a_scene, sample_of_records
+from classifier.monitoring.samples import Sample, sample_of_records, with_scenes
 from classifier.monitoring.settings import DriftSettings
 
 
@@ -16,7 +16,7 @@ from classifier.monitoring.settings import DriftSettings
 class Window:
     """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same before the world changed.
 
-    `num_scenes`: of how many of the `count` answers all that is measured, one a scene; None in windows of before that was asked.
+    `num_scenes`: how many of the `count` answers, one a scene, are held against the reference; None in windows of before that was asked.
     """
 
     version: str
@@ -54,12 +54,11 @@ def measure_window(
     records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings, scene_distance: float = 0.0
 ) -> Window:
     """Rows of one version, as the database gives them; of a scene the first one counts."""
-    apart = one_a_scene(records, scene_distance)
+    apart = with_scenes(records, scene_distance).drop_duplicates("scene")
     sample = sample_of_records(apart, class_names)
     drift = measure_drift(reference, sample, settings) if len(sample) > 1 else Drift(1.0, alarm=False, levels=[])
-    judged = apart["in_distribution"].dropna().astype(bool)
-    num_unfamiliar = int((~judged).sum())
-    unfamiliar = len(judged) > 0 and _is_more_than_usual(num_unfamiliar, len(judged), settings.false_alarm_rate)
+    judged, scenes = (table["in_distribution"].dropna().astype(bool) for table in (records, apart))
+    unfamiliar = len(scenes) > 0 and _is_more_than_usual(int((~scenes).sum()), len(scenes), settings.false_alarm_rate)
     return Window(
         version=str(records["model_version"].iloc[-1]),
         start=float(records["time"].iloc[0]),
@@ -70,7 +69,7 @@ def measure_window(
         levels=drift.levels,
         estimated_accuracy=float(sample.probabilities_NK.max(1).mean()),
         reference_accuracy=float(reference.probabilities_NK.max(1).mean()),
-        unfamiliar_share=num_unfamiliar / max(1, len(judged)),
+        unfamiliar_share=int((~judged).sum()) / max(1, len(judged)),
         unfamiliar_alarm=unfamiliar,
         labels={str(name): int(count) for name, count in records["label"].value_counts().items()},
         num_scenes=len(apart),

@@ -104,7 +104,7 @@ def gather(
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
     table.loc[surplus, ["role", "reason"]] = "quarantined", f"more than {settings.max_per_source} labels from one source"
     usable = table["role"] != "quarantined"
-    if usable.sum() >= settings.min_labels:
+    if usable.sum() >= settings.fewest_scenes:
         with threadpool_limits(1):
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
         contradicted = usable & (table["quality"] < settings.min_label_quality)

@@ -184,7 +184,7 @@ class Database:
 
     def labels(self, model_name: str) -> "pd.DataFrame":
         """The last word on each answer whose truth is known, and few columns of the answer; `teaches`: whether it has an embedding."""
-        columns = (predictions.c[name] for name in ("request_id", "time"))
+        columns = (predictions.c[name] for name in ("request_id", "time", "model_version"))
         teaches = predictions.c.embedding.is_not(None).label("teaches")
         return self._last_words(select(*columns, teaches, *WORDS).where(predictions.c.model_name == model_name))
 

@@ -5,6 +5,7 @@ import pytest
 from adapters.monitoring import decide_and_keep, num_scenes
 from adapters.records import open_database
 from classifier.monitoring.measurement import Measurement
+from classifier.monitoring.samples import with_scenes
 from classifier.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
 from classifier.monitoring.truth import measure_truth
 from records.lines import FeedbackRecord, PredictionRecord
@@ -40,14 +41,14 @@ def test_a_failure_is_remembered_however_much_is_told_since(database, workspace)
     assert "did not help (refused: worse), and only 0 labels are new since" in look(workspace)
 
 
-def test_frames_of_a_scene_are_one_usable_label():
+def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
     scenes = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float16)
-    newest = answers_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
-    older = answers_of([True] * 5).assign(request_id=[f"older-{n}" for n in range(5)])
+    labels = answers_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
+    earlier = answers_of([True] * 5, model_version="0").assign(request_id=[f"earlier-{n}" for n in range(5)])
 
-    assert num_scenes(pd.concat([older, newest]), newest, 0.1) == 5 + 3
-    assert num_scenes(newest.head(30), newest, 0.1) == 2
-    assert num_scenes(newest.head(0), newest.head(0), 0.1) == 0
+    assert num_scenes(pd.concat([earlier, labels]), with_scenes(labels, 0.1), "1") == 5 + 3
+    assert num_scenes(labels, with_scenes(labels.tail(30), 0.1), "1") == 2
+    assert num_scenes(labels.head(0), with_scenes(labels.head(0), 0.1), "1") == 0
 
 
 def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):

@@ -39,7 +39,7 @@ PROJECT = Path(__file__).parents[2]
 SERVE_IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 IMAGE = f"registry.example/imageloop-pipeline@sha256:{'0' * 64}"
 NAMESPACE = "imageloop"
-MODEL = "pods"  # other tests of the same servers train `imageloop`
+MODEL = "pods"
 TRAINED = ("--set", f"promotion.model_name={MODEL}")
 PLACE = (
     "--set",

@@ -55,7 +55,7 @@ def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.Data
     return pd.DataFrame(
         {
             "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
-            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "embedding": None,
+            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count),
             "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
         } | columns
     )  # fmt: skip
@@ -181,14 +181,41 @@ def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
     rng = np.random.default_rng(0)
     found = []
     for _ in range(40):
-        scenes = rng.normal(size=(40, 64)).astype(np.float16)
-        right = np.repeat(rng.random(40) < 0.9, 20).tolist()
-        frames = answers_of(right, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
-        found.append(measure_truth(frames, frames, TruthSettings(), 0.2))
+        frames = answers_of(np.repeat(rng.random(40) < 0.9, 20).tolist(), scene=np.repeat(range(40), 20))
+        found.append(measure_truth(frames, frames, TruthSettings()))
 
     assert {(one.count, one.coverage) for one in found} == {(40, 1.0)}
     assert sum(one.below(SETTINGS.min_accuracy) for one in found) <= 2
-    assert measure_truth(frames.head(500), frames.head(500), TruthSettings(), 0.2).accuracy is None  # of 25 scenes
+    assert measure_truth(frames.head(500), frames.head(500), TruthSettings()).accuracy is None  # of 25 scenes
+
+
+def test_the_last_frame_of_a_scene_tells_how_it_goes_now():
+    frames = answers_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
+
+    assert measure_truth(frames, frames, TruthSettings()).accuracy == 0.0
+
+
+def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        lengths = rng.geometric(0.05, 80)
+        confidence = np.repeat(0.6 + 0.4 * np.minimum(lengths / 60, 1), lengths)  # still scenes are surer
+        frames = answers_of([True] * len(confidence), confidence=confidence, scene=np.repeat(range(80), lengths))
+        found.append(measure_truth(frames, frames[rng.random(len(frames)) < 0.3], TruthSettings()).bias)
+
+    assert found == [None] * 20
+
+
+def test_windows_that_suddenly_show_few_scenes_are_told_of():
+    usual = [replace(window(), num_scenes=90)] * 4
+    repeating = [replace(window(), num_scenes=1)] * 3
+
+    told = decide(situation(windows=usual + repeating), SETTINGS, 20)
+
+    assert (told.action, "1 scenes instead of some 90" in told.reason) == ("alert", True)
+    assert decide(situation(windows=repeating * 2), SETTINGS, 20).action == "nothing"
+    assert decide(situation(windows=usual), SETTINGS, 20).action == "nothing"
 
 
 def test_complaints_alone_are_no_sample():
@@ -229,7 +256,7 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
 
     assert "Something changed, since 1970-01-12 13:45:40 UTC: sharpness first" in page
     assert "estimated at 85.0%; before it was 95.0%" in page
-    assert "With 100 labels it is 60.0%" in page
+    assert "With 100 labels, one a scene, it is 60.0%" in page
     assert "Decision: nothing" in decision
     assert Measurement.of_dict(measurement.as_dict()) == measurement
     filmed = replace(windows[0], num_scenes=3)

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -174,11 +175,11 @@ def test_a_record_of_an_older_service_is_left_out():
     assert len(sample_of_records(records[:0], ["cat", "dog"])) == 0
 
 
-def test_a_reference_leaves_out_what_the_model_was_fitted_on(tmp_path):
-    sample = draw(120, 1)
+def written(sample: Sample, split: list[str], folder: Path) -> Path:
+    """The reference of a package."""
     table = pd.DataFrame(
         {
-            "split": ["train"] * 60 + ["validation"] * 60,
+            "split": split,
             "width": 10,
             "height": 20,
             "format": "JPEG",
@@ -187,12 +188,31 @@ def test_a_reference_leaves_out_what_the_model_was_fitted_on(tmp_path):
         | dict(zip(NAMES, sample.statistics_NS.T, strict=True))
         | {"p_cat": sample.probabilities_NK[:, 0], "p_dog": sample.probabilities_NK[:, 1]}
     )
-    table.to_parquet(tmp_path / "reference.parquet")
+    table.to_parquet(folder / "reference.parquet")
+    return folder
 
-    found = read_reference(tmp_path, ["cat", "dog"])
+
+def test_a_reference_leaves_out_what_the_model_was_fitted_on(tmp_path):
+    found = read_reference(written(draw(120, 1), ["train"] * 60 + ["validation"] * 60, tmp_path), ["cat", "dog"])
 
     assert len(found) == 60
     assert found.pixels_N.tolist() == [200.0] * 60
+
+
+def test_a_reference_of_frames_is_one_of_scenes(tmp_path):
+    known = draw(200, 1)
+    distance = scene_distance(known.embeddings_ND, known.probabilities_NK.argmax(1))
+    reference = read_reference(written(filmed(draw(30, 2), 7, 0), ["served"] * 210, tmp_path), ["cat", "dog"], distance)
+
+    windows = [
+        measure_drift(
+            replace(reference, pixels_N=None, formats_N=None), Sample(*list(vars(draw(12, 50 + n)).values())[:3]), QUICK, n
+        )
+        for n in range(60)
+    ]
+
+    assert 20 <= len(reference) <= 30
+    assert np.mean([found.alarm for found in windows]) <= 0.15
 
 
 def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
