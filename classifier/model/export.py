@@ -3,8 +3,10 @@
 Shapes: B pictures, S pixels a side, D features, K classes, h x w cells of the feature map.
 """
 
+import copy
 import logging
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from classifier.files import replacing
 from classifier.model.backbones import Features
@@ -25,13 +29,14 @@ OPSET = 20
 
 def export_features(features: Features, side: int, target: Path) -> None:
     """Write the features as ONNX: `images` (B, S, S, 3) uint8 -> `feature_map` (B, D, h, w) and `embedding` (B, D)."""
-    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    example = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = _folded(features.eval().cpu(), example)
     for module in features.modules():
         if "inplace" in vars(module):  # the exporter takes operations in place apart, which doubles its time, to find the same
             vars(module)["inplace"] = False
     with replacing(target) as aside:
         torch.onnx.export(
-            _WithMean(features).eval().cpu(),
+            _WithMean(features).eval(),
             (example,),
             aside,
             input_names=[INPUT],
@@ -42,6 +47,19 @@ def export_features(features: Features, side: int, target: Path) -> None:
             verbose=False,
         )
         onnx.save(_without_traces(onnx.load(aside)), aside)
+
+
+def _folded(features: Features, example: torch.Tensor) -> Features:
+    """A copy with each normalisation folded into the convolution before it, which halves the exporter's time, where that changes nothing."""
+    folded = copy.deepcopy(features)
+    for module in folded.modules():
+        for (name, child), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                setattr(module, after, nn.Sequential(*(getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part))))
+    with torch.inference_mode():
+        unchanged = torch.allclose(folded(example), features(example), rtol=1e-3, atol=1e-3)
+    return folded if unchanged else copy.deepcopy(features)
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -126,10 +126,10 @@ def describe(
 def write_reference(
     predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path, experience: Experience
 ) -> None:
-    """Keep what the model saw and said, through the served file: pictures that it was not fitted on, and training pictures for the rest.
+    """Keep what the model saw and said, as the served file does: pictures that it was not fitted on, and training pictures for the rest.
 
     A model that learnt from its service, or to see in its light, is held against the world that it learnt there: the newest answers,
-    where there are some. Nothing is answered again for that: the embeddings are known.
+    where there are some. Where the embeddings are known, nothing is answered again.
     """
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
@@ -140,7 +140,7 @@ def write_reference(
             [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
         )
     else:
-        reference, embeddings_ND = _reference(predictor, table, pictures, workspace)
+        reference, embeddings_ND = _reference(predictor, table, pictures, workspace, folder)
     reference.to_parquet(folder / REFERENCE, index=False)
     Familiarity.of(embeddings_ND, len(pictures.class_names), table["label"].to_numpy(str)).write(folder)
 
@@ -153,18 +153,23 @@ def _not_fitted_on(experience: Experience) -> pd.DataFrame:
 
 
 def _reference(
-    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace
+    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace, folder: Path
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Answers to pictures of the data set, and their embeddings, (N, D)."""
+    """Answers to pictures of the data set, and their embeddings, (N, D): the backbone's, where the file that serves holds it unchanged."""
     images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
-    answers = predictor.predict(images_NSSC)
-    reference = _predictions(table, answers.probabilities, pictures.class_names).assign(
+    if predictor.info.backbone and predictor.precision == "fp32":
+        embeddings_ND = known_features(pictures, table, predictor.info.backbone, workspace)
+        probabilities_NK = answer_embeddings(folder, embeddings_ND)
+    else:
+        answers = predictor.predict(images_NSSC)
+        embeddings_ND, probabilities_NK = answers.embeddings, answers.probabilities
+    reference = _predictions(table, probabilities_NK, pictures.class_names).assign(
         split=table["split"].to_numpy(),
         format=table["format"].to_numpy(),
-        embedding=list(answers.embeddings.astype(np.float16)),
+        embedding=list(embeddings_ND.astype(np.float16)),
         **dict(zip(NAMES, image_statistics(images_NSSC).T, strict=True)),
     )
-    return reference, answers.embeddings
+    return reference, embeddings_ND
 
 
 def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
-EXPORT_VERSION = "3"  # another number: every backbone is exported anew
+EXPORT_VERSION = "4"  # another number: every backbone is exported anew
 SHARD_SIZE = 512
 VIEWS = ("plain", "flipped")
 

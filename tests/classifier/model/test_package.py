@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
+from classifier.model.backbones import Features, Normalisation
 from classifier.model.explanation import draw_heat_map
-from classifier.model.export import attach_head, export_features, quantise
+from classifier.model.export import _folded, attach_head, export_features, quantise
 from classifier.model.network import Classifier, baseline_features
 from classifier.model.package import EXACT_MODEL, WEIGHTS, PackageError, PackageInfo
 from classifier.model.predictor import Predictor
@@ -152,6 +154,30 @@ def test_a_changed_package_is_refused_before_it_is_opened(package, workspace, da
 
     with pytest.raises(SignatureError):
         Predictor.load(package, public_key(workspace.keys))
+
+
+class _Normalised(nn.Module):
+    """A convolution and a normalisation in this order, which are called in that one or the other."""
+
+    def __init__(self, *, norm_first: bool) -> None:
+        super().__init__()
+        self.conv, self.norm, self.norm_first = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), norm_first
+        self.norm.running_mean = torch.tensor([0.5, 1.0, 2.0])
+
+    def forward(self, images_BCHW):
+        return self.conv(self.norm(images_BCHW)) if self.norm_first else self.norm(self.conv(images_BCHW))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_normalisation_is_folded_where_that_changes_nothing(norm_first):
+    features = Features(_Normalised(norm_first=norm_first), Normalisation((0.5,) * 3, (0.5,) * 3), 3).eval()
+    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+
+    folded = _folded(features, images)
+
+    assert any(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == norm_first
+    assert isinstance(features.network.norm, nn.BatchNorm2d)
+    assert torch.allclose(folded(images), features(images), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [EXACT_MODEL, WEIGHTS, "model.json", "reference.parquet", "signature"])
