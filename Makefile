@@ -29,7 +29,7 @@ setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
 test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
-acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: pods, a team's servers, an upgrade, photographs
+acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: the story, pods, a team's servers, a delivery, a backup, an upgrade
 	$(PYTHON) -m pytest -m acceptance -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the tests of `make test`, and the share of our lines that they run

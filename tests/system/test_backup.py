@@ -24,6 +24,7 @@ def elsewhere(site, tmp_path):
     return other
 
 
+@pytest.mark.acceptance
 def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsewhere, draw, tmp_path):
     pictures = draw(tmp_path / "pictures", cat=20, dog=20)
     trained = site.train("kept", "--data", str(pictures))

@@ -12,7 +12,7 @@ import pytest
 from classifier.data.settings import Drift
 from classifier.data.sources.drawing import CLASSES, draw_picture
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("delivery")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("delivery")]
 PROJECT = Path(__file__).parents[2]
 MODEL = "delivered"
 HARDLY = (

@@ -135,7 +135,8 @@ def accuracy_gain(found: dict) -> float:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("world", ["drawn", pytest.param("photographed", marks=pytest.mark.acceptance)])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("world", ["drawn", "photographed"])
 def test_the_whole_story(site, tmp_path, world, request):
     """The photographs are blurred, darkened and badly saved; their known world is known better, and their new one is harder."""
     options = []
