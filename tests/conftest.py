@@ -9,7 +9,7 @@ from PIL import Image
 
 from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
 
-LONGEST = ("pods", "remote", "deployment")  # groups of tests that one worker runs one after the other
+LONGEST = ("pods", "remote", "deployment", "rollouts", "rollouts-kubernetes", "cluster")  # groups, each the work of one worker
 
 
 def pytest_configure():
