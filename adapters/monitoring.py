@@ -24,10 +24,11 @@ from records.store.database import Database, Decision
 MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
 KEPT_WINDOWS = 50
 FRAMES_READ = (5, 20)  # of a scene, on average, for each label that counts: at first, and where these show too few scenes
+MAX_READ = 5_000  # labels in one look, which come with their embeddings
 NUM_ATTEMPTS = 50
 
 
-def measure(settings: MonitoringSettings, version: str | None, workspace: Workspace) -> Measurement:
+def measure(settings: MonitoringSettings, labels_wanted: int, version: str | None, workspace: Workspace) -> Measurement:
     """Cut what is new into windows, measure them, and hold labels against answers.
 
     Raises: ImageLoopError where no version serves.
@@ -40,13 +41,13 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
     info = read_info(folder)
     database = open_database(workspace, settings.database)
     try:
-        scene = scene_distance_of(folder)
+        scene = scene_distance_of(folder) if info.backbone else 0.0  # measured on features that nothing trained
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
         kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
         mine = [Window.of_figures(_without_place(row)) for row in kept]
         answers = database.answers(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
-        newest = newest_labelled(database, settings, serving, scene)
+        newest = newest_labelled(database, settings, labels_wanted, serving, scene)
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
@@ -67,12 +68,15 @@ def measure(settings: MonitoringSettings, version: str | None, workspace: Worksp
         database.close()
 
 
-def newest_labelled(database: Database, settings: MonitoringSettings, version: str, scene_distance: float) -> pd.DataFrame:
-    """So many labelled answers of a version, with their scenes, that these are `max_labels`; or as many as one look may read."""
-    wanted = settings.truth.max_labels
+def newest_labelled(
+    database: Database, settings: MonitoringSettings, labels_wanted: int, version: str, scene_distance: float
+) -> pd.DataFrame:
+    """So many labelled answers of a version that their scenes are enough for all that asks for labels; or as many as one look may read."""
+    wanted = max(settings.truth.max_labels, labels_wanted, settings.decision.new_labels or 0)
     for frames in FRAMES_READ:
-        found = with_scenes(database.labelled(settings.model_name, version=version, newest=frames * wanted), scene_distance)
-        if len(found) < frames * wanted or found["scene"].nunique() >= wanted:
+        newest = max(wanted, min(frames * wanted, MAX_READ))
+        found = with_scenes(database.labelled(settings.model_name, version=version, newest=newest), scene_distance)
+        if len(found) < newest or found["scene"].nunique() >= wanted:
             break
     return found
 

@@ -22,7 +22,7 @@ from classifier.workspace import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
-MAX_ANSWERS, MAX_TOLD = 20_000, 4_000  # that show whether labels are a fair sample
+MAX_ANSWERS, MAX_TOLD = 200_000, 4_000  # that show whether labels are a fair sample
 READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of pictures that teach already
 
 
@@ -65,9 +65,9 @@ def gather_experience(
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     recent = database.predictions(model_name, newest=settings.reference_answers)
-    answers = database.answers(model_name, newest=MAX_ANSWERS)
+    said = labelled[labelled["model_version"] == champion].tail(MAX_TOLD)
+    answers = database.answers(model_name, newest=MAX_ANSWERS, since=float(said["time"].min()) - 1 if len(said) else 0.0)
     database.close()
-    mine, said = answers[answers["model_version"] == champion], labelled[labelled["model_version"] == champion].tail(MAX_TOLD)
     labelled, recent = _seen_alike(registry, info, labelled, recent)
     if settings.imitation is not None:
         return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
@@ -76,6 +76,7 @@ def gather_experience(
     source = info.backbone, info.side_pixels
     inside, scene = set(pictures.table["sha256"]), scene_distance_of(folder)
     experience = gather(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
+    mine = answers[answers["model_version"] == champion]
     experience = replace(experience, bias=measure_truth(mine, with_scenes(said, scene), TruthSettings()).bias)
     if suspicion := experience.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)

@@ -13,5 +13,5 @@ from steps.monitoring.measure import measure
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
 def monitoring(settings: MonitoringSettings, labels_wanted: int) -> None:
     collected = collect(settings)
-    measurement = measure(collected, settings)
+    measurement = measure(collected, settings, labels_wanted)
     decide(measurement, settings, labels_wanted)

@@ -54,12 +54,16 @@ def _folded(features: Features, example: torch.Tensor) -> Features:
     folded = copy.deepcopy(features)
     for module in folded.modules():
         for (name, child), (after, norm) in pairwise(list(module.named_children())):
-            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _fits(child, norm):
                 setattr(module, name, fuse_conv_bn_eval(child, norm))
                 setattr(module, after, nn.Sequential(*(getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part))))
     with torch.inference_mode():
-        unchanged = torch.allclose(folded(example), features(example), rtol=1e-3, atol=1e-3)
+        unchanged = torch.allclose(folded(example), features(example), rtol=1e-4, atol=1e-4)
     return folded if unchanged else copy.deepcopy(features)
+
+
+def _fits(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    return convolution.out_channels == norm.num_features and norm.running_mean is not None
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

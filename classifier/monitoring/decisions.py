@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import median
+from statistics import quantiles
 from typing import Any, Literal
 
 from classifier.data.statistics import NAMES
@@ -111,8 +111,7 @@ def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
             f"{len(violated)} of the last {settings.of_windows} windows drifted ({newest.levels[0].name} first), "
             f"by estimate without harm ({newest.estimated_accuracy:.1%} instead of {newest.reference_accuracy:.1%})"
         )
-    recent = situation.windows[-settings.of_windows :]
-    unfamiliar = [window for window in recent if window.unfamiliar_alarm]
+    unfamiliar = [window for window in situation.windows[-settings.of_windows :] if window.unfamiliar_alarm]
     if len(unfamiliar) >= settings.violated_windows:
         warnings.append(f"{unfamiliar[-1].unfamiliar_share:.0%} of the pictures are unlike any that the model was made of")
     if (repeated := _repetition(situation, settings)) is not None:
@@ -124,13 +123,13 @@ def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
 
 def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
     """Where windows suddenly show few scenes, such as a fault makes: nothing else would tell, for a scene counts once in all that is measured."""
-    scenes = [window.num_scenes for window in situation.windows if window.num_scenes is not None]
-    before, recent = scenes[: -settings.of_windows], scenes[-settings.of_windows :]
-    usual = median(before) if before else 0
-    few = [count for count in recent if count * FEWER < usual]
+    shares = [window.num_scenes / window.count for window in situation.windows if window.num_scenes is not None]
+    before, recent = shares[: -settings.of_windows], shares[-settings.of_windows :]
+    usual = quantiles(before)[-1] if len(before) > 1 else 0.0  # the upper quartile: a fault that lasts is not usual soon
+    few = [share for share in recent if share * FEWER < usual]
     if len(few) < settings.violated_windows:
         return None
-    return f"the newest windows show {few[-1]} scenes instead of some {usual:.0f}: the same picture comes again and again"
+    return f"{few[-1]:.0%} of the newest pictures show another scene, instead of some {usual:.0%}: the same ones come again and again"
 
 
 def _objections(situation: Situation, settings: DecisionSettings, labels_wanted: int) -> list[str]:
@@ -177,7 +176,8 @@ def _imitation(situation: Situation, settings: DecisionSettings) -> dict[str, fl
 
 
 def _violated(situation: Situation, settings: DecisionSettings) -> list[Window]:
-    return [window for window in situation.windows[-settings.of_windows :] if window.alarm]
+    telling = [window for window in situation.windows if window.tells]
+    return [window for window in telling[-settings.of_windows :] if window.alarm]
 
 
 def _figures(situation: Situation, settings: DecisionSettings) -> dict[str, Any]:

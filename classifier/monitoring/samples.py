@@ -15,6 +15,7 @@ from classifier.data.statistics import NAMES
 from classifier.model.package import REFERENCE
 from classifier.monitoring.scenes import scenes_of
 
+MIN_SCENES = 5  # fewer tell nothing of what comes to a service
 MIN_UNSEEN = 50  # with fewer, pictures that the model was fitted on must serve as well
 FloatArray = NDArray[np.float32]
 
@@ -48,19 +49,19 @@ class Sample:
 
 
 def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:
-    """What a package's model saw and said when it was made; of pictures that it was not fitted on, where there are enough; one a scene."""
+    """What a package's model saw and said when it was made, one a scene; of pictures that it was not fitted on, where there are enough."""
     table = pd.read_parquet(folder / REFERENCE)
+    table = table[~pd.Series(_scenes(np.stack(table["embedding"].to_list()), scene_distance), table.index).duplicated()]
     unseen = table[table["split"] != "train"]
     rows = unseen if len(unseen) >= MIN_UNSEEN else table
     known = {name: name in rows and bool(rows[name].notna().all()) for name in ("width", "height", "format")}
-    sample = Sample(
+    return Sample(
         np.stack(rows["embedding"].to_list()).astype(np.float32),
         rows[list(NAMES)].to_numpy(np.float32),
         rows[[f"p_{name}" for name in class_names]].to_numpy(np.float32),
         rows["width"].to_numpy(float) * rows["height"].to_numpy(float) if known["width"] and known["height"] else None,
         rows["format"].to_numpy(str) if known["format"] else None,
     )
-    return sample.some(np.unique(_scenes(sample.embeddings_ND, scene_distance)))
 
 
 def embeddings_of(table: pd.DataFrame) -> FloatArray:
@@ -78,6 +79,11 @@ def with_scenes(table: pd.DataFrame, distance: float) -> pd.DataFrame:
     scenes_N, seen = np.arange(len(table)), np.flatnonzero(table["embedding"].notna())
     scenes_N[seen] = seen[_scenes(embeddings_of(table.iloc[seen]), distance)]
     return table.assign(scene=scenes_N)
+
+
+def tells(table: pd.DataFrame) -> bool:
+    """Whether records, which have a `scene`, show scenes enough to go by."""
+    return int(table["scene"].nunique()) >= MIN_SCENES
 
 
 def _scenes(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:

@@ -65,7 +65,7 @@ def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: Truth
     low, high = wilson(int(right.sum()), len(newest))
     told = in_order.loc[newest.index.min() :] if len(newest) else in_order
     told = told[told["time"] >= answers["time"].min()] if len(answers) else told
-    of_these = answers[answers["time"].between(told["time"].min(), told["time"].max())] if len(told) else answers
+    of_these = answers[answers["time"].between(told["time"].min(), told["time"].max())]
     coverage = len(told) / max(1, len(told), len(of_these))
     rest = of_these[~of_these["request_id"].isin(told["request_id"])]
     return Truth(
@@ -80,8 +80,8 @@ def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: Truth
 
 
 def _bias(newest: pd.DataFrame, told: pd.DataFrame, rest: pd.DataFrame, settings: TruthSettings) -> str | None:
-    """Labels tell of all answers only if they are a fair sample of them, and true. `told`: all frames of the newest scenes with a label,
-    `rest`: the answers of the same time without one.
+    """Labels tell of all answers only if they are a fair sample of them, and true. `told`: all that were labelled since the first of the
+    `newest`, frame by frame; `rest`: the answers of the same time without a label.
     """
     if len(newest) < settings.min_labels:
         return None
@@ -96,18 +96,23 @@ def _bias(newest: pd.DataFrame, told: pd.DataFrame, rest: pd.DataFrame, settings
             f"{share_wrong:.0%} of the {len(newest)} labels contradict the answer and {without:.0%} of the answers have none: "
             "complaints, not a sample"
         )
-    return _choice(told, rest) if len(rest) >= settings.min_labels else None
+    return _choice(told, rest) if min(len(told), len(rest)) >= settings.min_labels else None
 
 
 def _choice(told: pd.DataFrame, rest: pd.DataFrame) -> str | None:
-    """Whether people chose which answers they labelled, frames beside frames: scenes of many would look otherwise in both."""
-    from scipy.stats import ks_2samp  # half a second to load
+    """Whether people chose which answers they labelled. Frames are held against frames, but are as much evidence as their scenes: those
+    of one scene may well be labelled together.
+    """
+    from scipy.stats import ks_2samp, kstwobign  # half a second to load
 
-    found = ks_2samp(told["confidence"], rest["confidence"])
-    if found.pvalue < BIAS_P_VALUE:
+    distance = ks_2samp(told["confidence"], rest["confidence"]).statistic
+    scenes = told["scene"].nunique()
+    others = len(rest) * scenes / len(told)
+    p_value = float(kstwobign.sf(distance * np.sqrt(scenes * others / (scenes + others))))
+    if p_value < BIAS_P_VALUE:
         return (
             f"the labelled answers differ from the others in confidence ({told['confidence'].mean():.3f} and "
-            f"{rest['confidence'].mean():.3f} on average, p = {found.pvalue:.1g}): labels are given by choice, not at random"
+            f"{rest['confidence'].mean():.3f} on average, p = {p_value:.1g}): labels are given by choice, not at random"
         )
     return None
 

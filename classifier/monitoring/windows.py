@@ -8,7 +8,7 @@ import pandas as pd
 
 from classifier.monitoring.drift import Drift, Level, measure_drift
 from classifier.monitoring.familiarity import FALSE_ALARM_SHARE
-from classifier.monitoring.samples import Sample, sample_of_records, with_scenes
+from classifier.monitoring.samples import MIN_SCENES, Sample, sample_of_records, with_scenes
 from classifier.monitoring.settings import DriftSettings
 
 
@@ -34,6 +34,11 @@ class Window:
     num_scenes: int | None = None
 
     @property
+    def tells(self) -> bool:
+        """Whether it shows scenes enough to say that something changed, or that nothing did."""
+        return self.num_scenes is None or self.num_scenes >= MIN_SCENES
+
+    @property
     def estimated_loss(self) -> float:
         return self.reference_accuracy - self.estimated_accuracy
 
@@ -56,7 +61,9 @@ def measure_window(
     """Rows of one version, as the database gives them; of a scene the first one counts."""
     apart = with_scenes(records, scene_distance).drop_duplicates("scene")
     sample = sample_of_records(apart, class_names)
-    drift = measure_drift(reference, sample, settings) if len(sample) > 1 else Drift(1.0, alarm=False, levels=[])
+    drift = (
+        measure_drift(reference, sample, settings) if min(len(sample), len(reference)) > 1 else Drift(1.0, alarm=False, levels=[])
+    )
     judged, scenes = (table["in_distribution"].dropna().astype(bool) for table in (records, apart))
     unfamiliar = len(scenes) > 0 and _is_more_than_usual(int((~scenes).sum()), len(scenes), settings.false_alarm_rate)
     return Window(
@@ -77,9 +84,12 @@ def measure_window(
 
 
 def drifting_since(windows: Sequence[Window]) -> float | None:
-    """The start of the first window of the unbroken row of alarms that the newest one ends; None where it is no alarm."""
+    """The start of the first window of the unbroken row of alarms that the newest one ends; None where it is no alarm.
+
+    Windows that tell nothing break no row.
+    """
     start = None
-    for window in reversed(windows):
+    for window in (one for one in reversed(windows) if one.tells):
         if not window.alarm:
             break
         start = window.start

@@ -20,7 +20,7 @@ from classifier.model.heads import answer_embeddings
 from classifier.model.package import BATCH, REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
-from classifier.monitoring.samples import MIN_UNSEEN, embeddings_of
+from classifier.monitoring.samples import MIN_UNSEEN, embeddings_of, tells
 from classifier.promotion.calibration import expected_calibration_error, reliability
 from classifier.training.experience import Experience
 from classifier.training.features import known_features
@@ -129,13 +129,14 @@ def write_reference(
     """Keep what the model saw and said, as the served file does: pictures that it was not fitted on, and training pictures for the rest.
 
     A model that learnt from its service, or to see in its light, is held against the world that it learnt there: the newest answers,
-    where there are some. Where the embeddings are known, nothing is answered again.
+    where there are some, of some scenes. Where the embeddings are known, nothing is answered again.
     """
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
-    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(experience.recent) >= MIN_UNSEEN:
+    recent = _not_fitted_on(experience)
+    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(recent) >= MIN_UNSEEN and tells(recent):
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
-        reference = _recent_reference(_not_fitted_on(experience), pictures.class_names, folder)
+        reference = _recent_reference(recent, pictures.class_names, folder)
         embeddings_ND = np.concatenate(
             [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
         )
@@ -147,9 +148,11 @@ def write_reference(
 
 def _not_fitted_on(experience: Experience) -> pd.DataFrame:
     """The newest answers but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
+    if experience.recent.empty:
+        return experience.recent
     fitted = experience.labelled[experience.labelled["role"].isin(("train", "validation"))]
     rest = experience.recent[~experience.recent["scene"].isin(fitted["scene"])]
-    return rest if len(rest) >= MIN_UNSEEN else experience.recent
+    return rest if len(rest) >= MIN_UNSEEN and tells(rest) else experience.recent
 
 
 def _reference(

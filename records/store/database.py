@@ -156,10 +156,10 @@ class Database:
                 rows += connection.execute(select(predictions).where(predictions.c.request_id.in_(some)))
         return pd.DataFrame(rows, columns=predictions.columns.keys())
 
-    def answers(self, model_name: str, newest: int) -> "pd.DataFrame":
+    def answers(self, model_name: str, newest: int, since: float = 0.0) -> "pd.DataFrame":
         """What was answered when, of the newest: the few columns that are asked of many rows."""
         columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))
-        return self._answers(select(*columns), model_name, 0.0, float("inf"), newest)
+        return self._answers(select(*columns), model_name, since, float("inf"), newest)
 
     def _answers(self, wanted: Select[Any], model_name: str, since: float, until: float, newest: int | None) -> "pd.DataFrame":
         import pandas as pd

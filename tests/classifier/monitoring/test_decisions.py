@@ -207,13 +207,39 @@ def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
     assert found == [None] * 20
 
 
+def test_labels_of_whole_scenes_are_no_bias_either():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        confidence = np.repeat(rng.uniform(0.5, 1, 80), 20)
+        frames = answers_of([True] * 1600, confidence=confidence, scene=np.repeat(range(80), 20))
+        labelled = frames[frames["scene"].isin(rng.choice(80, 40, replace=False))]
+        found.append(measure_truth(frames, labelled, TruthSettings()).bias)
+
+    assert found.count(None) >= 19
+
+
+def test_labels_of_answers_that_are_not_read_any_more_claim_nothing():
+    answers = answers_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
+
+    assert measure_truth(answers, answers_of([True] * 60), TruthSettings()).bias is None
+
+
+def test_windows_of_few_scenes_end_no_drift():
+    still = [replace(window(), num_scenes=1)] * 5
+    damaged = [window(alarm=True, loss=0.1)] * 2
+
+    assert decide(situation(windows=damaged + still), SETTINGS, 20).action == "retrain"
+
+
 def test_windows_that_suddenly_show_few_scenes_are_told_of():
     usual = [replace(window(), num_scenes=90)] * 4
     repeating = [replace(window(), num_scenes=1)] * 3
 
     told = decide(situation(windows=usual + repeating), SETTINGS, 20)
 
-    assert (told.action, "1 scenes instead of some 90" in told.reason) == ("alert", True)
+    assert (told.action, "1% of the newest pictures show another scene, instead of some 90%" in told.reason) == ("alert", True)
+    assert decide(situation(windows=usual * 3 + repeating * 4), SETTINGS, 20).action == "alert"
     assert decide(situation(windows=repeating * 2), SETTINGS, 20).action == "nothing"
     assert decide(situation(windows=usual), SETTINGS, 20).action == "nothing"
 

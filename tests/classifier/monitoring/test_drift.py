@@ -165,6 +165,7 @@ def test_drift_is_dated_from_the_first_of_its_alarms():
 
     assert drifting_since(windows) == 2.0
     assert drifting_since(windows[:2]) is None
+    assert drifting_since([*windows, replace(windows[1], num_scenes=2)]) == 2.0
 
 
 def test_a_record_of_an_older_service_is_left_out():
