@@ -41,7 +41,13 @@ def own_site(site, tmp_path_factory) -> Site:
     """Of its own: what an earlier commit registers with ZenML shall not meet other tests."""
     root = tmp_path_factory.mktemp("upgraded")
     (root / "home").mkdir()
-    places = {"IMAGELOOP_HOME": root / "home", "ZENML_CONFIG_PATH": root / "zenml", "ZENML_REPOSITORY_PATH": root}
+    (root / "tmp").mkdir()  # replicas of the earlier commit leave folders in it
+    places = {
+        "IMAGELOOP_HOME": root / "home",
+        "ZENML_CONFIG_PATH": root / "zenml",
+        "ZENML_REPOSITORY_PATH": root,
+        "TMPDIR": root / "tmp",
+    }
     own = {name: str(path) for name, path in places.items()} | {"IMAGELOOP_SERVING_PYTHON": str(serving_python())}
     made = Site(root / "home", site.environment | own)
     yield made
