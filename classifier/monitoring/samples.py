@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from classifier.data.statistics import NAMES
 from classifier.model.package import REFERENCE
@@ -51,7 +50,7 @@ class Sample:
 def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:
     """What a package's model saw and said when it was made, one a scene; of pictures that it was not fitted on, where there are enough."""
     table = pd.read_parquet(folder / REFERENCE)
-    table = table[~pd.Series(_scenes(np.stack(table["embedding"].to_list()), scene_distance), table.index).duplicated()]
+    table = table[~pd.Series(scenes_of(np.stack(table["embedding"].to_list()), scene_distance), table.index).duplicated()]
     unseen = table[table["split"] != "train"]
     rows = unseen if len(unseen) >= MIN_UNSEEN else table
     known = {name: name in rows and bool(rows[name].notna().all()) for name in ("width", "height", "format")}
@@ -77,18 +76,8 @@ def with_scenes(table: pd.DataFrame, distance: float) -> pd.DataFrame:
     A record without an embedding is a scene of its own.
     """
     scenes_N, seen = np.arange(len(table)), np.flatnonzero(table["embedding"].notna())
-    scenes_N[seen] = seen[_scenes(embeddings_of(table.iloc[seen]), distance)]
+    scenes_N[seen] = seen[scenes_of(embeddings_of(table.iloc[seen]), distance)]
     return table.assign(scene=scenes_N)
-
-
-def tells(table: pd.DataFrame) -> bool:
-    """Whether records, which have a `scene`, show scenes enough to go by."""
-    return int(table["scene"].nunique()) >= MIN_SCENES
-
-
-def _scenes(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
-    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
-        return scenes_of(embeddings_ND, distance)
 
 
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 SHARE = 0.26  # of the distance between two pictures of a class: only frames of one scene lie nearer to each other
 SAME = 1e-6  # what rounding does
@@ -41,12 +42,13 @@ def scenes_of(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
     """
     unit_ND, limit = unit(embeddings_ND), max(distance, SAME)
     scenes_N = np.arange(len(unit_ND))
-    for start in range(0, len(unit_ND), BLOCK):
-        block_BD = unit_ND[start : start + BLOCK]
-        similar_BN = np.nan_to_num(block_BD @ unit_ND[: start + len(block_BD)].T, nan=-1.0)
-        for row, similar_N in enumerate(similar_BN, start):
-            if row and 1 - similar_N[nearest := int(similar_N[:row].argmax())] < limit:
-                scenes_N[row] = scenes_N[nearest]
+    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+        for start in range(0, len(unit_ND), BLOCK):
+            block_BD = unit_ND[start : start + BLOCK]
+            similar_BN = np.nan_to_num(block_BD @ unit_ND[: start + len(block_BD)].T, nan=-1.0)
+            for row, similar_N in enumerate(similar_BN, start):
+                if row and 1 - similar_N[nearest := int(similar_N[:row].argmax())] < limit:
+                    scenes_N[row] = scenes_N[nearest]
     return scenes_N
 
 

@@ -20,7 +20,7 @@ from classifier.model.heads import answer_embeddings
 from classifier.model.package import BATCH, REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
-from classifier.monitoring.samples import MIN_UNSEEN, embeddings_of, tells
+from classifier.monitoring.samples import MIN_SCENES, MIN_UNSEEN, embeddings_of
 from classifier.promotion.calibration import expected_calibration_error, reliability
 from classifier.training.experience import Experience
 from classifier.training.features import known_features
@@ -133,10 +133,9 @@ def write_reference(
     """
     unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
     table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
-    recent = _not_fitted_on(experience)
-    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and len(recent) >= MIN_UNSEEN and tells(recent):
+    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and _are_enough(experience.recent):
         learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
-        reference = _recent_reference(recent, pictures.class_names, folder)
+        reference = _recent_reference(_not_fitted_on(experience), pictures.class_names, folder)
         embeddings_ND = np.concatenate(
             [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
         )
@@ -148,11 +147,13 @@ def write_reference(
 
 def _not_fitted_on(experience: Experience) -> pd.DataFrame:
     """The newest answers but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
-    if experience.recent.empty:
-        return experience.recent
     fitted = experience.labelled[experience.labelled["role"].isin(("train", "validation"))]
     rest = experience.recent[~experience.recent["scene"].isin(fitted["scene"])]
-    return rest if len(rest) >= MIN_UNSEEN and tells(rest) else experience.recent
+    return rest if _are_enough(rest) else experience.recent
+
+
+def _are_enough(answers: pd.DataFrame) -> bool:
+    return len(answers) >= MIN_UNSEEN and answers["scene"].nunique() >= MIN_SCENES
 
 
 def _reference(

@@ -142,8 +142,7 @@ def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> 
     if not in_order:
         return tables[0].assign(scene=""), tables[1].assign(scene="")
     pictures = pd.concat([table[["sha256", "embedding"]] for table in in_order]).drop_duplicates("sha256")
-    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
-        firsts = scenes_of(embeddings_of(pictures), distance)
+    firsts = scenes_of(embeddings_of(pictures), distance)
     scene_of = dict(zip(pictures["sha256"], pictures["sha256"].to_numpy()[firsts], strict=True))
     first, second = (table.assign(scene=table["sha256"].map(scene_of)) for table in tables)
     return first, second
