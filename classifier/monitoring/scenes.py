@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 SHARE = 0.26  # of the distance between two pictures of a class: only frames of one scene lie nearer to each other
 SAME = 1e-6  # what rounding does
@@ -40,6 +39,8 @@ def scenes_of(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
 
     So light may change and a camera pan, and a row's scene does not depend on rows that come after it. Shapes: (N, D) -> (N,).
     """
+    from threadpoolctl import threadpool_limits  # here: what serves imports this module and has none
+
     unit_ND, limit = unit(embeddings_ND), max(distance, SAME)
     scenes_N = np.arange(len(unit_ND))
     with threadpool_limits(1):  # more threads wait for each other where a service works beside them
