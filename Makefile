@@ -23,8 +23,8 @@ monitoring: .venv/.synced ## Prometheus and Alertmanager beside what serves, unt
 down: .venv/.synced ## stop what serves
 	$(PYTHON) run.py down
 
-setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks
-	@$(PYTHON) stacks/apply.py --activate local
+setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the default backbone as ONNX
+	@$(PYTHON) -m classifier.training.features & exporting=$$!; $(PYTHON) stacks/apply.py --activate local && wait $$exporting
 
 test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder

@@ -1,4 +1,9 @@
-"""What a frozen backbone says of each picture: computed once by ONNX Runtime, kept by content hash."""
+"""What a frozen backbone says of each picture: computed once by ONNX Runtime, kept by content hash.
+
+    python -m classifier.training.features
+
+exports the default backbone, which the first training would do otherwise.
+"""
 
 import hashlib
 import logging
@@ -17,6 +22,7 @@ from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from classifier.model.session import open_session
 from classifier.progress import track
 from classifier.shared import fetch, publish
+from classifier.training.settings import TrainingSettings
 from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -107,3 +113,8 @@ def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: st
     """
     extractor = FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
     return extractor.extract(pictures, table["sha256"].tolist(), "plain", pictures.open_store(workspace.prepared))
+
+
+if __name__ == "__main__":
+    defaults = TrainingSettings()
+    exported_backbone(defaults.label_backbone, defaults.side_pixels, Workspace.current().backbones)
