@@ -11,7 +11,8 @@ TEST_WORKERS ?= 2
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
-demo: setup ## train on the embedded pictures, end with a model that serves
+demo: .venv/.synced .venv-serving/.synced ## train on the embedded pictures, end with a model that serves
+	@$(PYTHON) stacks/apply.py --applied || $(MAKE) --no-print-directory setup
 	$(PYTHON) run.py train --config configs/train.yaml --deploy
 
 demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: drift, late labels, retraining, lies, a bad model

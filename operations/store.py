@@ -15,11 +15,13 @@ import yaml
 
 from classifier.errors import ImageLoopError, SettingsError
 from classifier.files import replacing
+from classifier.workspace import Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
 
 ROOT = Path(__file__).parents[1]
+LOCAL_STACK = "local"  # whose places lie below the folder where `make setup` ran last
 STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
 OUR_ROOMS = ("classifier", "records", "seldon", "adapters", "materializers", "steps")
 SILENCING = "To silence this warning"  # how ZenML goes on
@@ -28,7 +30,7 @@ SILENCING = "To silence this warning"  # how ZenML goes on
 def open_store() -> "Client":
     """ZenML's client, once it is sure that it can work.
 
-    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker.
+    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another folder.
     """
     refuse_dead_server()
     write_configuration_whole()
@@ -40,7 +42,23 @@ def open_store() -> "Client":
         raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
     if client.active_stack_model.name == "default":
         raise SettingsError("wanted one of our stacks, found ZenML's 'default', which has no tracker; run: zenml stack set local")
+    if client.active_stack_model.name == LOCAL_STACK:
+        _refuse_other_home()
     return client
+
+
+def _refuse_other_home() -> None:
+    """The stack is the user's, not the folder's: a second clone that is set up has it keep everything there."""
+    mark, home = applied_mark(), str(Workspace.current().home)
+    if mark.exists() and (other := mark.read_text().partition("\n")[0]) != home:
+        raise SettingsError(
+            f"wanted the stack '{LOCAL_STACK}' of '{home}', found that of '{other}', which was set up since; run: make setup"
+        )
+
+
+def applied_mark() -> Path:
+    """What stacks/apply.py leaves when all is set up: the home that the stacks name, and what it went by."""
+    return zenml_folder() / "imageloop-applied"
 
 
 def open_stack() -> "Client":

@@ -1,13 +1,17 @@
 """Register every stack under stacks/ with ZenML, again and again with the same result.
 
     python stacks/apply.py [--activate NAME] [FILE ...]
+    python stacks/apply.py --applied
 
 What changed in a file is updated, a key that was taken out of it is taken out of ZenML, and nothing else is touched. Without a
 FILE, a stack that others share is registered where there is none yet: this shell may lack what its file was filled in with.
 --activate makes this folder a ZenML repository and NAME its stack, unless one of ours is active in it already.
+--applied changes nothing: it fails unless that was done before, with these files, this environment and this store of ZenML's.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import sys
@@ -23,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands
 
 from adapters.tracking import ensure_experiment
 from classifier.errors import SettingsError
+from classifier.files import replacing
 from classifier.settings import Settings
 from classifier.workspace import HOME_VARIABLE, Workspace
 from operations.console import quiet_libraries
-from operations.store import refuse_dead_server, write_configuration_whole
+from operations.store import applied_mark, refuse_dead_server, write_configuration_whole, zenml_folder
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -187,26 +192,52 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
     from zenml.client import Client
 
     if client.root is None:
-        root = Path(os.environ.get("ZENML_REPOSITORY_PATH") or FOLDER.parent)
+        root = _repository()
         Client.initialize(root)
         client = Client(root)
     if client.active_stack_model.name not in ours:
         client.activate_stack(name)
 
 
+def is_applied(environment: dict[str, str]) -> bool:
+    """Whether `--activate` came to its end here, nothing that it goes by has changed since, and no other folder took the stacks over."""
+    mark = applied_mark()
+    return mark.exists() and mark.read_text() == _state(environment)
+
+
+def _state(environment: dict[str, str]) -> str:
+    """The home, and a hash of the files, of what the environment fills in, of our flavors, and of the places that ZenML writes to."""
+    texts = [file.read_text() for file in sorted(FOLDER.glob("*.yaml"))]
+    filled_in = {name: environment.get(name) for text in texts for name in {match["name"] for match in VARIABLE.finditer(text)}}
+    settings = zenml_folder() / "config.yaml"
+    address = (yaml.safe_load(settings.read_text()) or {}).get("store", {}).get("url", "") if settings.exists() else ""
+    database = Path(address.removeprefix("sqlite:///"))
+    made = database.stat().st_ino if database.is_file() else None  # another file of the same name knows nothing of our stacks
+    repository = _repository() / ".zen" / "config.yaml"
+    state = [texts, filled_in, FLAVORS, address, made, str(repository) if repository.exists() else None]
+    return f"{environment[HOME_VARIABLE]}\n{hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}\n"
+
+
+def _repository() -> Path:
+    return Path(os.environ.get("ZENML_REPOSITORY_PATH") or FOLDER.parent)
+
+
 def main(arguments: list[str]) -> None:
     """Register the files that are named, by default all that none registered before, and this machine's; make their MLflow ready."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--activate", metavar="NAME")
+    parser.add_argument("--applied", action="store_true")
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path)
     options = parser.parse_args(arguments)
+    environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
+    if options.applied:
+        sys.exit(0 if is_applied(environment) else 1)
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
     quiet_libraries()
     refuse_dead_server()
     write_configuration_whole()
     from zenml.client import Client
 
-    environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
     _register_flavors(Client())
     stacks = {file: read_stack(file, environment) for file in options.files or sorted(FOLDER.glob("*.yaml"))}
     applied = []
@@ -223,6 +254,9 @@ def main(arguments: list[str]) -> None:
         stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):
         ensure_experiment(tracker["tracking_uri"], tracker["experiment_name"], Workspace.current())
+    if options.activate:
+        with replacing(applied_mark()) as aside:
+            aside.write_text(_state(environment))
 
 
 if __name__ == "__main__":

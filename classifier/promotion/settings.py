@@ -13,7 +13,9 @@ class ExportSettings(Settings):
     int8: bool = Field(True, description="a quantised model beside the exact one, kept only if it passes its gate")
     int8_max_accuracy_loss: float = Field(0.005, ge=0, le=1, description="on the validation pictures")
     int8_min_agreement: float = Field(0.98, ge=0, le=1, description="share of validation pictures with the same answer")
-    num_calibration_pictures: int = Field(128, ge=8, description="training pictures that set the ranges of the quantised model")
+    num_calibration_pictures: int = Field(
+        64, ge=8, description="training pictures that set the ranges of the quantised model; more change nothing"
+    )
 
 
 class GateSettings(Settings):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
 from classifier.fingerprint import core_fingerprint
+from classifier.loading import loading
 from classifier.model.backbones import blocks_of, load_backbone
 from classifier.model.network import Classifier, baseline_features
 from classifier.training.augmentation import augment, augmentation
@@ -118,14 +119,9 @@ class _Training:
         met_ND, met_N = self._experience("train")
         met_ND = met_ND.reshape(-1, extractor.num_features)
         times = 1 if self.experience.imitated else model_settings.experience_weight  # there are as many copies as pictures
-        features_ND = torch.from_numpy(
-            np.concatenate(
-                [
-                    *(extractor.extract(self.pictures, keys, view, self.store) for view in views),
-                    *[met_ND] * times,
-                ]
-            )
-        )
+        with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
+            seen = [extractor.extract(self.pictures, keys, view, self.store) for view in views]
+        features_ND = torch.from_numpy(np.concatenate([*seen, *[met_ND] * times]))
         targets_N = torch.from_numpy(np.concatenate([np.tile(self.train_targets, len(views)), np.tile(met_N, times)]))
         validation_keys = self.validation_rows["sha256"].tolist()
         validation_ND = torch.from_numpy(

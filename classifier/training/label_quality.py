@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from classifier.data.prepared import PreparedPictures
+from classifier.loading import loading
 from classifier.training.features import known_features
 from classifier.workspace import Workspace
 
@@ -28,7 +29,9 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     table = pictures.table[pictures.table["split"] != "test"]
     table = table[table.groupby("label")["label"].transform("size") > 1]  # nothing can be said of the only one of its class
     names, targets = np.unique(table["label"].to_numpy(str), return_inverse=True)
-    probabilities_NK = _out_of_sample(known_features(pictures, table, backbone, workspace), targets)
+    with loading("sklearn.linear_model", "sklearn.model_selection", "cleanlab.filter", "torch"):  # the last for the training
+        features_ND = known_features(pictures, table, backbone, workspace)
+    probabilities_NK = _out_of_sample(features_ND, targets)
     from cleanlab.filter import find_label_issues as find
     from cleanlab.rank import get_label_quality_scores
 

@@ -138,3 +138,31 @@ def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is
     assert b[0]["site"]["experiment_tracker"] == ["imageloop-t"]
     assert "experiment_tracker" not in c[0]["site"]
     assert {parts["imageloop-other"]["path"] for _, parts in (a, b, c)} == {"/tmp/elsewhere"}
+
+
+@pytest.mark.system
+def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_over_is_told(tmp_path):
+    def environment_of(folder: str) -> dict[str, str]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return os.environ | {
+            "ZENML_CONFIG_PATH": str(tmp_path / "zenml"), "ZENML_ANALYTICS_OPT_IN": "false", "IMAGELOOP_HOME": str(tmp_path / folder),
+            "ZENML_REPOSITORY_PATH": str(tmp_path / folder), "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT),
+        }  # fmt: skip
+
+    def call(folder: str, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = environment_of(folder) | more
+        return subprocess.run(
+            [sys.executable, *command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert call("one", "stacks/apply.py", "--applied").returncode == 1
+    done = call("one", "stacks/apply.py", "--activate", "local")
+    assert done.returncode == 0, done.stderr
+    assert call("one", "stacks/apply.py", "--applied").returncode == 0
+    assert call("one", "stacks/apply.py", "--applied", IMAGELOOP_GATEWAY_PORT="8081").returncode == 1
+
+    assert call("two", "stacks/apply.py", "--activate", "local").returncode == 0
+    assert call("one", "stacks/apply.py", "--applied").returncode == 1
+    refused = call("one", "run.py", "train")
+    assert refused.returncode == 2
+    assert f"found that of '{tmp_path / 'two'}', which was set up since; run: make setup" in refused.stderr

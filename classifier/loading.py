@@ -1,0 +1,23 @@
+"""Libraries take seconds to load, on one core; what computes outside of Python leaves time for it on the others."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from threading import Thread
+
+
+@contextmanager
+def loading(*modules: str) -> Iterator[None]:
+    """Load `modules`, which are wanted next, beside the body, which should load none itself; what cannot be loaded fails where it is wanted."""
+
+    def load() -> None:
+        for module in modules:
+            with suppress(ImportError):
+                import_module(module)
+
+    beside = Thread(target=load, daemon=True)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
