@@ -331,7 +331,7 @@ def predict(
 ) -> None:
     """Say what pictures show; go on after bad files and list them."""
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for what may not be looked at
             _fail(SettingsError(f"wanted a picture or a folder, found nothing at '{path}'"))
 
     def work() -> Result:
@@ -467,6 +467,12 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
         check(settings.data)
     except SettingsError as error:
         _fail(error)
+    except OSError as error:
+        _fail(
+            SettingsError(
+                f"wanted pictures that can be read, found '{error.filename or data}' ({error.strerror}); grant it or name others"
+            )
+        )
     return settings
 
 
@@ -487,7 +493,13 @@ def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], 
             _fail(ImageLoopError("stopped; the same command goes on where it can"))
         except Exception as error:  # the edge of the process: a sentence for the person, the rest in the log
             _fail(_sentence(error), session.log)
-        os.write(output, f"{text}\n".encode(errors="backslashreplace"))
+        try:
+            with os.fdopen(output, "wb", closefd=False) as file:
+                file.write(f"{text}\n".encode(errors="backslashreplace"))
+        except OSError as error:
+            _fail(
+                ImageLoopError(f"wanted to write the result, found that it cannot be written ({error.strerror}); it is cut off")
+            )
 
 
 def _sentence(error: Exception) -> ImageLoopError:

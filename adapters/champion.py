@@ -12,9 +12,9 @@ from adapters.registry import ModelRegistry
 from classifier.data.prepared import PicturesGoneError, PreparedPictures
 from classifier.data.previous import known_pictures
 from classifier.model.heads import answer_embeddings
-from classifier.model.package import read_info
+from classifier.model.package import PackageError, read_info
 from classifier.model.predictor import Predictor
-from classifier.model.signing import public_key
+from classifier.model.signing import SignatureError, public_key
 from classifier.monitoring.samples import embeddings_of
 from classifier.promotion.evaluation import evaluate
 from classifier.promotion.gates import Champion, RecentComparison
@@ -24,15 +24,29 @@ from classifier.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
+def compare(
+    candidate: Path, pictures: PreparedPictures, experience: Experience, model_name: str
+) -> tuple[Champion | None, RecentComparison | None]:
+    """What gates hold a candidate against: of test pictures, and of what the service met. Only files that are what was signed are asked."""
+    champion = champion_on(pictures, model_name)
+    if champion is not None and not champion.verified:
+        return champion, None
+    return champion, compare_on_recent(candidate, experience, model_name)
+
+
 def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
-    """None where there is no champion yet; without answers where it knows other classes, or was taught all of the test pictures."""
+    """None where there is no champion yet; without answers where it cannot be asked, or was taught all of the test pictures."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
     if version is None:
         return None
     workspace = Workspace.current()
     folder = registry.package(version)
-    predictor = Predictor.load(folder, public_key(workspace.keys), threads=os.cpu_count() or 1)
+    try:
+        predictor = Predictor.load(folder, public_key(workspace.keys), threads=os.cpu_count() or 1)
+    except (PackageError, SignatureError) as error:  # or no training could ever take the place of what cannot be served any more
+        logger.warning("version %s, the champion, cannot be asked: %s", version, error)
+        return Champion(version, [], None, verified=False)
     names = predictor.info.class_names
     if names != pictures.class_names:
         return Champion(version, names, None)

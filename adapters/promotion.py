@@ -3,7 +3,7 @@
 import json
 import logging
 
-from adapters.champion import champion_on, compare_on_recent
+from adapters.champion import compare
 from adapters.registry import AGAINST, CHANGED, MADE_WITH, ModelRegistry, RegisteredVersion, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
@@ -39,8 +39,8 @@ def register_version(
 
     def judge_again() -> GateVerdict:
         logger.info("another version became the champion meanwhile: the gates judge again")
-        recent = compare_on_recent(package.folder, experience, settings.model_name)
-        return judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
+        champion, recent = compare(package.folder, prepared, experience, settings.model_name)
+        return judge(evaluation, champion, settings.gates, recent)
 
     # The lock is of this machine; runs elsewhere, as in pods, are met by looking again before the title is taken.
     with promotion_lock(workspace):
@@ -55,7 +55,8 @@ def register_version(
             return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
             verdict = judge_again()
-        waits = verdict.passed and (settings.approval == "manual" or experience.bias is not None)
+        asks = settings.approval == "manual" or experience.bias is not None or verdict.comparison == "not verified"
+        waits = verdict.passed and asks
         kind = "hold" if waits else verdict.decision
         reason = verdict.sentence() + (
             f"; a person decides, for the labels are no fair sample: {experience.bias}" if experience.bias else ""

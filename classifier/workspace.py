@@ -47,6 +47,11 @@ class Workspace:
         return self.state / "features"
 
     @property
+    def artifacts_mark(self) -> Path:
+        """Chance, in the folder where the stack `local` keeps artifacts: it goes when they do."""
+        return self.state / "artifacts" / ".made"
+
+    @property
     def backbones(self) -> Path:
         return self.state / "backbones"
 

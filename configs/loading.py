@@ -41,6 +41,10 @@ def _read(file: Path) -> Values:
         text = file.read_text()
     except OSError as error:
         raise SettingsError(f"--config: wanted a YAML file, found none that can be read at '{file}' ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"--config: wanted a YAML file in UTF-8, found other bytes in '{file}' ({error.reason}); save it as UTF-8"
+        ) from None
     values = _parse(text, str(file))
     if not isinstance(values, dict | None):
         raise SettingsError(f"{file}: wanted `key: value` lines, found {type(values).__name__}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.data.sources.folder import list_files
+from classifier.data.sources.folder import every_file
 from classifier.errors import ImageLoopError, ImageRefusedError
 from classifier.files import replacing
 from classifier.progress import track
@@ -71,7 +71,7 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
 def _files_below(paths: list[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (file.path for file in list_files(path))
+            yield from every_file(path)
         else:
             yield path
 

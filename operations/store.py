@@ -14,7 +14,7 @@ import click
 import yaml
 
 from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import replacing
+from classifier.files import own_secret, replacing
 from classifier.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def open_stack() -> "Client":
             f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
+    if not runs_elsewhere(client):
+        own_secret(Workspace.current().artifacts_mark)
     _leave_integrations_alone()
     _remember_packages()
     return client

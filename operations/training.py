@@ -11,6 +11,7 @@ from typing import Any
 from adapters.git import commit_at
 from classifier.data.raw import held_source, is_placed
 from classifier.data.settings import DvcSource, FolderSource, only_here
+from classifier.data.sources.folder import unwrap
 from classifier.data.sources.opening import fingerprint
 from classifier.errors import SettingsError
 from classifier.promotion.settings import PromotionSettings
@@ -118,8 +119,6 @@ def _seconds(step: Any) -> float:
 
 def _try_on_some(predictions: Any, steps: dict[str, Any], settings: TrainSettings) -> list[dict[str, Any]]:
     """A few test pictures through the registered package, as a user's own pictures would go."""
-    from classifier.data.sources.folder import unwrap
-
     raw = unwrap(Path(steps["ingest"].outputs["raw_version"][0].load().folder))  # as the names were found
     chosen = predictions.sort_values("sha256").groupby("label").head(max(1, NUM_TRIED // predictions["label"].nunique()))
     chosen = chosen[[(raw / path).is_file() for path in chosen["path"]]][:NUM_TRIED]
@@ -165,7 +164,7 @@ def describe(result: dict[str, Any]) -> str:
 def _next_commands(result: dict[str, Any]) -> list[str]:
     python, raw = (
         path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        for path in (Path(sys.executable), Path(result["folder"]))
+        for path in (Path(sys.executable), unwrap(Path(result["folder"])))
     )
     picture = raw / result["tried"][0]["path"] if result["tried"] else raw
     model = [] if result["model_name"] == PromotionSettings().model_name else ["--model", result["model_name"]]

@@ -15,9 +15,10 @@ ROOMS = ("adapters", "materializers")
 
 
 def code_state() -> str:
-    """Another value when the core, an adapter or a materializer changes."""
-    root = Path(__file__).parents[1]
-    return f"{core_fingerprint()}:{source_fingerprint(*(root / room for room in ROOMS))}"
+    """Another value when the core, an adapter or a materializer changes, or this machine's artifacts are others: ZenML remembers deleted ones."""
+    root, mark = Path(__file__).parents[1], Workspace.current().artifacts_mark
+    kept = mark.read_text() if mark.exists() else ""
+    return f"{core_fingerprint()}:{source_fingerprint(*(root / room for room in ROOMS))}:{kept}"
 
 
 def code_and_prepared_state() -> str:

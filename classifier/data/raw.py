@@ -69,7 +69,10 @@ def _take_over(folder: Path, raw: Path) -> None:
 
 def _mirror(folder: Path, raw: Path) -> None:
     """Copy what is new or changed, remove what is gone. Copies, not links: DVC may make its files read-only."""
-    files = {file.name: file.path for file in folders.list_files(folder) if file.has_portable_name}
+    found = list(folders.list_files(folder))
+    files = {file.name: file.path for file in found if file.has_portable_name}
+    if left_out := [file.name for file in found if not file.has_portable_name]:
+        logger.warning("%d files are left out, for their names are not UTF-8, as %r; rename them", len(left_out), left_out[0])
     present = {path.relative_to(raw).as_posix(): path for path in raw.rglob("*") if path.is_file() or path.is_symlink()}
     for name in present.keys() - files.keys():
         present[name].unlink()

@@ -16,7 +16,7 @@ from classifier.training.metrics import ClassificationScores
 NUM_RESAMPLES = 4000
 CALIBRATION_ALARM = 0.05  # so rarely is a model refused whose probabilities mean what they say
 WORST_CLASS_ALARM = 0.05  # so rarely is a model refused for its worst class though no class is below the limit
-Comparison = Literal["no champion", "other classes", "nothing unseen", "compared"]
+Comparison = Literal["no champion", "not verified", "other classes", "nothing unseen", "compared"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Check:
 class Champion:
     """The model that serves now, with its answers to those of the candidate's test pictures that did not teach it.
 
-    None if it knows other classes, or all of them did: it was split by another seed.
+    None if it knows other classes, if all of them did (it was split by another seed), or if its files are not what was signed.
     """
 
     version: str
     class_names: list[str]
     predictions: pd.DataFrame | None
+    verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class GateVerdict:
             return "refused: " + "; ".join(failed)
         against = {
             "no champion": "the first model: there is no champion to beat",
+            "not verified": f"champion {self.champion_version} is not what was signed: not comparable, a person decides",
             "other classes": f"champion {self.champion_version} knows other classes: not comparable",
             "nothing unseen": f"champion {self.champion_version} was taught all of these test pictures: not comparable",
             "compared": f"not proved worse than champion {self.champion_version}",
@@ -113,6 +115,8 @@ def judge(
     comparison: Comparison = "no champion"
     if champion is not None:
         comparison = "nothing unseen" if champion.class_names == evaluation.class_names else "other classes"
+        if not champion.verified:
+            comparison = "not verified"
         if champion.predictions is not None:
             comparison = "compared"
             checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))

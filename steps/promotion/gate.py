@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.champion import champion_on, compare_on_recent
+from adapters.champion import compare
 from classifier.data.prepared import PreparedPictures
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.gates import GateVerdict, judge
@@ -24,7 +24,7 @@ def gate(
     settings: PromotionSettings,
 ) -> Annotated[GateVerdict, "verdict"]:
     """Hold the figures against the gates, and against the champion's answers to the same pictures and to recent ones."""
-    recent = compare_on_recent(exported_package.folder, experience, settings.model_name)
-    verdict = judge(evaluation, champion_on(prepared, settings.model_name), settings.gates, recent)
+    champion, recent = compare(exported_package.folder, prepared, experience, settings.model_name)
+    verdict = judge(evaluation, champion, settings.gates, recent)
     log_metadata({"decision": verdict.decision, "reason": verdict.sentence()})
     return verdict

@@ -43,3 +43,9 @@ def test_each_site_has_passwords_of_its_own():
 
     assert len(set(values)) == len(values)
     assert min(map(len, values)) >= 32
+
+
+def test_each_group_of_rules_has_a_name_of_its_own_for_the_operator_takes_them_as_one_file():
+    names = [group["name"] for group in yaml.safe_load((BASE / "rules.yaml").read_text())["spec"]["groups"]]
+
+    assert len(set(names)) == len(names)

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.system.conftest import PROJECT
+
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 
 
@@ -59,3 +61,21 @@ def test_zenmls_default_stack_is_refused_with_the_command_to_type(site, tmp_path
     )
 
     assert "make setup" in err
+
+
+def test_a_result_that_cannot_be_written_is_no_success(site):
+    command = f"{sys.executable} run.py versions --json > /dev/full"
+    done = subprocess.run(command, shell=True, cwd=PROJECT, env=site.environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "wanted to write the result" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_of_another_encoding_and_names_that_are_too_long_are_said(site, tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("data: {source: {kind: generated}} # gr\xfcn".encode("latin-1"))
+
+    _, said = site.run("train", "--config", str(tmp_path / "latin.yaml"), expect=2)
+    assert "save it as UTF-8" in said
+    _, said = site.run("train", "--data", "x" * 300, expect=2)
+    assert "wanted pictures that can be read" in said

@@ -77,6 +77,11 @@ def test_a_package_that_was_changed_in_the_registry_is_refused(site, mixed):
     _, err = site.run("predict", str(mixed), "--model", "tampered", "--exact", expect=1)
 
     assert "is not what was signed" in err
+    after = site.train("tampered", "--set", "training.seed=2")
+    assert after["outcome"] == "waiting for approval"
+    assert "is not what was signed: not comparable, a person decides" in after["reason"]
+    site.run("approve", after["model_version"], "--model", "tampered")
+    site.run("predict", str(mixed / "picture 0.jpg"), "--model", "tampered")
 
 
 def test_mlflow_loads_the_champion(site, mixed, trained):

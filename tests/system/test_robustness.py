@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import PROJECT
+from tests.system.conftest import PROJECT, new_site
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("robustness")]
 
@@ -25,6 +25,20 @@ def test_prepared_pictures_that_were_damaged_or_deleted_are_made_again(site, tmp
     again = site.train("healing", "--data", str(folder), "--set", "training.seed=3")
 
     assert healed["outcome"] == again["outcome"] == "champion"
+
+
+def test_what_zenml_remembers_of_deleted_artifacts_is_not_taken_from_its_cache(tmp_path, exported_backbones):
+    site = new_site(tmp_path)
+    site.workspace.state.mkdir(exist_ok=True)
+    site.workspace.backbones.symlink_to(exported_backbones)
+    site.train("lost")
+    shutil.rmtree(site.workspace.state)
+    site.run("--activate", "local", program="stacks/apply.py")
+
+    again = site.train("lost")
+
+    assert again["cached"] == []
+    assert again["outcome"] == "champion"
 
 
 def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path, draw):

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import logging
 import lzma
 import stat
@@ -55,7 +56,9 @@ def fetch(source: ArchiveSource, downloads: Path) -> Path:
     """Download, going on where an earlier try was cut off; the file appears under its name only when its hash is right."""
     target = downloads / f"{source.sha256}.archive"
     if target.exists():
-        return target
+        if _hash_of(target) == source.sha256:
+            return target
+        target.unlink()  # damaged since
     part = target.with_suffix(".part")
     downloads.mkdir(parents=True, exist_ok=True)
     try:
@@ -64,7 +67,7 @@ def fetch(source: ArchiveSource, downloads: Path) -> Path:
         raise ArchiveError(
             f"wanted {source.location}, found the server's answer {error.code} {error.reason}; correct the address, or see who may read it"
         ) from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ArchiveError(
             f"wanted {source.location}, found the connection failing ({error}); "
             "run the same command again and the download goes on where it stopped"
@@ -98,10 +101,13 @@ def _download(url: str, part: Path) -> None:
 def _check_hash(file: Path, wanted: str | None) -> None:
     if wanted is None:
         return
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != wanted:
+    if (found := _hash_of(file)) != wanted:
         raise ArchiveError(f"wanted an archive with sha256 {wanted}, found {found}; correct the setting or the address")
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:

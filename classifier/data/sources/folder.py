@@ -26,7 +26,7 @@ class FoundFile:
     @property
     def has_portable_name(self) -> bool:
         """Names that are not UTF-8 can be neither written to a table nor copied to another system."""
-        return max(self.name) < "\udc80" or max(self.name) > "\udcff"
+        return not any("\ud800" <= character <= "\udfff" for character in self.name)
 
 
 def list_files(folder: Path) -> Iterator[FoundFile]:
@@ -39,6 +39,11 @@ def list_files(folder: Path) -> Iterator[FoundFile]:
     for path in _walk(root, seen=frozenset()):
         name = path.relative_to(root).as_posix()
         yield FoundFile(path, name, label_of(name, has_splits=has_splits))
+
+
+def every_file(folder: Path) -> Iterator[Path]:
+    """Every visible file below `folder`, whatever its class. Raises: SettingsError for a folder that cannot be read."""
+    return _walk(folder, seen=frozenset())
 
 
 def label_of(name: str, *, has_splits: bool = True) -> str | None:

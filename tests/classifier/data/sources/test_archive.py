@@ -141,6 +141,8 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path, server):
     assert file.read_bytes() == content
     assert fetch(source, tmp_path / "downloads") == file
     assert fingerprint(source) == source.sha256[:16]
+    file.write_bytes(content[:-1])
+    assert fetch(source, tmp_path / "downloads").read_bytes() == content, "damaged since"
 
 
 def test_a_download_with_another_hash_is_thrown_away(tmp_path, server):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.data.sources.folder import check_folder, fingerprint, label_of, list_files
+from classifier.data.sources.folder import FoundFile, check_folder, every_file, fingerprint, label_of, list_files
 from classifier.errors import SettingsError
 
 
@@ -98,3 +98,16 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
     with pytest.raises(SettingsError, match="no permission"):
         list(list_files(tmp_path))
+
+
+def test_every_file_is_found_beside_a_lone_folder_of_folders_too(tmp_path):
+    for name in ("a.jpg", "2024/june/x.jpg", ".hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    assert [path.relative_to(tmp_path).as_posix() for path in every_file(tmp_path)] == ["2024/june/x.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize(("name", "portable"), [("cat/ä😀.jpg", True), ("v\udcf6gel/1.jpg", False), ("\udcf6😀.jpg", False)])
+def test_a_name_is_portable_where_all_of_it_is_utf8(tmp_path, name, portable):
+    assert FoundFile(tmp_path, name, None).has_portable_name is portable
