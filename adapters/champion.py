@@ -41,9 +41,10 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     if version is None:
         return None
     workspace = Workspace.current()
-    folder = registry.package(version)
+    key = public_key(workspace.keys)
     try:
-        predictor = Predictor.load(folder, public_key(workspace.keys), threads=os.cpu_count() or 1)
+        folder = registry.package(version)
+        predictor = Predictor.load(folder, key, threads=os.cpu_count() or 1)
     except (PackageError, SignatureError) as error:  # or no training could ever take the place of what cannot be served any more
         logger.warning("version %s, the champion, cannot be asked: %s", version, error)
         return Champion(version, [], None, verified=False)

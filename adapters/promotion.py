@@ -79,7 +79,7 @@ def register_version(
         while kind == "advance" and (now := registry.champion()) != champion:
             champion = now
             verdict = judge_again()
-            kind = verdict.decision
+            kind = "hold" if verdict.passed and verdict.comparison == "not verified" else verdict.decision
             reason = verdict.sentence()
             registry.set_tag(version, "reason", reason)
             registry.set_tag(version, CHANGED, str(verdict.changed_on_recent))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import ValidationError
 
 from adapters.tracking import connect
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
+from classifier.model.package import PackageError
 from classifier.promotion.records import MadeWith
 from classifier.workspace import Workspace
 
@@ -142,16 +144,25 @@ class ModelRegistry:
         return next((version for version in self.versions() if version.digest == digest), None)
 
     def package(self, version: str) -> Path:
-        """The folder of a version's package, on this machine; fetched once where the registry is elsewhere."""
+        """The folder of a version's package, on this machine; fetched once where the registry is elsewhere.
+
+        Raises: UnknownVersionError; PackageError where its files are gone.
+        """
         import mlflow
 
         self.get(version)
         uri = f"models:/{self.name}/{version}"
-        if self._source(version).startswith(("/", "file:")):
+        source = self._source(version)
+        if source.startswith(("/", "file:")):
+            kept = Path(url2pathname(urlsplit(source).path) if source.startswith("file:") else source, "data")
+            if not kept.is_dir():
+                raise PackageError(
+                    f"wanted the files of version {version} of '{self.name}', found none in '{kept}'; bring them back"
+                )
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         else:
             workspace = Workspace.current()
-            place = hashlib.sha256(self._source(version).encode()).hexdigest()[:12]  # another registry counts from 1, too
+            place = hashlib.sha256(source.encode()).hexdigest()[:12]  # another registry counts from 1, too
             folder = workspace.packages / self.name / f"{version}-{place}"
             with workspace.lock("packages"):  # a second process would take the folder from under the first
                 if not folder.is_dir():

@@ -49,7 +49,7 @@ class Workspace:
     @property
     def artifacts_mark(self) -> Path:
         """Chance, in the folder where the stack `local` keeps artifacts: it goes when they do."""
-        return self.state / "artifacts" / ".made"
+        return self.state / "artifacts" / "made"
 
     @property
     def backbones(self) -> Path:

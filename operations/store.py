@@ -15,7 +15,7 @@ import yaml
 
 from classifier.errors import ImageLoopError, SettingsError
 from classifier.files import own_secret, replacing
-from classifier.workspace import Workspace
+from classifier.workspace import HOME_VARIABLE, Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -43,21 +43,38 @@ def open_store() -> "Client":
     if client.active_stack_model.name == "default":
         raise SettingsError("wanted one of our stacks, found ZenML's 'default', which has no tracker; run: zenml stack set local")
     if client.active_stack_model.name == LOCAL_STACK:
-        _refuse_other_home()
+        _refuse_other_home(client)
     return client
 
 
-def _refuse_other_home() -> None:
-    """The stack is the user's, not the folder's: a second clone that is set up has it keep everything there."""
-    mark, home = applied_mark(), str(Workspace.current().home)
-    if mark.exists() and (other := mark.read_text().partition("\n")[0]) != home:
+def _refuse_other_home(client: "Client") -> None:
+    """The stack is the user's, not the folder's: where a second clone was set up since, it keeps everything there."""
+    from zenml.enums import StackComponentType
+
+    wanted = _local_artifacts()
+    found = client.active_stack_model.components[StackComponentType.ARTIFACT_STORE][0].configuration.get("path")
+    if wanted and found and Path(found).resolve() != Path(wanted).resolve():
         raise SettingsError(
-            f"wanted the stack '{LOCAL_STACK}' of '{home}', found that of '{other}', which was set up since; run: make setup"
+            f"wanted the stack '{LOCAL_STACK}' to keep artifacts in '{wanted}', as its file says here, found '{found}': "
+            "another folder was set up since, or the file was changed; run: make setup"
         )
 
 
+def _local_artifacts() -> str | None:
+    """None where the file is not here, or names what this shell lacks."""
+    from stacks.apply import fill_in
+
+    file = ROOT / "stacks" / f"{LOCAL_STACK}.yaml"
+    environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
+    try:
+        store = yaml.safe_load(file.read_text())["components"]["artifact_store"]
+        return fill_in(store["config"]["path"], environment)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, SettingsError):
+        return None
+
+
 def applied_mark() -> Path:
-    """What stacks/apply.py leaves when all is set up: the home that the stacks name, and what it went by."""
+    """What stacks/apply.py leaves when all is set up: a hash of what it went by."""
     return zenml_folder() / "imageloop-applied"
 
 

@@ -206,16 +206,19 @@ def is_applied(environment: dict[str, str]) -> bool:
 
 
 def _state(environment: dict[str, str]) -> str:
-    """The home, and a hash of the files, of what the environment fills in, of our flavors, and of the places that ZenML writes to."""
+    """A hash of the files, of what the environment fills in, of our flavors, and of the store and the repository that ZenML writes to."""
     texts = [file.read_text() for file in sorted(FOLDER.glob("*.yaml"))]
-    filled_in = {name: environment.get(name) for text in texts for name in {match["name"] for match in VARIABLE.finditer(text)}}
+    names = {match["name"] for text in texts for match in VARIABLE.finditer(text)}
+    names |= {name for name in environment if name.startswith("ZENML_STORE_") and "PASSWORD" not in name}
+    filled_in = {name: environment.get(name) for name in names}
     settings = zenml_folder() / "config.yaml"
     address = (yaml.safe_load(settings.read_text()) or {}).get("store", {}).get("url", "") if settings.exists() else ""
     database = Path(address.removeprefix("sqlite:///"))
     made = database.stat().st_ino if database.is_file() else None  # another file of the same name knows nothing of our stacks
     repository = _repository() / ".zen" / "config.yaml"
-    state = [texts, filled_in, FLAVORS, address, made, str(repository) if repository.exists() else None]
-    return f"{environment[HOME_VARIABLE]}\n{hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()}\n"
+    active = repository.read_text() if repository.exists() else None
+    state = [texts, filled_in, FLAVORS, address, made, str(repository), active]
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _repository() -> Path:
@@ -254,7 +257,7 @@ def main(arguments: list[str]) -> None:
         stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):
         ensure_experiment(tracker["tracking_uri"], tracker["experiment_name"], Workspace.current())
-    if options.activate:
+    if options.activate and not options.files:
         with replacing(applied_mark()) as aside:
             aside.write_text(_state(environment))
 

@@ -35,7 +35,8 @@ def public_key(keys: Path) -> Path:
     named = _named_file(VERIFICATION_KEY_VARIABLE)
     if named is None and not (keys / PUBLIC_NAME).exists():
         raise SignatureError(
-            f"wanted the key that verifies packages, found none in '{keys}'; train a model, or name the key's file in {VERIFICATION_KEY_VARIABLE}"
+            f"wanted the key that verifies packages, found none in '{keys}'; bring it back, or name its file in {VERIFICATION_KEY_VARIABLE}. "
+            "If it is lost for good, train under another name: --set promotion.model_name=NAME"
         )
     return named or keys / PUBLIC_NAME
 

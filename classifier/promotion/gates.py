@@ -69,7 +69,8 @@ class GateVerdict:
             return "refused: " + "; ".join(failed)
         against = {
             "no champion": "the first model: there is no champion to beat",
-            "not verified": f"champion {self.champion_version} is not what was signed: not comparable, a person decides",
+            "not verified": f"champion {self.champion_version} cannot be verified: not comparable, a person decides "
+            "(where its files are brought back, train with --no-cache)",
             "other classes": f"champion {self.champion_version} knows other classes: not comparable",
             "nothing unseen": f"champion {self.champion_version} was taught all of these test pictures: not comparable",
             "compared": f"not proved worse than champion {self.champion_version}",

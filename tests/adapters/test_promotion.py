@@ -55,13 +55,21 @@ class Registry:
         self.title = version
 
 
-@pytest.mark.parametrize(("second", "outcome", "title"), [("advance", "champion", "4"), ("rollback", "refused", "3")])
-def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(monkeypatch, workspace, second, outcome, title):
+@pytest.mark.parametrize(
+    ("second", "comparison", "verdict", "outcome", "title"),
+    [
+        ("advance", "compared", "advance", "champion", "4"),
+        ("rollback", "compared", "rollback", "refused", "3"),
+        ("advance", "not verified", "hold", "waiting for approval", "3"),
+    ],
+)
+def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
+    monkeypatch, workspace, second, comparison, verdict, outcome, title
+):
     registry = Registry()
-    verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", "compared")}
+    verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", comparison)}
     monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
-    monkeypatch.setattr(promotion, "compare_on_recent", lambda *_: None)
-    monkeypatch.setattr(promotion, "champion_on", lambda *_: registry.title)
+    monkeypatch.setattr(promotion, "compare", lambda *_: (registry.title, None))
     monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
@@ -71,7 +79,7 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     )
 
     assert (found.outcome, registry.title) == (outcome, title)
-    assert (registry.tags["verdict"], registry.tags["judged_against"]) == (second, "3")
+    assert (registry.tags["verdict"], registry.tags["judged_against"]) == (verdict, "3")
 
 
 def test_a_model_that_complaints_have_judged_waits_for_a_person(monkeypatch, workspace):

@@ -165,4 +165,6 @@ def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_ove
     assert call("one", "stacks/apply.py", "--applied").returncode == 1
     refused = call("one", "run.py", "train")
     assert refused.returncode == 2
-    assert f"found that of '{tmp_path / 'two'}', which was set up since; run: make setup" in refused.stderr
+    assert f"found '{tmp_path / 'two'}/.imageloop/artifacts': another folder was set up since" in refused.stderr
+    assert call("one", "stacks/apply.py", "--activate", "local", IMAGELOOP_HOME=f"{tmp_path / 'one'}/").returncode == 0
+    assert call("one", "run.py", "versions").returncode == 0

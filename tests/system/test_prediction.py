@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -79,9 +80,13 @@ def test_a_package_that_was_changed_in_the_registry_is_refused(site, mixed):
     assert "is not what was signed" in err
     after = site.train("tampered", "--set", "training.seed=2")
     assert after["outcome"] == "waiting for approval"
-    assert "is not what was signed: not comparable, a person decides" in after["reason"]
+    assert "champion 1 cannot be verified: not comparable, a person decides" in after["reason"]
     site.run("approve", after["model_version"], "--model", "tampered")
     site.run("predict", str(mixed / "picture 0.jpg"), "--model", "tampered")
+
+    shutil.rmtree(max(site.workspace.state.glob("mlartifacts/**/data"), key=lambda path: path.stat().st_mtime))
+    lost = site.train("tampered", "--set", "training.seed=3")
+    assert lost["outcome"] == "waiting for approval"
 
 
 def test_mlflow_loads_the_champion(site, mixed, trained):
