@@ -111,8 +111,8 @@ def _copy(source: Path, target: Path) -> None:
         try:
             shutil.copyfile(source, aside)
         except PermissionError:
-            aside.touch()  # the catalog will say that it cannot be read
-            aside.chmod(0)
+            logger.warning("'%s' may not be read: an empty file stands for it, which the catalog puts aside; grant it", source)
+            aside.touch()  # DVC has to read what it tracks
             return
         status = source.stat()
         os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))

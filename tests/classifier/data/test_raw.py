@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from classifier.data.raw import place
@@ -59,3 +61,22 @@ def test_pictures_made_by_us_are_taken_over(workspace):
 
     assert names(place(made, workspace)) == ["cat/1.jpg"]
     assert not made.exists()
+
+
+def test_a_picture_that_may_not_be_read_is_an_empty_one_that_dvc_can_track(draw_folder, workspace, monkeypatch, caplog):
+    source = draw_folder(cat=2, dog=2)
+    locked = next(source.rglob("*.*"))
+    copy = shutil.copyfile
+
+    def refuse(file, target):
+        if file == locked:
+            raise PermissionError(13, "Permission denied", str(file))
+        return copy(file, target)
+
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+
+    raw = place(source, workspace, "s")
+
+    assert (raw / locked.relative_to(source)).read_bytes() == b""
+    assert (raw / locked.relative_to(source)).stat().st_mode & 0o400
+    assert "may not be read" in caplog.text
