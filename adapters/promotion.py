@@ -55,9 +55,7 @@ def register_version(
             return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
             verdict = judge_again()
-        asks = settings.approval == "manual" or experience.bias is not None or verdict.comparison == "not verified"
-        waits = verdict.passed and asks
-        kind = "hold" if waits else verdict.decision
+        kind = _decided(verdict, experience, settings)
         reason = verdict.sentence() + (
             f"; a person decides, for the labels are no fair sample: {experience.bias}" if experience.bias else ""
         )
@@ -79,7 +77,7 @@ def register_version(
         while kind == "advance" and (now := registry.champion()) != champion:
             champion = now
             verdict = judge_again()
-            kind = "hold" if verdict.passed and verdict.comparison == "not verified" else verdict.decision
+            kind = _decided(verdict, experience, settings)
             reason = verdict.sentence()
             registry.set_tag(version, "reason", reason)
             registry.set_tag(version, CHANGED, str(verdict.changed_on_recent))
@@ -91,6 +89,12 @@ def register_version(
         registry.set_tag(version, "verdict", kind)
     outcome = "champion" if kind == "advance" else OUTCOMES[kind]
     return Registration.model_validate({"name": registry.name, "version": version, "outcome": outcome, "reason": reason})
+
+
+def _decided(verdict: GateVerdict, experience: Experience, settings: PromotionSettings) -> str:
+    """`hold` where a person is asked before a version that passed becomes the champion, else what the gates decided."""
+    asks = settings.approval == "manual" or experience.bias is not None or verdict.comparison == "not verified"
+    return "hold" if verdict.passed and asks else verdict.decision
 
 
 def _is_open(known: RegisteredVersion, champion: str | None, settings: PromotionSettings) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from pydantic import ValidationError
 
@@ -149,12 +148,13 @@ class ModelRegistry:
         Raises: UnknownVersionError; PackageError where its files are gone.
         """
         import mlflow
+        from mlflow.utils.file_utils import local_file_uri_to_path
 
         self.get(version)
         uri = f"models:/{self.name}/{version}"
         source = self._source(version)
         if source.startswith(("/", "file:")):
-            kept = Path(url2pathname(urlsplit(source).path) if source.startswith("file:") else source, "data")
+            kept = Path(local_file_uri_to_path(source), "data")
             if not kept.is_dir():
                 raise PackageError(
                     f"wanted the files of version {version} of '{self.name}', found none in '{kept}'; bring them back"

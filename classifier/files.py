@@ -1,5 +1,6 @@
 """Files that are whole or absent: written aside, then renamed."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -29,6 +30,12 @@ def replacing(target: Path) -> Iterator[Path]:
 def _aside(target: Path) -> Path:
     """A name beside it that does not grow with its own, which may be as long as one can be."""
     return target.parent / f".{uuid.uuid4().hex[:12]}.tmp"
+
+
+def hash_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex; read in pieces."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def own_secret(file: Path) -> str:

@@ -8,7 +8,7 @@ from threading import Thread
 
 @contextmanager
 def loading(*modules: str) -> Iterator[None]:
-    """Load `modules`, which are wanted next, beside the body, which should load none itself; what cannot be loaded fails where it is wanted."""
+    """Load `modules`, which are wanted next, beside the body, which should load none of them; what cannot be loaded fails where it is wanted."""
 
     def load() -> None:
         for module in modules:

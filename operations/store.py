@@ -15,7 +15,7 @@ import yaml
 
 from classifier.errors import ImageLoopError, SettingsError
 from classifier.files import own_secret, replacing
-from classifier.workspace import HOME_VARIABLE, Workspace
+from classifier.workspace import Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -62,20 +62,14 @@ def _refuse_other_home(client: "Client") -> None:
 
 def _local_artifacts() -> str | None:
     """None where the file is not here, or names what this shell lacks."""
-    from stacks.apply import fill_in
+    from stacks.apply import FOLDER, fill_in, known_variables
 
-    file = ROOT / "stacks" / f"{LOCAL_STACK}.yaml"
-    environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
+    file = FOLDER / f"{LOCAL_STACK}.yaml"
     try:
         store = yaml.safe_load(file.read_text())["components"]["artifact_store"]
-        return fill_in(store["config"]["path"], environment)
+        return fill_in(store["config"]["path"], known_variables())
     except (OSError, yaml.YAMLError, KeyError, TypeError, SettingsError):
         return None
-
-
-def applied_mark() -> Path:
-    """What stacks/apply.py leaves when all is set up: a hash of what it went by."""
-    return zenml_folder() / "imageloop-applied"
 
 
 def open_stack() -> "Client":
@@ -86,13 +80,13 @@ def open_stack() -> "Client":
     client = open_store()
     from zenml.enums import StoreType
 
-    if runs_elsewhere(client) and client.zen_store.type != StoreType.REST:
+    if not runs_elsewhere(client):
+        own_secret(Workspace.current().artifacts_mark)
+    elif client.zen_store.type != StoreType.REST:
         raise SettingsError(
             f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
-    if not runs_elsewhere(client):
-        own_secret(Workspace.current().artifacts_mark)
     _leave_integrations_alone()
     _remember_packages()
     return client

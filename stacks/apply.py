@@ -31,7 +31,7 @@ from classifier.files import replacing
 from classifier.settings import Settings
 from classifier.workspace import HOME_VARIABLE, Workspace
 from operations.console import quiet_libraries
-from operations.store import applied_mark, refuse_dead_server, write_configuration_whole, zenml_folder
+from operations.store import refuse_dead_server, write_configuration_whole, zenml_folder
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -104,6 +104,11 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
     elif isinstance(node, yaml.MappingNode):
         for _, part in node.value:
             yield from _scalars(part)
+
+
+def known_variables() -> dict[str, str]:
+    """What files are filled in with: this shell's environment, and the home where it names none."""
+    return {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
 
 
 def fill_in(text: str, environment: dict[str, str]) -> str:
@@ -201,8 +206,12 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
 
 def is_applied(environment: dict[str, str]) -> bool:
     """Whether `--activate` came to its end here, nothing that it goes by has changed since, and no other folder took the stacks over."""
-    mark = applied_mark()
+    mark = _applied_mark()
     return mark.exists() and mark.read_text() == _state(environment)
+
+
+def _applied_mark() -> Path:
+    return zenml_folder() / "imageloop-applied"
 
 
 def _state(environment: dict[str, str]) -> str:
@@ -232,7 +241,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--applied", action="store_true")
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path)
     options = parser.parse_args(arguments)
-    environment = {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
+    environment = known_variables()
     if options.applied:
         sys.exit(0 if is_applied(environment) else 1)
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
@@ -258,7 +267,7 @@ def main(arguments: list[str]) -> None:
     ):
         ensure_experiment(tracker["tracking_uri"], tracker["experiment_name"], Workspace.current())
     if options.activate and not options.files:
-        with replacing(applied_mark()) as aside:
+        with replacing(_applied_mark()) as aside:
             aside.write_text(_state(environment))
 
 

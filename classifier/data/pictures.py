@@ -15,6 +15,7 @@ from classifier.data.array_store import ArrayStore
 from classifier.data.perceptual_hash import perceptual_hash
 from classifier.data.settings import Limits
 from classifier.errors import ImageRefusedError
+from classifier.files import hash_of
 from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array, check_size, decode, open_image, resize_and_crop
 from classifier.progress import track
 
@@ -45,8 +46,7 @@ def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator
 def sha256_of(path: Path) -> str | None:
     """The hash of a file, None where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_of(path)
     except OSError:
         return None
 

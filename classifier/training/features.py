@@ -5,7 +5,6 @@
 exports the default backbone, which the first training would do otherwise.
 """
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
-from classifier.files import replacing
+from classifier.files import hash_of, replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from classifier.model.session import open_session
@@ -54,18 +53,13 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
 def seal(file: Path) -> None:
     """Keep the hash of a finished file beside it."""
     with replacing(file.with_suffix(".sha256")) as aside:
-        aside.write_text(_hash(file))
+        aside.write_text(hash_of(file))
 
 
 def is_whole(file: Path) -> bool:
     """Whether the file is there and as it was when it was sealed."""
     mark = file.with_suffix(".sha256")
-    return file.exists() and mark.exists() and mark.read_text() == _hash(file)
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return file.exists() and mark.exists() and mark.read_text() == hash_of(file)
 
 
 class FeatureExtractor:
@@ -79,7 +73,7 @@ class FeatureExtractor:
     def __init__(self, backbone: Path, features_folder: Path) -> None:
         self._session = open_session(backbone, os.cpu_count() or 1)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
-        self._folder = features_folder / f"{backbone.stem}-{_hash(backbone)[:12]}-{PREPROCESSING_VERSION}"
+        self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{PREPROCESSING_VERSION}"
 
     def extract(self, pictures: PreparedPictures, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
         """The features of `keys` in their order; those that are known are not computed.

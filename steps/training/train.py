@@ -1,7 +1,5 @@
 """Fit the model on the train split, watched on the validation split."""
 
-from importlib import import_module
-from threading import Thread
 from typing import Annotated
 
 from zenml import step
@@ -9,6 +7,7 @@ from zenml import step
 from adapters import tracking
 from classifier.data.prepared import PreparedPictures
 from classifier.data.versions import DataVersion
+from classifier.loading import loading
 from classifier.training.experience import Experience
 from classifier.training.settings import TrainingSettings
 from classifier.training.trained import TrainedModel
@@ -24,9 +23,9 @@ def train(
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
     from classifier.training.fitting import train as fit_model
 
-    Thread(target=import_module, args=("model_signing",), daemon=True).start()  # half a second of loading that `sign` needs soon
     tracking.describe_run(settings.model_dump(mode="json"), data_version)
     epochs = tracking.EpochLog()
-    model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
+    with loading("model_signing"):  # half a second, which `sign` needs soon
+        model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
     epochs.flush()
     return model, tracking.active_run_id()

@@ -17,7 +17,7 @@ from typing import IO
 
 from classifier.data.settings import ArchiveSource
 from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import replacing
+from classifier.files import hash_of, replacing
 from classifier.progress import track
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,11 @@ class ArchiveError(ImageLoopError):
 
 def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
     """Fetch the archive where needed, unpack it into a folder of `downloads` and return that folder."""
-    file = fetch(source, downloads) if source.is_url else Path(source.location)
-    _check_hash(file, source.sha256)
+    if source.is_url:
+        file = fetch(source, downloads)
+    else:
+        file = Path(source.location)
+        _check_hash(file, source.sha256)
     folder = downloads / "unpacked"
     with replacing(folder) as aside:
         unpack(file, aside, source.max_files, source.max_bytes)
@@ -56,7 +59,7 @@ def fetch(source: ArchiveSource, downloads: Path) -> Path:
     """Download, going on where an earlier try was cut off; the file appears under its name only when its hash is right."""
     target = downloads / f"{source.sha256}.archive"
     if target.exists():
-        if _hash_of(target) == source.sha256:
+        if hash_of(target) == source.sha256:
             return target
         target.unlink()  # damaged since
     part = target.with_suffix(".part")
@@ -101,13 +104,8 @@ def _download(url: str, part: Path) -> None:
 def _check_hash(file: Path, wanted: str | None) -> None:
     if wanted is None:
         return
-    if (found := _hash_of(file)) != wanted:
+    if (found := hash_of(file)) != wanted:
         raise ArchiveError(f"wanted an archive with sha256 {wanted}, found {found}; correct the setting or the address")
-
-
-def _hash_of(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:

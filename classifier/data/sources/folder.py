@@ -36,7 +36,7 @@ def list_files(folder: Path) -> Iterator[FoundFile]:
     """
     root = unwrap(folder)
     has_splits = _has_splits(root)
-    for path in _walk(root, seen=frozenset()):
+    for path in every_file(root):
         name = path.relative_to(root).as_posix()
         yield FoundFile(path, name, label_of(name, has_splits=has_splits))
 
