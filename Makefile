@@ -60,6 +60,9 @@ bench-training: .venv/.synced ## accuracy against time, beside the usual way
 bench-prediction: .venv/.synced ## pictures a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
+bench-gpu: .venv/.synced ## what a GPU gains, where there is one
+	$(PYTHON) benchmarks/gpu.py
+
 bench-waiting: .venv/.synced ## what threads that sleep while they wait leave to others
 	$(PYTHON) benchmarks/waiting.py
 
@@ -116,4 +119,4 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check format bench-data bench-training bench-prediction bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean

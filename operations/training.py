@@ -15,6 +15,7 @@ from classifier.data.sources.folder import unwrap
 from classifier.data.sources.opening import fingerprint
 from classifier.errors import SettingsError
 from classifier.promotion.settings import PromotionSettings
+from classifier.training.devices import device_of
 from classifier.workspace import Workspace
 from configs.models import TrainSettings
 from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
@@ -37,6 +38,8 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_what_only_this_machine_has(settings)
+    elif settings.training.device == "cuda":
+        device_of(settings.training.device)  # refused here, and not minutes later
     check_parts(client)
     from zenml import Model
 

@@ -44,7 +44,7 @@ def training(
     # training
     met = gather(prepared, experience, promotion.model_name, experience_fingerprint)
     trained_model, tracking_run = train(prepared, data_version, met, training)
-    find_label_issues(prepared, training.label_backbone)
+    find_label_issues(prepared, training.label_backbone, training.device)
     calibration = calibrate(trained_model)
     exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export)
 

@@ -33,7 +33,7 @@ class Checkpoint:
         if not self.file.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.file, weights_only=True)
+            state: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)  # also one that a GPU wrote
         except Exception as error:  # torch raises what its unpickler or its zip reader happens to meet
             logger.warning("the checkpoint %s cannot be read and is made again (%s)", self.file, type(error).__name__)
             self.remove()

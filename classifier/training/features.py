@@ -1,4 +1,4 @@
-"""What a frozen backbone says of each picture: computed once by ONNX Runtime, kept by content hash.
+"""What a frozen backbone says of each picture: computed once, by ONNX Runtime or on a GPU by PyTorch, kept by content hash.
 
     python -m classifier.training.features
 
@@ -21,6 +21,7 @@ from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from classifier.model.session import open_session
 from classifier.progress import track
 from classifier.shared import fetch, publish
+from classifier.training.devices import Device
 from classifier.training.settings import TrainingSettings
 from classifier.workspace import Workspace
 
@@ -66,12 +67,14 @@ class FeatureExtractor:
     """Features by SHA-256 of the picture and by view, (N, D) float32."""
 
     @classmethod
-    def of(cls, backbone: str, side: int, workspace: Workspace) -> "FeatureExtractor":
+    def of(cls, backbone: str, side: int, workspace: Workspace, device: Device = "cpu") -> "FeatureExtractor":
         """Of a backbone by its name, which is exported on first use."""
-        return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features)
+        gpu = _OnGpu(backbone) if device == "cuda" else None
+        return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features, gpu)
 
-    def __init__(self, backbone: Path, features_folder: Path) -> None:
+    def __init__(self, backbone: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
         self._session = open_session(backbone, os.cpu_count() or 1)
+        self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{PREPROCESSING_VERSION}"
 
@@ -91,21 +94,47 @@ class FeatureExtractor:
         return store.read(keys)
 
     def _run_all(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
-        batches = in_batches(prepared, keys, BATCH)
+        batches = in_batches(prepared, keys, self._batch_size)
         return np.concatenate([self.run(images_BSSC[:, :, ::-1] if flipped else images_BSSC) for images_BSSC in batches])
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
         """The features of pictures that nobody keeps. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
-        batches = [np.ascontiguousarray(images_NSSC[start : start + BATCH]) for start in range(0, len(images_NSSC), BATCH)]
-        return np.concatenate([self._session.run(["embedding"], {INPUT: images_BSSC})[0] for images_BSSC in batches])
+        size = self._batch_size
+        batches = [np.ascontiguousarray(images_NSSC[start : start + size]) for start in range(0, len(images_NSSC), size)]
+        return np.concatenate([self._embed(images_BSSC) for images_BSSC in batches])
+
+    def _embed_here(self, images_BSSC: UInt8Array) -> FloatArray:
+        embeddings_BD: FloatArray = self._session.run(["embedding"], {INPUT: images_BSSC})[0]
+        return embeddings_BD
 
 
-def known_features(pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace) -> FloatArray:
+class _OnGpu:
+    """The same network in PyTorch, in full float32: TF32, a GPU's default for convolutions, differs by more than the exported file may."""
+
+    BATCH = 64
+
+    def __init__(self, backbone: str) -> None:
+        from classifier.model.backbones import load_backbone
+
+        self._network = load_backbone(backbone).to("cuda")
+
+    def embed(self, images_BSSC: UInt8Array) -> FloatArray:
+        """Shapes: (B, S, S, 3) uint8 -> (B, D) float32."""
+        import torch
+
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            embeddings_BD: FloatArray = self._network(torch.from_numpy(images_BSSC).to("cuda")).mean((2, 3)).cpu().numpy()
+        return embeddings_BD
+
+
+def known_features(
+    pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace, device: Device = "cpu"
+) -> FloatArray:
     """What a frozen backbone says of the pictures of `table` as they are, in their order; from the store where it is known.
 
     Shapes: N rows -> (N, D) float32.
     """
-    extractor = FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
+    extractor = FeatureExtractor.of(backbone, pictures.side_pixels, workspace, device)
     return extractor.extract(pictures, table["sha256"].tolist(), "plain", pictures.open_store(workspace.prepared))
 
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
+from classifier.errors import ImageLoopError
 from classifier.fingerprint import core_fingerprint
 from classifier.loading import loading
 from classifier.model.backbones import blocks_of, load_backbone
 from classifier.model.network import Classifier, baseline_features
-from classifier.training.augmentation import augment, augmentation
 from classifier.training.checkpoint import Checkpoint
+from classifier.training.devices import Device, device_of
 from classifier.training.experience import Experience
 from classifier.training.features import FeatureExtractor
 from classifier.training.loop import Batches, Fitted, Work, balanced_weights, fit
@@ -51,13 +52,21 @@ def train(
     """Fit the model that `settings` names on the train split, watched on the validation split.
 
     Labelled answers of the same backbone are further rows for its head; each counts `experience_weight` times.
+
+    Raises: ImageLoopError for a GPU that is wanted and not there, or whose memory is too small, and for a loss that is no number.
     """
     work = _Training(pictures, settings, workspace, report, experience or Experience.none())
-    match settings.model:
-        case BaselineCnn() as model:
-            return work.from_scratch(model)
-        case Transfer() as model:
-            return work.transfer(model)
+    try:
+        match settings.model:
+            case BaselineCnn() as model:
+                return work.from_scratch(model)
+            case Transfer() as model:
+                return work.transfer(model)
+    except torch.OutOfMemoryError as error:
+        raise ImageLoopError(
+            "wanted a batch that fits the GPU's memory, found that it does not; lower the loop's batch_size or the model's side_pixels, "
+            "or set training.device=cpu"
+        ) from error
 
 
 class _Training:
@@ -77,8 +86,7 @@ class _Training:
         self.train_rows, self.validation_rows = pictures.of_split("train"), pictures.of_split("validation")
         self.train_targets = pictures.targets(self.train_rows)
         self.validation_targets = pictures.targets(self.validation_rows)
-        wanted = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(wanted)
+        self.device = device_of(settings.device)
 
     def from_scratch(self, model_settings: BaselineCnn) -> TrainedModel:
         model = new_classifier(self.settings, len(self.pictures.class_names))
@@ -113,7 +121,7 @@ class _Training:
         return self._trained(model, tuned, head_only=False)
 
     def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
-        extractor = FeatureExtractor.of(model_settings.backbone, self.pictures.side_pixels, self.workspace)
+        extractor = FeatureExtractor.of(model_settings.backbone, self.pictures.side_pixels, self.workspace, self.device)
         keys = self.train_rows["sha256"].tolist()
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
         met_ND, met_N = self._experience("train")
@@ -141,7 +149,7 @@ class _Training:
     def _fit_on_pictures(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
         """`done`: epochs before these, which are told of after them."""
         keys, validation_keys = (rows["sha256"].tolist() for rows in (self.train_rows, self.validation_rows))
-        batches = pictures_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed)
+        batches = pictures_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed, self.device)
         validation = lambda: map(torch.from_numpy, in_batches(self.store, validation_keys, loop.batch_size))  # noqa: E731
         work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
         return fit(model, work, loop, self._checkpoint(name), lambda row: self.report(replace(row, epoch=row.epoch + done)))
@@ -156,7 +164,7 @@ class _Training:
             self.validation_targets,
             names,
             weights,
-            self.device,
+            torch.device(self.device),
             self.settings.seed,
             max_seconds,
         )
@@ -202,15 +210,19 @@ def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) ->
     return batches
 
 
-def pictures_in_batches(store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], size: int, seed: int) -> Batches:
-    """Augmented pictures in another order each epoch; a last batch that is not full is left out, for the batch norms."""
-    transform = augmentation(store.row_shape[0])
+def pictures_in_batches(
+    store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], size: int, seed: int, device: Device
+) -> Batches:
+    """Pictures in another order each epoch, augmented where they are needed; a last batch that is not full is left out, for the batch norms."""
+    from classifier.training.augmentation import augment, augmentation  # torchvision takes a second to load
+
+    transform = augmentation()
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         chunks = torch.split(_shuffled(len(keys), seed, epoch), size)
         for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
             images_BHWC = torch.from_numpy(store.read([keys[i] for i in chosen.tolist()]))
-            yield augment(images_BHWC, transform), torch.from_numpy(targets_N[chosen.numpy()])
+            yield augment(images_BHWC.to(device), transform), torch.from_numpy(targets_N[chosen.numpy()])
 
     return batches
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from classifier.data.prepared import PreparedPictures
 from classifier.loading import loading
+from classifier.training.devices import Wanted, device_of
 from classifier.training.features import known_features
 from classifier.workspace import Workspace
 
@@ -21,7 +22,7 @@ NUM_FOLDS = 5
 MAX_TAUGHT = 20_000
 
 
-def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Workspace) -> pd.DataFrame:
+def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Workspace, wanted: Wanted = "auto") -> pd.DataFrame:
     """Rank the pictures of train and validation by what `backbone` says of them; the test split stays unseen.
 
     Shapes: one row a picture that looks wrong (path, label, suggested, quality, sha256), the lowest quality first.
@@ -29,8 +30,9 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     table = pictures.table[pictures.table["split"] != "test"]
     table = table[table.groupby("label")["label"].transform("size") > 1]  # nothing can be said of the only one of its class
     names, targets = np.unique(table["label"].to_numpy(str), return_inverse=True)
+    device = device_of(wanted)
     with loading("sklearn.linear_model", "sklearn.model_selection", "cleanlab.filter", "torch"):  # the last for the training
-        features_ND = known_features(pictures, table, backbone, workspace)
+        features_ND = known_features(pictures, table, backbone, workspace, device)
     probabilities_NK = _out_of_sample(features_ND, targets)
     from cleanlab.filter import find_label_issues as find
     from cleanlab.rank import get_label_quality_scores

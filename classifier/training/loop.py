@@ -1,7 +1,7 @@
 """The training loop, to be read from top to bottom.
 
-Each epoch has its own seed, so the same settings give the same losses, and a run that was cut off goes on as if it had
-not been. Shapes: B rows a batch, K classes; inputs are pictures (B, S, S, 3) uint8 or features (B, D) float32.
+Each epoch has its own seed, so the same settings give the same losses on the same kind of device, and a run that was cut
+off goes on as if it had not been. Shapes: B rows a batch, K classes; inputs are pictures (B, S, S, 3) uint8 or features (B, D) float32.
 """
 
 import copy
@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,15 +82,16 @@ def fit(
         started = time.monotonic()
         torch.manual_seed(work.seed * 100_003 + epoch)
         model.train()
-        losses, num_rows = 0.0, 0
-        for inputs, targets_B in work.batches(epoch):
-            loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses += loss.item() * len(targets_B)
-            num_rows += len(targets_B)
+        losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
+        with repeatable():
+            for inputs, targets_B in work.batches(epoch):
+                loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses += loss.detach() * len(targets_B)
+                num_rows += len(targets_B)
 
         logits_NK = predict_logits(model, work.validation(), work.device)
         validation_loss = loss_of(
@@ -101,7 +103,7 @@ def fit(
                 f"(it was {settings.learning_rate:g})"
             )
         scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
-        fitted.history.append(EpochReport(epoch, losses / num_rows, validation_loss, scores))
+        fitted.history.append(EpochReport(epoch, losses.item() / num_rows, validation_loss, scores))
         report(fitted.history[-1])
         if validation_loss <= min(past.validation_loss for past in fitted.history):
             fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
@@ -119,6 +121,14 @@ def fit(
         fitted.history[fitted.best_epoch].validation_loss,
     )
     return fitted
+
+
+def repeatable() -> AbstractContextManager[None]:
+    """A GPU's convolutions by algorithms that give the same twice."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
+    )
+    return flags
 
 
 def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from classifier.settings import Settings
+from classifier.training.devices import Wanted
 
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
@@ -86,7 +87,7 @@ class TrainingSettings(Settings):
     model: Model = Transfer()
     seed: int = Field(7, ge=0)
     class_weights: bool = Field(True, description="rare classes weigh more, so that they are not given up for the common ones")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Wanted = Field("auto", description="auto takes a GPU where there is one that PyTorch can use")
 
     @property
     def side_pixels(self) -> int:

@@ -6,6 +6,7 @@ import pandas as pd
 from zenml import log_metadata, step
 
 from classifier.data.prepared import PreparedPictures
+from classifier.training.devices import Wanted
 from classifier.training.label_quality import find_label_issues as find
 from classifier.workspace import Workspace
 from materializers.label_issues import LabelIssuesMaterializer
@@ -13,8 +14,8 @@ from steps.caching import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"label_issues": LabelIssuesMaterializer})
-def find_label_issues(prepared: PreparedPictures, backbone: str) -> Annotated[pd.DataFrame, "label_issues"]:
+def find_label_issues(prepared: PreparedPictures, backbone: str, device: Wanted) -> Annotated[pd.DataFrame, "label_issues"]:
     """For a person to look at: nothing is relabelled or dropped by itself."""
-    issues = find(prepared, backbone, Workspace.current())
+    issues = find(prepared, backbone, Workspace.current(), device)
     log_metadata({"num_issues": len(issues)})
     return issues

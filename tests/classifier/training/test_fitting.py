@@ -16,7 +16,6 @@ from classifier.data.splits import split_catalog
 from classifier.errors import ImageLoopError
 from classifier.model.backbones import blocks_of, load_backbone
 from classifier.model.network import Classifier, baseline_features
-from classifier.training.augmentation import augment, augmentation
 from classifier.training.features import FeatureExtractor, exported_backbone
 from classifier.training.fitting import train
 from classifier.training.label_quality import find_label_issues
@@ -67,16 +66,6 @@ def test_the_baseline_trains_twice_alike_and_can_be_built_again(pictures, worksp
     assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
     assert torch.equal(first.build().head.weight, second.build().head.weight)
     assert first.validation_logits_NK.shape == (6, 3)
-
-
-def test_augmentation_changes_each_picture_by_itself_and_keeps_the_shape():
-    torch.manual_seed(0)
-    same = torch.randint(0, 255, (1, 32, 32, 3), dtype=torch.uint8).repeat(4, 1, 1, 1)
-
-    changed = augment(same, augmentation(32))
-
-    assert changed.shape == same.shape
-    assert not torch.equal(changed[0], changed[1])
 
 
 def test_transfer_keeps_features_and_does_not_compute_them_twice(pictures, workspace, caplog):

@@ -1,0 +1,98 @@
+"""What a GPU gains over this machine's processors, in one run: features, the small network, fine-tuning.
+
+make bench-gpu                 needs a GPU that PyTorch can use
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.pictures import photographs  # noqa: E402
+from classifier.data.catalog import read_catalog  # noqa: E402
+from classifier.data.pictures import prepared_store  # noqa: E402
+from classifier.data.prepared import PreparedPictures, prepare  # noqa: E402
+from classifier.data.schema import content_hash  # noqa: E402
+from classifier.data.settings import Limits, SplitSettings  # noqa: E402
+from classifier.data.splits import split_catalog  # noqa: E402
+from classifier.training.devices import device_of  # noqa: E402
+from classifier.training.features import FeatureExtractor  # noqa: E402
+from classifier.training.fitting import train  # noqa: E402
+from classifier.training.settings import TrainingSettings  # noqa: E402
+from classifier.workspace import HOME_VARIABLE, Workspace  # noqa: E402
+
+BASELINE = {"kind": "baseline_cnn"}
+FINE_TUNED = {"kind": "transfer", "fine_tune_blocks": 2}
+NUM_EPOCHS = 2  # of those that are only timed
+
+
+def pictures_of(folder: Path, workspace: Workspace, side: int) -> PreparedPictures:
+    catalog = read_catalog(folder, "folder", prepared_store(workspace.prepared, side), side, Limits())
+    catalog = split_catalog(catalog, None, SplitSettings(), 3)
+    return prepare(catalog, workspace.prepared, side, content_hash(catalog), folder)
+
+
+def features(pictures: PreparedPictures, workspace: Workspace) -> None:
+    images = pictures.open_store(workspace.prepared).read(pictures.table["sha256"].tolist()[:1024])
+    found, rate = {}, {}
+    for device in ("cpu", "cuda"):
+        extractor = FeatureExtractor.of("efficientnet_lite0", pictures.side_pixels, workspace, device)
+        extractor.run(images[:128])
+        started = time.perf_counter()
+        found[device] = extractor.run(images)
+        rate[device] = len(images) / (time.perf_counter() - started)
+    print(f"features: {rate['cpu']:.0f} pictures a second by ONNX Runtime, {rate['cuda']:.0f} on the GPU ({rate['cuda'] / rate['cpu']:.1f} times); "
+          f"they differ by at most {np.abs(found['cpu'] - found['cuda']).max():.1e}", flush=True)  # fmt: skip
+
+
+def fitting(
+    what: str, model: dict, pictures: PreparedPictures, workspace: Workspace, device: str, epochs: int | None = None
+) -> float:
+    """Train and say how good it became; the seconds that an epoch took, of the last ones."""
+    loop = "fine_tune" if model["kind"] == "transfer" else "loop"
+    short = {loop: {"max_epochs": epochs, "patience_epochs": epochs}} if epochs else {}
+    settings = TrainingSettings.model_validate({"model": model | short, "device": device})
+    ended: list[float] = []
+    started = time.perf_counter()
+    trained = train(pictures, settings, workspace, lambda _: ended.append(time.perf_counter()))
+    test = pictures.of_split("test")
+    images = torch.from_numpy(pictures.open_store(workspace.prepared).read(test["sha256"].tolist()))
+    with torch.inference_mode():
+        right = (trained.build()(images).argmax(1).numpy() == pictures.targets(test)).mean()
+    seconds = float(np.median(np.diff(ended)[-NUM_EPOCHS:]))
+    print(f"{what} on {device}: {time.perf_counter() - started:.1f} s, {len(trained.history)} epochs, the last of {seconds:.2f} s each; "
+          f"accuracy {right:.4f} on {len(test)} test pictures", flush=True)  # fmt: skip
+    return seconds
+
+
+def main() -> None:
+    device_of("cuda")
+    logging.basicConfig(format="  %(message)s")
+    logging.getLogger("classifier").setLevel(logging.INFO)
+    print(
+        f"{torch.cuda.get_device_name()} beside {len(os.sched_getaffinity(0))} processors, PyTorch {torch.__version__}",
+        flush=True,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        os.environ[HOME_VARIABLE] = name
+        workspace = Workspace.current()
+        folder, kind = photographs(Path(name, "drawn"))
+        print(kind, flush=True)
+        small, large = (pictures_of(folder, workspace, side) for side in (112, 224))
+        features(large, workspace)
+        for what, model, pictures in (("the small network", BASELINE, small), ("fine-tuning", FINE_TUNED, large)):
+            here = fitting(what, model, pictures, workspace, "cpu", NUM_EPOCHS + 1)
+            there = fitting(what, model, pictures, workspace, "cuda")
+            print(f"{what}: an epoch on the GPU takes {there / here:.2f} times what it takes here", flush=True)
+
+
+if __name__ == "__main__":
+    main()
