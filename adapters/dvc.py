@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from classifier import progress
 from classifier.data.settings import DvcSource, VersioningSettings
 from classifier.errors import ImageLoopError
 from classifier.files import replacing
@@ -47,7 +48,7 @@ def track(path: Path, workspace: Workspace, settings: VersioningSettings) -> str
 
     Raises: VersioningError with DVC's own words.
     """
-    with _repository(workspace) as repository, _dvc_errors(f"track '{path}'"):
+    with _repository(workspace) as repository, _dvc_errors(f"track '{path}'"), progress.waiting(f"keep {path.name} with DVC"):
         (stage,) = repository.add(str(path))
         repository.push(targets=[stage.addressing], remote=settings.remote)
     return Path(f"{path}.dvc").read_text()
@@ -74,7 +75,7 @@ def pack(folder: Path, target: Path) -> None:
             members[hashlib.sha256(name.encode(errors="surrogateescape")).digest()[0] % NUM_ARCHIVES].append(path)
     with replacing(target) as aside:
         aside.mkdir()
-        for number, paths in enumerate(members):
+        for number, paths in enumerate(progress.track(members, "pack archives", len(members))):
             with tarfile.open(aside / f"{number:02d}.tar", "w") as tar:
                 for path in paths:
                     tar.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_without_history)
@@ -106,7 +107,7 @@ def restore(pointer: str, target: Path, workspace: Workspace, remote: str | None
                 config["core"]["remote"] = DEFAULT_REMOTE
             pointer_file = Path(scratch, "data.dvc")
             pointer_file.write_text(pointer)
-        with Repo(scratch) as repository:
+        with Repo(scratch) as repository, progress.waiting("bring back with DVC"):
             repository.pull(targets=[str(pointer_file)])
         out = Path(scratch, _path_in(pointer))
         if out.name.endswith(".archives"):
@@ -129,7 +130,11 @@ def fetch_source(source: DvcSource, downloads: Path) -> Path:
 
     folder = downloads / "dvc"
     try:
-        with replacing(folder) as aside, _dvc_errors(f"get '{source.path}' from '{source.repository}'"):
+        with (
+            replacing(folder) as aside,
+            _dvc_errors(f"get '{source.path}' from '{source.repository}'"),
+            progress.waiting("fetch with DVC"),
+        ):
             Repo.get(source.repository, source.path, out=str(aside), rev=source.revision)
     finally:
         clean_repos()  # clones below the temporary folder, which only DVC's own command removes

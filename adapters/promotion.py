@@ -51,7 +51,8 @@ def register_version(
             outcome = "champion" if known.version == champion else OUTCOMES.get(known.verdict, "superseded")
             reason = "these files are registered already"
             if outcome == "superseded":
-                reason += f", and version {champion} took their place; python run.py approve {known.version} brings them back"
+                took = f"version {champion} took their place" if champion else "the title of champion was taken from them"
+                reason += f", and {took}; python run.py approve {known.version} brings them back"
             return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
         if champion != verdict.champion_version:
             verdict = judge_again()

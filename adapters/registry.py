@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
+HAD_CHAMPION = "had_champion."  # the tag of an experiment
 # No such model, no such alias, nothing that this user may read.
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
@@ -93,8 +95,17 @@ class ModelRegistry:
             return None
 
     def promote(self, version: str) -> None:
+        self._remember(version)
         self._client.set_registered_model_alias(self.name, CHAMPION, version)
         logger.info("version %s of '%s' is the champion now", version, self.name)
+
+    def _remember(self, version: str) -> None:
+        """That there was a champion, where it outlives the model: `later_champions` tells one that was taken away."""
+        import mlflow
+
+        with suppress(mlflow.MlflowException):  # a version whose run was deleted for good
+            run = self._client.get_run(self._found(version).run_id)
+            self._client.set_experiment_tag(run.info.experiment_id, f"{HAD_CHAMPION}{self.name}", version)
 
     def set_tag(self, version: str, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, version, key, value)
@@ -217,7 +228,10 @@ def promotion_lock(workspace: Workspace) -> "FileLock":
 
 
 def later_champions() -> dict[str, str]:
-    """The champion of every model in the registry, but for an only version that its own run promoted: that is no news to the run."""
+    """The champion of every model in the registry, but for an only version that its own run promoted: that is no news to the run.
+
+    One that was taken away by hand is news; it is told as an empty version.
+    """
     import mlflow
 
     connect()
@@ -228,7 +242,14 @@ def later_champions() -> dict[str, str]:
         page = client.search_registered_models(max_results=MODELS_A_PAGE, page_token=page.token)
         models += page
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
-    return {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
+    lost = dict.fromkeys(_ever_promoted(client) - found.keys(), "")
+    return lost | {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
+
+
+def _ever_promoted(client: Any) -> set[str]:
+    """The models that had a champion, as the experiments of their runs remember; a deleted model remembers nothing."""
+    tags = [tag for experiment in client.search_experiments() for tag in experiment.tags]
+    return {tag.removeprefix(HAD_CHAMPION) for tag in tags if tag.startswith(HAD_CHAMPION)}
 
 
 def _promoted_itself(versions: list[RegisteredVersion]) -> bool:

@@ -47,16 +47,22 @@ class Bars:
             self._draw()
         elif time.monotonic() - self._told > 5 * SHOW_AFTER_SECONDS or self._told == self._started:
             self._told = time.monotonic()
-            print(f"  {self._what}: {self._done:,} of {self._total:,}", file=sys.stderr, flush=True)
+            print(f"  {self._what}: {self._so_far()}", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
+    def _so_far(self) -> str:
+        if self._total:
+            return f"{self._done:,} of {self._total:,}"
+        return f"{self._done:,}" if self._done else f"{time.monotonic() - self._started:.0f} s"
+
     def _draw(self) -> None:
         if self._bar is None:
-            columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            counts = [MofNCompleteColumn()] if self._total or self._done else []
+            columns = (TextColumn("  {task.description}"), BarColumn(), *counts, TimeElapsedColumn())
             self._bar = Progress(*columns, console=RichConsole(stderr=True), transient=True)
             self._bar.add_task(self._what, total=self._total or None)
             self._bar.start()

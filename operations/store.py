@@ -41,7 +41,9 @@ def open_store() -> "Client":
     if client.root is None and not os.environ.get(STACK_VARIABLE):
         raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
     if client.active_stack_model.name == "default":
-        raise SettingsError("wanted one of our stacks, found ZenML's 'default', which has no tracker; run: zenml stack set local")
+        raise SettingsError(
+            "wanted one of our stacks, found ZenML's 'default', without a tracker; run: zenml stack set local, or make setup"
+        )
     if client.active_stack_model.name == LOCAL_STACK:
         _refuse_other_home(client)
     return client

@@ -22,12 +22,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from classifier.files import replacing
+from classifier.progress import track
 from classifier.shared import SharedFolder, shared
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
 # The share of a shard's rows, asked for by and by, from which on one request for all of them beats one for each.
 WHOLE_ABOVE = 0.25
+CHECKED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class ArrayStore:
     def discard_corrupt(self, keys: Iterable[str]) -> None:
         """Forget, and delete, each shard that holds a row of `keys` with a wrong checksum."""
         known = [key for key in keys if key in self._places and self._places[key].shard.exists()]
-        for batch in itertools.batched(known, 64):
+        for batch in track(itertools.batched(known, CHECKED_AT_ONCE), "check what is kept", len(known), CHECKED_AT_ONCE):
             try:
                 self.read([key for key in batch if key in self._places])
             except CorruptRowError as error:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from classifier.data.settings import DataSettings, FolderSource
 from classifier.data.sources import folder as folders
@@ -20,9 +21,7 @@ logger = logging.getLogger(__name__)
 
 def held_source(workspace: Workspace) -> str:
     """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted, or it is gone."""
-    manifest = workspace.state / "raw.json"
-    held = manifest.exists() and (workspace.data / "raw").is_dir()
-    return str(json.loads(manifest.read_text()).get("source") or "") if held else ""
+    return str(_manifest(workspace).get("source") or "") if (workspace.data / "raw").is_dir() else ""
 
 
 def is_placed(settings: DataSettings, workspace: Workspace) -> bool:
@@ -121,14 +120,26 @@ def _copy(source: Path, target: Path) -> None:
 def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
     if not raw.exists() or not any(raw.iterdir()):
         return
-    manifest = workspace.state / "raw.json"
-    known = json.loads(manifest.read_text())["listing"] if manifest.exists() else "never filled"
+    known = _manifest(workspace).get("listing", "never filled")
     if known in (None, _listing(raw)):  # None: a run was ended while it filled the folder
         return
     kept = workspace.state / "kept" / time.strftime("raw-%Y%m%d-%H%M%S")
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(raw, kept)
     logger.warning("data/raw held files that did not come from the last source; they are kept in %s", kept)
+
+
+def _manifest(workspace: Workspace) -> dict[str, Any]:
+    """Empty where nobody wrote it, or it says nothing any more: then what `data/raw` holds is not taken for ours."""
+    file = workspace.state / "raw.json"
+    try:
+        known = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        logger.warning("'%s' cannot be read (%s) and is made again", file, error)
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _write_manifest(workspace: Workspace, listing: str | None, source: str) -> None:

@@ -15,6 +15,7 @@ from classifier.model.export import attach_head, export_features, quantise
 from classifier.model.network import Classifier
 from classifier.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
 from classifier.model.predictor import Predictor
+from classifier.progress import track, waiting
 from classifier.promotion.settings import ExportSettings
 from classifier.training.features import exported_backbone, is_whole, seal
 from classifier.training.settings import Transfer
@@ -84,7 +85,8 @@ def _quantised_file(features: Path, pictures: PreparedPictures, settings: Export
     file = workspace.backbones / f"int8-{identity}.onnx"
     if not is_whole(file):
         logger.info("quantising the model, which takes some seconds")
-        quantise(features, file, pictures.open_store(workspace.prepared).read(chosen))
+        with waiting("quantise"):
+            quantise(features, file, pictures.open_store(workspace.prepared).read(chosen))
         seal(file)
     return file
 
@@ -110,7 +112,8 @@ def _judge_int8(
     """Hold the quantised answers against the exact ones, which training gave on the same validation pictures."""
     keys = pictures.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled answers come after
     store = pictures.open_store(workspace.prepared)
-    answers = np.concatenate([small.predict(images).probabilities.argmax(1) for images in in_batches(store, keys, NUM_AT_ONCE)])
+    batches = track(in_batches(store, keys, NUM_AT_ONCE), "try int8", len(keys), NUM_AT_ONCE)
+    answers = np.concatenate([small.predict(images).probabilities.argmax(1) for images in batches])
     exact, targets = trained.validation_logits_NK[: len(keys)].argmax(1), trained.validation_targets_N[: len(keys)]
     loss = float((exact == targets).mean() - (answers == targets).mean())
     agreement = float((exact == answers).mean())

@@ -21,6 +21,7 @@ from classifier.model.package import BATCH, REFERENCE, size_bytes
 from classifier.model.predictor import Predictor
 from classifier.monitoring.familiarity import Familiarity
 from classifier.monitoring.samples import MIN_SCENES, MIN_UNSEEN, embeddings_of
+from classifier.progress import track
 from classifier.promotion.calibration import expected_calibration_error, reliability
 from classifier.training.experience import Experience
 from classifier.training.features import known_features
@@ -82,7 +83,8 @@ def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, wor
     probabilities_NK = np.empty((len(table), len(pictures.class_names)), np.float32)
     statistics_N4 = np.empty((len(table), len(NAMES)), np.float32)
     seconds, start = 0.0, 0
-    for images_BSSC in in_batches(pictures.open_store(workspace.prepared), table["sha256"].tolist(), BATCH):
+    batches = in_batches(pictures.open_store(workspace.prepared), table["sha256"].tolist(), BATCH)
+    for images_BSSC in track(batches, "evaluate", len(table), BATCH):
         if not start:
             predictor.predict(images_BSSC[:8])  # the first run allocates
         rows, began = slice(start, start + len(images_BSSC)), time.perf_counter()

@@ -19,7 +19,7 @@ from classifier.files import hash_of, replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from classifier.model.session import open_session
-from classifier.progress import track
+from classifier.progress import track, waiting
 from classifier.shared import fetch, publish
 from classifier.training.devices import Device
 from classifier.training.settings import TrainingSettings
@@ -44,7 +44,8 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
     from classifier.model.export import export_features
 
     logger.info("exporting the backbone '%s' for the first time, which takes some seconds", name)
-    export_features(load_backbone(name), side, target)
+    with waiting("export"):
+        export_features(load_backbone(name), side, target)
     seal(target)
     publish(target)
     publish(target.with_suffix(".sha256"))

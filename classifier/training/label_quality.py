@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from classifier.data.prepared import PreparedPictures
 from classifier.loading import loading
+from classifier.progress import waiting
 from classifier.training.devices import Wanted, device_of
 from classifier.training.features import known_features
 from classifier.workspace import Workspace
@@ -33,7 +34,8 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     device = device_of(wanted)
     with loading("sklearn.linear_model", "sklearn.model_selection", "cleanlab.filter", "torch"):  # the last for the training
         features_ND = known_features(pictures, table, backbone, workspace, device)
-    probabilities_NK = _out_of_sample(features_ND, targets)
+    with waiting("judge labels"):
+        probabilities_NK = _out_of_sample(features_ND, targets)
     from cleanlab.filter import find_label_issues as find
     from cleanlab.rank import get_label_quality_scores
 

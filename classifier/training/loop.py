@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifier.errors import ImageLoopError
-from classifier.progress import track
+from classifier.progress import counted
 from classifier.training.checkpoint import Checkpoint
 from classifier.training.metrics import ClassificationScores, score
 from classifier.training.settings import LoopSettings
@@ -76,40 +76,43 @@ def fit(
 
     for past in fitted.history:  # a tracker's new run has the whole curve
         report(past)
-    for epoch in track(range(len(fitted.history), settings.max_epochs), "train", settings.max_epochs - len(fitted.history)):
-        if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
-            break  # asked here, so that a run that was killed after its last epoch does not go on
-        started = time.monotonic()
-        torch.manual_seed(work.seed * 100_003 + epoch)
-        model.train()
-        losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
-        with repeatable():
-            for inputs, targets_B in work.batches(epoch):
-                loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                losses += loss.detach() * len(targets_B)
-                num_rows += len(targets_B)
+    epochs = range(len(fitted.history), settings.max_epochs)
+    with counted("train, batches", len(epochs) * work.num_batches) as advance:
+        for epoch in epochs:
+            if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
+                break  # asked here, so that a run that was killed after its last epoch does not go on
+            started = time.monotonic()
+            torch.manual_seed(work.seed * 100_003 + epoch)
+            model.train()
+            losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
+            with repeatable():
+                for inputs, targets_B in work.batches(epoch):
+                    loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    losses += loss.detach() * len(targets_B)
+                    num_rows += len(targets_B)
+                    advance(1)
 
-        logits_NK = predict_logits(model, work.validation(), work.device)
-        validation_loss = loss_of(
-            torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
-        ).item()
-        if not math.isfinite(validation_loss):
-            raise ImageLoopError(
-                f"wanted a loss that falls, found {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
-                f"(it was {settings.learning_rate:g})"
-            )
-        scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
-        fitted.history.append(EpochReport(epoch, losses.item() / num_rows, validation_loss, scores))
-        report(fitted.history[-1])
-        if validation_loss <= min(past.validation_loss for past in fitted.history):
-            fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
-        spent += time.monotonic() - started
-        if checkpoint.is_due():
-            checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
+            logits_NK = predict_logits(model, work.validation(), work.device)
+            validation_loss = loss_of(
+                torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
+            ).item()
+            if not math.isfinite(validation_loss):
+                raise ImageLoopError(
+                    f"wanted a loss that falls, found {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
+                    f"(it was {settings.learning_rate:g})"
+                )
+            scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
+            fitted.history.append(EpochReport(epoch, losses.item() / num_rows, validation_loss, scores))
+            report(fitted.history[-1])
+            if validation_loss <= min(past.validation_loss for past in fitted.history):
+                fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+            spent += time.monotonic() - started
+            if checkpoint.is_due():
+                checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
 
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)

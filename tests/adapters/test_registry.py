@@ -40,3 +40,22 @@ def test_every_page_of_a_large_registry_is_read(workspace, monkeypatch):
     monkeypatch.setattr("adapters.registry.MODELS_A_PAGE", 2)
 
     assert later_champions() == {f"m{number}": "2" for number in range(5)}
+
+
+def test_a_champion_that_was_taken_away_is_news(workspace, monkeypatch):
+    monkeypatch.setattr("adapters.registry.connect", lambda: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.create_experiment("pets")).info.run_id
+    registry = ModelRegistry("pets")
+    assert later_champions() == {}
+
+    client.create_registered_model("pets")
+    client.create_model_version("pets", str(workspace.home), run, tags={"verdict": "advance"})
+    registry.promote("1")
+    assert later_champions() == {}  # what the run did itself
+    client.delete_registered_model_alias("pets", "champion")
+    assert later_champions() == {"pets": ""}
+    registry.promote("1")
+    client.delete_registered_model("pets")
+    assert later_champions() == {"pets": ""}

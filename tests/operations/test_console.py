@@ -1,4 +1,5 @@
 import os
+import time
 
 from classifier import progress
 from classifier.workspace import Workspace
@@ -16,6 +17,26 @@ def test_plain_lines_appear_where_there_is_no_terminal_and_only_for_long_work(ca
     bars.finish()
 
     assert capsys.readouterr().err == "  decode: 8 of 10\n"
+
+
+def test_work_that_nobody_can_count_says_that_it_goes_on(capsys, monkeypatch):
+    monkeypatch.setattr("operations.console.SHOW_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr("classifier.progress.SECONDS_BETWEEN", 0.02)
+    bars = Bars()
+    token = progress.listener.set(bars)
+    try:
+        with progress.waiting("keep raw with DVC"):
+            time.sleep(0.3)
+    finally:
+        progress.listener.reset(token)
+
+    assert capsys.readouterr().err.startswith("  keep raw with DVC: 0 s\n")
+    bars._terminal = True
+    bars.start("keep raw with DVC", 0)
+    bars._started -= 5
+    bars.advance(0)
+    assert bars._bar.tasks[0].total is None
+    bars.finish()
 
 
 def test_a_bar_is_drawn_in_a_terminal(monkeypatch):

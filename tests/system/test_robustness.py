@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from tests.system.conftest import PROJECT, new_site
@@ -39,6 +40,17 @@ def test_what_zenml_remembers_of_deleted_artifacts_is_not_taken_from_its_cache(t
 
     assert again["cached"] == []
     assert again["outcome"] == "champion"
+
+
+def test_a_model_that_was_deleted_is_registered_anew(site):
+    first = site.train("deleted")
+    mlflow.MlflowClient(f"sqlite:///{site.workspace.state}/mlflow.db").delete_registered_model("deleted")
+
+    again = site.train("deleted")
+
+    assert "train" in again["cached"]
+    assert "register" not in again["cached"]
+    assert (again["model_version"], again["outcome"]) == (first["model_version"], "champion")
 
 
 def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path, draw):

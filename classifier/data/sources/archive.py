@@ -116,7 +116,7 @@ def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
     """
     num_files = num_bytes = 0
     try:
-        for name, content in _members(file):
+        for name, content in track(_members(file), "unpack", 0):
             num_files += 1
             if num_files > max_files:
                 raise ArchiveError(

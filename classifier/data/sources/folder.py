@@ -41,9 +41,12 @@ def list_files(folder: Path) -> Iterator[FoundFile]:
         yield FoundFile(path, name, label_of(name, has_splits=has_splits))
 
 
-def every_file(folder: Path) -> Iterator[Path]:
-    """Every visible file below `folder`, whatever its class. Raises: SettingsError for a folder that cannot be read."""
-    return _walk(folder, seen=frozenset())
+def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]:
+    """Every visible file below `folder`, whatever its class.
+
+    Raises: SettingsError for a folder that cannot be read; such a folder stands for its files where `also_unreadable`.
+    """
+    return _walk(folder, frozenset(), also_unreadable=also_unreadable)
 
 
 def label_of(name: str, *, has_splits: bool = True) -> str | None:
@@ -105,6 +108,9 @@ def check_folder(folder: Path, key: str) -> None:
         raise SettingsError(f"{key}: wanted a folder of pictures, found nothing at '{folder}'; check the path")
     if not folder.is_dir():
         raise SettingsError(f"{key}: wanted a folder, found a file at '{folder}'; name the folder that holds the class folders")
+    for entry in _entries(unwrap(folder)):
+        if entry.is_dir() and not os.access(entry, os.R_OK | os.X_OK):
+            raise _no_permission(entry)
     labels: dict[str, int] = {}
     for file in list_files(folder):
         if file.label is not None:
@@ -119,13 +125,16 @@ def check_folder(folder: Path, key: str) -> None:
     )
 
 
-def _walk(folder: Path, seen: frozenset[Path]) -> Iterator[Path]:
+def _walk(folder: Path, seen: frozenset[Path], *, also_unreadable: bool) -> Iterator[Path]:
     real = folder.resolve()
     if real in seen:
         return
+    if also_unreadable and not os.access(folder, os.R_OK | os.X_OK):
+        yield folder
+        return
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _walk(entry, seen | {real})
+            yield from _walk(entry, seen | {real}, also_unreadable=also_unreadable)
         elif entry.is_file():
             yield entry
 
@@ -136,5 +145,9 @@ def _entries(folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             visible = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")))
     except PermissionError as error:
-        raise SettingsError(f"wanted to read the folder '{folder}', found no permission; grant it or move it away") from error
+        raise _no_permission(folder) from error
     return [folder / name for name in visible]
+
+
+def _no_permission(folder: Path) -> SettingsError:
+    return SettingsError(f"wanted to read the folder '{folder}', found no permission; grant it or move it away")

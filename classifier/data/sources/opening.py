@@ -53,6 +53,10 @@ def check(settings: DataSettings) -> None:
             archive.check_archive(source, "data.source.location")
         case KaggleSource():
             kaggle.check_kaggle("data.source.handle")
+        case DvcSource(repository=repository) if ":" not in repository and not Path(repository).is_dir():
+            raise SettingsError(
+                f"data.source.repository: wanted a DVC repository, found no folder at '{repository}'; name a folder or Git's address of one"
+            )
         case _:
             pass
 

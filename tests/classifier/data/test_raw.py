@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from classifier.data.raw import place
+from classifier.data.raw import held_source, place
 from classifier.errors import ImageLoopError
 
 
@@ -47,6 +47,18 @@ def test_raw_that_was_never_filled_by_us_is_kept(draw_folder, workspace):
     place(draw_folder(cat=1, dog=1), workspace)
 
     assert list((workspace.state / "kept").rglob("photo.jpg"))
+
+
+def test_raw_is_kept_where_what_filled_it_was_forgotten(draw_folder, workspace, caplog):
+    place(draw_folder(cat=2, dog=2), workspace, "first")
+    (workspace.state / "raw.json").write_bytes(b'{"listing": "half')
+
+    assert held_source(workspace) == ""
+    place(draw_folder(name="other", ant=2, bee=2), workspace, "second")
+
+    assert "cannot be read" in caplog.text
+    assert len(list((workspace.state / "kept").rglob("*.png"))) == 4
+    assert held_source(workspace) == "second"
 
 
 def test_a_folder_that_holds_the_project_is_refused(workspace):

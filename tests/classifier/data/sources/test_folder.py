@@ -98,6 +98,10 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
     with pytest.raises(SettingsError, match="no permission"):
         list(list_files(tmp_path))
+    touch(tmp_path, "ant/1.jpg")  # two classes that may be read, before the one that may not
+    with pytest.raises(SettingsError, match="no permission"):
+        check_folder(tmp_path, "data.source.path")
+    assert list(every_file(tmp_path, also_unreadable=True)) == [tmp_path / "ant/1.jpg", tmp_path / "cat/1.jpg", tmp_path / "dog"]
 
 
 def test_every_file_is_found_beside_a_lone_folder_of_folders_too(tmp_path):

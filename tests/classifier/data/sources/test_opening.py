@@ -44,6 +44,14 @@ def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
     )
 
 
+def test_a_repository_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="wanted a DVC repository, found no folder"):
+        opening.check(DataSettings(source=DvcSource(repository=str(tmp_path / "gone"))))
+
+    for there in (str(tmp_path), "https://example.org/pets.git", "git@example.org:pets.git"):
+        opening.check(DataSettings(source=DvcSource(repository=there)))
+
+
 def test_a_url_needs_a_hash_and_http():
     with pytest.raises(ValidationError, match="sha256"):
         ArchiveSource(location="https://example.org/a.zip")
