@@ -24,8 +24,9 @@ monitoring: .venv/.synced ## Prometheus and Alertmanager beside what serves, unt
 down: .venv/.synced ## stop what serves
 	$(PYTHON) run.py down
 
-setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the default backbone as ONNX
-	@$(PYTHON) -m classifier.training.features & exporting=$$!; $(PYTHON) stacks/apply.py --activate local && wait $$exporting
+setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the embedded pictures, the default backbone as ONNX
+	@($(PYTHON) -m classifier.training.features && $(PYTHON) -m classifier.data.sources.generated) & making=$$!; \
+	  $(PYTHON) stacks/apply.py --activate local && wait $$making
 
 test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder

@@ -524,4 +524,7 @@ def _lazy(module: str, function: str, *arguments: Any) -> Any:
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # or an interpreter that ends looks for seconds for circles in all that ZenML and torch have made

@@ -22,6 +22,7 @@ from classifier.workspace import Workspace
 logger = logging.getLogger(__name__)
 NUM_ARCHIVES = 16
 DEFAULT_REMOTE = "store"
+LIBRARIES = ("dvc.repo", "dvc.scm", "networkx")  # what DVC loads, a second of it, when it is first used
 
 
 class VersioningError(ImageLoopError):

@@ -12,6 +12,7 @@ from classifier.data.raw import place
 from classifier.data.settings import DataSettings
 from classifier.data.sources.opening import bring_in
 from classifier.data.versions import RawVersion
+from classifier.loading import loading
 from classifier.workspace import Workspace
 from materializers.catalog import PlainCatalogMaterializer
 from materializers.records import RecordMaterializer
@@ -34,6 +35,7 @@ def ingest(
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
         raw = place(folder, workspace, fingerprint, settings.kept) if settings.versioning.enabled else folder
         store = prepared_store(workspace.prepared, side_pixels)
-        files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
+        with loading(*dvc.LIBRARIES if settings.versioning.enabled else ()):
+            files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
         pointer = dvc.track_pictures(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
     return files, RawVersion(folder=str(raw), pointer=pointer, fingerprint=fingerprint)

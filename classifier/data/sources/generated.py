@@ -1,15 +1,24 @@
-"""The embedded pictures as a folder, like every other source."""
+"""The embedded pictures as a folder, like every other source.
 
+    python -m classifier.data.sources.generated
+
+draws those of the first run, where none were read in yet; the run would do it otherwise.
+"""
+
+import hashlib
 import logging
 from pathlib import Path
 
 from PIL import Image
 
 from classifier.data.pictures import in_threads
+from classifier.data.raw import held_source
 from classifier.data.settings import GeneratedSource
 from classifier.data.sources.drawing import CLASSES, draw_picture
 from classifier.files import replacing
+from classifier.fingerprint import core_fingerprint
 from classifier.progress import track
+from classifier.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 GOLDEN = 0.6180339887498949  # its multiples spread evenly: any number of pictures has the asked mix of classes
@@ -20,14 +29,23 @@ def label_of(index: int, first_class_share: float) -> str:
 
 
 def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
-    """Draw every picture as a JPEG into a folder of `downloads`, one folder a class, and return that folder."""
-    folder = downloads / "generated"
+    """Draw every picture as a JPEG into a folder of `downloads`, one folder a class, and return that folder.
+
+    What was drawn of the same settings by the same code, and still lies there, is not drawn again.
+    """
+    folder, mark = downloads / "generated", downloads / "generated.sha256"
+    identity = hashlib.sha256(f"{source.model_dump_json()} {core_fingerprint()}".encode()).hexdigest()
+    if mark.is_file() and mark.read_text() == identity and sum(1 for _ in folder.glob("*/*.jpg")) == source.num_pictures:
+        return folder
+    mark.unlink(missing_ok=True)
     with replacing(folder) as aside:
         for label in CLASSES:
             (aside / label).mkdir(parents=True)
         indices = range(source.num_pictures)
         for _ in track(in_threads(lambda index: _save(source, index, aside), indices), "draw", source.num_pictures):
             pass
+    with replacing(mark) as aside:
+        aside.write_text(identity)
     return folder
 
 
@@ -35,3 +53,10 @@ def _save(source: GeneratedSource, index: int, folder: Path) -> None:
     label = label_of(index, source.drift.first_class_share)
     picture: Image.Image = draw_picture(label, (source.seed, index), source.drift)
     picture.save(folder / label / f"{index:06d}.jpg", quality=70 + index % 26)
+
+
+if __name__ == "__main__":
+    workspace = Workspace.current()
+    with workspace.lock("data"):
+        if not held_source(workspace):
+            bring_generated(GeneratedSource(), workspace.downloads)

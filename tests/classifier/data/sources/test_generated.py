@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
+import yaml
 from PIL import Image
 
 from classifier.data.settings import Drift, GeneratedSource
 from classifier.data.sources.generated import bring_generated
+from configs.models import TrainSettings
 
 
 def pictures(folder):
@@ -38,3 +42,24 @@ def test_the_drift_knobs_turn(tmp_path):
     assert any(not np.array_equal(plain[name], outlined[name]) for name in plain)
     assert 34 <= sum(name.startswith("cat") for name in mixed) <= 38
     assert 18 <= sum(name.startswith("cat") for name in plain) <= 22
+
+
+def test_what_lies_there_of_the_same_settings_is_not_drawn_again(tmp_path, monkeypatch):
+    source = GeneratedSource(num_pictures=40)
+    folder = bring_generated(source, tmp_path)
+    drawn = []
+    monkeypatch.setattr("classifier.data.sources.generated._save", lambda source, index, folder: drawn.append(index))
+
+    bring_generated(source, tmp_path)
+    assert drawn == []
+    next(folder.glob("cat/*.jpg")).unlink()
+    bring_generated(source, tmp_path)
+    assert len(drawn) == 40
+    bring_generated(source, tmp_path)  # of which nothing was drawn
+    assert len(drawn) == 80
+
+
+def test_set_up_draws_what_the_first_run_reads_in():
+    settings = yaml.safe_load((Path(__file__).parents[4] / "configs" / "train.yaml").read_text())
+
+    assert TrainSettings.model_validate(settings).data.source == GeneratedSource()
