@@ -88,7 +88,7 @@ def roll_out(
             else:
                 _carry_out(cluster, settings, before, stable, candidate, rollout, report, package)
         except BaseException as error:
-            rollout.left_undone = _undo(cluster, settings, before)
+            rollout.left_undone = _undo(cluster, settings.namespace, settings.name, before)
             if isinstance(error, ImageLoopError):
                 rollout.outcome, rollout.reason = "rolled_back", str(error)
                 rollout.unfit = replaced is None and _speaks_against(candidate, error)
@@ -120,9 +120,9 @@ def undo_interrupted(cluster: Cluster, namespace: str, name: str) -> Manifest | 
 
 
 def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
-    """All traffic to the version that served before this one.
+    """All traffic to the version that served before this one; where that one gets not ready, all is as it was.
 
-    Raises: DeploymentError where there is none.
+    Raises: DeploymentError where there is none, or it gets not ready.
     """
     with cluster.changing(namespace, name):
         manifest = cluster.get(namespace, name)
@@ -141,7 +141,11 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
                 f"wanted a version before {_serving(manifest).version} of '{manifest.key}', found none in its history"
             )
         bad, good = history[-1], history[-2]
-        cluster.apply(manifest.with_predictors([good.model_copy(update={"traffic": 100})], None).with_history(history[:-1]))
+        try:
+            cluster.apply(manifest.with_predictors([good.model_copy(update={"traffic": 100})], None).with_history(history[:-1]))
+        except BaseException:
+            _undo(cluster, namespace, name, manifest)
+            raise
         return Rollout("rolled_back", bad.version, good.version, "asked for", model_name=bad.model_name)
 
 
@@ -256,13 +260,13 @@ def _replace(
     rollout.reason = "the same version with other settings"
 
 
-def _undo(cluster: Cluster, settings: DeploySettings, before: Manifest | None) -> str:
+def _undo(cluster: Cluster, namespace: str, name: str, before: Manifest | None) -> str:
     """Why it could not be done, if so: what ended the rollout must not be lost over that."""
     try:
         if before is not None:
             cluster.apply(before)
-        elif cluster.get(settings.namespace, settings.name) is not None:
-            cluster.delete(settings.namespace, settings.name)
+        elif cluster.get(namespace, name) is not None:
+            cluster.delete(namespace, name)
     except ImageLoopError as error:
         logger.warning("the rollout could not be undone: %s", error)
         return str(error)

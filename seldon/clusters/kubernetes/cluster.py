@@ -67,6 +67,7 @@ class KubernetesCluster:
         """Raises: DeploymentError for a conflict with another manager, missing rights, a server that does not answer, or no readiness."""
         self._check_lease(manifest.key)
         body = dump(manifest)
+        before = self._get(manifest.metadata.namespace, manifest.metadata.name) or {}
         with self._told(f"apply '{manifest.key}'"):
             self._resource().server_side_apply(
                 body=body,
@@ -75,7 +76,9 @@ class KubernetesCluster:
                 field_manager=FIELD_MANAGER,
                 _request_timeout=self._timeout,
             )
-        self._wait(manifest, self._settings.ready_timeout_seconds)
+        self._wait(
+            manifest, self._settings.ready_timeout_seconds, had_failed=(before.get("status") or {}).get("state") == "Failed"
+        )
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         found = self._get(namespace, name)
@@ -183,10 +186,11 @@ class KubernetesCluster:
             with self._told(f"look at the lock of '{key}'"):
                 lease.check()
 
-    def _wait(self, manifest: Manifest, seconds: float) -> None:
+    def _wait(self, manifest: Manifest, seconds: float, *, had_failed: bool) -> None:
         """Until every predictor has its replicas, and they run what this manifest says.
 
-        The operator does not tell which change its status is about. Its Deployments do; and it looks at a change within moments.
+        The operator does not tell which change its status is about. Its Deployments do; and it looks at a change within moments. A failure
+        of before is told on for as long, also where the Deployments that are wanted never went, as when a rollout is undone.
         """
         began = time.monotonic()
         deadline = began + seconds
@@ -198,7 +202,8 @@ class KubernetesCluster:
             wanting = [part.name for part in manifest.spec.predictors if not _has_replicas(made.get(part.name), part)]
             if taken_up and told.get("state") == "Available" and not wanting:
                 return
-            if told.get("state") == "Failed" and (taken_up or time.monotonic() - began > STALE_SECONDS):
+            had_failed = had_failed and told.get("state") == "Failed"
+            if told.get("state") == "Failed" and ((taken_up and not had_failed) or time.monotonic() - began > STALE_SECONDS):
                 raise DeploymentError(
                     f"wanted '{manifest.key}' to be ready, found that it failed: {told.get('description') or 'no reason given'}"
                 )

@@ -27,7 +27,7 @@ from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, 
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
-from seldon.clusters.local.settings import SITE, ApiKey, GatewaySettings, in_url, read_keys
+from seldon.clusters.local.settings import KEYS_VARIABLE, SITE, ApiKey, GatewaySettings, in_url, read_keys
 from seldon.clusters.local.state import DeploymentState, Replica, SiteState, Store
 from seldon.clusters.local.supervisor import ROOT, Supervisor, find_program
 from seldon.clusters.local.support import named_here, refuse_impossible
@@ -87,6 +87,8 @@ class LocalCluster:
     def delete(self, namespace: str, name: str) -> None:
         """The last one takes the gateway and the supervisor with it."""
         with self._site():
+            if len(self._store.deployments()) > 1:
+                self._keys()  # of the gateway that stays: asked for before anything is gone
             self._forget(namespace, name)
 
     def _forget(self, namespace: str, name: str) -> None:
@@ -100,11 +102,11 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Stop everything and leave nothing running; what was deployed is forgotten."""
-        for state in self._store.deployments():
-            self.delete(state.manifest.metadata.namespace, state.manifest.metadata.name)
         with self._site():
-            if not self._store.deployments():  # none that began meanwhile
-                self._supervisor.stop()
+            for state in self._store.deployments():
+                self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
+            self._supervisor.stop()
+            self._store.remove_site()
 
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
         state = self._store.get(namespace, name)
@@ -170,13 +172,21 @@ class LocalCluster:
         if state is None or site is None:
             raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
         headers = {gateway.PREDICTOR_HEADER: predictor}
-        key = {"X-API-Key": self._own_key().key} if read_keys() else {}
+        key = {"X-API-Key": self._own_key().key} if site.asks_for_keys else {}
         here = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104 # nosec B104 - compared, not bound
         return Caller(self._url(state.manifest, site, here), headers | key, self._settings.tls_certificate)
 
     def _keys(self) -> list[ApiKey]:
-        """Who may come in: those that the environment names, and where there are any, this site itself."""
-        keys = read_keys()
+        """Who may come in: those that the environment names, and where there are any, this site itself.
+
+        Raises: DeploymentError where it names none and the gateway has some.
+        """
+        keys, site = read_keys(), self._store.site()
+        if not keys and site is not None and site.asks_for_keys:
+            raise DeploymentError(
+                f"wanted the keys of the gateway's callers in {KEYS_VARIABLE}, found none in this shell, and the gateway would let anyone in; "
+                "export them, or stop what serves first: python run.py down"
+            )
         return [*keys, self._own_key()] if keys else []
 
     def _own_key(self) -> ApiKey:
@@ -207,6 +217,8 @@ class LocalCluster:
                 site.gateway_port,
                 self._settings.port,
             )
+        if site.asks_for_keys != bool(keys):
+            self._store.put_site(site.model_copy(update={"asks_for_keys": bool(keys)}))
         folder = self._layout.gateway
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
         gateway.write_upstreams(folder, self._upstreams(), str(site.version))

@@ -37,6 +37,7 @@ class SiteState(BaseModel):
     gateway_port: int
     admin_ports: tuple[int, ...] = ()
     version: int = 0
+    asks_for_keys: bool = False  # whether callers need one
 
     @model_validator(mode="before")
     @classmethod

@@ -156,6 +156,42 @@ def test_what_failed_before_says_nothing_of_its_repair(cluster, server, with_ima
     assert cluster.describe("site", "pets").state == "Available"
 
 
+def test_what_failed_is_undone_although_what_served_before_never_went(cluster, server, with_image, predictor_spec, monkeypatch):
+    monkeypatch.setattr("seldon.clusters.kubernetes.cluster.STALE_SECONDS", 3.0)
+    stable = with_image("0")
+    cluster.apply(stable)
+    server.broken = True
+    candidate = complete(predictor_spec("2", traffic=0), PodSettings())
+    with pytest.raises(DeploymentError, match="ImagePullBackOff"):
+        cluster.apply(stable.with_predictors([*stable.spec.predictors, candidate], None))
+    server.seconds_to_see = 1.0  # until then the operator tells what was; the Deployment of `stable` is there all the while
+    threading.Timer(0.5, setattr, (server, "broken", False)).start()
+
+    cluster.apply(stable)
+
+    assert cluster.describe("site", "pets").state == "Available"
+
+
+def test_a_version_of_before_that_gets_not_ready_does_not_take_the_place_of_the_one_that_serves(
+    cluster, server, manifest, predictor_spec, monkeypatch
+):
+    one, two = predictor_spec("1"), predictor_spec("2")
+    serving = manifest.with_predictors([two], None).with_history([one, two])
+    cluster.apply(serving)
+    apply = type(cluster).apply
+
+    def fails_for_one(self, wanted):
+        server.broken = "v1" in wanted.weights
+        apply(self, wanted)
+
+    monkeypatch.setattr(type(cluster), "apply", fails_for_one)
+
+    with pytest.raises(DeploymentError, match="to be ready"):
+        roll_back(cluster, "site", "pets")
+
+    assert cluster.get("site", "pets") == serving
+
+
 def test_a_manifest_that_the_schema_does_not_take_is_refused(cluster, server, manifest):
     if not server.schema:
         pytest.skip("IMAGELOOP_TEST_DATA names no folder with the schema")

@@ -365,6 +365,32 @@ def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colou
     assert (code, json.loads(body)["status"]["code"]) == (401, 401)
 
 
+def test_a_shell_without_the_keys_does_not_open_the_gateway(make_cluster, predictor_spec, call, colours, monkeypatch):
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", "alice:predict:" + "a" * 20)
+    cluster = make_cluster()
+    for name in ("pets", "birds"):
+        cluster.apply(render(name, "default", [predictor_spec("1")]))
+    monkeypatch.delenv("IMAGELOOP_API_KEYS")
+
+    for change in (
+        lambda: cluster.apply(render("pets", "default", [predictor_spec("2")])),
+        lambda: cluster.delete("default", "birds"),
+    ):
+        with pytest.raises(DeploymentError, match="wanted the keys of the gateway's callers"):
+            change()
+    code, _, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
+    names = {state.metadata.name for state in cluster.belonging_to("default", "pets")}
+    cluster.stop()
+
+    assert code == 401
+    assert names == {"pets", "birds"}
+    assert processes_of(cluster) == []
+    cluster.apply(render("pets", "default", [predictor_spec("1")]))  # what was stopped may begin anew without
+    code, _, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
+    cluster.stop()
+    assert code == 200
+
+
 def test_tls_is_a_matter_of_configuration(make_cluster, predictor_spec, tmp_path, colours):
     _, certificate = certify(tmp_path)
     cluster = make_cluster(tls_certificate=str(certificate), tls_key=str(tmp_path / "server.key"))
