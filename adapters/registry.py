@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ HAD_CHAMPION = "had_champion."  # the tag of an experiment
 # No such model, no such alias, nothing that this user may read.
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
-MODELS_A_PAGE = 1000
+A_PAGE = 1000
 CHANGED = "changed_on_recent"  # the tag
 AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
 PROXIED = "mlflow-artifacts:"
@@ -100,12 +100,17 @@ class ModelRegistry:
         logger.info("version %s of '%s' is the champion now", version, self.name)
 
     def _remember(self, version: str) -> None:
-        """That there was a champion, where it outlives the model: `later_champions` tells one that was taken away."""
+        """The run of the first champion, where it outlives the model: `later_champions` tells one that was taken away."""
         import mlflow
 
-        with suppress(mlflow.MlflowException):  # a version whose run was deleted for good
-            run = self._client.get_run(self._found(version).run_id)
-            self._client.set_experiment_tag(run.info.experiment_id, f"{HAD_CHAMPION}{self.name}", version)
+        tag = f"{HAD_CHAMPION}{self.name}"
+        try:
+            run_id = self._found(version).run_id
+            experiment = self._client.get_experiment(self._client.get_run(run_id).info.experiment_id)
+            if tag not in experiment.tags:
+                self._client.set_experiment_tag(experiment.experiment_id, tag, run_id)
+        except mlflow.MlflowException as error:  # a version whose run was deleted for good
+            logger.warning("nothing will remember that '%s' had a champion, should it be deleted: %s", self.name, error.message)
 
     def set_tag(self, version: str, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, version, key, value)
@@ -228,28 +233,41 @@ def promotion_lock(workspace: Workspace) -> "FileLock":
 
 
 def later_champions() -> dict[str, str]:
-    """The champion of every model in the registry, but for an only version that its own run promoted: that is no news to the run.
+    """The champion of every model in the registry and the run that made it, but for one that is no news to its own run: the first ever, alone.
 
-    One that was taken away by hand is news; it is told as an empty version.
+    One that was taken away by hand is told as empty.
     """
     import mlflow
 
     connect()
     client = mlflow.MlflowClient()
-    page = client.search_registered_models(max_results=MODELS_A_PAGE)
-    models = list(page)
-    while page.token:  # a server that others use, too, has more models than it tells at once
-        page = client.search_registered_models(max_results=MODELS_A_PAGE, page_token=page.token)
-        models += page
+    models = _every_page(lambda token: client.search_registered_models(max_results=A_PAGE, page_token=token))
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
-    lost = dict.fromkeys(_ever_promoted(client) - found.keys(), "")
-    return lost | {name: version for name, version in found.items() if not _promoted_itself(ModelRegistry(name).versions())}
+    first = _first_runs(client)
+    later = dict.fromkeys(first.keys() - found.keys(), "")
+    for name, champion in found.items():
+        versions = ModelRegistry(name).versions()
+        run_id = next((version.run_id for version in versions if version.version == champion), None) or ""
+        if not _promoted_itself(versions) or first.get(name, run_id) != run_id:
+            later[name] = f"{champion}@{run_id}"
+    return dict(sorted(later.items()))
 
 
-def _ever_promoted(client: Any) -> set[str]:
-    """The models that had a champion, as the experiments of their runs remember; a deleted model remembers nothing."""
-    tags = [tag for experiment in client.search_experiments() for tag in experiment.tags]
-    return {tag.removeprefix(HAD_CHAMPION) for tag in tags if tag.startswith(HAD_CHAMPION)}
+def _first_runs(client: Any) -> dict[str, str]:
+    """Of every model that ever had a champion, the run of the first one: experiments remember what a deleted model does not."""
+    experiments = _every_page(lambda token: client.search_experiments(max_results=A_PAGE, page_token=token))
+    tags = {key: value for experiment in experiments for key, value in experiment.tags.items()}
+    return {key.removeprefix(HAD_CHAMPION): value for key, value in tags.items() if key.startswith(HAD_CHAMPION)}
+
+
+def _every_page(search: Callable[[str | None], Any]) -> list[Any]:
+    """A server that others use, too, has more than it tells at once."""
+    page = search(None)
+    found = list(page)
+    while page.token:
+        page = search(page.token)
+        found += page
+    return found
 
 
 def _promoted_itself(versions: list[RegisteredVersion]) -> bool:

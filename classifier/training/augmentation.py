@@ -1,8 +1,7 @@
 """Changes that leave the class as it is, drawn anew for each picture and epoch.
 
 torchvision's own transforms change a whole batch alike, and take several times as long for one picture after the other, on a GPU more
-than the network does (`make bench-gpu`). These change each picture of a batch by itself, where the batch lies. What they draw comes from
-the processor's generator, so a GPU is shown the same.
+than the network does (`make bench-gpu`). These change each picture of a batch by itself, where the batch lies.
 
 Shapes: B pictures of S x S pixels.
 """

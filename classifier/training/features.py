@@ -8,6 +8,7 @@ exports the default backbone, which the first training would do otherwise.
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from classifier.data.array_store import ArrayStore
 from classifier.data.prepared import PreparedPictures, in_batches
+from classifier.errors import ImageLoopError
 from classifier.files import hash_of, replacing
 from classifier.model.package import BATCH, INPUT
 from classifier.model.preprocessing import PREPROCESSING_VERSION, UInt8Array
@@ -24,6 +26,9 @@ from classifier.shared import fetch, publish
 from classifier.training.devices import Device
 from classifier.training.settings import TrainingSettings
 from classifier.workspace import Workspace
+
+if TYPE_CHECKING:
+    from classifier.model.backbones import Features
 
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
@@ -115,14 +120,27 @@ class _OnGpu:
     BATCH = 64
 
     def __init__(self, backbone: str) -> None:
-        from classifier.model.backbones import load_backbone
-
-        self._network = load_backbone(backbone).to("cuda")
+        self._backbone = backbone
+        self._network: Features | None = None  # until there is something to compute
 
     def embed(self, images_BSSC: UInt8Array) -> FloatArray:
-        """Shapes: (B, S, S, 3) uint8 -> (B, D) float32."""
+        """Shapes: (B, S, S, 3) uint8 -> (B, D) float32. Raises: ImageLoopError where the GPU's memory is too small."""
         import torch
 
+        try:
+            return self._embed(images_BSSC)
+        except torch.OutOfMemoryError as error:
+            raise ImageLoopError(
+                f"wanted memory of the GPU for {len(images_BSSC)} pictures, found too little; end what else runs there, lower the model's "
+                "side_pixels, or set training.device=cpu"
+            ) from error
+
+    def _embed(self, images_BSSC: UInt8Array) -> FloatArray:
+        import torch
+
+        from classifier.model.backbones import load_backbone
+
+        self._network = self._network or load_backbone(self._backbone).to("cuda")
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             embeddings_BD: FloatArray = self._network(torch.from_numpy(images_BSSC).to("cuda")).mean((2, 3)).cpu().numpy()
         return embeddings_BD

@@ -34,8 +34,7 @@ def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
     What was drawn of the same settings by the same code, and still lies there, is not drawn again.
     """
     folder, mark = downloads / "generated", downloads / "generated.sha256"
-    identity = hashlib.sha256(f"{source.model_dump_json()} {core_fingerprint()}".encode()).hexdigest()
-    if mark.is_file() and mark.read_text() == identity and sum(1 for _ in folder.glob("*/*.jpg")) == source.num_pictures:
+    if mark.is_file() and mark.read_text() == _identity(source, folder):
         return folder
     mark.unlink(missing_ok=True)
     with replacing(folder) as aside:
@@ -45,8 +44,16 @@ def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
         for _ in track(in_threads(lambda index: _save(source, index, aside), indices), "draw", source.num_pictures):
             pass
     with replacing(mark) as aside:
-        aside.write_text(identity)
+        aside.write_text(_identity(source, folder))
     return folder
+
+
+def _identity(source: GeneratedSource, folder: Path) -> str:
+    """Of what was asked for, of the code that drew it, and of the files as they lie there."""
+    digest = hashlib.sha256(f"{source.model_dump_json()} {core_fingerprint()}".encode())
+    for path in sorted(folder.glob("*/*")):
+        digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _save(source: GeneratedSource, index: int, folder: Path) -> None:

@@ -60,7 +60,8 @@ def test_a_gpu_is_taken_trains_twice_alike_and_gives_a_model_for_any_machine(pic
 
 @needs_gpu
 @pytest.mark.parametrize("goes_on", ["cuda", "cpu"])
-def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(pictures, workspace, monkeypatch, goes_on):
+def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(pictures, workspace, monkeypatch, caplog, goes_on):
+    caplog.set_level("INFO")
     monkeypatch.setattr("classifier.training.checkpoint.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(
         "classifier.training.fitting._Training._checkpoint", lambda self, name: Checkpoint(workspace.checkpoints, name)
@@ -75,6 +76,7 @@ def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(pictures, workspace,
         fitted(pictures, workspace, BASELINE, die)
     resumed = fitted(pictures, workspace, BASELINE, device=goes_on)
 
+    assert "resumed after epoch 2" in caplog.text
     losses, wanted = ([row.train_loss for row in one.history] for one in (resumed, whole))
     assert losses[:2] == wanted[:2]
     assert len(losses) == len(wanted)
