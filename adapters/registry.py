@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 CHAMPION = "champion"
-HAD_CHAMPION = "had_champion."  # the tag of an experiment
+NUM_CHAMPIONS = "num_champions."  # the tag of an experiment, and the name of the model
 # No such model, no such alias, nothing that this user may read.
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
@@ -100,17 +101,18 @@ class ModelRegistry:
         logger.info("version %s of '%s' is the champion now", version, self.name)
 
     def _remember(self, version: str) -> None:
-        """The run of the first champion, where it outlives the model: `later_champions` tells one that was taken away."""
+        """How many champions there were, where it outlives the model: a deleted one counts its versions from 1 again."""
         import mlflow
 
-        tag = f"{HAD_CHAMPION}{self.name}"
+        tag = f"{NUM_CHAMPIONS}{self.name}"
         try:
-            run_id = self._found(version).run_id
-            experiment = self._client.get_experiment(self._client.get_run(run_id).info.experiment_id)
-            if tag not in experiment.tags:
-                self._client.set_experiment_tag(experiment.experiment_id, tag, run_id)
+            run = self._client.get_run(self._found(version).run_id)
+            experiment = self._client.get_experiment(run.info.experiment_id)
+            self._client.set_experiment_tag(experiment.experiment_id, tag, str(int(experiment.tags.get(tag, 0)) + 1))
         except mlflow.MlflowException as error:  # a version whose run was deleted for good
-            logger.warning("nothing will remember that '%s' had a champion, should it be deleted: %s", self.name, error.message)
+            logger.warning(
+                "nothing will remember that '%s' had this champion, should it be deleted: %s", self.name, error.message
+            )
 
     def set_tag(self, version: str, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, version, key, value)
@@ -233,9 +235,9 @@ def promotion_lock(workspace: Workspace) -> "FileLock":
 
 
 def later_champions() -> dict[str, str]:
-    """The champion of every model in the registry and the run that made it, but for one that is no news to its own run: the first ever, alone.
+    """The champion of every model in the registry and how many there were, but for one that is no news to its own run: the first ever, alone.
 
-    One that was taken away by hand is told as empty.
+    One that was taken away by hand is told without its version.
     """
     import mlflow
 
@@ -243,21 +245,24 @@ def later_champions() -> dict[str, str]:
     client = mlflow.MlflowClient()
     models = _every_page(lambda token: client.search_registered_models(max_results=A_PAGE, page_token=token))
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
-    first = _first_runs(client)
-    later = dict.fromkeys(first.keys() - found.keys(), "")
-    for name, champion in found.items():
-        versions = ModelRegistry(name).versions()
-        run_id = next((version.run_id for version in versions if version.version == champion), None) or ""
-        if not _promoted_itself(versions) or first.get(name, run_id) != run_id:
-            later[name] = f"{champion}@{run_id}"
-    return dict(sorted(later.items()))
+    counts = _counts_of_champions(client)
+    own = {name for name in found if counts.get(name, 1) == 1 and _promoted_itself(ModelRegistry(name).versions())}
+    return {name: f"{found.get(name, '')}@{counts.get(name, 0)}" for name in sorted((counts.keys() | found.keys()) - own)}
 
 
-def _first_runs(client: Any) -> dict[str, str]:
-    """Of every model that ever had a champion, the run of the first one: experiments remember what a deleted model does not."""
+def _counts_of_champions(client: Any) -> dict[str, int]:
+    """By model, as the experiments of its runs remember."""
     experiments = _every_page(lambda token: client.search_experiments(max_results=A_PAGE, page_token=token))
-    tags = {key: value for experiment in experiments for key, value in experiment.tags.items()}
-    return {key.removeprefix(HAD_CHAMPION): value for key, value in tags.items() if key.startswith(HAD_CHAMPION)}
+    counts: Counter[str] = Counter()
+    for experiment in experiments:
+        counts.update(
+            {
+                tag.removeprefix(NUM_CHAMPIONS): int(value)
+                for tag, value in experiment.tags.items()
+                if tag.startswith(NUM_CHAMPIONS)
+            }
+        )
+    return dict(counts)
 
 
 def _every_page(search: Callable[[str | None], Any]) -> list[Any]:

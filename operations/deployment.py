@@ -221,9 +221,12 @@ def down() -> dict[str, Any]:
     with ExitStack() as nobody_else:
         for one in found:
             nobody_else.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))
-        for one in found:
-            cluster.delete(one.metadata.namespace, one.metadata.name)
-        getattr(cluster, "stop", lambda: None)()
+        stop = getattr(cluster, "stop", None)  # of a cluster that is this folder's alone
+        if stop is not None:
+            stop()
+        else:
+            for one in found:
+                cluster.delete(one.metadata.namespace, one.metadata.name)
     return {"cluster": deployed.cluster.kind, "stopped": [one.key for one in found]}
 
 

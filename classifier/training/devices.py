@@ -1,7 +1,6 @@
 """Where a training computes: on a GPU where there is one."""
 
 import ctypes
-import functools
 import logging
 from pathlib import Path
 from typing import Literal
@@ -35,7 +34,6 @@ def _has_driver() -> bool:
     return True
 
 
-@functools.cache
 def _is_usable() -> bool:
     """By doing something there: PyTorch counts cards, too, that it has no code for, or that another process filled."""
     import torch

@@ -263,6 +263,8 @@ def _replace(
 def _undo(cluster: Cluster, namespace: str, name: str, before: Manifest | None) -> str:
     """Why it could not be done, if so: what ended the rollout must not be lost over that."""
     try:
+        if before is not None and cluster.get(namespace, name) == before:
+            return ""  # it was refused before anything changed
         if before is not None:
             cluster.apply(before)
         elif cluster.get(namespace, name) is not None:

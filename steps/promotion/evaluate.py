@@ -7,7 +7,6 @@ from zenml import step
 
 from adapters import tracking
 from classifier.data.prepared import PreparedPictures
-from classifier.loading import loading
 from classifier.model.predictor import Predictor
 from classifier.promotion.evaluation import Evaluation
 from classifier.promotion.evaluation import evaluate as measure
@@ -27,8 +26,7 @@ def evaluate(
     from classifier.promotion import figures
 
     predictor = Predictor.unsigned(exported_package.folder, threads=os.cpu_count() or 1)
-    with loading("sklearn.metrics"):  # seconds, where no step before needed it; figures.py does
-        evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
+    evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
     with tracking.run_of(tracking_run):
         tracking.log_metrics({f"test_{name}": value for name, value in evaluation.summary().items()})
         tracking.log_files(

@@ -105,6 +105,9 @@ class LocalCluster:
         with self._site():
             for state in self._store.deployments():
                 self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
+            if self._supervisor.is_running():
+                for name in self._supervisor.states().keys() - set(gateway.NAMES):
+                    self._supervisor.remove(name)  # each may finish what it is at
             self._supervisor.stop()
             self._store.remove_site()
 
@@ -172,7 +175,7 @@ class LocalCluster:
         if state is None or site is None:
             raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
         headers = {gateway.PREDICTOR_HEADER: predictor}
-        key = {"X-API-Key": self._own_key().key} if site.asks_for_keys else {}
+        key = {"X-API-Key": self._own_key().key} if self._asks_for_keys(site) else {}
         here = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104 # nosec B104 - compared, not bound
         return Caller(self._url(state.manifest, site, here), headers | key, self._settings.tls_certificate)
 
@@ -182,12 +185,16 @@ class LocalCluster:
         Raises: DeploymentError where it names none and the gateway has some.
         """
         keys, site = read_keys(), self._store.site()
-        if not keys and site is not None and site.asks_for_keys:
+        if not keys and site is not None and self._asks_for_keys(site):
             raise DeploymentError(
                 f"wanted the keys of the gateway's callers in {KEYS_VARIABLE}, found none in this shell, and the gateway would let anyone in; "
                 "export them, or stop what serves first: python run.py down"
             )
         return [*keys, self._own_key()] if keys else []
+
+    def _asks_for_keys(self, site: SiteState) -> bool:
+        """Of a site of before that was written down: whether it ever had a key of its own."""
+        return self._layout.own_key.exists() if site.asks_for_keys is None else site.asks_for_keys
 
     def _own_key(self) -> ApiKey:
         return ApiKey(name=SITE, rights=("predict", "try"), key=own_secret(self._layout.own_key))
@@ -209,7 +216,8 @@ class LocalCluster:
         before = site = self._store.site()
         running = self._supervisor.is_running()
         if site is None or not running or len(site.admin_ports) != len(gateway.NAMES):
-            site = self._new_site(site, shares_port=running or any(map(_is_envoy, self._supervisor.orphans())))
+            shares_port = running or any(map(_is_envoy, self._supervisor.orphans()))
+            site = self._new_site(site, shares_port=shares_port, asks_for_keys=bool(keys))
             self._store.put_site(site)
         elif self._settings.port not in (0, site.gateway_port) and free_port(self._settings.port) == self._settings.port:
             logger.warning(
@@ -234,13 +242,14 @@ class LocalCluster:
         drains = [envoy.drain() for envoy in left]
         return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
 
-    def _new_site(self, before: SiteState | None, *, shares_port: bool) -> SiteState:
+    def _new_site(self, before: SiteState | None, *, shares_port: bool, asks_for_keys: bool) -> SiteState:
         known = before.gateway_port if before else self._settings.port
         port = known if before and shares_port else free_port(known)
         if known not in (0, port):
             logger.warning("port %d is taken; the gateway listens at %d", known, port)
         admin_ports = tuple(free_port() for _ in gateway.NAMES)
-        return SiteState(gateway_port=port, admin_ports=admin_ports, version=before.version if before else 0)
+        version = before.version if before else 0
+        return SiteState(gateway_port=port, admin_ports=admin_ports, version=version, asks_for_keys=asks_for_keys)
 
     def _bring_back_others(self, manifest: Manifest) -> None:
         """The replicas of the site's other deployments, where a supervisor that was killed had kept them; what cannot be is no reason to stop."""
