@@ -81,9 +81,8 @@ class Site:
     def __init__(self, folder: Path) -> None:
         (folder / "home").mkdir(parents=True)
         self.environment = own_environment(folder)
-        subprocess.run(
-            [sys.executable, ROOT / "stacks" / "apply.py", "--activate", "local"], env=self.environment, cwd=ROOT, check=True
-        )
+        for program in (["-m", "classifier.training.features"], ["stacks/apply.py", "--activate", "local"]):  # as `make setup`
+            subprocess.run([sys.executable, *program], env=self.environment, cwd=ROOT, check=True)
 
     def train(self, folder: Path, *arguments: str) -> dict[str, object]:
         command = [sys.executable, ROOT / "run.py", "train", "--data", str(folder), "--json", *arguments]
