@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,39 +239,27 @@ def later_champions() -> dict[str, str]:
     One that was taken away by hand is told without its version.
     """
     import mlflow
+    from mlflow.utils import get_results_from_paginated_fn as every_page
 
     connect()
     client = mlflow.MlflowClient()
-    models = _every_page(lambda token: client.search_registered_models(max_results=A_PAGE, page_token=token))
+    models = every_page(lambda size, token: client.search_registered_models(max_results=size, page_token=token), A_PAGE)
     found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
     counts = _counts_of_champions(client)
     own = {name for name in found if counts.get(name, 1) == 1 and _promoted_itself(ModelRegistry(name).versions())}
-    return {name: f"{found.get(name, '')}@{counts.get(name, 0)}" for name in sorted((counts.keys() | found.keys()) - own)}
+    return {name: f"{found.get(name, '')}@{counts[name]}" for name in sorted((counts.keys() | found.keys()) - own)}
 
 
-def _counts_of_champions(client: Any) -> dict[str, int]:
+def _counts_of_champions(client: Any) -> Counter[str]:
     """By model, as the experiments of its runs remember."""
-    experiments = _every_page(lambda token: client.search_experiments(max_results=A_PAGE, page_token=token))
+    from mlflow.utils import get_results_from_paginated_fn as every_page
+
     counts: Counter[str] = Counter()
-    for experiment in experiments:
-        counts.update(
-            {
-                tag.removeprefix(NUM_CHAMPIONS): int(value)
-                for tag, value in experiment.tags.items()
-                if tag.startswith(NUM_CHAMPIONS)
-            }
-        )
-    return dict(counts)
-
-
-def _every_page(search: Callable[[str | None], Any]) -> list[Any]:
-    """A server that others use, too, has more than it tells at once."""
-    page = search(None)
-    found = list(page)
-    while page.token:
-        page = search(page.token)
-        found += page
-    return found
+    for experiment in every_page(lambda size, token: client.search_experiments(max_results=size, page_token=token), A_PAGE):
+        for tag, value in experiment.tags.items():
+            if tag.startswith(NUM_CHAMPIONS):
+                counts[tag.removeprefix(NUM_CHAMPIONS)] += int(value)
+    return counts
 
 
 def _promoted_itself(versions: list[RegisteredVersion]) -> bool:

@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,8 @@ from classifier.training.settings import LoopSettings
 from classifier.training.trained import EpochReport
 
 logger = logging.getLogger(__name__)
+# of a GPU's convolutions: algorithms that give the same twice
+REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": True}
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # the batches of epoch n: inputs (B, ...), targets (B,)
 
 
@@ -77,7 +78,7 @@ def fit(
     for past in fitted.history:  # a tracker's new run has the whole curve
         report(past)
     epochs = range(len(fitted.history), settings.max_epochs)
-    with counted("train, batches", len(epochs) * work.num_batches) as advance:
+    with torch.backends.cudnn.flags(**REPEATABLE), counted("train, batches", len(epochs) * work.num_batches) as advance:
         for epoch in epochs:
             if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
                 break  # asked here, so that a run that was killed after its last epoch does not go on
@@ -85,16 +86,15 @@ def fit(
             torch.manual_seed(work.seed * 100_003 + epoch)
             model.train()
             losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
-            with repeatable():
-                for inputs, targets_B in work.batches(epoch):
-                    loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    losses += loss.detach() * len(targets_B)
-                    num_rows += len(targets_B)
-                    advance(1)
+            for inputs, targets_B in work.batches(epoch):
+                loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses += loss.detach() * len(targets_B)
+                num_rows += len(targets_B)
+                advance(1)
 
             logits_NK = predict_logits(model, work.validation(), work.device)
             validation_loss = loss_of(
@@ -124,14 +124,6 @@ def fit(
         fitted.history[fitted.best_epoch].validation_loss,
     )
     return fitted
-
-
-def repeatable() -> AbstractContextManager[None]:
-    """A GPU's convolutions by algorithms that give the same twice."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
-    )
-    return flags
 
 
 def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> NDArray[np.float32]:

@@ -109,7 +109,7 @@ def check_folder(folder: Path, key: str) -> None:
     if not folder.is_dir():
         raise SettingsError(f"{key}: wanted a folder, found a file at '{folder}'; name the folder that holds the class folders")
     for entry in _entries(unwrap(folder)):
-        if entry.is_dir() and not os.access(entry, os.R_OK | os.X_OK):
+        if entry.is_dir() and not _may_be_read(entry):
             raise _no_permission(entry)
     labels: dict[str, int] = {}
     for file in list_files(folder):
@@ -129,7 +129,7 @@ def _walk(folder: Path, seen: frozenset[Path], *, also_unreadable: bool) -> Iter
     real = folder.resolve()
     if real in seen:
         return
-    if also_unreadable and not os.access(folder, os.R_OK | os.X_OK):
+    if also_unreadable and not _may_be_read(folder):
         yield folder
         return
     for entry in _entries(folder):
@@ -147,6 +147,10 @@ def _entries(folder: Path) -> list[Path]:
     except PermissionError as error:
         raise _no_permission(folder) from error
     return [folder / name for name in visible]
+
+
+def _may_be_read(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _no_permission(folder: Path) -> SettingsError:

@@ -94,8 +94,7 @@ class LocalCluster:
     def _forget(self, namespace: str, name: str) -> None:
         self._store.remove(namespace, name)
         if not self._store.deployments():
-            self._supervisor.stop()
-            self._store.remove_site()
+            self._end()
         elif self._supervisor.is_running():
             self._route(None)
             self._retire()
@@ -108,8 +107,13 @@ class LocalCluster:
             if self._supervisor.is_running():
                 for name in self._supervisor.states().keys() - set(gateway.NAMES):
                     self._supervisor.remove(name)  # each may finish what it is at
-            self._supervisor.stop()
-            self._store.remove_site()
+            self._end()
+
+    def _end(self) -> None:
+        """Of a site without a deployment."""
+        self._supervisor.stop()
+        self._store.remove_site()
+        self._layout.own_key.unlink(missing_ok=True)
 
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
         state = self._store.get(namespace, name)
@@ -175,26 +179,22 @@ class LocalCluster:
         if state is None or site is None:
             raise DeploymentError(f"wanted to call '{namespace}/{name}', found no such deployment")
         headers = {gateway.PREDICTOR_HEADER: predictor}
-        key = {"X-API-Key": self._own_key().key} if self._asks_for_keys(site) else {}
+        key = {"X-API-Key": self._own_key().key} if self._layout.own_key.exists() else {}
         here = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104 # nosec B104 - compared, not bound
         return Caller(self._url(state.manifest, site, here), headers | key, self._settings.tls_certificate)
 
     def _keys(self) -> list[ApiKey]:
-        """Who may come in: those that the environment names, and where there are any, this site itself.
+        """Who may come in: those that the environment names, and where there are any, this site itself: it has a key then.
 
         Raises: DeploymentError where it names none and the gateway has some.
         """
-        keys, site = read_keys(), self._store.site()
-        if not keys and site is not None and self._asks_for_keys(site):
+        keys = read_keys()
+        if not keys and self._store.site() is not None and self._layout.own_key.exists():
             raise DeploymentError(
                 f"wanted the keys of the gateway's callers in {KEYS_VARIABLE}, found none in this shell, and the gateway would let anyone in; "
                 "export them, or stop what serves first: python run.py down"
             )
         return [*keys, self._own_key()] if keys else []
-
-    def _asks_for_keys(self, site: SiteState) -> bool:
-        """Of a site of before that was written down: whether it ever had a key of its own."""
-        return self._layout.own_key.exists() if site.asks_for_keys is None else site.asks_for_keys
 
     def _own_key(self) -> ApiKey:
         return ApiKey(name=SITE, rights=("predict", "try"), key=own_secret(self._layout.own_key))
@@ -216,8 +216,7 @@ class LocalCluster:
         before = site = self._store.site()
         running = self._supervisor.is_running()
         if site is None or not running or len(site.admin_ports) != len(gateway.NAMES):
-            shares_port = running or any(map(_is_envoy, self._supervisor.orphans()))
-            site = self._new_site(site, shares_port=shares_port, asks_for_keys=bool(keys))
+            site = self._new_site(site, shares_port=running or any(map(_is_envoy, self._supervisor.orphans())))
             self._store.put_site(site)
         elif self._settings.port not in (0, site.gateway_port) and free_port(self._settings.port) == self._settings.port:
             logger.warning(
@@ -225,8 +224,6 @@ class LocalCluster:
                 site.gateway_port,
                 self._settings.port,
             )
-        if site.asks_for_keys != bool(keys):
-            self._store.put_site(site.model_copy(update={"asks_for_keys": bool(keys)}))
         folder = self._layout.gateway
         gateway.write_listener(folder, site.gateway_port, self._settings, keys)
         gateway.write_upstreams(folder, self._upstreams(), str(site.version))
@@ -242,14 +239,13 @@ class LocalCluster:
         drains = [envoy.drain() for envoy in left]
         return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
 
-    def _new_site(self, before: SiteState | None, *, shares_port: bool, asks_for_keys: bool) -> SiteState:
+    def _new_site(self, before: SiteState | None, *, shares_port: bool) -> SiteState:
         known = before.gateway_port if before else self._settings.port
         port = known if before and shares_port else free_port(known)
         if known not in (0, port):
             logger.warning("port %d is taken; the gateway listens at %d", known, port)
         admin_ports = tuple(free_port() for _ in gateway.NAMES)
-        version = before.version if before else 0
-        return SiteState(gateway_port=port, admin_ports=admin_ports, version=version, asks_for_keys=asks_for_keys)
+        return SiteState(gateway_port=port, admin_ports=admin_ports, version=before.version if before else 0)
 
     def _bring_back_others(self, manifest: Manifest) -> None:
         """The replicas of the site's other deployments, where a supervisor that was killed had kept them; what cannot be is no reason to stop."""

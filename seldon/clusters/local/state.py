@@ -37,7 +37,6 @@ class SiteState(BaseModel):
     gateway_port: int
     admin_ports: tuple[int, ...] = ()
     version: int = 0
-    asks_for_keys: bool | None = None  # None: written before that was noted
 
     @model_validator(mode="before")
     @classmethod

@@ -4,12 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from classifier.data.catalog import read_catalog
-from classifier.data.pictures import prepared_store
-from classifier.data.prepared import prepare
-from classifier.data.schema import content_hash
-from classifier.data.settings import Limits, SplitSettings
-from classifier.data.splits import split_catalog
 from classifier.errors import ImageLoopError
 from classifier.training import devices
 from classifier.training.checkpoint import Checkpoint
@@ -18,6 +12,7 @@ from classifier.training.features import FeatureExtractor
 from classifier.training.fitting import train
 from classifier.training.label_quality import find_label_issues
 from classifier.training.settings import TrainingSettings
+from tests.classifier.training.test_fitting import pictures_of
 
 BASELINE = {"kind": "baseline_cnn", "side_pixels": 64, "channels": [8, 16], "loop": {"max_epochs": 4, "batch_size": 8}}
 FINE_TUNED = {
@@ -33,10 +28,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def pictures(draw_folder, workspace):
-    folder = draw_folder(cat=30, dog=30)
-    store = prepared_store(workspace.prepared, 64)
-    catalog = split_catalog(read_catalog(folder, "folder", store, 64, Limits()), None, SplitSettings(), 3)
-    return prepare(catalog, workspace.prepared, 64, content_hash(catalog), folder)
+    return pictures_of(draw_folder(cat=30, dog=30), workspace, 64)
 
 
 def fitted(pictures, workspace, model, report=lambda row: None, device="auto"):
