@@ -92,6 +92,9 @@ def deploy(
     ] = None,
     overrides: Overrides = None,
     version: Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Bring back the version that served before a stop, a restart or a rollout that was cut off.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Serve a version through the gateway; the one before it serves until the new one has shown itself.
@@ -103,11 +106,13 @@ def deploy(
     from seldon.rollouts.settings import DeploySettings
 
     settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
+    if resume and settings.version is not None:
+        _fail(SettingsError(f"--resume: brings back the version that served, wanted none by name, found '{settings.version}'"))
 
     def work() -> Result:
         from operations import deployment
 
-        return deployment.deploy(settings)
+        return deployment.deploy(settings, resume=resume)
 
     _run("deploy", work, lambda result: _lazy("deployment", "describe_deployment", result), json_output)
 
@@ -164,13 +169,16 @@ def rollback(json_output: Json = False) -> None:
 
 
 @app.command()
-def down(json_output: Json = False) -> None:
+def down(
+    keep: Annotated[bool, typer.Option(help="Keep in mind what was deployed: `deploy --resume` brings it back.")] = False,
+    json_output: Json = False,
+) -> None:
     """Stop all that is served from here, and leave nothing running."""
 
     def work() -> Result:
         from operations import deployment
 
-        return deployment.down()
+        return deployment.down(keep=keep)
 
     _run("down", work, lambda result: _lazy("deployment", "describe_down", result), json_output)
 

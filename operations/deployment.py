@@ -23,8 +23,8 @@ from seldon.rollouts.settings import DeploySettings
 logger = logging.getLogger(__name__)
 
 
-def deploy(settings: DeploySettings) -> dict[str, Any]:
-    """Run the deployment pipeline on the active stack.
+def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
+    """Run the deployment pipeline on the active stack; to `resume` is to bring back the version that served, where one did.
 
     Raises: ImageLoopError with the reason when the version was rolled back.
     """
@@ -39,8 +39,11 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
     from pipelines.deployment import deployment
     from seldon.deployer.choosing import active_deployer
 
+    deployer = active_deployer()
+    if resume:
+        settings = _as_it_served(deployer.cluster, settings)
     place = Deployed(
-        cluster=active_deployer().config.cluster,
+        cluster=deployer.config.cluster,
         namespace=settings.namespace,
         name=settings.name,
         registry=connect(),
@@ -58,6 +61,22 @@ def deploy(settings: DeploySettings) -> dict[str, Any]:
         "tried": _try_one(record.url, steps["select"].outputs["candidate"][0].load().uri),
         "seconds": time.monotonic() - started,
     }
+
+
+def _as_it_served(cluster: Cluster, settings: DeploySettings) -> DeploySettings:
+    """A newer champion may be one whose canary was interrupted: it takes over by a rollout of its own, not by a restart."""
+    from adapters.registry import ModelRegistry
+    from seldon.rollouts.runner import settled
+
+    manifest = cluster.get(settings.namespace, settings.name)
+    served = settled(manifest) if manifest else None
+    if served is None or served.model_name != settings.model_name:
+        return settings
+    logger.info("version %s served here, and is brought back", served.version)
+    champion = ModelRegistry(settings.model_name).champion()
+    if champion not in (None, served.version):
+        logger.info("version %s is the champion, and was not rolled out to its end; python run.py deploy does that", champion)
+    return settings.model_copy(update={"version": served.version})
 
 
 @contextmanager
@@ -146,16 +165,19 @@ def status() -> dict[str, Any]:
     """What is served where this folder deployed last."""
     deployed, cluster = _deployed()
     ours = cluster.belonging_to(deployed.namespace, deployed.name)
-    found = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in ours]
+    found = {one.key: cluster.describe(one.metadata.namespace, one.metadata.name) for one in ours}
     rollouts = {one.key: one.rollout for one in ours if one.rollout}
     return {
         "cluster": deployed.cluster.kind,
-        "deployments": [_plain(one, rollouts) for one in found if one is not None],
+        "deployments": [_plain(one, rollouts) for one in found.values() if one is not None],
+        "stopped": [key for key, one in found.items() if one is None],
         "metrics": getattr(cluster, "metrics_addresses", list)(),
     }
 
 
 def describe_status(result: dict[str, Any]) -> str:
+    if result["stopped"]:
+        return f"{', '.join(result['stopped'])} was stopped; python run.py deploy --resume brings it back"
     if not result["deployments"]:
         return "nothing is deployed; python run.py deploy serves the champion"
     lines = []
@@ -211,27 +233,33 @@ def describe_rollback(result: dict[str, Any]) -> str:
     return f"version {result['to']} serves again in place of {result['from']}, after {result['seconds']:.1f} s"
 
 
-def down() -> dict[str, Any]:
+def down(*, keep: bool = False) -> dict[str, Any]:
     """Stop all that is served from this folder; on a cluster, which others use too, the deployment that was made from here last.
 
-    Raises: DeploymentError, and stops nothing, while a rollout is at work: it would take what is gone for a failure and undo it.
+    `keep`: what was deployed, and what served before it, stay known, for `deploy` to resume.
+
+    Raises: DeploymentError, and stops nothing, while a rollout is at work: it would take what is gone for a failure and undo it;
+    SettingsError where `keep` is asked of a cluster, which stops nothing that it keeps.
     """
     deployed, cluster = _deployed()
+    stop = getattr(cluster, "stop", None)  # of a cluster that is this folder's alone
+    if keep and stop is None:
+        raise SettingsError(f"--keep: wanted a deployment on this machine, found one on a cluster ({deployed.cluster.kind})")
     found = cluster.belonging_to(deployed.namespace, deployed.name)
     with ExitStack() as nobody_else:
         for one in found:
             nobody_else.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))
-        stop = getattr(cluster, "stop", None)  # of a cluster that is this folder's alone
         if stop is not None:
-            stop()
+            stop(keep=keep)
         else:
             for one in found:
                 cluster.delete(one.metadata.namespace, one.metadata.name)
-    return {"cluster": deployed.cluster.kind, "stopped": [one.key for one in found]}
+    return {"cluster": deployed.cluster.kind, "stopped": [one.key for one in found], "kept": keep}
 
 
 def describe_down(result: dict[str, Any]) -> str:
-    return f"stopped {', '.join(result['stopped']) or 'nothing, for nothing was deployed'}"
+    again = "; python run.py deploy --resume brings it back" if result["kept"] and result["stopped"] else ""
+    return f"stopped {', '.join(result['stopped']) or 'nothing, for nothing was deployed'}{again}"
 
 
 def _deployed() -> tuple[Deployed, Cluster]:

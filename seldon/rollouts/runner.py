@@ -110,13 +110,20 @@ def undo_interrupted(cluster: Cluster, namespace: str, name: str) -> Manifest | 
     if manifest is None or manifest.rollout is None:
         return manifest
     logger.warning("a rollout of '%s' to %s was interrupted; undoing it", manifest.key, manifest.rollout["to"])
-    stable = manifest.predictor(manifest.rollout["from"]) if manifest.rollout["from"] else None
+    stable = settled(manifest)
     if stable is None:
         cluster.delete(namespace, name)
         return None
     whole = manifest.with_predictors([stable.model_copy(update={"traffic": 100, "shadow": False})], None)
     cluster.apply(whole)
     return whole
+
+
+def settled(manifest: Manifest) -> PredictorSpec | None:
+    """What serves; of a rollout that has not ended, what served before it."""
+    if manifest.rollout is None:
+        return _serving(manifest)
+    return manifest.predictor(manifest.rollout["from"]) if manifest.rollout["from"] else None
 
 
 def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:

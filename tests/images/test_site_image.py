@@ -118,6 +118,9 @@ def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, 
     compose("stop", "imageloop")
     assert time.monotonic() - begun < 45
     assert "stopped default/imageloop" in compose("logs", "imageloop")
+    compose("up", "-d", "--no-build", "--no-deps", "imageloop")
+    assert wait_for_answer(compose, key, picture, 120) == "cat"
+    assert compose("logs", "imageloop").count("version 1 served here, and is brought back") == 2
 
 
 def test_nobody_in_the_image_is_root_and_no_password_is_in_it():

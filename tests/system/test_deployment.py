@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -295,13 +296,44 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
     assert [part["version"] for part in site.json("status")["deployments"][0]["predictors"]] == [deployed["version"]]
 
 
-def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(site, deployed):
-    third = site.train(MODEL, "--set", "training.seed=123", "--set", "promotion.gates.champion_margin=1")
+@pytest.fixture(scope="module")
+def third(site, deployed) -> str:
+    """Another champion, which does not serve yet."""
+    return site.train(MODEL, "--set", "training.seed=123", "--set", "promotion.gates.champion_margin=1")["model_version"]
+
+
+def test_a_restart_in_the_middle_of_a_canary_brings_back_what_served(site, deployed, third):
+    process = site.start(
+        "deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--set", "strategy={kind: canary, watch: {min_seconds: 600}}"
+    )
+    deadline = time.monotonic() + 120
+    while not (begun := site.json("status")["deployments"][0]["rollout"]):
+        assert time.monotonic() < deadline
+    process.kill()
+    process.communicate()
+    stopped, _ = site.run("down", "--keep")
+    told, _ = site.run("status")
+    _, both = site.run("deploy", *PLACE, "--resume", "--version", third, expect=2)
+
+    again = site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--resume")
+
+    assert begun["to"] == f"v{third}"
+    assert "stopped default/pets; python run.py deploy --resume brings it back" in stopped
+    assert "default/pets was stopped" in told
+    assert "wanted none by name" in both
+    assert (again["version"], again["outcome"]) == (deployed["version"], "unchanged")
+    assert site.json("versions", "--model", MODEL)["champion"] == third
+    (one,) = site.json("status")["deployments"]
+    assert (one["state"], one["rollout"]) == ("Available", None)
+    assert [(part["version"], part["traffic"]) for part in one["predictors"]] == [(deployed["version"], 100)]
+
+
+def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(site, deployed, third):
     nobody_asks = ("--set", "strategy.kind=canary", "--set", "strategy.watch={min_requests: 10, min_seconds: 0, max_seconds: 1}")
 
     _, error = site.run("deploy", *PLACE, *nobody_asks, "--set", "replicas=1", expect=1)
 
-    assert f"version {third['model_version']} was rolled back: canary 10 %: wanted 10 answers" in error
+    assert f"version {third} was rolled back: canary 10 %: wanted 10 answers" in error
     assert "Traceback" not in error
     listed = site.json("versions", "--model", MODEL)
     assert listed["champion"] == deployed["version"]

@@ -99,18 +99,21 @@ class LocalCluster:
             self._route(None)
             self._retire()
 
-    def stop(self) -> None:
-        """Stop everything and leave nothing running; what was deployed is forgotten."""
+    def stop(self, *, keep: bool = False) -> None:
+        """Stop everything and leave nothing running; what was deployed is forgotten, or kept: the next change brings it back."""
         with self._site():
             for state in self._store.deployments():
-                self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
+                if keep:
+                    self._store.put(DeploymentState(manifest=state.manifest, replicas=[]))
+                else:
+                    self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
             if self._supervisor.is_running():
                 for name in self._supervisor.states().keys() - set(gateway.NAMES):
                     self._supervisor.remove(name)  # each may finish what it is at
             self._end()
 
     def _end(self) -> None:
-        """Of a site without a deployment."""
+        """Of a site where nothing is to run."""
         self._supervisor.stop()
         self._store.remove_site()
         self._layout.own_key.unlink(missing_ok=True)
@@ -436,7 +439,7 @@ class LocalCluster:
             if part.ready_replicas < part.wanted_replicas
         ]
         if not self._supervisor.is_running():
-            troubles.append("the supervisor is gone, nothing would be started again; run: python run.py deploy")
+            troubles.append("the supervisor is gone, nothing would be started again; run: python run.py deploy --resume")
         live = sum(envoy.is_live() for envoy in _envoys(site))
         if live < len(gateway.NAMES):
             troubles.append(f"{live} of {len(gateway.NAMES)} processes of the gateway are live")

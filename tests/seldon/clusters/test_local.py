@@ -292,6 +292,22 @@ def test_stopping_leaves_nothing_running(cluster, predictor_spec):
     assert cluster.belonging_to("default", "imageloop") == []
 
 
+def test_what_was_stopped_comes_back_as_it_was(cluster, predictor_spec, call, colours):
+    manifest = render("pets", "default", [predictor_spec("1")]).with_history([predictor_spec("0"), predictor_spec("1")])
+    cluster.apply(manifest)
+
+    cluster.stop(keep=True)
+
+    assert processes_of(cluster) == []
+    assert status(cluster) is None
+    assert cluster.get("default", "pets") == manifest
+    cluster.apply(manifest)
+    assert status(cluster).state == "Available"
+    assert call(f"{status(cluster).url}/predict", colours.red, "image/png")[0] == 200
+    cluster.stop()
+    assert cluster.get("default", "pets") is None
+
+
 def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monkeypatch):
     keys = {"alice": ("predict", "a" * 20), "prometheus": ("metrics", "b" * 20), "judge": ("feedback", "c" * 20)}
     monkeypatch.setenv("IMAGELOOP_API_KEYS", ";".join(f"{name}:{right}:{key}" for name, (right, key) in keys.items()))
