@@ -20,6 +20,15 @@ def test_every_stack_file_is_valid_without_any_variable(file):
     assert {"orchestrator", "artifact_store", "experiment_tracker"} <= stack.components.keys()
 
 
+def test_each_place_of_a_delivery_has_a_stack_and_parts_of_its_own():
+    names = set()
+    for place in ("staging", "production"):
+        stack = read_stack(PROJECT / "stacks" / "kubernetes.yaml", {"IMAGELOOP_STACK": f"kubernetes-{place}"})
+        names |= {stack.name, *(f"{kind} {part.name}" for kind, part in stack.components.items())}
+
+    assert len(names) == 2 * (1 + len(stack.components))
+
+
 def test_variables_are_filled_in_and_defaults_may_name_others():
     text = "${A}/${B:-${A}/x}/${C:-}"
 
