@@ -7,6 +7,11 @@ output "IMAGELOOP_REGISTRY" {
   value = module.registry.address
 }
 
+output "service_role" {
+  description = "For the annotation of the service account in each overlay."
+  value       = module.cluster.service_role
+}
+
 output "cluster" {
   value = module.cluster.name
 }

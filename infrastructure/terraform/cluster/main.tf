@@ -1,4 +1,5 @@
-# EKS with one group of nodes. Pods reach the bucket as the service account `imageloop`, by EKS Pod Identity: no key is stored.
+# EKS with one group of nodes. Pods reach the bucket by who they are, and no key is stored: steps and MLflow by EKS Pod Identity, what
+# serves by a token of its service account, for Seldon's storage initializer is built with a release of AWS' SDK that knows nothing else.
 variable "name" { type = string }
 variable "kubernetes_version" { type = string }
 variable "subnets" { type = list(string) }
@@ -90,7 +91,34 @@ resource "aws_iam_role" "pod" {
 # Anybody may call what serves: it reads packages, and writes nothing.
 resource "aws_iam_role" "service" {
   name               = "${var.name}-service"
-  assume_role_policy = data.aws_iam_policy_document.assumed_by["pods.eks.amazonaws.com"].json
+  assume_role_policy = data.aws_iam_policy_document.assumed_by_service.json
+}
+
+resource "aws_iam_openid_connect_provider" "site" {
+  url            = aws_eks_cluster.site.identity[0].oidc[0].issuer
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+locals { issuer = trimprefix(aws_eks_cluster.site.identity[0].oidc[0].issuer, "https://") }
+
+data "aws_iam_policy_document" "assumed_by_service" {
+  statement {
+    actions = ["sts:AssumeRoleWithWebIdentity"]
+    principals {
+      type        = "Federated"
+      identifiers = [aws_iam_openid_connect_provider.site.arn]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "${local.issuer}:aud"
+      values   = ["sts.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "${local.issuer}:sub"
+      values   = [for namespace in var.namespaces : "system:serviceaccount:${namespace}:imageloop-service"]
+    }
+  }
 }
 
 data "aws_iam_policy_document" "assumed_by" {
@@ -155,14 +183,15 @@ data "aws_iam_policy_document" "service" {
   }
 }
 
-# Steps, MLflow, and what serves, in each namespace of the overlays.
+# Steps and MLflow, in each namespace of the overlays.
 resource "aws_eks_pod_identity_association" "pod" {
-  for_each        = { for pair in setproduct(var.namespaces, ["imageloop", "imageloop-service", "mlflow"]) : join("/", pair) => pair }
+  for_each        = { for pair in setproduct(var.namespaces, ["imageloop", "mlflow"]) : join("/", pair) => pair }
   cluster_name    = aws_eks_cluster.site.name
   namespace       = each.value[0]
   service_account = each.value[1]
-  role_arn        = each.value[1] == "imageloop-service" ? aws_iam_role.service.arn : aws_iam_role.pod.arn
+  role_arn        = aws_iam_role.pod.arn
 }
 
 output "name" { value = aws_eks_cluster.site.name }
+output "service_role" { value = aws_iam_role.service.arn }
 output "security_group" { value = aws_eks_cluster.site.vpc_config[0].cluster_security_group_id }
