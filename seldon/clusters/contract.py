@@ -14,6 +14,10 @@ class DeploymentError(ImageLoopError):
     """A deployment that could not be made what its manifest says; what served before serves on."""
 
 
+class NotBegunError(DeploymentError):
+    """A change that was refused before anything of it was done: there is nothing to undo."""
+
+
 class UnfitVersionError(ImageLoopError):
     """What speaks against a version itself, and not against the place that should serve it."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from classifier.errors import ImageLoopError
-from seldon.clusters.contract import Cluster, DeploymentError, ReplicaEndedError, UnfitVersionError
+from seldon.clusters.contract import Cluster, DeploymentError, NotBegunError, ReplicaEndedError, UnfitVersionError
 from seldon.manifest import Manifest, PredictorSpec, render
 from seldon.rollouts.observer import Observer
 from seldon.rollouts.sequential import compare
@@ -71,7 +71,7 @@ def roll_out(
 ) -> Rollout:
     """Let `candidate` take over as the strategy says. `package`: a copy of what it serves, whose examples it is asked first.
 
-    Raises: RolloutStoppedError when it was undone, DeploymentError while another rollout is at work.
+    Raises: RolloutStoppedError when it was undone, DeploymentError while another rollout is at work or the cluster refuses to begin.
     """
     with cluster.changing(settings.namespace, settings.name):
         before = undo_interrupted(cluster, settings.namespace, settings.name)
@@ -88,6 +88,8 @@ def roll_out(
             else:
                 _carry_out(cluster, settings, before, stable, candidate, rollout, report, package)
         except BaseException as error:
+            if isinstance(error, NotBegunError) and cluster.get(settings.namespace, settings.name) == before:
+                raise
             rollout.left_undone = _undo(cluster, settings.namespace, settings.name, before)
             if isinstance(error, ImageLoopError):
                 rollout.outcome, rollout.reason = "rolled_back", str(error)

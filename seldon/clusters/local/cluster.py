@@ -23,7 +23,15 @@ from filelock import FileLock, Timeout
 from classifier.files import own_secret
 from classifier.fingerprint import source_fingerprint
 from records.reader import RecordTail
-from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaEndedError, ReplicaStatus
+from seldon.clusters.contract import (
+    Caller,
+    DeploymentError,
+    DeploymentStatus,
+    NotBegunError,
+    PredictorStatus,
+    ReplicaEndedError,
+    ReplicaStatus,
+)
 from seldon.clusters.local import gateway
 from seldon.clusters.local.envoy import Envoy
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout, free_port
@@ -189,11 +197,11 @@ class LocalCluster:
     def _keys(self) -> list[ApiKey]:
         """Who may come in: those that the environment names, and where there are any, this site itself: it has a key then.
 
-        Raises: DeploymentError where it names none and the gateway has some.
+        Raises: NotBegunError where it names none and the gateway has some.
         """
         keys = read_keys()
         if not keys and self._store.site() is not None and self._layout.own_key.exists():
-            raise DeploymentError(
+            raise NotBegunError(
                 f"wanted the keys of the gateway's callers in {KEYS_VARIABLE}, found none in this shell, and the gateway would let anyone in; "
                 "export them, or stop what serves first: python run.py down"
             )
