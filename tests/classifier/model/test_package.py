@@ -2,10 +2,13 @@ import io
 import shutil
 import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import nn
 
@@ -19,6 +22,7 @@ from classifier.model.package import EXACT_MODEL, WEIGHTS, PackageError, Package
 from classifier.model.predictor import Predictor
 from classifier.model.preprocessing import preprocess
 from classifier.model.pyfunc import _load_pyfunc
+from classifier.model.session import open_session
 from classifier.model.signing import SignatureError, private_key, public_key, sign
 
 SIDE, TEMPERATURE = 32, 1.7
@@ -67,6 +71,46 @@ def test_quantising_leaves_the_folder_alone_that_other_runs_read(unsigned, tmp_p
 
     assert folder.stat().st_mtime_ns == before
     assert (tmp_path / "int8.onnx").stat().st_size > 0
+
+
+def test_int8_answers_alike_on_every_processor(tmp_path):
+    """Large weights of one sign on bright pictures: in 8 bits their products overflow where they are added in 16."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "dense": rng.uniform(0.9, 1.0, (32, 3, 1, 1)), "denser": rng.uniform(0.02, 0.03, (32, 32, 1, 1)),
+        "depthwise": rng.normal(0, 1, (32, 1, 3, 3)),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["pixels"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["pixels", "dense"], ["first"]),
+        helper.make_node("Conv", ["first", "denser"], ["second"]),
+        helper.make_node("Conv", ["second", "depthwise"], ["feature_map"], group=32),
+        helper.make_node("ReduceMean", ["feature_map", "cells"], ["embedding"], keepdims=0),
+    ]
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    constants.append(numpy_helper.from_array(np.array([2, 3]), "cells"))
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 32])]
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "bright", [images], outputs, constants), opset_imports=opsets, ir_version=10),
+        tmp_path / "exact.onnx",
+    )
+    bright = rng.integers(200, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
+
+    quantise(tmp_path / "exact.onnx", tmp_path / "int8.onnx", bright)
+
+    exact, small = (
+        open_session(tmp_path / name, 1).run(["embedding"], {"images": bright})[0] for name in ("exact.onnx", "int8.onnx")
+    )
+    assert np.abs(small - exact).max() < 0.02 * np.abs(exact).max()
+    kept = {name.removesuffix("_quantized"): np.abs(value.astype(int)).max() for name, value in _constants(tmp_path / "int8.onnx")}
+    assert (kept["dense"], kept["denser"], kept["depthwise"]) == (64, 64, 127)
+
+
+def _constants(file: Path) -> list[tuple[str, np.ndarray]]:
+    return [(part.name, numpy_helper.to_array(part)) for part in onnx.load(file).graph.initializer if part.dims]
 
 
 def test_torch_and_onnx_give_the_same_probabilities(unsigned, package, workspace):
