@@ -105,7 +105,9 @@ def test_int8_answers_alike_on_every_processor(tmp_path):
         open_session(tmp_path / name, 1).run(["embedding"], {"images": bright})[0] for name in ("exact.onnx", "int8.onnx")
     )
     assert np.abs(small - exact).max() < 0.02 * np.abs(exact).max()
-    kept = {name.removesuffix("_quantized"): np.abs(value.astype(int)).max() for name, value in _constants(tmp_path / "int8.onnx")}
+    kept = {
+        name.removesuffix("_quantized"): np.abs(value.astype(int)).max() for name, value in _constants(tmp_path / "int8.onnx")
+    }
     assert (kept["dense"], kept["denser"], kept["depthwise"]) == (64, 64, 127)
 
 

@@ -392,7 +392,7 @@ def test_a_shell_without_the_keys_does_not_open_the_gateway(make_cluster, predic
         lambda: roll_out(cluster, DeploySettings(name="pets", model_name="colours", replicas=1), predictor_spec("2")),
         lambda: cluster.delete("default", "birds"),
     ):
-        with pytest.raises(DeploymentError, match="^wanted the keys of the gateway's callers"):
+        with pytest.raises(DeploymentError, match=r"^wanted the keys of the gateway's callers"):
             change()
     code, _, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
     names = {state.metadata.name for state in cluster.belonging_to("default", "pets")}
