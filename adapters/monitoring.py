@@ -62,6 +62,7 @@ def measure(settings: MonitoringSettings, labels_wanted: int, version: str | Non
             num_labels=len(labels),
             new_labels=num_scenes(labels[new], newest, serving),
             usable_labels=num_scenes(labels[usable], newest, serving),
+            labels_since=num_scenes(_since_attempt(database, settings.model_name, labels), newest, serving),
             orphans=database.orphans(),
         )
     finally:
@@ -72,13 +73,20 @@ def newest_labelled(
     database: Database, settings: MonitoringSettings, labels_wanted: int, version: str, scene_distance: float
 ) -> pd.DataFrame:
     """So many labelled answers of a version that their scenes are enough for all that asks for labels; or as many as one look may read."""
-    wanted = max(settings.truth.max_labels, labels_wanted, settings.decision.new_labels or 0)
+    decision = settings.decision
+    wanted = max(settings.truth.max_labels, labels_wanted, decision.new_labels or 0, decision.labels_after_failure)
     for frames in FRAMES_READ:
         newest = max(wanted, min(frames * wanted, MAX_READ))
         found = with_scenes(database.labelled(settings.model_name, version=version, newest=newest), scene_distance)
         if len(found) < newest or found["scene"].nunique() >= wanted:
             break
     return found
+
+
+def _since_attempt(database: Database, model_name: str, labels: pd.DataFrame) -> pd.DataFrame:
+    """Those that came since the last attempt to retrain, the first time or again."""
+    tried = database.decisions(model_name, 1, "retrain")
+    return labels[labels["feedback_time"] > (tried[-1].time if tried else 0.0)]
 
 
 def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, version: str) -> int:
@@ -93,11 +101,10 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
     try:
         retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
         attempts = [Attempt(one.time, one.outcome) for one in retrained]
-        since = database.num_labelled(settings.model_name, attempts[-1].time) if attempts else 0
         now = time.time()
         situation = Situation(
             now, measurement.windows, measurement.truth, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
-            measurement.made_at, attempts, since,
+            measurement.made_at, attempts, measurement.labels_since,
         )  # fmt: skip
         verdict = decide(situation, settings.decision, labels_wanted)
         outcome = None if verdict.action == "retrain" else ""

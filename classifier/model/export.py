@@ -151,7 +151,8 @@ def _whole_ranges(model: onnx.ModelProto) -> dict[str, list[dict[str, int | bool
         for node in model.graph.node
         if node.op_type == "Conv" and any(part.name == "group" and part.i > 1 for part in node.attribute)
     ]
-    return {name: [{"axis": 0, "reduce_range": False}, *[{"reduce_range": False}] * (channels[name] - 1)] for name in depthwise}
+    whole: dict[str, int | bool] = {"reduce_range": False}
+    return {name: [whole | {"axis": 0}, *[whole] * (channels[name] - 1)] for name in depthwise}
 
 
 class _Calibration:

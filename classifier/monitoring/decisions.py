@@ -36,7 +36,7 @@ class Attempt:
 class Situation:
     """All that a decision goes by. `num_labels`: answers of this model whose truth is known; `new_labels`: since it was trained.
 
-    `labels_since`: answers that were labelled after the last attempt. Their number then and now would not tell: old ones are forgotten.
+    `labels_since`: those that came after the last attempt. Their number then and now would not tell: old ones are forgotten.
     """
 
     now: float

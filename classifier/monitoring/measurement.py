@@ -12,7 +12,8 @@ class Measurement:
     """`windows` of the version that serves, the newest last; `num_new`: how many of them are new.
 
     `new_labels` came since the model was made; `usable_labels` are those of them, on answers since the drift began where there is
-    one, from which a head can learn, one a scene as far as the newest tell.
+    one, from which a head can learn; `labels_since` came since the last attempt to retrain. Each counts one a scene, as far as the newest
+    tell.
     """
 
     model_name: str
@@ -24,6 +25,7 @@ class Measurement:
     num_labels: int
     new_labels: int
     usable_labels: int
+    labels_since: int
     orphans: int
 
     def as_dict(self) -> dict[str, Any]:

@@ -208,16 +208,6 @@ class Database:
         with self._told("read labels") as connection:
             return list({row.request_id: row.feedback_id for row in connection.execute(wanted)}.values())
 
-    def num_labelled(self, model_name: str, since: float) -> int:
-        """How many answers were labelled after `since` (Unix seconds), the first time or again."""
-        wanted = (
-            select(func.count(feedback.c.request_id.distinct()))
-            .select_from(LABELLED)
-            .where(predictions.c.model_name == model_name, feedback.c.time > since)
-        )
-        with self._told("count labels") as connection:
-            return int(connection.scalar(wanted) or 0)
-
     def records(self, model_name: str, since: float) -> list[PredictionRecord | FeedbackRecord]:
         """What was answered after `since` (Unix seconds) and what was said of answers, without statistics and embeddings.
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adapters.monitoring import decide_and_keep, num_scenes
+from adapters.monitoring import _since_attempt, decide_and_keep, num_scenes
 from adapters.records import open_database
 from classifier.monitoring.measurement import Measurement
 from classifier.monitoring.samples import with_scenes
@@ -25,7 +25,7 @@ def database(workspace):
 
 def look(workspace, **figures) -> str:
     nothing = answers_of([])
-    usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100} | figures
+    usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100, "labels_since": 0} | figures
     measured = Measurement(
         model_name="imageloop", version="1", made_at=0.0, windows=[], num_new=0, truth=measure_truth(nothing, nothing, TruthSettings()),
         orphans=0, **usual,
@@ -38,7 +38,8 @@ def test_a_failure_is_remembered_however_much_is_told_since(database, workspace)
     for number in range(60):
         database.decide("imageloop", Decision(f"told-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
 
-    assert "did not help (refused: worse), and only 0 labels are new since" in look(workspace)
+    assert "did not help (refused: worse), and only 2 labels are new since" in look(workspace, labels_since=2)
+    assert "did not help" not in look(workspace, labels_since=3)
 
 
 def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
@@ -52,10 +53,13 @@ def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
 
 
 def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):
-    database.decide("imageloop", Decision("failed", 1.0, "retrain", "old", {"labels": 100}, "refused: worse"))
     answers = [PredictionRecord.model_validate(prediction(number, model_name="imageloop")) for number in range(3)]
     words = [FeedbackRecord.model_validate(truth(number, "dog")) for number in range(3)]
     database.keep("records.jsonl", 0, 1, [*answers, *words])
+    labels = database.labels("imageloop")
+    last = labels["feedback_time"].max()
 
-    assert "did not help" not in look(workspace)
+    for tried_at, wanted in ((last - 1e6, 3), (last, 0)):
+        database.decide("imageloop", Decision(f"failed-{wanted}", tried_at, "retrain", "old", {}, "refused: worse"))
+        assert len(_since_attempt(database, "imageloop", labels)) == wanted
     assert database.last_words("imageloop") == database.labelled("imageloop")["feedback_id"].tolist()

@@ -275,7 +275,7 @@ def test_labels_that_contradict_what_the_model_is_sure_of_are_lies():
 
 def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     windows = [window(end=NOW - 120), window(alarm=True, loss=0.1)]
-    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, truth(60, 100), 100, 100, 100, 0)
+    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, truth(60, 100), 100, 100, 100, 100, 0)
     verdict = decide(situation(windows=windows), SETTINGS, 20)
 
     page, decision = monitoring_report(measurement), verdict_report(verdict)
@@ -287,7 +287,7 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     assert Measurement.of_dict(measurement.as_dict()) == measurement
     filmed = replace(windows[0], num_scenes=3)
     assert "that 100 answers of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
-    assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0))
+    assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0, 0))
 
 
 def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks():
