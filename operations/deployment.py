@@ -18,13 +18,14 @@ from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
 from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
+from seldon.manifest import PredictorSpec, render_predictor
 from seldon.rollouts.settings import DeploySettings
 
 logger = logging.getLogger(__name__)
 
 
 def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
-    """Run the deployment pipeline on the active stack; to `resume` is to bring back the version that served, where one did.
+    """Run the deployment pipeline on the active stack; to `resume` is to bring back what this folder served, where it did.
 
     Raises: ImageLoopError with the reason when the version was rolled back.
     """
@@ -41,7 +42,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
 
     deployer = active_deployer()
     if resume:
-        settings = _as_it_served(deployer.cluster, settings)
+        settings = _as_it_served(deployer.cluster, settings, read_deployed(Workspace.current()))
     place = Deployed(
         cluster=deployer.config.cluster,
         namespace=settings.namespace,
@@ -63,20 +64,54 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
     }
 
 
-def _as_it_served(cluster: Cluster, settings: DeploySettings) -> DeploySettings:
-    """A newer champion may be one whose canary was interrupted: it takes over by a rollout of its own, not by a restart."""
-    from adapters.registry import ModelRegistry
+def _as_it_served(cluster: Cluster, settings: DeploySettings, last: Deployed | None) -> DeploySettings:
+    """What was deployed last, with all that it was given then and is not given now.
+
+    A newer champion may be one whose canary was cut off: it takes over by a rollout of its own, not by a restart.
+
+    Raises: SettingsError where another model serves than the one that is named.
+    """
+    from adapters.registry import ModelRegistry, UnknownVersionError
     from seldon.rollouts.runner import settled
 
-    manifest = cluster.get(settings.namespace, settings.name)
+    def completed(known: dict[str, Any]) -> DeploySettings:
+        return settings.model_copy(update={name: value for name, value in known.items() if name not in settings.model_fields_set})
+
+    place = completed({"namespace": last.namespace, "name": last.name} if last else {})
+    manifest = cluster.get(place.namespace, place.name)
     served = settled(manifest) if manifest else None
-    if served is None or served.model_name != settings.model_name:
+    if served is None:
         return settings
+    if "model_name" in settings.model_fields_set and settings.model_name != served.model_name:
+        raise SettingsError(
+            f"--resume: wanted '{settings.model_name}' to serve at '{place.namespace}/{place.name}', found that '{served.model_name}' does; "
+            "leave model_name out, or deploy without --resume"
+        )
+    found = {
+        "namespace": place.namespace, "name": place.name, "model_name": served.model_name, "replicas": served.replicas,
+        "image": served.container.image if served.container else None, "environment": _given_environment(served, cluster),
+    }  # fmt: skip
+    registry = ModelRegistry(served.model_name)
+    champion = registry.champion()
+    try:
+        registry.get(served.version)
+    except UnknownVersionError:
+        logger.warning("version %s served here, and the registry knows it no more; the champion takes its place", served.version)
+        return completed(found)
     logger.info("version %s served here, and is brought back", served.version)
-    champion = ModelRegistry(settings.model_name).champion()
     if champion not in (None, served.version):
         logger.info("version %s is the champion, and was not rolled out to its end; python run.py deploy does that", champion)
-    return settings.model_copy(update={"version": served.version})
+    return completed(found | {"version": served.version, "keep_refused_version": True})  # no new decision is made here
+
+
+def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str]:
+    """What its container was told beyond what every one is told."""
+    usual = cluster.complete(
+        render_predictor(version=served.version, model_name=served.model_name, model_uri="", replicas=1)
+    ).container
+    known = {variable.name for variable in usual.env} if usual else set()
+    told = served.container.env if served.container else ()
+    return {variable.name: variable.value for variable in told if variable.value is not None and variable.name not in known}
 
 
 @contextmanager
@@ -165,19 +200,16 @@ def status() -> dict[str, Any]:
     """What is served where this folder deployed last."""
     deployed, cluster = _deployed()
     ours = cluster.belonging_to(deployed.namespace, deployed.name)
-    found = {one.key: cluster.describe(one.metadata.namespace, one.metadata.name) for one in ours}
+    found = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in ours]
     rollouts = {one.key: one.rollout for one in ours if one.rollout}
     return {
         "cluster": deployed.cluster.kind,
-        "deployments": [_plain(one, rollouts) for one in found.values() if one is not None],
-        "stopped": [key for key, one in found.items() if one is None],
+        "deployments": [_plain(one, rollouts) for one in found if one is not None],
         "metrics": getattr(cluster, "metrics_addresses", list)(),
     }
 
 
 def describe_status(result: dict[str, Any]) -> str:
-    if result["stopped"]:
-        return f"{', '.join(result['stopped'])} was stopped; python run.py deploy --resume brings it back"
     if not result["deployments"]:
         return "nothing is deployed; python run.py deploy serves the champion"
     lines = []

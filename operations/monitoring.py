@@ -151,7 +151,7 @@ def _remember(workspace: Workspace, key: str, value: Any) -> None:
 def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> str:
     """Retrain and roll out; whatever comes of it is kept with the decision."""
     try:
-        outcome = _retrain_and_roll_out(settings, decision.figures.get("imitation"))
+        outcome = _retrain_and_roll_out(settings, decision)
     except Exception as error:
         found = failed_step(error)
         if found is None:
@@ -169,36 +169,47 @@ def _conclude(decision: Any, outcome: str, settings: WatchSettings, workspace: W
     return outcome
 
 
-def _retrain_and_roll_out(settings: WatchSettings, imitation: dict[str, float] | None) -> str:
-    """From labelled answers, or from copies of the pictures in the new light."""
+def _retrain_and_roll_out(settings: WatchSettings, decision: Any) -> str:
+    """What a kill left of it is carried on: a champion that was made since the decision is not trained again, it may know the labels already."""
     from adapters.registry import ModelRegistry
-    from operations import deployment, training
+    from classifier.model.package import read_info
+    from operations import deployment
 
     started = time.monotonic()
+    open_store()
+    registry = ModelRegistry(settings.monitoring.model_name)
+    version = registry.champion()
+    if version is None or read_info(registry.package(version)).created_at.timestamp() < decision.time:
+        trained = _retrain(settings, decision.figures.get("imitation"))
+        if trained["outcome"] != "champion":
+            return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
+        version = str(trained["model_version"])
+    trained_after = time.monotonic() - started
+    served = deployment.deploy(_expecting(registry.changed_on_recent(version), settings.rollout))
+    together = time.monotonic() - started
+    return (
+        f"{HELPED}: version {version} serves, {together:.0f} s after the decision "
+        f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
+    )
+
+
+def _retrain(settings: WatchSettings, imitation: dict[str, float] | None) -> dict[str, Any]:
+    """From labelled answers, or from copies of the pictures in the new light."""
+    from operations import training
+
     learning = {
         "enabled": True,
         "imitation": Imitation(**imitation) if imitation else None,
         "database": settings.monitoring.database,
     }
     experience = settings.training.experience.model_copy(update=learning)
-    trained = training.train(_as_the_champion_was(settings.training).model_copy(update={"experience": experience}))
-    if trained["outcome"] != "champion":
-        return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
-    trained_after = time.monotonic() - started
-    changed = ModelRegistry(trained["model_name"]).changed_on_recent(trained["model_version"])
-    served = deployment.deploy(_expecting(changed, settings.rollout))
-    together = time.monotonic() - started
-    return (
-        f"{HELPED}: version {trained['model_version']} serves, {together:.0f} s after the decision "
-        f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
-    )
+    return training.train(_as_the_champion_was(settings.training).model_copy(update={"experience": experience}))
 
 
 def _as_the_champion_was(settings: TrainSettings) -> TrainSettings:
     """The pictures and the training of the champion, where the watch was told of no others."""
     from adapters.registry import ModelRegistry
 
-    open_store()
     registry = ModelRegistry(settings.promotion.model_name)
     champion = registry.champion()
     made = registry.made_with(champion) if champion else None

@@ -252,6 +252,11 @@ def main(arguments: list[str]) -> None:
 
     _register_flavors(Client())
     stacks = {file: read_stack(file, environment) for file in options.files or sorted(FOLDER.glob("*.yaml"))}
+    names = [stack.name for stack in stacks.values()]
+    if options.activate and options.activate not in names:
+        raise SettingsError(
+            f"--activate: wanted a stack of the files that are applied ({', '.join(names)}), found '{options.activate}'"
+        )
     applied = []
     for file, stack in stacks.items():
         if not options.files and stack.name != "local" and _find_stack(stack.name, Client()):
@@ -261,7 +266,7 @@ def main(arguments: list[str]) -> None:
         applied.append(stack)
         print(f"stack '{stack.name}' is registered", file=sys.stderr)
     if options.activate:
-        activate(options.activate, [stack.name for stack in stacks.values()], Client())
+        activate(options.activate, names, Client())
     for tracker in (
         stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):

@@ -145,14 +145,17 @@ def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
 
 def _whole_ranges(model: onnx.ModelProto) -> dict[str, list[dict[str, int | bool]]]:
     """For ONNX Runtime: the weights of depthwise convolutions, each output channel with all 8 bits."""
-    channels = {weight.name: weight.dims[0] for weight in model.graph.initializer}
-    depthwise = [
-        node.input[1]
+    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    groups = {
+        node.input[1]: part.i
         for node in model.graph.node
-        if node.op_type == "Conv" and any(part.name == "group" and part.i > 1 for part in node.attribute)
-    ]
+        for part in node.attribute
+        if node.op_type == "Conv" and part.name == "group" and node.input[1] in shapes
+    }
     whole: dict[str, int | bool] = {"reduce_range": False}
-    return {name: [whole | {"axis": 0}, *[whole] * (channels[name] - 1)] for name in depthwise}
+    return {
+        name: [whole | {"axis": 0}, *[whole] * (group - 1)] for name, group in groups.items() if shapes[name][:2] == (group, 1)
+    }
 
 
 class _Calibration:

@@ -15,7 +15,7 @@ class DeploymentError(ImageLoopError):
 
 
 class NotBegunError(DeploymentError):
-    """A change that was refused before anything of it was done: there is nothing to undo."""
+    """A change that a cluster refused before anything of it was done: there is nothing to undo."""
 
 
 class UnfitVersionError(ImageLoopError):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from classifier.errors import ImageLoopError
+from classifier.errors import ImageLoopError, SettingsError
 from seldon.clusters.contract import Cluster, DeploymentError, NotBegunError, ReplicaEndedError, UnfitVersionError
 from seldon.manifest import Manifest, PredictorSpec, render
 from seldon.rollouts.observer import Observer
@@ -88,7 +88,7 @@ def roll_out(
             else:
                 _carry_out(cluster, settings, before, stable, candidate, rollout, report, package)
         except BaseException as error:
-            if isinstance(error, NotBegunError) and cluster.get(settings.namespace, settings.name) == before:
+            if isinstance(error, NotBegunError | SettingsError) and cluster.get(settings.namespace, settings.name) == before:
                 raise
             rollout.left_undone = _undo(cluster, settings.namespace, settings.name, before)
             if isinstance(error, ImageLoopError):

@@ -30,7 +30,7 @@ def begun(workspace):
 
 @pytest.fixture(autouse=True)
 def failing(monkeypatch):
-    def fail(_settings, _imitation):
+    def fail(_settings, _decision):
         raise ConnectionError("the tracker is away")
 
     monkeypatch.setattr(monitoring, "_retrain_and_roll_out", fail)

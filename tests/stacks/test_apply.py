@@ -171,6 +171,8 @@ def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_ove
     assert call("one", "stacks/apply.py", "--applied", IMAGELOOP_GATEWAY_PORT="8081").returncode == 1
 
     assert call("two", "stacks/apply.py", "--activate", "local").returncode == 0
+    wrong = call("two", "stacks/apply.py", "--activate", "local", "stacks/kubernetes.yaml")
+    assert "wanted a stack of the files that are applied (kubernetes), found 'local'" in wrong.stderr
     assert call("one", "stacks/apply.py", "--applied").returncode == 1
     refused = call("one", "run.py", "train")
     assert refused.returncode == 2

@@ -307,25 +307,30 @@ def test_a_restart_in_the_middle_of_a_canary_brings_back_what_served(site, deplo
         "deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--set", "strategy={kind: canary, watch: {min_seconds: 600}}"
     )
     deadline = time.monotonic() + 120
-    while not (begun := site.json("status")["deployments"][0]["rollout"]):
+    while not any(part["version"] == third and part["traffic"] for part in served(site)["predictors"]):
         assert time.monotonic() < deadline
     process.kill()
     process.communicate()
     stopped, _ = site.run("down", "--keep")
     told, _ = site.run("status")
-    _, both = site.run("deploy", *PLACE, "--resume", "--version", third, expect=2)
+    _, both = site.run("deploy", "--resume", "--version", third, expect=2)
+    _, other = site.run("deploy", "--resume", "--set", "model_name=nobody", expect=2)
 
-    again = site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--resume")
+    again = site.json("deploy", "--resume")
 
-    assert begun["to"] == f"v{third}"
     assert "stopped default/pets; python run.py deploy --resume brings it back" in stopped
-    assert "default/pets was stopped" in told
+    assert "nothing would be started again; run: python run.py deploy --resume" in told
     assert "wanted none by name" in both
-    assert (again["version"], again["outcome"]) == (deployed["version"], "unchanged")
+    assert f"found that '{MODEL}' does" in other
+    assert (again["name"], again["version"], again["outcome"]) == ("pets", deployed["version"], "unchanged")
     assert site.json("versions", "--model", MODEL)["champion"] == third
+    assert (served(site)["state"], served(site)["rollout"], served(site)["url"]) == ("Available", None, deployed["url"])
+    assert [(part["version"], part["traffic"]) for part in served(site)["predictors"]] == [(deployed["version"], 100)]
+
+
+def served(site) -> dict:
     (one,) = site.json("status")["deployments"]
-    assert (one["state"], one["rollout"]) == ("Available", None)
-    assert [(part["version"], part["traffic"]) for part in one["predictors"]] == [(deployed["version"], 100)]
+    return one
 
 
 def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(site, deployed, third):

@@ -108,20 +108,20 @@ class LocalCluster:
             self._retire()
 
     def stop(self, *, keep: bool = False) -> None:
-        """Stop everything and leave nothing running; what was deployed is forgotten, or kept: the next change brings it back."""
+        """Stop everything and leave nothing running; what was deployed is forgotten, or kept as it is after a reboot: the next change brings it back."""
         with self._site():
-            for state in self._store.deployments():
-                if keep:
-                    self._store.put(DeploymentState(manifest=state.manifest, replicas=[]))
-                else:
-                    self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
+            for state in self._store.deployments() if not keep else ():
+                self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
             if self._supervisor.is_running():
                 for name in self._supervisor.states().keys() - set(gateway.NAMES):
                     self._supervisor.remove(name)  # each may finish what it is at
-            self._end()
+            if keep:
+                self._supervisor.stop()
+            else:
+                self._end()
 
     def _end(self) -> None:
-        """Of a site where nothing is to run."""
+        """Of a site without a deployment."""
         self._supervisor.stop()
         self._store.remove_site()
         self._layout.own_key.unlink(missing_ok=True)

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from seldon.clusters.contract import DeploymentError
+from seldon.clusters.contract import NotBegunError
 from seldon.manifest import Manifest, PredictorSpec
 
 
 def refuse_impossible(manifest: Manifest) -> None:
-    """Raises: DeploymentError for what would serve something else than the manifest says."""
+    """Raises: NotBegunError for what would serve something else than the manifest says."""
     for predictor in manifest.spec.predictors:
         reason = _impossible(predictor)
         if reason:
-            raise DeploymentError(f"predictor '{predictor.name}' of '{manifest.key}': {reason}")
+            raise NotBegunError(f"predictor '{predictor.name}' of '{manifest.key}': {reason}")
     if manifest.spec.protocol not in (None, "seldon"):
-        raise DeploymentError(
+        raise NotBegunError(
             f"wanted Seldon's protocol, found '{manifest.spec.protocol}', which the cluster 'local' does not speak"
         )
 

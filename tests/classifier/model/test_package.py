@@ -78,14 +78,15 @@ def test_int8_answers_alike_on_every_processor(tmp_path):
     rng = np.random.default_rng(0)
     weights = {
         "dense": rng.uniform(0.9, 1.0, (32, 3, 1, 1)), "denser": rng.uniform(0.02, 0.03, (32, 32, 1, 1)),
-        "depthwise": rng.normal(0, 1, (32, 1, 3, 3)),
+        "grouped": rng.uniform(0.1, 0.2, (32, 8, 1, 1)), "depthwise": rng.normal(0, 1, (32, 1, 3, 3)),
     }  # fmt: skip
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["floats"], ["pixels"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["pixels", "dense"], ["first"]),
         helper.make_node("Conv", ["first", "denser"], ["second"]),
-        helper.make_node("Conv", ["second", "depthwise"], ["feature_map"], group=32),
+        helper.make_node("Conv", ["second", "grouped"], ["third"], group=4),
+        helper.make_node("Conv", ["third", "depthwise"], ["feature_map"], group=32),
         helper.make_node("ReduceMean", ["feature_map", "cells"], ["embedding"], keepdims=0),
     ]
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
@@ -108,7 +109,7 @@ def test_int8_answers_alike_on_every_processor(tmp_path):
     kept = {
         name.removesuffix("_quantized"): np.abs(value.astype(int)).max() for name, value in _constants(tmp_path / "int8.onnx")
     }
-    assert (kept["dense"], kept["denser"], kept["depthwise"]) == (64, 64, 127)
+    assert {name: kept[name] for name in weights} == {"dense": 64, "denser": 64, "grouped": 64, "depthwise": 127}
 
 
 def _constants(file: Path) -> list[tuple[str, np.ndarray]]:

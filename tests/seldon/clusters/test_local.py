@@ -294,18 +294,21 @@ def test_stopping_leaves_nothing_running(cluster, predictor_spec):
 
 def test_what_was_stopped_comes_back_as_it_was(cluster, predictor_spec, call, colours):
     manifest = render("pets", "default", [predictor_spec("1")]).with_history([predictor_spec("0"), predictor_spec("1")])
-    cluster.apply(manifest)
+    for one in (manifest, render("birds", "default", [predictor_spec("1")])):
+        cluster.apply(one)
+    url = status(cluster).url
 
     cluster.stop(keep=True)
 
     assert processes_of(cluster) == []
-    assert status(cluster) is None
+    assert "supervisor is gone" in status(cluster).description
     assert cluster.get("default", "pets") == manifest
     cluster.apply(manifest)
-    assert status(cluster).state == "Available"
-    assert call(f"{status(cluster).url}/predict", colours.red, "image/png")[0] == 200
+    assert (status(cluster).state, status(cluster).url) == ("Available", url)
+    for address in (url, cluster.describe("default", "birds").url):
+        assert call(f"{address}/predict", colours.red, "image/png")[0] == 200
     cluster.stop()
-    assert cluster.get("default", "pets") is None
+    assert cluster.belonging_to("default", "pets") == []
 
 
 def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monkeypatch):
@@ -396,6 +399,9 @@ def test_a_shell_without_the_keys_does_not_open_the_gateway(make_cluster, predic
             change()
     code, _, _ = call(f"{status(cluster).url}/predict", colours.red, "image/png")
     names = {state.metadata.name for state in cluster.belonging_to("default", "pets")}
+    cluster.stop(keep=True)
+    with pytest.raises(DeploymentError, match="wanted the keys of the gateway's callers"):
+        cluster.apply(render("pets", "default", [predictor_spec("1")]))
     cluster.stop()
 
     assert code == 401
