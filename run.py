@@ -106,8 +106,12 @@ def deploy(
     from seldon.rollouts.settings import DeploySettings
 
     settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
-    if resume and settings.version is not None:
-        _fail(SettingsError(f"--resume: brings back the version that served, wanted none by name, found '{settings.version}'"))
+    if resume and (config or overrides or version):
+        _fail(
+            SettingsError(
+                "--resume: brings back what served as it was, wanted no other option beside it; leave it out to change something"
+            )
+        )
 
     def work() -> Result:
         from operations import deployment

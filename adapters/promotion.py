@@ -4,7 +4,7 @@ import json
 import logging
 
 from adapters.champion import compare
-from adapters.registry import AGAINST, CHANGED, MADE_WITH, ModelRegistry, RegisteredVersion, promotion_lock
+from adapters.registry import AGAINST, CHANGED, LABELS, MADE_WITH, ModelRegistry, RegisteredVersion, promotion_lock
 from classifier.data.prepared import PreparedPictures
 from classifier.errors import ImageLoopError
 from classifier.promotion.evaluation import Evaluation
@@ -67,6 +67,7 @@ def register_version(
             "figures": json.dumps(evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: made_with.model_dump_json(),
             CHANGED: str(verdict.changed_on_recent),
+            LABELS: str(len(experience.labelled)),
             AGAINST: verdict.champion_version or "",
         }
         if known is None:

@@ -29,6 +29,7 @@ NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION
 MADE_WITH = "made_with"  # the tag
 A_PAGE = 1000
 CHANGED = "changed_on_recent"  # the tag
+LABELS = "labels"  # the tag: how many labelled answers, or changed copies, it learnt from or was judged by
 AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
@@ -145,6 +146,11 @@ class ModelRegistry:
         except ValidationError:
             logger.warning("version %s was made with settings that are not known here", version)
             return None
+
+    def learnt_since(self, version: str, time: float) -> bool:
+        """Whether a version was registered after `time` (Unix seconds), and of labelled answers too. Raises: UnknownVersionError."""
+        found = self._found(version)
+        return bool(found.creation_timestamp > 1000 * time and int(found.tags.get(LABELS, 0)))
 
     def changed_on_recent(self, version: str) -> float:
         """Of the verdict by which it was registered: one that is given again later compares it with itself."""

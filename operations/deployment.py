@@ -17,6 +17,7 @@ from operations.store import check_parts, finished_run, open_stack, open_store, 
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.local.settings import read_keys
+from seldon.clusters.settings import ClusterSettings, LocalSettings
 from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
 from seldon.manifest import PredictorSpec, render_predictor
 from seldon.rollouts.settings import DeploySettings
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
-    """Run the deployment pipeline on the active stack; to `resume` is to bring back what this folder served, where it did.
+    """Run the deployment pipeline on the active stack; to `resume` is to bring back what this folder served, whatever `settings` say.
 
     Raises: ImageLoopError with the reason when the version was rolled back.
     """
@@ -42,7 +43,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
 
     deployer = active_deployer()
     if resume:
-        settings = _as_it_served(deployer.cluster, settings, read_deployed(Workspace.current()))
+        settings = _as_it_served(deployer.cluster, deployer.config.cluster, read_deployed(Workspace.current()))
     place = Deployed(
         cluster=deployer.config.cluster,
         namespace=settings.namespace,
@@ -64,54 +65,62 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
     }
 
 
-def _as_it_served(cluster: Cluster, settings: DeploySettings, last: Deployed | None) -> DeploySettings:
-    """What was deployed last, with all that it was given then and is not given now.
+def _as_it_served(cluster: Cluster, here: ClusterSettings, last: Deployed | None) -> DeploySettings:
+    """What was deployed last, with all that it was given then; the champion where nothing was, or the registry knows that version no more.
 
     A newer champion may be one whose canary was cut off: it takes over by a rollout of its own, not by a restart.
 
-    Raises: SettingsError where another model serves than the one that is named.
+    Raises: SettingsError where it was deployed to another cluster than that of the active stack.
     """
     from adapters.registry import ModelRegistry, UnknownVersionError
     from seldon.rollouts.runner import settled
 
-    def completed(known: dict[str, Any]) -> DeploySettings:
-        return settings.model_copy(update={name: value for name, value in known.items() if name not in settings.model_fields_set})
-
-    place = completed({"namespace": last.namespace, "name": last.name} if last else {})
-    manifest = cluster.get(place.namespace, place.name)
-    served = settled(manifest) if manifest else None
-    if served is None:
-        return settings
-    if "model_name" in settings.model_fields_set and settings.model_name != served.model_name:
+    if last is None:
+        return DeploySettings()
+    if _place_of(last.cluster) != _place_of(here):
         raise SettingsError(
-            f"--resume: wanted '{settings.model_name}' to serve at '{place.namespace}/{place.name}', found that '{served.model_name}' does; "
-            "leave model_name out, or deploy without --resume"
+            f"--resume: wanted the stack whose cluster '{last.namespace}/{last.name}' was deployed to ({_place_of(last.cluster)}), "
+            f"found the active one's to be another ({_place_of(here)}); zenml stack set NAME"
         )
-    found = {
-        "namespace": place.namespace, "name": place.name, "model_name": served.model_name, "replicas": served.replicas,
-        "image": served.container.image if served.container else None, "environment": _given_environment(served, cluster),
-    }  # fmt: skip
+    manifest = cluster.get(last.namespace, last.name)
+    if manifest is None:
+        return DeploySettings()
+    before = settled(manifest)
+    served = before or manifest.spec.predictors[0]  # a first rollout that was cut off is carried out again
+    found = DeploySettings(
+        namespace=last.namespace, name=last.name, model_name=served.model_name, replicas=served.replicas,
+        image=served.container.image if served.container else None, environment=_given_environment(served, cluster),
+    )  # fmt: skip
     registry = ModelRegistry(served.model_name)
     champion = registry.champion()
     try:
         registry.get(served.version)
     except UnknownVersionError:
         logger.warning("version %s served here, and the registry knows it no more; the champion takes its place", served.version)
-        return completed(found)
+        return found
     logger.info("version %s served here, and is brought back", served.version)
     if champion not in (None, served.version):
         logger.info("version %s is the champion, and was not rolled out to its end; python run.py deploy does that", champion)
-    return completed(found | {"version": served.version, "keep_refused_version": True})  # no new decision is made here
+    return found.model_copy(update={"version": served.version, "keep_refused_version": before is not None})
+
+
+def _place_of(cluster: ClusterSettings) -> str:
+    """In which no version of it matters, nor how it is reached."""
+    within = cluster.folder if isinstance(cluster, LocalSettings) else cluster.context
+    return f"{cluster.kind} {within}" if within else cluster.kind
 
 
 def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str]:
     """What its container was told beyond what every one is told."""
-    usual = cluster.complete(
-        render_predictor(version=served.version, model_name=served.model_name, model_uri="", replicas=1)
-    ).container
-    known = {variable.name for variable in usual.env} if usual else set()
-    told = served.container.env if served.container else ()
-    return {variable.name: variable.value for variable in told if variable.value is not None and variable.name not in known}
+    container = served.container
+    if container is None:
+        return {}
+    usual = render_predictor(
+        version=served.version, model_name=served.model_name, model_uri="", replicas=1, image=container.image
+    )
+    completed = cluster.complete(usual).container
+    known = completed.env if completed else ()
+    return {variable.name: variable.value for variable in container.env if variable.value is not None and variable not in known}
 
 
 @contextmanager

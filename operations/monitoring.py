@@ -170,16 +170,17 @@ def _conclude(decision: Any, outcome: str, settings: WatchSettings, workspace: W
 
 
 def _retrain_and_roll_out(settings: WatchSettings, decision: Any) -> str:
-    """What a kill left of it is carried on: a champion that was made since the decision is not trained again, it may know the labels already."""
+    """A champion that learnt from labels since the decision, and whose rollout was cut off, is rolled out: another would have nothing to learn."""
+    from adapters.deployment import tell_of_rollbacks
     from adapters.registry import ModelRegistry
-    from classifier.model.package import read_info
     from operations import deployment
 
     started = time.monotonic()
     open_store()
+    tell_of_rollbacks(Workspace.current())
     registry = ModelRegistry(settings.monitoring.model_name)
     version = registry.champion()
-    if version is None or read_info(registry.package(version)).created_at.timestamp() < decision.time:
+    if version is None or not registry.learnt_since(version, decision.time):
         trained = _retrain(settings, decision.figures.get("imitation"))
         if trained["outcome"] != "champion":
             return f"{trained['outcome']}: version {trained['model_version']} {trained['reason']}"
@@ -188,7 +189,7 @@ def _retrain_and_roll_out(settings: WatchSettings, decision: Any) -> str:
     served = deployment.deploy(_expecting(registry.changed_on_recent(version), settings.rollout))
     together = time.monotonic() - started
     return (
-        f"{HELPED}: version {version} serves, {together:.0f} s after the decision "
+        f"{HELPED}: version {served['version']} serves, {together:.0f} s after the decision "
         f"(retraining {trained_after:.0f}, rollout {together - trained_after:.0f}), {served['outcome']}"
     )
 

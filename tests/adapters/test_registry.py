@@ -1,3 +1,4 @@
+import time
 from types import SimpleNamespace
 
 import mlflow
@@ -69,3 +70,16 @@ def test_a_champion_that_was_taken_away_is_news_and_so_is_another_in_its_place(w
         seen.append(later_champions())  # alone, version 1 and of the same run, and yet not what was known then
 
     assert [state["pets"] for state in seen] == ["@1", "2@2", "@2", "1@3", "@3", "1@4"]
+
+
+def test_a_version_that_learnt_from_labels_is_told_from_one_that_did_not(workspace, monkeypatch):
+    monkeypatch.setattr("adapters.registry.connect", lambda: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
+    client, begun = mlflow.MlflowClient(), time.time()
+    client.create_registered_model("pets")
+    for tags in ({"labels": "60"}, {"labels": "0"}, {}):
+        client.create_model_version("pets", str(workspace.home), tags=tags)
+    registry = ModelRegistry("pets")
+
+    assert [registry.learnt_since(version, begun - 60) for version in "123"] == [True, False, False]
+    assert not registry.learnt_since("1", begun + 60)

@@ -1,12 +1,17 @@
-"""Which place is remembered as the one that was deployed to last."""
+"""Which place is remembered as the one that was deployed to last, and what is brought back there."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from classifier.errors import ImageLoopError
+from classifier.errors import ImageLoopError, SettingsError
 from operations import deployment
-from operations.deployment import _remembered
-from seldon.clusters.settings import LocalSettings
+from operations.deployment import _as_it_served, _remembered
+from seldon.clusters.kubernetes import pods
+from seldon.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
 from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
+from seldon.manifest import render, render_predictor
+from seldon.rollouts.settings import DeploySettings
 
 STAGING = Deployed(cluster=LocalSettings(), namespace="staging", name="pets")
 PRODUCTION = Deployed(cluster=LocalSettings(), namespace="production", name="pets")
@@ -38,3 +43,60 @@ def test_what_was_deployed_is_remembered(workspace):
         assert read_deployed(workspace) == PRODUCTION
 
     assert read_deployed(workspace) == PRODUCTION
+
+
+IMAGE = f"registry.example/serve@sha256:{'0' * 64}"
+GIVEN = {"IMAGELOOP_KEEP_PICTURES_FOR": "age1abc", "GUNICORN_WORKERS": "4"}
+
+
+def cluster_with(manifest, complete=lambda predictor: predictor) -> SimpleNamespace:
+    return SimpleNamespace(get=lambda *_: manifest, complete=complete)
+
+
+def in_pods(predictor):
+    return pods.complete(predictor, PodSettings(database_secret="records"))
+
+
+def predictor_of(version: str, complete=lambda predictor: predictor):
+    rendered = render_predictor(
+        version=version, model_name="served", model_uri="s3://b/p", replicas=3, traffic=100, image=IMAGE, environment=GIVEN
+    )
+    return complete(rendered)
+
+
+@pytest.fixture
+def champion(monkeypatch):
+    registry = SimpleNamespace(champion=lambda: "2", get=lambda _version: None)
+    monkeypatch.setattr("adapters.registry.ModelRegistry", lambda _name: registry)
+
+
+@pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])
+def test_what_served_is_brought_back_with_all_that_it_was_given(champion, complete):
+    manifest = render("pets", "staging", [predictor_of("1", complete)])
+    found = _as_it_served(cluster_with(manifest, complete), LocalSettings(), STAGING)
+
+    assert found == DeploySettings(
+        namespace="staging", name="pets", model_name="served", version="1", replicas=3, image=IMAGE, environment=GIVEN,
+        keep_refused_version=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("came_from", "version", "refused_too"), [("v1", "1", True), (None, "2", False)])
+def test_of_a_rollout_that_was_cut_off_what_served_is_brought_back_or_the_first_version_tried_again(
+    champion, came_from, version, refused_too
+):
+    parts = [predictor_of("1").model_copy(update={"traffic": 90}), predictor_of("2").model_copy(update={"traffic": 10})]
+    note = {"strategy": "canary", "from": came_from, "to": "v2"}
+    manifest = render("pets", "staging", parts if came_from else [predictor_of("2")])
+    found = _as_it_served(cluster_with(manifest.with_predictors(list(manifest.spec.predictors), note)), LocalSettings(), STAGING)
+
+    assert (found.version, found.keep_refused_version, found.name) == (version, refused_too, "pets")
+
+
+def test_where_nothing_served_the_champion_does_and_another_cluster_is_not_taken_for_this_one(champion):
+    assert _as_it_served(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
+    assert _as_it_served(cluster_with(None), LocalSettings(), None) == DeploySettings()
+    with pytest.raises(
+        SettingsError, match=r"was deployed to \(local\), found the active one's to be another \(kubernetes prod\)"
+    ):
+        _as_it_served(cluster_with(None), KubernetesSettings(context="prod"), STAGING)

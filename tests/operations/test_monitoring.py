@@ -11,6 +11,7 @@ from operations import monitoring
 from records.store.database import Decision
 
 SETTINGS = WatchSettings()
+RETRAIN_AND_ROLL_OUT = monitoring._retrain_and_roll_out
 
 
 @pytest.fixture
@@ -34,6 +35,27 @@ def failing(monkeypatch):
         raise ConnectionError("the tracker is away")
 
     monkeypatch.setattr(monitoring, "_retrain_and_roll_out", fail)
+
+
+@pytest.mark.parametrize(("learnt_at", "trained"), [(50.0, True), (150.0, False)])
+def test_a_champion_that_was_made_before_the_kill_is_rolled_out_and_not_trained_again(workspace, monkeypatch, learnt_at, trained):
+    registry = SimpleNamespace(
+        champion=lambda: "4", learnt_since=lambda _version, time: learnt_at > time, changed_on_recent=lambda _version: 0.1
+    )
+    asked = []
+    monkeypatch.setattr("adapters.registry.ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(monitoring, "open_store", lambda: None)
+    monkeypatch.setattr(
+        monitoring, "_retrain", lambda *_: asked.append("training") or {"outcome": "champion", "model_version": "5"}
+    )
+    monkeypatch.setattr(
+        "operations.deployment.deploy", lambda _settings: {"version": "5" if asked else "4", "outcome": "promoted"}
+    )
+
+    said = RETRAIN_AND_ROLL_OUT(SETTINGS, Decision("cut-off", 100.0, "retrain", "drift", {}))
+
+    assert (asked == ["training"]) == trained
+    assert said.startswith(f"promoted: version {5 if trained else 4} serves")
 
 
 def test_a_retraining_that_fails_is_tried_again_and_stops_no_look(begun):

@@ -14,7 +14,6 @@ from adapters.records import open_database
 from classifier.data.settings import Drift
 from classifier.data.sources.drawing import draw_picture
 from classifier.monitoring.decisions import HELPED
-from records.store.database import Decision
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
@@ -102,19 +101,6 @@ def test_a_retraining_that_was_killed_is_carried_out_by_the_next_pass(site, serv
     assert len(found["finished"]) == 1
     assert not _begun(database)
     assert [one.action for one in database.decisions(MODEL, 20)].count("retrain") == 1
-
-
-def test_a_retraining_whose_champion_was_made_before_the_kill_is_rolled_out_and_not_trained_again(site, served):
-    database = open_database(site.workspace)
-    database.decide(MODEL, Decision("cut off before its rollout", 1.0, "retrain", "drift", {}))
-    before = site.json("versions", "--model", MODEL)
-
-    found = site.json("monitor", *HASTE)
-    database.close()
-
-    (said,) = found["finished"]
-    assert said.startswith(f"{HELPED}: version {before['champion']} serves")
-    assert site.json("versions", "--model", MODEL)["versions"] == before["versions"]
 
 
 def _begun(database) -> list:

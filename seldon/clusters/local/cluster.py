@@ -226,8 +226,9 @@ class LocalCluster:
         self._settings.check(keys)
         before = site = self._store.site()
         running = self._supervisor.is_running()
+        shares_port = running or any(map(_is_envoy, self._supervisor.orphans()))
         if site is None or not running or len(site.admin_ports) != len(gateway.NAMES):
-            site = self._new_site(site, shares_port=running or any(map(_is_envoy, self._supervisor.orphans())))
+            site = self._new_site(site, shares_port=shares_port)
             self._store.put_site(site)
         elif self._settings.port not in (0, site.gateway_port) and free_port(self._settings.port) == self._settings.port:
             logger.warning(
@@ -246,7 +247,7 @@ class LocalCluster:
             )
         for envoy in _envoys(site):
             envoy.wait_until_live(GATEWAY_SECONDS)
-        left = _envoys(before) if before is not None and before is not site else []
+        left = _envoys(before) if before is not None and before is not site and shares_port else []
         drains = [envoy.drain() for envoy in left]
         return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
 
