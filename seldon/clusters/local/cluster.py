@@ -110,8 +110,9 @@ class LocalCluster:
     def stop(self, *, keep: bool = False) -> None:
         """Stop everything and leave nothing running; what was deployed is forgotten, or kept as it is after a reboot: the next change brings it back."""
         with self._site():
-            for state in self._store.deployments() if not keep else ():
-                self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
+            if not keep:
+                for state in self._store.deployments():
+                    self._store.remove(state.manifest.metadata.namespace, state.manifest.metadata.name)
             if self._supervisor.is_running():
                 for name in self._supervisor.states().keys() - set(gateway.NAMES):
                     self._supervisor.remove(name)  # each may finish what it is at
