@@ -4,6 +4,7 @@ Every command works on the active ZenML stack (zenml stack set local), prints it
 on standard error, and takes --json for scripts. Exit code 1: it failed, and says why. Exit code 2: a setting is wrong.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -535,7 +536,14 @@ def _lazy(module: str, function: str, *arguments: Any) -> Any:
     return getattr(importlib.import_module(f"operations.{module}"), function)(*arguments)
 
 
+def _fall_silent() -> None:
+    """Registered first, so called last: what libraries of C++ say of what an interpreter leaves behind is no news to a user."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno() if sys.__stderr__ else 2)
+
+
 if __name__ == "__main__":
+    atexit.register(_fall_silent)
     try:
         app()
     finally:
