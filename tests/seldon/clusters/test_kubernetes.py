@@ -236,7 +236,9 @@ def test_a_holder_that_slept_leaves_the_deployment_to_whoever_took_over(cluster,
 
     with cluster.changing("site", "pets"):
         cluster.apply(manifest)
-        server.leases["imageloop-pets"]["spec"] = taken
+        # With a version of its own, as an API server gives it: a renewal that had read the lease before must not write over it.
+        lease = server.leases["imageloop-pets"]
+        server.leases["imageloop-pets"] = lease | {"spec": taken, "metadata": lease["metadata"] | {"resourceVersion": "1000"}}
         time.sleep(0.5)
         with pytest.raises(DeploymentError, match="another one took over"):
             cluster.apply(manifest)
