@@ -539,7 +539,7 @@ def _lazy(module: str, function: str, *arguments: Any) -> Any:
 def _fall_silent() -> None:
     """Registered first, so called last: what libraries of C++ say of what an interpreter leaves behind is no news to a user."""
     sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # theirs, whatever Python's own is by now
 
 
 if __name__ == "__main__":

@@ -92,13 +92,13 @@ def _as_it_served(cluster: Cluster, here: ClusterSettings, last: Deployed | None
         image=served.container.image if served.container else None, environment=_given_environment(served, cluster),
     )  # fmt: skip
     registry = ModelRegistry(served.model_name)
-    champion = registry.champion()
     try:
         registry.get(served.version)
     except UnknownVersionError:
         logger.warning("version %s served here, and the registry knows it no more; the champion takes its place", served.version)
         return found
     logger.info("version %s served here, and is brought back", served.version)
+    champion = registry.champion()
     if champion not in (None, served.version):
         logger.info("version %s is the champion, and was not rolled out to its end; python run.py deploy does that", champion)
     return found.model_copy(update={"version": served.version, "keep_refused_version": before is not None})
