@@ -19,7 +19,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc lib
 ENV CFLAGS=-g0
 COPY requirements/serving.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/serving.txt
-COPY classifier classifier/
+COPY imageloop imageloop/
 COPY records records/
 COPY seldon seldon/
 # Compiled one after the other and by hash: by several processes, or with the time of their making, files would differ from build to build.
@@ -47,7 +47,7 @@ CMD ["python", "-m", "seldon.launcher"]
 FROM installer AS v2-environment
 COPY requirements/v2.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/v2.txt
-COPY classifier classifier/
+COPY imageloop imageloop/
 COPY seldon seldon/
 RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/web && \
     python -m compileall -q --invalidation-mode unchecked-hash .
@@ -73,7 +73,7 @@ COPY requirements/pipeline${TORCH_BACKEND:+-$TORCH_BACKEND}.txt /tmp/pipeline.tx
 RUN uv venv /app/.venv && \
     VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} /tmp/pipeline.txt
 COPY run.py ./
-COPY classifier classifier/
+COPY imageloop imageloop/
 COPY adapters adapters/
 COPY configs configs/
 COPY materializers materializers/

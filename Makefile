@@ -25,7 +25,7 @@ down: .venv/.synced ## stop what serves
 	$(PYTHON) run.py down
 
 setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the embedded pictures, the default backbone as ONNX
-	@($(PYTHON) -m classifier.training.features && $(PYTHON) -m classifier.data.sources.generated) & making=$$!; \
+	@($(PYTHON) -m imageloop.training.features && $(PYTHON) -m imageloop.data.sources.generated) & making=$$!; \
 	  $(PYTHON) stacks/apply.py --activate local && wait $$making
 
 test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
@@ -44,7 +44,7 @@ check: .venv/.synced ## lint, format, types, arrows between rooms, image and wor
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/bandit -q -r -c pyproject.toml run.py adapters classifier materializers operations pipelines records seldon stacks steps
+	.venv/bin/bandit -q -r -c pyproject.toml run.py adapters imageloop materializers operations pipelines records seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from classifier.errors import ImageLoopError, SettingsError
+from imageloop.errors import ImageLoopError, SettingsError
 
 # Libraries make a million objects that stay; looking through them again and again costs a second.
 gc.set_threshold(50_000, 20, 50)
@@ -259,7 +259,7 @@ def story(
     json_output: Json = False,
 ) -> None:
     """Play the whole loop in minutes: the world changes, labels come late, lies and a bad model are refused."""
-    from classifier.workspace import Workspace
+    from imageloop.workspace_paths import Workspace
 
     folder = (to or Workspace.current().state / "story").absolute()
     settings = _watch_settings(config, overrides)
@@ -465,9 +465,9 @@ def _loaded(model: type[Any], config: Path | None, overrides: list[str] | None, 
 
 def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> Any:
     """Settings that are right, before anything heavy is loaded."""
-    from classifier.data.sources.opening import check
     from configs.loading import load_settings
     from configs.models import TrainSettings
+    from imageloop.data.sources.dispatch import check
 
     try:
         preset = {}
@@ -491,7 +491,7 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
 
 def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], str], json_output: bool) -> None:  # noqa: FBT001
     """Do the work with a log file beside it; print the result, or the one sentence that says what went wrong."""
-    from classifier.workspace import Workspace
+    from imageloop.workspace_paths import Workspace
     from operations.console import Session, result_alone_on_stdout
 
     session = Session(command, Workspace.current())
@@ -516,7 +516,7 @@ def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], 
 
 
 def _sentence(error: Exception) -> ImageLoopError:
-    from classifier.workspace import Workspace
+    from imageloop.workspace_paths import Workspace
     from operations.failures import disk_is_full, failed_step
 
     if disk_is_full(Workspace.current().home):

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from adapters.registry import ModelRegistry
-from classifier.data.prepared import PicturesGoneError, PreparedPictures
-from classifier.data.previous import known_pictures
-from classifier.model.heads import answer_embeddings
-from classifier.model.package import PackageError, read_info
-from classifier.model.predictor import Predictor
-from classifier.model.signing import SignatureError, public_key
-from classifier.monitoring.samples import embeddings_of
-from classifier.promotion.evaluation import evaluate
-from classifier.promotion.gates import Champion, RecentComparison
-from classifier.training.experience import Experience
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PicturesGoneError, PreparedPictures
+from imageloop.data.split_history import known_pictures
+from imageloop.embeddings.drift_samples import embeddings_of
+from imageloop.model.linear_head import answer_embeddings
+from imageloop.model.package import PackageError, read_info
+from imageloop.model.predictor import Predictor
+from imageloop.model.signing import SignatureError, public_key
+from imageloop.promotion.evaluation import evaluate
+from imageloop.promotion.gates import Champion, RecentComparison
+from imageloop.training.feedback_data import Experience
+from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 

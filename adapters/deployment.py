@@ -7,10 +7,10 @@ from typing import Any
 
 from adapters.registry import ModelRegistry, RegisteredVersion, UnknownVersionError, promotion_lock
 from adapters.tracking import connect
-from classifier.errors import ImageLoopError
-from classifier.files import replacing
-from classifier.promotion.records import Candidate
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.promotion.step_artifacts import Candidate
+from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from filelock import Timeout
 
-from classifier import progress
-from classifier.data.settings import DvcSource, VersioningSettings
-from classifier.errors import ImageLoopError
-from classifier.files import replacing
-from classifier.shared import shared_address
-from classifier.workspace import Workspace
+from imageloop import progress
+from imageloop.atomic_files import replacing
+from imageloop.data.settings import DvcSource, VersioningSettings
+from imageloop.errors import ImageLoopError
+from imageloop.shared_folder import shared_address
+from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_ARCHIVES = 16

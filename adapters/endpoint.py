@@ -12,9 +12,9 @@ from pathlib import Path
 
 import requests
 
-from classifier.data.sources.folder import FoundFile, list_files
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.intervals import Interval, wilson
+from imageloop.data.sources.folder import FoundFile, list_files
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.intervals import Interval, wilson
 
 KEY_VARIABLE = "IMAGELOOP_API_KEY"  # what the service wants in X-API-Key, where it wants one
 TIMEOUT_SECONDS = 30

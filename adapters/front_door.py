@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from classifier.errors import ImageLoopError
-from classifier.settings import Settings
+from imageloop.errors import ImageLoopError
+from imageloop.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where Kubernetes puts what a pod proves itself with

@@ -9,16 +9,16 @@ import pandas as pd
 
 from adapters.records import open_database
 from adapters.registry import ModelRegistry
-from classifier.errors import ImageLoopError
-from classifier.model.package import read_info
-from classifier.monitoring.decisions import Attempt, Situation, Verdict, decide
-from classifier.monitoring.familiarity import scene_distance_of
-from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.samples import read_reference, with_scenes
-from classifier.monitoring.settings import MonitoringSettings
-from classifier.monitoring.truth import measure_truth
-from classifier.monitoring.windows import Window, drifting_since, measure_window
-from classifier.workspace import Workspace
+from imageloop.embeddings.drift_samples import read_reference, with_scenes
+from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.errors import ImageLoopError
+from imageloop.model.package import read_info
+from imageloop.monitoring.decisions import Attempt, Situation, Verdict, decide
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.model_performance import measure_truth
+from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.windows import Window, drifting_since, measure_window
+from imageloop.workspace_paths import Workspace
 from records.store.database import Database, Decision
 
 MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now

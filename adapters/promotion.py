@@ -5,14 +5,14 @@ import logging
 
 from adapters.champion import compare
 from adapters.registry import AGAINST, CHANGED, LABELS, MADE_WITH, ModelRegistry, RegisteredVersion, promotion_lock
-from classifier.data.prepared import PreparedPictures
-from classifier.errors import ImageLoopError
-from classifier.promotion.evaluation import Evaluation
-from classifier.promotion.gates import GateVerdict, judge
-from classifier.promotion.records import MadeWith, ModelPackage, Registration
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.experience import Experience
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.errors import ImageLoopError
+from imageloop.promotion.evaluation import Evaluation
+from imageloop.promotion.gates import GateVerdict, judge
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registration
+from imageloop.training.feedback_data import Experience
+from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 OUTCOMES = {"hold": "waiting for approval", "rollback": "refused"}

@@ -7,18 +7,18 @@ from dataclasses import replace
 import pandas as pd
 
 from adapters.registry import ModelRegistry
-from classifier.data.prepared import PreparedPictures
-from classifier.errors import ImageLoopError
-from classifier.model.package import PackageInfo, read_info
-from classifier.model.preprocessing import PREPROCESSING_VERSION
-from classifier.monitoring.familiarity import scene_distance_of
-from classifier.monitoring.samples import with_scenes
-from classifier.monitoring.settings import ExperienceSettings, TruthSettings
-from classifier.monitoring.truth import measure_truth
-from classifier.training.experience import Experience, gather, in_scenes, role_of
-from classifier.training.features import known_features
-from classifier.training.imitation import imitate
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.preprocessing import PREPROCESSING_VERSION
+from imageloop.embeddings.drift_samples import with_scenes
+from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.errors import ImageLoopError
+from imageloop.model.package import PackageInfo, read_info
+from imageloop.monitoring.model_performance import measure_truth
+from imageloop.monitoring.settings import ExperienceSettings, TruthSettings
+from imageloop.training.drift_augmentation import imitate
+from imageloop.training.features import known_features
+from imageloop.training.feedback_data import Experience, gather, in_scenes, role_of
+from imageloop.workspace_paths import Workspace
 from records.store.database import DATABASE_VARIABLE, Database
 
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from adapters.tracking import connect
-from classifier.errors import ImageLoopError
-from classifier.files import replacing
-from classifier.model.package import PackageError
-from classifier.promotion.records import MadeWith
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.model.package import PackageError
+from imageloop.promotion.step_artifacts import MadeWith
+from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -33,7 +33,7 @@ LABELS = "labels"  # the tag: how many labelled answers, or changed copies, it l
 AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
-LOADER = "classifier.model.pyfunc"
+LOADER = "imageloop.model.pyfunc"
 
 
 class UnknownVersionError(ImageLoopError):

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.data.versions import DataVersion
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import replacing
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.data.data_version import DataVersion
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
-    from classifier.training.trained import EpochReport
+    from imageloop.training.trained_model import EpochReport
 
 logger = logging.getLogger(__name__)
 RAW_POINTER = "data/raw.dvc"

@@ -23,11 +23,11 @@ NUM_NEW = 10
 CATALOGUE = """
 import json, resource, sys, time
 from pathlib import Path
-from classifier.data.catalog import read_catalog
-from classifier.data.duplicates import quarantine_contradictions
-from classifier.data.pictures import prepared_store
-from classifier.data.settings import Limits, SplitSettings
-from classifier.data.splits import split_catalog
+from imageloop.data.catalog import read_catalog
+from imageloop.data.duplicates import quarantine_contradictions
+from imageloop.data.ingestion import prepared_store
+from imageloop.data.settings import Limits, SplitSettings
+from imageloop.data.splits import split_catalog
 folder, store_folder = map(Path, sys.argv[1:3])
 started = time.perf_counter()
 store = prepared_store(store_folder, 224)
@@ -67,8 +67,8 @@ def dvc_figures(folder: Path, home: Path) -> dict[str, float]:
     import shutil
 
     from adapters import dvc
-    from classifier.data.settings import VersioningSettings
-    from classifier.workspace import Workspace
+    from imageloop.data.settings import VersioningSettings
+    from imageloop.workspace_paths import Workspace
 
     workspace, figures = Workspace(home), {}
     shutil.copytree(folder, workspace.data / "raw")

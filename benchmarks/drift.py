@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.training import Site  # noqa: E402
-from classifier.data.statistics import image_statistics  # noqa: E402
-from classifier.model.predictor import Predictor  # noqa: E402
-from classifier.monitoring.drift import measure_drift  # noqa: E402
-from classifier.monitoring.familiarity import Familiarity  # noqa: E402
-from classifier.monitoring.samples import Sample, read_reference  # noqa: E402
-from classifier.monitoring.scenes import scenes_of  # noqa: E402
-from classifier.monitoring.settings import DriftSettings  # noqa: E402
+from imageloop.data.image_statistics import image_statistics  # noqa: E402
+from imageloop.embeddings.drift_samples import Sample, read_reference  # noqa: E402
+from imageloop.embeddings.novelty import Familiarity  # noqa: E402
+from imageloop.embeddings.scenes import scenes_of  # noqa: E402
+from imageloop.model.predictor import Predictor  # noqa: E402
+from imageloop.monitoring.drift import measure_drift  # noqa: E402
+from imageloop.monitoring.settings import DriftSettings  # noqa: E402
 
 NUM_TAUGHT = 500  # of each class
 NUM_WINDOWS = 100

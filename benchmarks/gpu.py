@@ -17,17 +17,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pictures import photographs  # noqa: E402
-from classifier.data.catalog import read_catalog  # noqa: E402
-from classifier.data.pictures import prepared_store  # noqa: E402
-from classifier.data.prepared import PreparedPictures, prepare  # noqa: E402
-from classifier.data.schema import content_hash  # noqa: E402
-from classifier.data.settings import Limits, SplitSettings  # noqa: E402
-from classifier.data.splits import split_catalog  # noqa: E402
-from classifier.training.devices import device_of  # noqa: E402
-from classifier.training.features import FeatureExtractor  # noqa: E402
-from classifier.training.fitting import train  # noqa: E402
-from classifier.training.settings import TrainingSettings  # noqa: E402
-from classifier.workspace import HOME_VARIABLE, Workspace  # noqa: E402
+from imageloop.data.catalog import read_catalog  # noqa: E402
+from imageloop.data.catalog_schema import content_hash  # noqa: E402
+from imageloop.data.ingestion import prepared_store  # noqa: E402
+from imageloop.data.prepared_images import PreparedPictures, prepare  # noqa: E402
+from imageloop.data.settings import Limits, SplitSettings  # noqa: E402
+from imageloop.data.splits import split_catalog  # noqa: E402
+from imageloop.training.devices import device_of  # noqa: E402
+from imageloop.training.features import FeatureExtractor  # noqa: E402
+from imageloop.training.settings import TrainingSettings  # noqa: E402
+from imageloop.training.trainer import train  # noqa: E402
+from imageloop.workspace_paths import HOME_VARIABLE, Workspace  # noqa: E402
 
 BASELINE = {"kind": "baseline_cnn"}
 FINE_TUNED = {"kind": "transfer", "fine_tune_blocks": 2}
@@ -76,7 +76,7 @@ def fitting(
 def main() -> None:
     device_of("cuda")
     logging.basicConfig(format="  %(message)s")
-    logging.getLogger("classifier").setLevel(logging.INFO)
+    logging.getLogger("imageloop").setLevel(logging.INFO)
     print(
         f"{torch.cuda.get_device_name()} beside {len(os.sched_getaffinity(0))} processors, PyTorch {torch.__version__}",
         flush=True,

@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.drift import CHANGES, _saved  # noqa: E402
-from classifier.data.settings import Limits  # noqa: E402
-from classifier.data.statistics import NAMES, image_statistics  # noqa: E402
-from classifier.model.preprocessing import preprocess  # noqa: E402
-from classifier.monitoring.settings import Imitation  # noqa: E402
-from classifier.training.features import FeatureExtractor  # noqa: E402
-from classifier.training.imitation import NUM_FITTED, fit_change  # noqa: E402
-from classifier.workspace import Workspace  # noqa: E402
+from imageloop.data.image_statistics import NAMES, image_statistics  # noqa: E402
+from imageloop.data.preprocessing import preprocess  # noqa: E402
+from imageloop.data.settings import Limits  # noqa: E402
+from imageloop.monitoring.settings import Imitation  # noqa: E402
+from imageloop.training.drift_augmentation import NUM_FITTED, fit_change  # noqa: E402
+from imageloop.training.features import FeatureExtractor  # noqa: E402
+from imageloop.workspace_paths import Workspace  # noqa: E402
 
 WORLDS = CHANGES | {"blur of 4 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(4)))}
 NUM_TAUGHT, NUM_MET = 1000, 400

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from classifier.data.settings import GeneratedSource
-from classifier.data.sources.generated import bring_generated
+from imageloop.data.settings import GeneratedSource
+from imageloop.data.sources.generated import bring_generated
 
 
 def photographs(scratch: Path) -> tuple[Path, str]:

@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks.pictures import photographs
-from classifier.data.settings import Limits
-from classifier.model.export import attach_head, quantise
-from classifier.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
-from classifier.model.predictor import Predictor
-from classifier.model.preprocessing import preprocess
-from classifier.training.features import exported_backbone
-from classifier.workspace import Workspace
+from imageloop.data.preprocessing import preprocess
+from imageloop.data.settings import Limits
+from imageloop.model.onnx_export import attach_head, quantise
+from imageloop.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
+from imageloop.model.predictor import Predictor
+from imageloop.training.features import exported_backbone
+from imageloop.workspace_paths import Workspace
 
 NUM_PICTURES = int(os.environ.get("N", "1000"))
 ROUNDS = 3
@@ -33,7 +33,7 @@ def eager(contents: list[bytes]) -> None:
     """What most services do: one picture after the other through torch."""
     import torch
 
-    from classifier.model.backbones import load_backbone
+    from imageloop.model.backbones import load_backbone
 
     model = load_backbone("efficientnet_lite0")
     with torch.inference_mode():

@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks.pictures import photographs
 from benchmarks.serving import measure, ours, trained_package
-from classifier.data.settings import Limits
-from classifier.model.export import attach_head, quantise
-from classifier.model.package import INT8_MODEL, PackageInfo
-from classifier.model.predictor import Predictor
-from classifier.model.preprocessing import preprocess
-from classifier.monitoring.familiarity import Familiarity
-from classifier.training.features import exported_backbone
-from classifier.workspace import Workspace
+from imageloop.data.preprocessing import preprocess
+from imageloop.data.settings import Limits
+from imageloop.embeddings.novelty import Familiarity
+from imageloop.model.onnx_export import attach_head, quantise
+from imageloop.model.package import INT8_MODEL, PackageInfo
+from imageloop.model.predictor import Predictor
+from imageloop.training.features import exported_backbone
+from imageloop.workspace_paths import Workspace
 from records.writer import RecordWriter
 from seldon.service.admission import Admission
 from seldon.service.answering import Answering, Identity

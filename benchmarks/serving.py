@@ -37,7 +37,7 @@ FLOOR = """
 import sys, time, json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from classifier.model.predictor import Predictor
+from imageloop.model.predictor import Predictor
 predictor = Predictor.load(Path(sys.argv[1]), Path(sys.argv[2]), threads=1)
 content, clients, seconds = Path(sys.argv[3]).read_bytes(), int(sys.argv[4]), float(sys.argv[5])
 predictor.predict([content])
@@ -56,8 +56,8 @@ EAGER = '''
 import io, torch
 from PIL import Image
 from torchvision.transforms import v2
-from classifier.model.backbones import load_backbone
-from classifier.model.network import Classifier
+from imageloop.model.backbones import load_backbone
+from imageloop.model.network import Classifier
 class Eager:
     """The usual way: torch in eager mode, torchvision's transform, a plain predict."""
     def load(self):
@@ -74,7 +74,7 @@ import os
 from pathlib import Path
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
-from classifier.model.predictor import Predictor
+from imageloop.model.predictor import Predictor
 app = FastAPI()
 predictor = Predictor.load(Path(os.environ["PACKAGE"]), Path(os.environ["IMAGELOOP_VERIFICATION_KEY"]), threads=1)
 @app.post("/predict")

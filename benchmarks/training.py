@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pictures import photographs  # noqa: E402
-from classifier.workspace import of_this_site  # noqa: E402
+from imageloop.workspace_paths import of_this_site  # noqa: E402
 
 SPLIT_SEEDS = range(1, 6)
 USUAL_SECONDS = 120
@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torchvision.transforms import v2
-from classifier.model.backbones import load_backbone
-from classifier.model.network import Classifier
+from imageloop.model.backbones import load_backbone
+from imageloop.model.network import Classifier
 folder, limit = Path(sys.argv[1]), float(sys.argv[2])
 labels = sorted(path.name for path in folder.iterdir())
 files = sorted(folder.rglob("*.jpg"))
@@ -81,7 +81,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         (folder / "home").mkdir(parents=True)
         self.environment = own_environment(folder)
-        for program in (["-m", "classifier.training.features"], ["stacks/apply.py", "--activate", "local"]):  # as `make setup`
+        for program in (["-m", "imageloop.training.features"], ["stacks/apply.py", "--activate", "local"]):  # as `make setup`
             subprocess.run([sys.executable, *program], env=self.environment, cwd=ROOT, check=True)
 
     def train(self, folder: Path, *arguments: str) -> dict[str, object]:

@@ -20,8 +20,8 @@ WAYS = ("sleep", "spin")
 
 
 def main() -> None:
-    from classifier.training.features import exported_backbone
-    from classifier.workspace import Workspace
+    from imageloop.training.features import exported_backbone
+    from imageloop.workspace_paths import Workspace
 
     exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)  # once, and not while it is measured
     for work, what in (("predict", "256 pictures in ONNX Runtime"), ("train", "40 steps of the small network in PyTorch")):
@@ -57,10 +57,10 @@ def predict(way: str) -> tuple[float, float]:
     import numpy as np
     import onnxruntime
 
-    from classifier.model.package import BATCH, INPUT
-    from classifier.model.session import open_session
-    from classifier.training.features import exported_backbone
-    from classifier.workspace import Workspace
+    from imageloop.model.onnx_session import open_session
+    from imageloop.model.package import BATCH, INPUT
+    from imageloop.training.features import exported_backbone
+    from imageloop.workspace_paths import Workspace
 
     model = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
     session = open_session(model, os.cpu_count() or 1) if way == "sleep" else onnxruntime.InferenceSession(model)
@@ -70,11 +70,11 @@ def predict(way: str) -> tuple[float, float]:
 
 def train(way: str) -> tuple[float, float]:
     # Whoever comes first says how PyTorch's threads wait.
-    importlib.import_module("torch" if way == "spin" else "classifier")
+    importlib.import_module("torch" if way == "spin" else "imageloop")
     import torch
 
-    from classifier.model.network import Classifier, baseline_features
-    from classifier.training.settings import BaselineCnn
+    from imageloop.model.network import Classifier, baseline_features
+    from imageloop.training.settings import BaselineCnn
 
     settings = BaselineCnn()
     model, side = Classifier(baseline_features(settings.channels), 2), settings.side_pixels

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 
 Values = dict[str, Any]
 

@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from classifier.data.settings import DataSettings
-from classifier.monitoring.settings import ExperienceSettings, MonitoringSettings
-from classifier.promotion.settings import PromotionSettings
-from classifier.settings import Settings
-from classifier.training.settings import TrainingSettings
+from imageloop.data.settings import DataSettings
+from imageloop.monitoring.settings import ExperienceSettings, MonitoringSettings
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.settings import Settings
+from imageloop.training.settings import TrainingSettings
 from seldon.rollouts.settings import Canary, DeploySettings, Strategy
 
 

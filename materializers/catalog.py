@@ -6,8 +6,8 @@ import pandas as pd
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.data.report import data_report
-from classifier.data.schema import accepted, content_hash
+from imageloop.data.catalog_schema import accepted, content_hash
+from imageloop.data.data_report import data_report
 from materializers.storing import prepared_pictures, read_table, write_bytes, write_table
 
 

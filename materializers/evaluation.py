@@ -8,9 +8,9 @@ import pandas as pd
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.promotion.evaluation import Evaluation, Slice
-from classifier.promotion.report import evaluation_report
-from classifier.training.metrics import ClassificationScores
+from imageloop.promotion.evaluation import Evaluation, Slice
+from imageloop.promotion.evaluation_report import evaluation_report
+from imageloop.training.classification_metrics import ClassificationScores
 from materializers.storing import hash_of_table, prepared_pictures, read_json, read_table, write_bytes, write_json, write_table
 
 

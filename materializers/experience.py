@@ -6,8 +6,8 @@ import pandas as pd
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier import pages
-from classifier.training.experience import ROLES, Experience
+from imageloop import html_pages
+from imageloop.training.feedback_data import ROLES, Experience
 from materializers.storing import hash_of, hash_of_table, read_json, read_table, write_bytes, write_json, write_table
 
 MAX_ROWS = 200
@@ -49,9 +49,9 @@ def _report(labelled: pd.DataFrame) -> str:
         for row in waiting.itertuples()
     ]
     header = ["request", "answered", "labelled", "source", "quality", "why it waits"]
-    return pages.page(
+    return html_pages.page(
         "What the service was corrected on",
         f"{len(labelled):,} labels. Those that wait teach nothing until a person has looked at them.",
-        pages.section("Roles", pages.table(["role", "labels"], [(role, int(counts.get(role, 0))) for role in ROLES])),
-        pages.section("Waiting for a person", pages.table(header, rows) if rows else "<p>None.</p>"),
+        html_pages.section("Roles", html_pages.table(["role", "labels"], [(role, int(counts.get(role, 0))) for role in ROLES])),
+        html_pages.section("Waiting for a person", html_pages.table(header, rows) if rows else "<p>None.</p>"),
     )

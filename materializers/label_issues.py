@@ -6,7 +6,7 @@ import pandas as pd
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.promotion.report import label_issues_report
+from imageloop.promotion.evaluation_report import label_issues_report
 from materializers.storing import hash_of_table, prepared_pictures, read_table, write_bytes, write_table
 
 

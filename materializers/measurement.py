@@ -6,9 +6,9 @@ from typing import ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.monitoring.decisions import Verdict
-from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.report import monitoring_report, verdict_report
+from imageloop.monitoring.decisions import Verdict
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
 from materializers.storing import read_json, write_bytes, write_json
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier import pages
-from classifier.model.package import read_info
-from classifier.promotion.records import ModelPackage
+from imageloop import html_pages
+from imageloop.model.package import read_info
+from imageloop.promotion.step_artifacts import ModelPackage
 from materializers.storing import read_bytes, write_bytes
 
 
@@ -30,10 +30,10 @@ class PackageMaterializer(BaseMaterializer):
 
     def save_visualizations(self, package: ModelPackage) -> dict[str, VisualizationType]:
         info = read_info(package.folder).model_dump(mode="json")
-        files = pages.table(["file", "bytes"], [(path.name, path.stat().st_size) for path in package.files()])
-        told = pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
+        files = html_pages.table(["file", "bytes"], [(path.name, path.stat().st_size) for path in package.files()])
+        told = html_pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
         path = f"{self.uri}/package.html"
-        write_bytes(self.artifact_store, path, pages.page("The model package", "What is served.", files, told).encode())
+        write_bytes(self.artifact_store, path, html_pages.page("The model package", "What is served.", files, told).encode())
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, package: ModelPackage) -> str:

@@ -5,8 +5,8 @@ from typing import ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier import pages
-from classifier.data.prepared import PreparedPictures
+from imageloop import html_pages
+from imageloop.data.prepared_images import PreparedPictures
 from materializers.storing import (
     hash_of,
     hash_of_table,
@@ -37,12 +37,14 @@ class PreparedMaterializer(BaseMaterializer):
     def save_visualizations(self, pictures: PreparedPictures) -> dict[str, VisualizationType]:
         look = prepared_pictures(pictures.side_pixels)
         shown = pictures.table.sort_values("sha256").head(NUM_SHOWN)
-        figures = pages.grid(pages.picture(look(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples())
+        figures = html_pages.grid(
+            html_pages.picture(look(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples()
+        )
         lead = (
             f"{len(pictures.table):,} pictures of {pictures.side_pixels} x {pictures.side_pixels} pixels, as the model sees them."
         )
         path = f"{self.uri}/pictures.html"
-        write_bytes(self.artifact_store, path, pages.page("Prepared pictures", lead, figures).encode())
+        write_bytes(self.artifact_store, path, html_pages.page("Prepared pictures", lead, figures).encode())
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, pictures: PreparedPictures) -> str:

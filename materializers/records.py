@@ -6,9 +6,9 @@ from pydantic import BaseModel
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier import pages
-from classifier.data.versions import DataVersion, RawVersion
-from classifier.promotion.records import Calibration, Candidate, Registration, RolloutRecord
+from imageloop import html_pages
+from imageloop.data.data_version import DataVersion, RawVersion
+from imageloop.promotion.step_artifacts import Calibration, Candidate, Registration, RolloutRecord
 from materializers.storing import hash_of, read_bytes, write_bytes
 
 
@@ -29,7 +29,7 @@ class RecordMaterializer(BaseMaterializer):
         write_bytes(
             self.artifact_store,
             path,
-            pages.page(title, (type(record).__doc__ or "").strip(), pages.table(["", ""], rows)).encode(),
+            html_pages.page(title, (type(record).__doc__ or "").strip(), html_pages.table(["", ""], rows)).encode(),
         )
         return {path: VisualizationType.HTML}
 

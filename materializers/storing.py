@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 from zenml.artifact_stores import BaseArtifactStore
 
-from classifier import pages
-from classifier.data.array_store import CorruptRowError
-from classifier.data.pictures import prepared_stores
-from classifier.data.report import Look
-from classifier.model.preprocessing import UInt8Array
-from classifier.workspace import Workspace
+from imageloop import html_pages
+from imageloop.data.array_store import CorruptRowError
+from imageloop.data.data_report import Look
+from imageloop.data.ingestion import prepared_stores
+from imageloop.data.preprocessing import UInt8Array
+from imageloop.workspace_paths import Workspace
 
 USUAL_SIDE = 224
 
@@ -71,6 +71,6 @@ def prepared_pictures(side: int = USUAL_SIDE) -> Look:
             with suppress(KeyError, OSError, CorruptRowError):
                 picture: UInt8Array = store.read([sha256])[0]
                 return picture
-        return pages.blank(side)
+        return html_pages.blank(side)
 
     return look

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.training.metrics import ClassificationScores
-from classifier.training.settings import TrainingSettings
-from classifier.training.trained import EpochReport, TrainedModel
+from imageloop.training.classification_metrics import ClassificationScores
+from imageloop.training.settings import TrainingSettings
+from imageloop.training.trained_model import EpochReport, TrainedModel
 from materializers.storing import hash_of, read_bytes, write_bytes
 
 
@@ -31,7 +31,7 @@ class TrainedModelMaterializer(BaseMaterializer):
         write_bytes(self.artifact_store, f"{self.uri}/model.pt", content.getvalue())
 
     def save_visualizations(self, model: TrainedModel) -> dict[str, VisualizationType]:
-        from classifier.promotion.figures import history_figure, png_of
+        from imageloop.promotion.evaluation_charts import history_figure, png_of
 
         path = f"{self.uri}/losses.png"
         write_bytes(self.artifact_store, path, png_of(history_figure(model.history, model.best_epoch)))

@@ -6,8 +6,8 @@ from typing import ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from classifier.promotion.gates import Check, GateVerdict
-from classifier.promotion.report import verdict_report
+from imageloop.promotion.evaluation_report import verdict_report
+from imageloop.promotion.gates import Check, GateVerdict
 from materializers.storing import hash_of, read_json, write_bytes, write_json
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 from operations.store import open_store
 
 

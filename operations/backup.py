@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import replacing
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import Workspace
 from operations.store import register_stacks, zenml_folder
 
 logger = logging.getLogger(__name__)

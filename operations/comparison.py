@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from classifier.errors import ImageLoopError
-from classifier.workspace import Workspace
+from imageloop.errors import ImageLoopError
+from imageloop.workspace_paths import Workspace
 from operations.prediction import load_version
 from operations.store import open_store
 
@@ -15,10 +15,10 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
     """
     from adapters.champion import taught_by, without
     from adapters.registry import ModelRegistry
-    from classifier.data.prepared import prepare
-    from classifier.data.previous import previous_catalog
-    from classifier.promotion.evaluation import evaluate
-    from classifier.promotion.gates import paired_difference
+    from imageloop.data.prepared_images import prepare
+    from imageloop.data.split_history import previous_catalog
+    from imageloop.promotion.evaluation import evaluate
+    from imageloop.promotion.gates import paired_difference
 
     workspace = Workspace.current()
     catalog = previous_catalog(workspace)

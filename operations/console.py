@@ -19,10 +19,10 @@ from typing import Self
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from classifier import progress
-from classifier.workspace import Workspace
+from imageloop import progress
+from imageloop.workspace_paths import Workspace
 
-OUR_LOGGERS = ("classifier", "adapters", "records", "seldon", "steps", "operations")
+OUR_LOGGERS = ("imageloop", "adapters", "records", "seldon", "steps", "operations")
 SHOW_AFTER_SECONDS = 2.0
 KEPT_LOGS = 50
 

@@ -11,8 +11,8 @@ from typing import Any
 import requests
 
 from adapters.endpoint import lies_elsewhere
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.workspace import Workspace
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import Workspace
 from operations.store import check_parts, finished_run, open_stack, open_store, runs_elsewhere
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
@@ -163,7 +163,7 @@ def _check_labelled(address: str, *, on_this_machine: bool) -> None:
 
 def _try_one(url: str, package_uri: str) -> dict[str, Any] | None:
     """A known picture through the gateway, as a caller's would go; None where it did not come through: traffic has moved all the same."""
-    from classifier.model.examples import read_examples
+    from imageloop.model.smoke_test_images import read_examples
 
     examples = read_examples(Path(package_uri.removeprefix("file://"))) if package_uri.startswith("file://") else []
     if not examples:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.endpoint import evaluate_endpoint
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 
 NUM_SHOWN = 10
 

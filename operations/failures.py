@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 
 NO_SPACE_BYTES = 2**20
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from filelock import Timeout
 
-from classifier.errors import ImageLoopError
-from classifier.files import replacing
-from classifier.monitoring.decisions import HELPED
-from classifier.monitoring.settings import Imitation
-from classifier.workspace import Workspace
 from configs.models import TrainSettings, UnattendedRollout, WatchSettings
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.monitoring.decisions import HELPED
+from imageloop.monitoring.settings import Imitation
+from imageloop.workspace_paths import Workspace
 from operations.failures import failed_step
 from operations.store import check_parts, finished_run, open_stack, open_store
 

@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.errors import ImageLoopError
-from classifier.files import replacing
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.workspace_paths import Workspace
 from operations.store import open_store
 
 if TYPE_CHECKING:
-    from classifier.monitoring.settings import ExperienceSettings, MonitoringSettings
+    from imageloop.monitoring.settings import ExperienceSettings, MonitoringSettings
 
 KEY_NAME = "pictures.key"
 LABELLED, TO_LABEL = "labelled", "to_label"
@@ -52,9 +52,9 @@ def export(settings: "MonitoringSettings", target: Path, experience: "Experience
     Raises: ImageLoopError for a key that does not fit.
     """
     from adapters.records import open_database, roles_of
-    from classifier.model.predictor import SERVED
-    from classifier.model.preprocessing import open_image
-    from classifier.training.experience import role_of
+    from imageloop.data.preprocessing import open_image
+    from imageloop.model.predictor import SERVED
+    from imageloop.training.feedback_data import role_of
     from records.pictures import kept_pictures, read_picture
     from seldon.service.feedback import OTHER
 

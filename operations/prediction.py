@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.data.sources.folder import every_file
-from classifier.errors import ImageLoopError, ImageRefusedError
-from classifier.files import replacing
-from classifier.progress import track
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.data.sources.folder import every_file
+from imageloop.errors import ImageLoopError, ImageRefusedError
+from imageloop.progress import track
+from imageloop.workspace_paths import Workspace
 from operations.store import open_store
 
 if TYPE_CHECKING:
-    from classifier.model.predictor import Prediction, Predictor
+    from imageloop.model.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
 MAX_NAME_BYTES = 255
@@ -56,8 +56,8 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
     Raises: ImageLoopError if there is none.
     """
     from adapters.registry import ModelRegistry
-    from classifier.model.predictor import Predictor
-    from classifier.model.signing import public_key
+    from imageloop.model.predictor import Predictor
+    from imageloop.model.signing import public_key
 
     open_store()
     registry = ModelRegistry(model_name)
@@ -79,7 +79,7 @@ def _files_below(paths: list[Path]) -> Iterator[Path]:
 
 def _contents(files: list[Path]) -> Iterator[bytes]:
     """A file that cannot be read is refused like one that is no picture: empty. Of a film no more is read than refuses it."""
-    from classifier.model.predictor import SERVED
+    from imageloop.model.predictor import SERVED
 
     for file in files:
         try:
@@ -108,7 +108,7 @@ def _names_of_heat_maps(files: list[Path]) -> dict[Path, str]:
 def _heat_map(predictor: "Predictor", file: Path, target: Path | None) -> dict[str, str]:
     if target is None:
         return {}
-    from classifier.model.explanation import draw_heat_map
+    from imageloop.model.class_activation_map import draw_heat_map
 
     with replacing(target) as aside:
         draw_heat_map(predictor, file.read_bytes()).save(aside, "PNG")

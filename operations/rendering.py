@@ -5,7 +5,7 @@ from typing import Any, Literal
 import yaml
 
 from adapters.deployment import candidate
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from operations.store import open_store
 from seldon.clusters.kubernetes.pods import complete
 from seldon.clusters.settings import KubernetesSettings, PodSettings

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 from operations.store import open_store
 
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from classifier.errors import SettingsError
 from configs.models import WatchSettings
+from imageloop.errors import SettingsError
 from operations.store import check_parts, open_stack
 
 if TYPE_CHECKING:

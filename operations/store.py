@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import own_secret, replacing
-from classifier.workspace import Workspace
+from imageloop.atomic_files import own_secret, replacing
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 LOCAL_STACK = "local"  # whose places lie below the folder where `make setup` ran last
 STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
-OUR_ROOMS = ("classifier", "records", "seldon", "adapters", "materializers", "steps")
+OUR_ROOMS = ("imageloop", "records", "seldon", "adapters", "materializers", "steps")
 SILENCING = "To silence this warning"  # how ZenML goes on
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from adapters.git import commit_at
-from classifier.data.raw import held_source, is_placed
-from classifier.data.settings import DvcSource, FolderSource, only_here
-from classifier.data.sources.folder import unwrap
-from classifier.data.sources.opening import fingerprint
-from classifier.errors import SettingsError
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.devices import device_of
-from classifier.workspace import Workspace
 from configs.models import TrainSettings
+from imageloop.data.raw_folder import held_source, is_placed
+from imageloop.data.settings import DvcSource, FolderSource, only_here
+from imageloop.data.sources.dispatch import fingerprint
+from imageloop.data.sources.folder import unwrap
+from imageloop.errors import SettingsError
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.training.devices import device_of
+from imageloop.workspace_paths import Workspace
 from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from classifier.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.settings import MonitoringSettings
 from pipelines.image import PIPELINE_IMAGE
 from steps.monitoring.collect import collect
 from steps.monitoring.decide import decide

@@ -3,10 +3,10 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from classifier.data.settings import DataSettings
-from classifier.monitoring.settings import ExperienceSettings
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.settings import TrainingSettings
+from imageloop.data.settings import DataSettings
+from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.training.settings import TrainingSettings
 from pipelines.image import PIPELINE_IMAGE
 from steps.data.ingest import ingest
 from steps.data.prepare import prepare

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 class PredictionRecord(BaseModel):
     """One answer. `request_id` is minted by us for each; a caller's own id stands beside it, for callers send anything.
 
-    `statistics` are those of `classifier.data.statistics`; `embedding` is float16 in base64; what older services did not
+    `statistics` are those of `imageloop.data.image_statistics`; `embedding` is float16 in base64; what older services did not
     write is None.
     """
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyrage
 
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.files import replacing
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError, SettingsError
 
 RECIPIENT_VARIABLE = "IMAGELOOP_KEEP_PICTURES_FOR"
 LIMIT_VARIABLE = "IMAGELOOP_KEPT_PICTURES_MB"

@@ -32,7 +32,7 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.microservice import parse_parameters
 from seldon_core.wrapper import get_rest_microservice
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 from seldon.microservice import ImageClassifier
 from seldon.service import metrics
 from seldon.service.encoding import to_json

@@ -10,11 +10,11 @@ from typing import Any
 
 from flask import Blueprint
 
-from classifier.model.package import open_package
-from classifier.model.predictor import Predictor
-from classifier.model.signing import public_key
-from classifier.monitoring.familiarity import Familiarity
-from classifier.workspace import Workspace
+from imageloop.embeddings.novelty import Familiarity
+from imageloop.model.package import open_package
+from imageloop.model.predictor import Predictor
+from imageloop.model.signing import public_key
+from imageloop.workspace_paths import Workspace
 from records.pictures import PictureKeeper
 from records.writer import RecordWriter
 from seldon.protocols import CLIENT_HEADER

@@ -14,10 +14,10 @@ from mlserver.codecs import Base64Codec, NumpyCodec, StringCodec
 from mlserver.errors import InferenceError
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 
-from classifier.errors import ImageRefusedError
-from classifier.model.predictor import Predictions, Predictor
-from classifier.model.signing import public_key
-from classifier.workspace import Workspace
+from imageloop.errors import ImageRefusedError
+from imageloop.model.predictor import Predictions, Predictor
+from imageloop.model.signing import public_key
+from imageloop.workspace_paths import Workspace
 from seldon.service.errors import RequestError
 from seldon.service.messages import MAX_PICTURES, Contents, checked_pixels
 

@@ -26,10 +26,10 @@ from pydantic import Field, ValidationError
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands one folder below the project's root
 
 from adapters.tracking import ensure_experiment
-from classifier.errors import SettingsError
-from classifier.files import replacing
-from classifier.settings import Settings
-from classifier.workspace import HOME_VARIABLE, Workspace
+from imageloop.atomic_files import replacing
+from imageloop.errors import SettingsError
+from imageloop.settings import Settings
+from imageloop.workspace_paths import HOME_VARIABLE, Workspace
 from operations.console import quiet_libraries
 from operations.store import refuse_dead_server, write_configuration_whole, zenml_folder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zenml.config.cache_policy import CachePolicy
 
-from classifier.fingerprint import core_fingerprint, source_fingerprint
-from classifier.workspace import Workspace
+from imageloop.code_fingerprint import core_fingerprint, source_fingerprint
+from imageloop.workspace_paths import Workspace
 
 ROOMS = ("adapters", "materializers")
 

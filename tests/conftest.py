@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
+from imageloop.workspace_paths import HOME_VARIABLE, Workspace, of_this_site
 
 LONGEST = ("pods", "remote", "deployment", "rollouts", "rollouts-kubernetes", "cluster")  # groups, each the work of one worker
 

@@ -29,9 +29,9 @@ def test_every_sub_command_exists(command):
 
 
 def test_every_setting_that_is_shown_is_right():
-    from classifier.errors import SettingsError
     from configs.loading import load_settings
     from configs.models import TrainSettings
+    from imageloop.errors import SettingsError
     from seldon.rollouts.settings import DeploySettings
 
     url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'ab' * 32}"]
@@ -49,5 +49,5 @@ def test_every_setting_that_is_shown_is_right():
 def test_every_file_and_picture_that_is_named_exists():
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert (PROJECT / path).exists(), path
-    for path in re.findall(r"`((?:classifier|operations|pipelines|configs|adapters|seldon)/[\w/.]*)`", README):
+    for path in re.findall(r"`((?:imageloop|operations|pipelines|configs|adapters|seldon)/[\w/.]*)`", README):
         assert (PROJECT / path).exists(), path

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.data.settings import FolderSource
-from classifier.data.sources.folder import check_folder
-from classifier.errors import ImageLoopError, SettingsError
-from classifier.monitoring.decisions import HELPED
-from classifier.workspace import HOME_VARIABLE, Workspace, of_this_site
 from configs.models import TrainSettings, WatchSettings
+from imageloop.data.settings import FolderSource
+from imageloop.data.sources.folder import check_folder
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.monitoring.decisions import HELPED
+from imageloop.workspace_paths import HOME_VARIABLE, Workspace, of_this_site
 from operations.store import register_stacks
 from operations.story.timeline import Event, draw_timeline
 from operations.story.visitors import Answered, Visitors

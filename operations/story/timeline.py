@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from classifier.files import replacing
+from imageloop.atomic_files import replacing
 from operations.story.visitors import Answered
 
 ROLLING = 60  # answers of one point of the accuracy

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import draw_picture
-from classifier.data.sources.folder import list_files
-from classifier.data.sources.generated import label_of
-from classifier.errors import SettingsError
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.folder import list_files
+from imageloop.data.sources.generated import label_of
+from imageloop.errors import SettingsError
 
 SEED = 20_260_101  # none of the pictures that the model was made of
 BLUR_PIXELS, BRIGHTNESS, QUALITY = 2.5, 0.4, 8

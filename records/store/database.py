@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 from records.lines import FeedbackRecord, PredictionRecord, decode_embedding
 from records.store.tables import decisions, feedback, positions, predictions, windows
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from classifier.files import own_secret
-from classifier.workspace import Workspace
+from imageloop.atomic_files import own_secret
+from imageloop.workspace_paths import Workspace
 from seldon.clusters.contract import Cluster
 from seldon.clusters.settings import ClusterSettings, KubernetesSettings
 

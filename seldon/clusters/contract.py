@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 from records.reader import Record
 from seldon.manifest import Manifest, PredictorSpec
 

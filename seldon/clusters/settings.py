@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from classifier.settings import Settings
+from imageloop.settings import Settings
 from seldon.clusters.local.settings import GatewaySettings
 
 

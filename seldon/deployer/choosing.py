@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
     from seldon.deployer.deployer import SeldonDeployer

@@ -10,7 +10,7 @@ from zenml.enums import ServiceState
 from zenml.model_deployers.base_model_deployer import BaseModelDeployer, BaseModelDeployerFlavor
 from zenml.services import BaseService, ServiceConfig
 
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentError
 from seldon.deployer.flavor import FLAVOR, SeldonDeployerConfig, SeldonDeployerFlavor

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from classifier.files import replacing
-from classifier.workspace import Workspace
+from imageloop.atomic_files import replacing
+from imageloop.workspace_paths import Workspace
 from seldon.clusters.settings import ClusterSettings
 
 

@@ -8,7 +8,7 @@ from zenml.models.v2.misc.service import ServiceType
 from zenml.services import BaseService, ServiceConfig
 from zenml.services.service_status import ServiceStatus
 
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 from seldon.clusters.choosing import open_cluster
 from seldon.clusters.contract import Cluster, DeploymentStatus
 from seldon.clusters.settings import ClusterSettings, LocalSettings

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from classifier.errors import ImageLoopError, SettingsError
+from imageloop.errors import ImageLoopError, SettingsError
 from seldon.clusters.contract import Cluster, DeploymentError, NotBegunError, ReplicaEndedError, UnfitVersionError
 from seldon.manifest import Manifest, PredictorSpec, render
 from seldon.rollouts.observer import Observer

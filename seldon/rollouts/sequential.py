@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from classifier.intervals import wealth
+from imageloop.intervals import wealth
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from classifier.settings import Settings
+from imageloop.settings import Settings
 
 Percent = Annotated[int, Field(ge=1, le=99)]
 Seconds = Annotated[float, Field(ge=0)]

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from classifier.model.examples import read_examples
+from imageloop.model.smoke_test_images import read_examples
 from seldon.clusters.contract import Caller, DeploymentError, UnfitVersionError
 
 TOLERANCE = 0.05  # in probability: other processors round otherwise, other models answer otherwise

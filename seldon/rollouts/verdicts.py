@@ -5,7 +5,7 @@ from math import pi, sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from classifier.intervals import difference, wealth, wilson
+from imageloop.intervals import difference, wealth, wilson
 from seldon.rollouts.observations import Observation, quantile, share_within
 from seldon.rollouts.settings import JudgeSettings, Watch
 

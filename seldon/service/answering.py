@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifier.data.statistics import NAMES, rows_for_statistics, statistics_of_rows
-from classifier.errors import ImageRefusedError
-from classifier.model.predictor import Predictor
-from classifier.model.preprocessing import Container, UInt8Array
-from classifier.monitoring.familiarity import Familiarity
+from imageloop.data.image_statistics import NAMES, rows_for_statistics, statistics_of_rows
+from imageloop.data.preprocessing import Container, UInt8Array
+from imageloop.embeddings.novelty import Familiarity
+from imageloop.errors import ImageRefusedError
+from imageloop.model.predictor import Predictor
 from records.lines import encode_embedding
 from records.pictures import PictureKeeper
 from records.writer import RecordWriter

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from classifier.errors import ImageRefusedError
+from imageloop.errors import ImageRefusedError
 
 # contract: 400 not a picture, 413 too large, 415 wrong type, 422 readable but refused, 503 full
 PICTURE_CODES = {"not_a_picture": 400, "damaged": 400, "too_large": 413, "too_many_pixels": 422, "too_small": 422}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from classifier.model.preprocessing import UInt8Array
+from imageloop.data.preprocessing import UInt8Array
 from seldon.service.errors import RequestError
 
 MAX_PICTURES = 64

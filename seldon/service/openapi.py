@@ -4,7 +4,7 @@ import html
 import json
 from typing import Any
 
-from classifier.model.package import PackageInfo
+from imageloop.model.package import PackageInfo
 
 PICTURE = {
     "image/*": {"schema": {"type": "string", "format": "binary"}},

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, g, request, send_from_directory
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
-from classifier.errors import ImageRefusedError
-from classifier.model.explanation import draw_heat_map
+from imageloop.errors import ImageRefusedError
+from imageloop.model.class_activation_map import draw_heat_map
 from seldon.protocols import CLIENT_HEADER, ORIGINS_VARIABLE, SELDON_FEEDBACK, SELDON_PREDICTIONS
 from seldon.service import metrics
 from seldon.service.answering import source_of

@@ -6,14 +6,14 @@ import pandas as pd
 from zenml import step
 
 from adapters import dvc
-from classifier.data.catalog import read_catalog
-from classifier.data.pictures import prepared_store
-from classifier.data.raw import place
-from classifier.data.settings import DataSettings
-from classifier.data.sources.opening import bring_in
-from classifier.data.versions import RawVersion
-from classifier.loading import loading
-from classifier.workspace import Workspace
+from imageloop.background_imports import loading
+from imageloop.data.catalog import read_catalog
+from imageloop.data.data_version import RawVersion
+from imageloop.data.ingestion import prepared_store
+from imageloop.data.raw_folder import place
+from imageloop.data.settings import DataSettings
+from imageloop.data.sources.dispatch import bring_in
+from imageloop.workspace_paths import Workspace
 from materializers.catalog import PlainCatalogMaterializer
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE

@@ -9,12 +9,12 @@ import pandas as pd
 from zenml import step
 
 from adapters import dvc
-from classifier.data.prepared import PicturesGoneError, PreparedPictures
-from classifier.data.prepared import prepare as prepare_pictures
-from classifier.data.schema import SPLIT_CATALOG, check_catalog
-from classifier.data.settings import VersioningSettings
-from classifier.data.versions import DataVersion, RawVersion
-from classifier.workspace import Workspace
+from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog
+from imageloop.data.data_version import DataVersion, RawVersion
+from imageloop.data.prepared_images import PicturesGoneError, PreparedPictures
+from imageloop.data.prepared_images import prepare as prepare_pictures
+from imageloop.data.settings import VersioningSettings
+from imageloop.workspace_paths import Workspace
 from materializers.prepared import PreparedMaterializer
 from steps.caching import ON_CODE_AND_PREPARED
 

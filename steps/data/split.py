@@ -6,11 +6,11 @@ import pandas as pd
 from zenml import step
 
 from adapters import dvc
-from classifier.data.previous import known_pictures, remember_splits
-from classifier.data.schema import check_catalog
-from classifier.data.settings import DataSettings
-from classifier.data.splits import split_catalog
-from classifier.workspace import Workspace
+from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.settings import DataSettings
+from imageloop.data.split_history import known_pictures, remember_splits
+from imageloop.data.splits import split_catalog
+from imageloop.workspace_paths import Workspace
 from materializers.catalog import CatalogMaterializer
 from steps.caching import ON_CODE
 

@@ -5,10 +5,10 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from classifier.data.duplicates import quarantine_contradictions
-from classifier.data.schema import check_catalog
-from classifier.data.settings import DataSettings
-from classifier.data.splits import check_class_sizes
+from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.duplicates import quarantine_contradictions
+from imageloop.data.settings import DataSettings
+from imageloop.data.splits import check_class_sizes
 from materializers.catalog import PlainCatalogMaterializer
 from steps.caching import ON_CODE
 

@@ -6,11 +6,11 @@ import pandas as pd
 from zenml import log_metadata, step
 
 from adapters import dvc
-from classifier.data.previous import NAME, keep_catalog
-from classifier.data.schema import SPLIT_CATALOG, check_catalog, content_hash
-from classifier.data.settings import VersioningSettings
-from classifier.data.versions import DataVersion, RawVersion
-from classifier.workspace import Workspace
+from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog, content_hash
+from imageloop.data.data_version import DataVersion, RawVersion
+from imageloop.data.settings import VersioningSettings
+from imageloop.data.split_history import NAME, keep_catalog
+from imageloop.workspace_paths import Workspace
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE
 

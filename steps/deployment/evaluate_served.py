@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from zenml import log_metadata, step
 
 from adapters.endpoint import evaluate_endpoint, folder_of
-from classifier.errors import ImageLoopError
-from classifier.promotion.records import RolloutRecord
+from imageloop.errors import ImageLoopError
+from imageloop.promotion.step_artifacts import RolloutRecord
 from seldon.rollouts.settings import DeploySettings
 
 

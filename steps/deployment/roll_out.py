@@ -7,8 +7,8 @@ from zenml import log_metadata, step
 
 from adapters.deployment import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
 from adapters.tracking import connect
-from classifier.promotion.records import Candidate, RolloutRecord
-from classifier.workspace import Workspace
+from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
+from imageloop.workspace_paths import Workspace
 from materializers.records import RecordMaterializer
 from seldon.deployer.choosing import active_deployer
 from seldon.manifest import render_predictor

@@ -6,8 +6,8 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.records import open_database
-from classifier.monitoring.settings import MonitoringSettings
-from classifier.workspace import Workspace
+from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.workspace_paths import Workspace
 from records.store.collector import Collected
 from records.store.collector import collect as collect_records
 from seldon.deployer.choosing import active_deployer

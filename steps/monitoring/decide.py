@@ -5,10 +5,10 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.monitoring import decide_and_keep
-from classifier.monitoring.decisions import Verdict
-from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.settings import MonitoringSettings
-from classifier.workspace import Workspace
+from imageloop.monitoring.decisions import Verdict
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.workspace_paths import Workspace
 from materializers.measurement import DecisionMaterializer
 
 

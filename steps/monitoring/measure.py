@@ -5,9 +5,9 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.monitoring import measure as measure_served
-from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.settings import MonitoringSettings
-from classifier.workspace import Workspace
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.workspace_paths import Workspace
 from materializers.measurement import MeasurementMaterializer
 from seldon.deployer.choosing import active_deployer
 

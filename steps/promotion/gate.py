@@ -5,12 +5,12 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.champion import compare
-from classifier.data.prepared import PreparedPictures
-from classifier.promotion.evaluation import Evaluation
-from classifier.promotion.gates import GateVerdict, judge
-from classifier.promotion.records import ModelPackage
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.experience import Experience
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.promotion.evaluation import Evaluation
+from imageloop.promotion.gates import GateVerdict, judge
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.promotion.step_artifacts import ModelPackage
+from imageloop.training.feedback_data import Experience
 from materializers.verdict import VerdictMaterializer
 from steps.caching import ON_CODE_AND_CHAMPION
 

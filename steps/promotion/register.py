@@ -5,15 +5,15 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.promotion import register_version
-from classifier.data.prepared import PreparedPictures
-from classifier.data.settings import DataSettings
-from classifier.promotion.evaluation import Evaluation
-from classifier.promotion.gates import GateVerdict
-from classifier.promotion.records import MadeWith, ModelPackage, Registration
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.experience import Experience
-from classifier.training.settings import TrainingSettings
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.settings import DataSettings
+from imageloop.promotion.evaluation import Evaluation
+from imageloop.promotion.gates import GateVerdict
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registration
+from imageloop.training.feedback_data import Experience
+from imageloop.training.settings import TrainingSettings
+from imageloop.workspace_paths import Workspace
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE_AND_CHAMPION
 

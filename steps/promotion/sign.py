@@ -4,17 +4,17 @@ from typing import Annotated
 
 from zenml import step
 
-from classifier.data.prepared import PreparedPictures
-from classifier.model.package import read_info
-from classifier.model.predictor import Predictor
-from classifier.model.signing import private_key
-from classifier.model.signing import sign as sign_folder
-from classifier.promotion.evaluation import Evaluation, write_reference
-from classifier.promotion.known_pictures import write_known_pictures
-from classifier.promotion.records import ModelPackage
-from classifier.promotion.settings import GateSettings
-from classifier.training.experience import Experience
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.model.package import read_info
+from imageloop.model.predictor import Predictor
+from imageloop.model.signing import private_key
+from imageloop.model.signing import sign as sign_folder
+from imageloop.promotion.choose_smoke_test_images import write_known_pictures
+from imageloop.promotion.evaluation import Evaluation, write_reference
+from imageloop.promotion.settings import GateSettings
+from imageloop.promotion.step_artifacts import ModelPackage
+from imageloop.training.feedback_data import Experience
+from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
 from steps.caching import ON_CODE
 

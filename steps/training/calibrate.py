@@ -4,9 +4,9 @@ from typing import Annotated
 
 from zenml import step
 
-from classifier.promotion.calibration import expected_calibration_error, fit_temperature
-from classifier.promotion.records import Calibration
-from classifier.training.trained import TrainedModel
+from imageloop.promotion.calibration import expected_calibration_error, fit_temperature
+from imageloop.promotion.step_artifacts import Calibration
+from imageloop.training.trained_model import TrainedModel
 from materializers.records import RecordMaterializer
 from steps.caching import ON_CODE
 

@@ -10,13 +10,13 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.git import commit_of
-from classifier.data.prepared import PreparedPictures
-from classifier.model.package import PackageInfo
-from classifier.model.preprocessing import PREPROCESSING_VERSION
-from classifier.promotion.records import Calibration, ModelPackage
-from classifier.promotion.settings import ExportSettings
-from classifier.training.trained import TrainedModel
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.preprocessing import PREPROCESSING_VERSION
+from imageloop.model.package import PackageInfo
+from imageloop.promotion.settings import ExportSettings
+from imageloop.promotion.step_artifacts import Calibration, ModelPackage
+from imageloop.training.trained_model import TrainedModel
+from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
 from steps.caching import ON_CODE
 
@@ -26,7 +26,7 @@ def export(
     trained_model: TrainedModel, calibration: Calibration, prepared: PreparedPictures, tracking_run: str, settings: ExportSettings
 ) -> Annotated[ModelPackage, "exported_package"]:
     """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
-    from classifier.promotion.building import build_package
+    from imageloop.promotion.build_package import build_package
 
     model = trained_model.settings.model
     info = PackageInfo(

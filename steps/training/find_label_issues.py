@@ -5,10 +5,10 @@ from typing import Annotated
 import pandas as pd
 from zenml import log_metadata, step
 
-from classifier.data.prepared import PreparedPictures
-from classifier.training.devices import Wanted
-from classifier.training.label_quality import find_label_issues as find
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.training.devices import Wanted
+from imageloop.training.label_issues import find_label_issues as find
+from imageloop.workspace_paths import Workspace
 from materializers.label_issues import LabelIssuesMaterializer
 from steps.caching import ON_CODE
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.records import gather_experience
-from classifier.data.prepared import PreparedPictures
-from classifier.monitoring.settings import ExperienceSettings
-from classifier.training.experience import Experience
-from classifier.workspace import Workspace
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.training.feedback_data import Experience
+from imageloop.workspace_paths import Workspace
 from materializers.experience import ExperienceMaterializer
 from steps.caching import ON_CODE
 

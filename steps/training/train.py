@@ -5,13 +5,13 @@ from typing import Annotated
 from zenml import step
 
 from adapters import tracking
-from classifier.data.prepared import PreparedPictures
-from classifier.data.versions import DataVersion
-from classifier.loading import loading
-from classifier.training.experience import Experience
-from classifier.training.settings import TrainingSettings
-from classifier.training.trained import TrainedModel
-from classifier.workspace import Workspace
+from imageloop.background_imports import loading
+from imageloop.data.data_version import DataVersion
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.training.feedback_data import Experience
+from imageloop.training.settings import TrainingSettings
+from imageloop.training.trained_model import TrainedModel
+from imageloop.workspace_paths import Workspace
 from materializers.trained_model import TrainedModelMaterializer
 from steps.caching import ON_CODE
 
@@ -21,7 +21,7 @@ def train(
     prepared: PreparedPictures, data_version: DataVersion, experience: Experience, settings: TrainingSettings
 ) -> tuple[Annotated[TrainedModel, "trained_model"], Annotated[str, "tracking_run"]]:
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
-    from classifier.training.fitting import train as fit_model
+    from imageloop.training.trainer import train as fit_model
 
     tracking.describe_run(settings.model_dump(mode="json"), data_version)
     epochs = tracking.EpochLog()

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from adapters.champion import _at_hand, taught_by, without
-from classifier.data.pictures import prepared_store
-from classifier.data.prepared import PreparedPictures
 from configs.models import TrainSettings
+from imageloop.data.ingestion import prepared_store
+from imageloop.data.prepared_images import PreparedPictures
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from adapters import deployment
 from adapters.deployment import note_rollback, tell_of_rollbacks
 from adapters.registry import UnknownVersionError
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 
 
 def test_a_rollback_is_told_to_the_registry_once_it_can_be_reached(workspace, monkeypatch):

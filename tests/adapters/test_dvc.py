@@ -6,8 +6,8 @@ import time
 import pytest
 
 from adapters import dvc
-from classifier.data.settings import DvcSource, VersioningSettings
-from classifier.data.sources.folder import list_files
+from imageloop.data.settings import DvcSource, VersioningSettings
+from imageloop.data.sources.folder import list_files
 
 
 def contents(folder):

@@ -2,7 +2,7 @@ import fsspec
 import pytest
 
 from adapters.endpoint import folder_of
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 
 
 def test_a_folder_elsewhere_is_copied_with_its_classes_and_gone_afterwards():

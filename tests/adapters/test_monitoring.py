@@ -4,13 +4,13 @@ import pytest
 
 from adapters.monitoring import _since_attempt, decide_and_keep, num_scenes
 from adapters.records import open_database
-from classifier.monitoring.measurement import Measurement
-from classifier.monitoring.samples import with_scenes
-from classifier.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
-from classifier.monitoring.truth import measure_truth
+from imageloop.embeddings.drift_samples import with_scenes
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.model_performance import measure_truth
+from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
 from records.lines import FeedbackRecord, PredictionRecord
 from records.store.database import Decision
-from tests.classifier.monitoring.test_decisions import answers_of
+from tests.imageloop.monitoring.test_decisions import answers_of
 from tests.records.test_store import prediction, truth
 
 SETTINGS = MonitoringSettings(decision=DecisionSettings(every_hours=1, cool_down_minutes=0, labels_after_failure=3))

@@ -8,9 +8,9 @@ import pytest
 from adapters import promotion
 from adapters.promotion import PROMOTING, _is_open, register_version
 from adapters.registry import RegisteredVersion
-from classifier.promotion.gates import GateVerdict
-from classifier.promotion.settings import PromotionSettings
-from classifier.training.experience import Experience
+from imageloop.promotion.gates import GateVerdict
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.training.feedback_data import Experience
 
 
 @pytest.mark.parametrize(

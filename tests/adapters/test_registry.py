@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from adapters.registry import ModelRegistry, later_champions
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 
 
 def registry_that_fails_with(code) -> ModelRegistry:

@@ -8,7 +8,7 @@ from adapters.tracking import ensure_experiment
 MAKE = """
 import sys
 from adapters.tracking import ensure_experiment
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 ensure_experiment(sys.argv[1], "pets", Workspace.current())
 """
 

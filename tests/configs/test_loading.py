@@ -1,11 +1,11 @@
 import pytest
 import yaml
 
-from classifier.data.settings import FolderSource
-from classifier.errors import SettingsError
-from classifier.training.settings import BaselineCnn, Transfer
 from configs.loading import load_settings
 from configs.models import TrainSettings
+from imageloop.data.settings import FolderSource
+from imageloop.errors import SettingsError
+from imageloop.training.settings import BaselineCnn, Transfer
 from seldon.rollouts.settings import DeploySettings
 
 

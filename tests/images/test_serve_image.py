@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from classifier.model.examples import read_examples
+from imageloop.model.smoke_test_images import read_examples
 from seldon.protocols import SELDON, V2, Protocol
 
 IMAGES = os.environ.get("IMAGELOOP_TEST_IMAGES", "").split()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import draw_picture
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import draw_picture
 from seldon.clusters.local.layout import free_port
 from tests import servers
 

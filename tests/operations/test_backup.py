@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from operations.backup import _move_paths, _put_in_place, _refuse_full_site
 
 OLD, ZENML = "/srv/site", "/srv/site/zenml"

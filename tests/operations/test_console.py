@@ -1,8 +1,8 @@
 import os
 import time
 
-from classifier import progress
-from classifier.workspace import Workspace
+from imageloop import progress
+from imageloop.workspace_paths import Workspace
 from operations.console import KEPT_LOGS, Bars, Session, result_alone_on_stdout
 
 
@@ -21,7 +21,7 @@ def test_plain_lines_appear_where_there_is_no_terminal_and_only_for_long_work(ca
 
 def test_work_that_nobody_can_count_says_that_it_goes_on(capsys, monkeypatch):
     monkeypatch.setattr("operations.console.SHOW_AFTER_SECONDS", 0.05)
-    monkeypatch.setattr("classifier.progress.SECONDS_BETWEEN", 0.02)
+    monkeypatch.setattr("imageloop.progress.SECONDS_BETWEEN", 0.02)
     bars = Bars()
     token = progress.listener.set(bars)
     try:

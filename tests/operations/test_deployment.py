@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from classifier.errors import ImageLoopError, SettingsError
+from imageloop.errors import ImageLoopError, SettingsError
 from operations import deployment
 from operations.deployment import _as_it_served, _remembered
 from seldon.clusters.kubernetes import pods

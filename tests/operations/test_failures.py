@@ -1,6 +1,6 @@
 import errno
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 from operations.failures import disk_is_full, failed_step
 
 

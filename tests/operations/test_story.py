@@ -2,7 +2,7 @@
 
 import pytest
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from operations.story import acts
 
 

@@ -5,7 +5,7 @@ import shutil
 import pyrage
 import pytest
 
-from classifier.errors import ImageLoopError, SettingsError
+from imageloop.errors import ImageLoopError, SettingsError
 from records.pictures import PictureKeeper, delete_pictures, kept_pictures, make_identity, read_picture
 
 ONE, OTHER = "1" * 32, "2" * 32

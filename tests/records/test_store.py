@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.monitoring.samples import embeddings_of
+from imageloop.embeddings.drift_samples import embeddings_of
 from records.lines import encode_embedding
 from records.reader import RecordTail, remove_if_read
 from records.store.collector import collect

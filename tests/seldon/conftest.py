@@ -21,10 +21,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from classifier.model.examples import Example, write_examples
-from classifier.model.package import EXACT_MODEL, INPUT, OUTPUTS, REFERENCE, WEIGHTS, PackageInfo
-from classifier.model.predictor import Predictor
-from classifier.model.signing import private_key, sign
+from imageloop.model.package import EXACT_MODEL, INPUT, OUTPUTS, REFERENCE, WEIGHTS, PackageInfo
+from imageloop.model.predictor import Predictor
+from imageloop.model.signing import private_key, sign
+from imageloop.model.smoke_test_images import Example, write_examples
 from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import free_port
 from seldon.clusters.local.settings import GatewaySettings

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.data.settings import Limits
-from classifier.model.package import read_info
-from classifier.model.preprocessing import preprocess
+from imageloop.data.preprocessing import preprocess
+from imageloop.data.settings import Limits
+from imageloop.model.package import read_info
 from seldon.clusters.local.layout import free_port
 from seldon.protocols import mlserver_environment
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from stacks.apply import StackFile, fill_in, read_stack
 
 PROJECT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path
 
 
 def test_no_step_or_pipeline_asks_which_stack_is_active():
-    for room in ("steps", "pipelines", "classifier", "materializers"):
+    for room in ("steps", "pipelines", "imageloop", "materializers"):
         for file in (PROJECT / room).rglob("*.py"):
             assert "active_stack" not in file.read_text(), file
 

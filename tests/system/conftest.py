@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.workspace import Workspace
+from imageloop.workspace_paths import Workspace
 from tests import servers, warm
 
 PROJECT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import CLASSES, draw_picture
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import CLASSES, draw_picture
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("delivery")]
 PROJECT = Path(__file__).parents[2]

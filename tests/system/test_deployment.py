@@ -18,11 +18,11 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-from classifier.data.settings import Drift, Limits
-from classifier.data.sources.drawing import draw_picture
-from classifier.model.preprocessing import preprocess
-from classifier.monitoring.settings import ExperienceSettings
-from classifier.training.experience import role_of
+from imageloop.data.preprocessing import preprocess
+from imageloop.data.settings import Drift, Limits
+from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.training.feedback_data import role_of
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from adapters.records import open_database
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import draw_picture
-from classifier.monitoring.decisions import HELPED
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.monitoring.decisions import HELPED
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]

@@ -18,9 +18,9 @@ import pytest
 import requests
 import yaml
 
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import draw_picture
-from classifier.model.signing import private_key
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.model.signing import private_key
 from operations.training import STEP_NAMES
 from records.store.database import Database
 from seldon.clusters.local.cluster import LocalCluster, serving_python

@@ -18,8 +18,8 @@ import requests
 import yaml
 
 from adapters.records import open_database
-from classifier.data.settings import Drift
-from classifier.data.sources.drawing import draw_picture
+from imageloop.data.settings import Drift
+from imageloop.data.sources.draw_animals import draw_picture
 from seldon.clusters.local.layout import free_port
 from tests import servers
 from tests.system.conftest import Site, package_hashes

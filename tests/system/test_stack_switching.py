@@ -56,7 +56,7 @@ print(json.dumps({
 }))
 """
 MONITORING = """
-from classifier.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.settings import MonitoringSettings
 from pipelines.monitoring import monitoring
 
 settings = MonitoringSettings.model_validate({"drift": {"window": 50}})

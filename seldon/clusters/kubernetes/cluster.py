@@ -20,7 +20,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
 from urllib3.exceptions import HTTPError
 
-from classifier.errors import ImageLoopError
+from imageloop.errors import ImageLoopError
 from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
 from records.store.tail import DatabaseTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from seldon.clusters.local.settings import KEYS_VARIABLE, ApiKey, read_keys
 from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.protocols import CLIENT_HEADER

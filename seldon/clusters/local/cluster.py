@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from classifier.files import own_secret
-from classifier.fingerprint import source_fingerprint
+from imageloop.atomic_files import own_secret
+from imageloop.code_fingerprint import source_fingerprint
 from records.reader import RecordTail
 from seldon.clusters.contract import (
     Caller,
@@ -43,7 +43,7 @@ from seldon.manifest import Manifest, PredictorSpec
 
 logger = logging.getLogger(__name__)
 READY_SECONDS = GATEWAY_SECONDS = 60.0
-SERVED_ROOMS = ("classifier", "records", "seldon")
+SERVED_ROOMS = ("imageloop", "records", "seldon")
 HANGS_SECONDS = 10.0
 KEPT_LOGS = 20  # of replicas that are gone
 DRAIN_SECONDS = 5  # in which callers of a gateway that goes come to its successor

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from classifier.files import replacing
+from imageloop.atomic_files import replacing
 from seldon.clusters.local.settings import LOOPBACK, ApiKey, GatewaySettings, in_url
 from seldon.clusters.rights import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
 from seldon.manifest import Manifest

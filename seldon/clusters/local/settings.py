@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 from pydantic import Field, field_validator, model_validator
 
-from classifier.errors import SettingsError
-from classifier.settings import Settings
+from imageloop.errors import SettingsError
+from imageloop.settings import Settings
 
 KEYS_VARIABLE = "IMAGELOOP_API_KEYS"
 RIGHTS = ("predict", "feedback", "metrics", "try")  # the last: to be answered by a predictor of one's choice, whatever its weight

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from classifier.files import replacing
+from imageloop.atomic_files import replacing
 from seldon.manifest import Manifest
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from classifier.files import replacing
+from imageloop.atomic_files import replacing
 from seldon.clusters.contract import DeploymentError
 from seldon.clusters.local.layout import SITE_VARIABLE, Layout
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from seldon.clusters.kubernetes.keys import configuration
 from seldon.clusters.local.layout import free_port
 from seldon.clusters.local.settings import ApiKey

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from classifier.errors import SettingsError
+from imageloop.errors import SettingsError
 from seldon.clusters.contract import DeploymentError
 from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import SITE_VARIABLE

@@ -154,7 +154,7 @@ def test_a_version_that_fails_its_smoke_test_never_gets_a_request(served, stable
 
 
 def resign(folder: Path, make_package) -> None:
-    from classifier.model.signing import private_key, sign
+    from imageloop.model.signing import private_key, sign
 
     keys = next(cell.cell_contents for cell in make_package.__closure__ if isinstance(cell.cell_contents, Path))
     sign(folder, private_key(keys))

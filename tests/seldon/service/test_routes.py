@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from werkzeug.exceptions import ClientDisconnected
 
-from classifier.model.signing import SignatureError
+from imageloop.model.signing import SignatureError
 from records.lines import decode_embedding
 from records.reader import RecordTail
 from seldon.microservice import ImageClassifier
@@ -231,7 +231,7 @@ def test_a_loaded_one_is_ready(model):
 
 
 def test_another_key_is_refused_before_anything_is_opened(package, tmp_path, monkeypatch):
-    from classifier.model.signing import private_key
+    from imageloop.model.signing import private_key
 
     private_key(tmp_path)
     monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(tmp_path / "signing.pub"))

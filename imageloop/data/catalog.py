@@ -1,0 +1,106 @@
+"""The catalog: one row for each file that was found, with what became of it."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from imageloop.data.array_store import ArrayStore
+from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.ingestion import decode_new, in_threads, sha256_of
+from imageloop.data.settings import Limits
+from imageloop.data.sources.folder import KEPT_FOLDER, FoundFile, list_files
+from imageloop.errors import ImageLoopError, ImageRefusedError
+from imageloop.progress import track
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Row:
+    file: FoundFile
+    sha256: str | None
+
+
+def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits: Limits) -> pd.DataFrame:
+    """Read every file below `folder`; new pictures are decoded into `store`, known ones are not.
+
+    Shapes: one row a file in the order of the paths; columns as in `schema.CATALOG`, without groups and splits yet.
+    Raises: ImageLoopError if there is no file at all.
+    """
+    files = list(list_files(folder))
+    if not files:
+        raise ImageLoopError(f"wanted pictures, found no file below '{folder}'; point data.source at a folder that holds some")
+    hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
+    rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]
+    usable = {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name}
+    refused = decode_new(usable, store, side, limits)
+    now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
+    catalog = pd.DataFrame([_describe(row, store, refused, limits) for row in rows])
+    sources = [KEPT_FOLDER if PurePosixPath(path).parent.name == KEPT_FOLDER else source for path in catalog["path"]]
+    return check_catalog(catalog.assign(group=_own_group, split="", source=sources, added_at=now)[_COLUMNS])
+
+
+_COLUMNS = [
+    "path", "label", "width", "height", "size_bytes", "format", "sha256", "perceptual_hash",
+    "group", "split", "status", "reason", "source", "added_at",
+]  # fmt: skip
+
+
+def _own_group(catalog: pd.DataFrame) -> pd.Series:
+    """An accepted picture is its own group until duplicates are looked for."""
+    return catalog["sha256"].str[:16].where(catalog["status"] == "accepted", "")
+
+
+def _describe(row: _Row, store: ArrayStore, refused: dict[str, ImageRefusedError], limits: Limits) -> dict[str, object]:
+    reason = _reason(row, store, refused, limits)
+    known = row.sha256 in store if row.sha256 else False
+    facts = store.attributes(row.sha256) if known and row.sha256 else {}
+    return {
+        "path": row.file.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        "label": row.file.label or "" if row.file.has_portable_name else "",
+        "width": facts.get("width", 0),
+        "height": facts.get("height", 0),
+        "size_bytes": row.file.path.stat().st_size,
+        "format": facts.get("format", ""),
+        "sha256": row.sha256 or "",
+        "perceptual_hash": f"{facts['perceptual_hash']:016x}" if facts else "",
+        "status": "quarantined" if reason else "accepted",
+        "reason": reason,
+    }
+
+
+def _reason(row: _Row, store: ArrayStore, refused: dict[str, ImageRefusedError], limits: Limits) -> str:
+    if not row.file.has_portable_name:
+        return "name_not_utf8: rename the file"
+    if row.sha256 is None:
+        return "unreadable: no permission, or the disk fails"
+    if row.file.label is None:
+        return "no_label: stands in no class folder"
+    if row.sha256 in refused:
+        return str(refused[row.sha256])
+    return _beyond_limits(row.file, store.attributes(row.sha256), limits)
+
+
+def _beyond_limits(file: FoundFile, facts: dict[str, int], limits: Limits) -> str:
+    """A known picture is not decoded again, so today's limits are held against what is known of it."""
+    width, height = facts["width"], facts["height"]
+    if min(width, height) < limits.min_side_pixels:
+        return f"too_small: {width} x {height}, {limits.min_side_pixels} wanted on the short side"
+    if width * height > limits.max_pixels:
+        return f"too_many_pixels: {width} x {height}, {limits.max_pixels} pixels allowed"
+    if file.path.stat().st_size > limits.max_bytes:
+        return f"too_large: {limits.max_bytes} bytes allowed"
+    return ""
+
+
+def quarantine(catalog: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
+    """A catalog in which the rows `reasons` (by index) are put aside for the reason given."""
+    catalog = catalog.copy()
+    index = list(reasons)
+    catalog.loc[index, "status"] = "quarantined"
+    catalog.loc[index, "reason"] = pd.Series(reasons)
+    catalog.loc[index, ["group", "split"]] = ""
+    return catalog

@@ -1,0 +1,87 @@
+"""The catalog as a page that a person reads before trusting the data."""
+
+import html
+from collections.abc import Callable
+
+import pandas as pd
+
+from imageloop import html_pages
+from imageloop.data.catalog_schema import SPLITS, accepted, content_hash
+from imageloop.data.preprocessing import UInt8Array
+
+Look = Callable[[str], UInt8Array]  # from a SHA-256 to the prepared picture (S, S, 3)
+MAX_PER_CLASS = 8
+MAX_GROUPS = 20
+MAX_QUARANTINED = 200
+
+
+def data_report(catalog: pd.DataFrame, look: Look) -> str:
+    """An HTML page: counts, sizes, samples, duplicates side by side, and what was put aside and why."""
+    good, bad = accepted(catalog), catalog[catalog["status"] == "quarantined"]
+    lead = f"{len(good):,} pictures in {good['label'].nunique()} classes, {len(bad):,} put aside. Data version {content_hash(catalog)}."
+    return html_pages.page(
+        "The pictures",
+        lead,
+        html_pages.section("How many", _counts(good)),
+        html_pages.section("How large", _sizes(good)),
+        html_pages.section("What they look like", *_samples(good, look)),
+        html_pages.section("What looks alike", _groups(good, look)),
+        html_pages.section("What was put aside", _quarantined(bad, look)),
+    )
+
+
+def _counts(good: pd.DataFrame) -> str:
+    splits = [split for split in SPLITS if (good["split"] == split).any()]
+    rows: list[tuple[html_pages.Cell, ...]] = [
+        (str(label), *(int((rows["split"] == split).sum()) for split in splits), len(rows))
+        for label, rows in good.groupby("label")
+    ]
+    totals: tuple[html_pages.Cell, ...] = ("together", *(int((good["split"] == split).sum()) for split in splits), len(good))
+    return html_pages.table(["class", *splits, "together"], [*rows, totals])
+
+
+def _sizes(good: pd.DataFrame) -> str:
+    if good.empty:
+        return ""
+    rows = []
+    for name, unit in (("width", "pixels"), ("height", "pixels"), ("size_bytes", "bytes")):
+        values = good[name].quantile([0, 0.25, 0.5, 0.75, 1]).astype(int)
+        rows.append((f"{name.removesuffix('_bytes')} ({unit})", *values.tolist()))
+    formats = ", ".join(f"{count:,} {name}" for name, count in good["format"].value_counts().items())
+    return html_pages.table(["", "least", "25 %", "half", "75 %", "most"], rows) + f"<p>{formats}</p>"
+
+
+def _samples(good: pd.DataFrame, look: Look) -> list[str]:
+    parts = []
+    for label, rows in good.groupby("label"):
+        chosen = rows.sort_values("sha256").head(MAX_PER_CLASS)
+        parts.append(f"<h3>{html.escape(str(label))}</h3>")
+        parts.append(html_pages.grid(html_pages.picture(look(row.sha256), row.path) for row in chosen.itertuples()))
+    return parts
+
+
+def _groups(good: pd.DataFrame, look: Look) -> str:
+    shared = good[good["group"].duplicated(keep=False)]
+    if shared.empty:
+        return "<p>No two pictures show the same.</p>"
+    groups = list(shared.groupby("group"))
+    parts = [f"<p>{len(groups):,} groups, {len(shared):,} pictures; each group stands in one split.</p>"]
+    for _, rows in groups[:MAX_GROUPS]:
+        figures = [
+            html_pages.picture(look(row.sha256), f"{row.path} ({row.split or 'no split yet'})")
+            for row in rows.head(6).itertuples()
+        ]
+        parts.append(f"<div class='grid group'>{''.join(figures)}</div>")
+    return "".join(parts)
+
+
+def _quarantined(bad: pd.DataFrame, look: Look) -> str:
+    if bad.empty:
+        return "<p>Nothing: every file is a usable picture.</p>"
+    kinds = bad["reason"].str.split(":").str[0].value_counts()
+    summary = html_pages.table(["reason", "files"], [(str(kind), int(count)) for kind, count in kinds.items()])
+    decoded = bad[bad["width"] > 0].head(24)
+    figures = html_pages.grid(html_pages.picture(look(row.sha256), f"{row.path}: {row.reason}") for row in decoded.itertuples())
+    rows = [(row.path, row.reason) for row in bad.head(MAX_QUARANTINED).itertuples()]
+    more = f"<p>and {len(bad) - MAX_QUARANTINED:,} more</p>" if len(bad) > MAX_QUARANTINED else ""
+    return summary + figures + html_pages.table(["file", "reason"], rows) + more

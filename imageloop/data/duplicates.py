@@ -1,0 +1,55 @@
+"""Which pictures show the same thing: equal bytes, or perceptual hashes that differ in a few bits."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from imageloop.data.catalog import quarantine
+from imageloop.data.catalog_schema import accepted, check_catalog
+from imageloop.data.perceptual_hash import near_pairs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lookalikes:
+    """The accepted pictures by what they show: rows of one hash, and which hashes lie within a few bits of each other."""
+
+    rows: list[list[int]]
+    near: dict[int, set[int]]
+
+    def family(self, node: int) -> list[int]:
+        """The rows of one hash, and of those that lie near it."""
+        return [*self.rows[node], *(row for other in self.near.get(node, ()) for row in self.rows[other])]
+
+
+def find_lookalikes(catalog: pd.DataFrame, max_bits: int) -> Lookalikes:
+    """Gather rows (by index) of equal hash, and link hashes that differ in at most `max_bits` of 64 bits."""
+    pictures = accepted(catalog)
+    hashes = pictures["perceptual_hash"].map(lambda text: int(text, 16)).to_numpy(np.uint64)
+    values, inverse = np.unique(hashes, return_inverse=True)
+    rows: list[list[int]] = [[] for _ in values]
+    for row, node in zip(pictures.index, inverse, strict=True):
+        rows[node].append(row)
+    near: dict[int, set[int]] = {}
+    for left, right in near_pairs(values, max_bits).tolist():
+        near.setdefault(left, set()).add(right)
+        near.setdefault(right, set()).add(left)
+    return Lookalikes(rows, near)
+
+
+def quarantine_contradictions(catalog: pd.DataFrame, max_bits: int) -> pd.DataFrame:
+    """Put aside every picture that stands in two classes, under both names: nobody can say which is right."""
+    alike = find_lookalikes(catalog, max_bits)
+    labels, paths = catalog["label"].to_dict(), catalog["path"].to_dict()
+    reasons = {}
+    for node, rows in enumerate(alike.rows):
+        family = alike.family(node)
+        if len({labels[row] for row in family}) > 1:
+            for row in rows:
+                other = next(other for other in family if labels[other] != labels[row])
+                reasons[row] = f"two_classes: shows the same as '{paths[other]}' of class '{labels[other]}'"
+    logger.info("%d pictures stand in two classes", len(reasons))
+    return check_catalog(quarantine(catalog, reasons))

@@ -1,0 +1,99 @@
+"""Read, check and decode pictures, each content once: facts for the catalog, pixels for the store."""
+
+import hashlib
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imageloop.atomic_files import hash_of
+from imageloop.data.array_store import ArrayStore
+from imageloop.data.perceptual_hash import perceptual_hash
+from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array, check_size, decode, open_image, resize_and_crop
+from imageloop.data.settings import Limits
+from imageloop.errors import ImageRefusedError
+from imageloop.progress import track
+
+logger = logging.getLogger(__name__)
+SHARD_SIZE = 256  # 38 MB of pixels at 224: the most that is lost when a process is killed, and the most that is held
+
+
+def prepared_store(folder: Path, side: int) -> ArrayStore:
+    """Pictures as the model sees them, (side, side, 3) uint8, by the SHA-256 of their file."""
+    return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
+
+
+def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
+    """That of `side`, which may lie where machines share it, and those of other sides that there are here, the largest first."""
+    names = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
+    others = sorted({int(name) for name in names if name.isdigit()} - {side}, reverse=True)
+    return [prepared_store(folder, one) for one in (side, *others)]
+
+
+def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Map in order with a thread a core, holding no more than a few results at a time."""
+    num_threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(num_threads) as pool:
+        for batch in itertools.batched(items, 32 * num_threads):
+            yield from pool.map(function, batch)
+
+
+def sha256_of(path: Path) -> str | None:
+    """The hash of a file, None where it cannot be read."""
+    try:
+        return hash_of(path)
+    except OSError:
+        return None
+
+
+def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Limits) -> dict[str, ImageRefusedError]:
+    """Decode what `store` does not hold; return what was refused.
+
+    `paths` maps the SHA-256 of each content to a file that holds it.
+    """
+    store.discard_corrupt(paths)
+    new = store.missing(paths)
+    refused: dict[str, ImageRefusedError] = {}
+    results = track(in_threads(lambda key: _decode_one(key, paths[key], side, limits), new), "decode", len(new))
+    for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
+        _keep(batch, store, refused)
+    logger.info("decoded %d pictures, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
+    return refused
+
+
+Decoded = tuple[UInt8Array, dict[str, Any]] | ImageRefusedError
+
+
+def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict[str, ImageRefusedError]) -> None:
+    keys, rows, facts = [], [], []
+    for key, result in batch:
+        if isinstance(result, ImageRefusedError):
+            refused[key] = result
+        else:
+            keys.append(key)
+            rows.append(result[0])
+            facts.append(result[1])
+    if keys:
+        store.append(keys, np.stack(rows), facts)
+
+
+def _decode_one(key: str, path: Path, side: int, limits: Limits) -> Decoded:
+    try:
+        check_size(path.stat().st_size, limits)  # a film among pictures is not read at all
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != key:
+            return ImageRefusedError("changed", "is not the file that was listed")
+        image = open_image(content, limits)
+        (width, height), format_name = image.size, image.format
+        picture = decode(image, side)
+    except ImageRefusedError as error:
+        return error
+    except OSError as error:
+        return ImageRefusedError("unreadable", f"cannot be read ({error.strerror})")
+    facts = {"width": width, "height": height, "format": format_name, "perceptual_hash": perceptual_hash(picture)}
+    return resize_and_crop(picture, side), facts

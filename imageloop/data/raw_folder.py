@@ -1,0 +1,155 @@
+"""The folder `data/raw`: the pictures as they came, which DVC tracks. Filled by us alone, and never at a person's cost."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from imageloop.atomic_files import replacing
+from imageloop.data.settings import DataSettings, FolderSource
+from imageloop.data.sources import folder as folders
+from imageloop.errors import ImageLoopError
+from imageloop.progress import track
+from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def held_source(workspace: Workspace) -> str:
+    """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted, or it is gone."""
+    return str(_manifest(workspace).get("source") or "") if (workspace.data / "raw").is_dir() else ""
+
+
+def is_placed(settings: DataSettings, workspace: Workspace) -> bool:
+    """Whether the pictures of a folder are copied to `data/raw`; they are read where they lie otherwise."""
+    inside = isinstance(settings.source, FolderSource) and _lies_in(settings.source.path, workspace.data)
+    return settings.versioning.enabled and not inside
+
+
+def _lies_in(folder: Path, other: Path) -> bool:
+    return folder.resolve().is_relative_to(other.resolve())
+
+
+def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | None = None) -> Path:
+    """Give back `folder` if it lies in `data/` already, else make `data/raw` hold the same files.
+
+    `source` is remembered for `held_source`; `kept` holds labelled pictures that the service kept.
+    What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
+    """
+    if _lies_in(folder, workspace.data):
+        if kept is not None:
+            raise ImageLoopError(
+                f"wanted a source outside '{workspace.data}' to add kept pictures to, found '{folder}'; move them there"
+            )
+        return folder
+    if _lies_in(workspace.home, folder):
+        raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
+    raw = workspace.data / "raw"
+    _keep_what_is_not_ours(raw, workspace)
+    _write_manifest(workspace, None, "")
+    if folder.is_relative_to(workspace.downloads):
+        _take_over(folder, raw)
+    else:
+        _mirror(folder, raw)
+    if kept is not None:
+        _add_kept(kept, raw)
+    _write_manifest(workspace, _listing(raw), source)
+    return raw
+
+
+def _take_over(folder: Path, raw: Path) -> None:
+    with replacing(raw) as aside:
+        shutil.move(folder, aside)
+
+
+def _mirror(folder: Path, raw: Path) -> None:
+    """Copy what is new or changed, remove what is gone. Copies, not links: DVC may make its files read-only."""
+    found = list(folders.list_files(folder))
+    files = {file.name: file.path for file in found if file.has_portable_name}
+    if left_out := [file.name for file in found if not file.has_portable_name]:
+        logger.warning("%d files are left out, for their names are not UTF-8, as %r; rename them", len(left_out), left_out[0])
+    present = {path.relative_to(raw).as_posix(): path for path in raw.rglob("*") if path.is_file() or path.is_symlink()}
+    for name in present.keys() - files.keys():
+        present[name].unlink()
+    new = [name for name, path in files.items() if not _is_copied(path, raw / name)]
+    for name in track(new, "copy", len(new)):
+        _copy(files[name], raw / name)
+    logger.info(
+        "copied %d files to %s, %d were there, %d are gone",
+        len(new),
+        raw,
+        len(files) - len(new),
+        len(present.keys() - files.keys()),
+    )
+
+
+def _add_kept(kept: Path, raw: Path) -> None:
+    """Into a folder of their own within that of their class, so that the catalog can tell them."""
+    root = folders.unwrap(raw)
+    for file in folders.list_files(kept):
+        if file.label is not None and file.has_portable_name:
+            _copy(file.path, root / file.label / folders.KEPT_FOLDER / file.path.name)
+
+
+def _is_copied(source: Path, target: Path) -> bool:
+    try:
+        have, want = target.stat(), source.stat()
+    except OSError:
+        return False
+    return (have.st_size, have.st_mtime_ns) == (want.st_size, want.st_mtime_ns)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.is_dir() or target.parent.is_file():
+        raise ImageLoopError(f"'{source}' is a file where there was a folder before; move '{target}' away")
+    with replacing(target) as aside:
+        try:
+            shutil.copyfile(source, aside)
+        except PermissionError:
+            logger.warning("'%s' may not be read: an empty file stands for it, which the catalog puts aside; grant it", source)
+            aside.touch()  # DVC has to read what it tracks
+            return
+        status = source.stat()
+        os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
+    if not raw.exists() or not any(raw.iterdir()):
+        return
+    known = _manifest(workspace).get("listing", "never filled")
+    if known in (None, _listing(raw)):  # None: a run was ended while it filled the folder
+        return
+    kept = workspace.state / "kept" / time.strftime("raw-%Y%m%d-%H%M%S")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(raw, kept)
+    logger.warning("data/raw held files that did not come from the last source; they are kept in %s", kept)
+
+
+def _manifest(workspace: Workspace) -> dict[str, Any]:
+    """Empty where nobody wrote it, or it says nothing any more: then what `data/raw` holds is not taken for ours."""
+    file = workspace.state / "raw.json"
+    try:
+        known = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        logger.warning("'%s' cannot be read (%s) and is made again", file, error)
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write_manifest(workspace: Workspace, listing: str | None, source: str) -> None:
+    with replacing(workspace.state / "raw.json") as aside:
+        aside.write_text(json.dumps({"listing": listing, "source": source}))
+
+
+def _listing(raw: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(raw.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(raw)}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()

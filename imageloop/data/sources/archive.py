@@ -1,0 +1,175 @@
+"""Zip and tar files: fetched with resumption, checked, and unpacked without trusting a word that they say."""
+
+import gzip
+import hashlib
+import http.client
+import logging
+import lzma
+import stat
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from imageloop.atomic_files import hash_of, replacing
+from imageloop.data.settings import ArchiveSource
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.progress import track
+
+logger = logging.getLogger(__name__)
+CHUNK_BYTES = 2**20
+TIMEOUT_SECONDS = 60
+DAMAGE = (zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+class ArchiveError(ImageLoopError):
+    """An archive that is not what was asked for, or that is not safe to unpack."""
+
+
+def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
+    """Fetch the archive where needed, unpack it into a folder of `downloads` and return that folder."""
+    if source.is_url:
+        file = fetch(source, downloads)
+    else:
+        file = Path(source.location)
+        _check_hash(file, source.sha256)
+    folder = downloads / "unpacked"
+    with replacing(folder) as aside:
+        unpack(file, aside, source.max_files, source.max_bytes)
+    return folder
+
+
+def check_archive(source: ArchiveSource, key: str) -> None:
+    """Raises: SettingsError for a local file that is missing or no archive."""
+    if source.is_url:
+        return
+    file = Path(source.location)
+    if not file.is_file():
+        raise SettingsError(f"{key}: wanted an archive, found no file at '{file}'; check the path")
+    if not (zipfile.is_zipfile(file) or tarfile.is_tarfile(file)):
+        raise SettingsError(f"{key}: wanted an archive ({', '.join(ENDINGS)}), found something else at '{file}'")
+
+
+def fetch(source: ArchiveSource, downloads: Path) -> Path:
+    """Download, going on where an earlier try was cut off; the file appears under its name only when its hash is right."""
+    target = downloads / f"{source.sha256}.archive"
+    if target.exists():
+        if hash_of(target) == source.sha256:
+            return target
+        target.unlink()  # damaged since
+    part = target.with_suffix(".part")
+    downloads.mkdir(parents=True, exist_ok=True)
+    try:
+        _download(source.location, part)
+    except urllib.error.HTTPError as error:
+        raise ArchiveError(
+            f"wanted {source.location}, found the server's answer {error.code} {error.reason}; correct the address, or see who may read it"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise ArchiveError(
+            f"wanted {source.location}, found the connection failing ({error}); "
+            "run the same command again and the download goes on where it stopped"
+        ) from error
+    try:
+        _check_hash(part, source.sha256)
+    except ArchiveError:
+        part.unlink()
+        raise
+    part.rename(target)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing after what we have: the hash decides whether that is all
+            return
+        raise
+    with response, part.open("ab" if response.status == 206 else "wb") as file:
+        length = int(response.headers.get("Content-Length") or 0)
+        for chunk in track(iter(lambda: response.read(CHUNK_BYTES), b""), "download", length, CHUNK_BYTES):
+            file.write(chunk)
+        if length and response.length:
+            raise OSError(f"{response.length} bytes are missing")
+
+
+def _check_hash(file: Path, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    if (found := hash_of(file)) != wanted:
+        raise ArchiveError(f"wanted an archive with sha256 {wanted}, found {found}; correct the setting or the address")
+
+
+def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
+    """Unpack regular files into `target`.
+
+    Raises: ArchiveError for a path that leaves `target`, for more files or bytes than allowed (counted as they are
+    written, not as the archive claims), for an encrypted or damaged archive.
+    """
+    num_files = num_bytes = 0
+    try:
+        for name, content in track(_members(file), "unpack", 0):
+            num_files += 1
+            if num_files > max_files:
+                raise ArchiveError(
+                    f"'{file.name}' holds more than {max_files} files; raise data.source.max_files if that is right"
+                )
+            num_bytes += _write(content, _inside(target, name, file), max_bytes - num_bytes, file)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArchiveError(f"'{file.name}' holds a file and a folder of one name; it cannot be unpacked") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, *DAMAGE) as error:
+        raise ArchiveError(f"wanted a whole zip or tar file, found a damaged or locked one at '{file}' ({error})") from error
+    logger.info("unpacked %d files, %d bytes from %s", num_files, num_bytes, file)
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16):
+                    with archive.open(entry) as content:
+                        yield entry.filename, content
+        return
+    with tarfile.open(file) as tar:
+        for member in tar:
+            extracted = tar.extractfile(member) if member.isreg() else None
+            if extracted is not None:
+                yield member.name, extracted
+        while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
+            pass  # to the end, where the sum over all of it stands: without it a damaged picture would pass
+
+
+def _inside(target: Path, name: str, file: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
+        raise ArchiveError(f"'{file.name}' holds a path that leaves its folder ('{name}'); it is not safe to unpack")
+    return target.joinpath(*parts)
+
+
+def _write(content: IO[bytes], path: Path, allowance: int, file: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with path.open("wb") as output:
+        while chunk := content.read(CHUNK_BYTES):
+            written += len(chunk)
+            if written > allowance:
+                raise ArchiveError(f"'{file.name}' unpacks to more than data.source.max_bytes allows; raise it if that is right")
+            output.write(chunk)
+    return written
+
+
+def fingerprint(source: ArchiveSource) -> str:
+    """The hash that was asked for, or else the file's own size and time."""
+    if source.sha256:
+        return source.sha256[:16]
+    status = Path(source.location).stat()
+    return hashlib.sha256(f"{source.location}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:16]

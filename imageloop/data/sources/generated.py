@@ -1,0 +1,69 @@
+"""The embedded pictures as a folder, like every other source.
+
+    python -m imageloop.data.sources.generated
+
+draws those of the first run, where none were read in yet; the run would do it otherwise.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+
+from PIL import Image
+
+from imageloop.atomic_files import replacing
+from imageloop.code_fingerprint import core_fingerprint
+from imageloop.data.ingestion import in_threads
+from imageloop.data.raw_folder import held_source
+from imageloop.data.settings import GeneratedSource
+from imageloop.data.sources.draw_animals import CLASSES, draw_picture
+from imageloop.progress import track
+from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
+GOLDEN = 0.6180339887498949  # its multiples spread evenly: any number of pictures has the asked mix of classes
+
+
+def label_of(index: int, first_class_share: float) -> str:
+    return CLASSES[0] if (index + 1) * GOLDEN % 1 < first_class_share else CLASSES[1]
+
+
+def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
+    """Draw every picture as a JPEG into a folder of `downloads`, one folder a class, and return that folder.
+
+    What was drawn of the same settings by the same code, and still lies there, is not drawn again.
+    """
+    folder, mark = downloads / "generated", downloads / "generated.sha256"
+    if mark.is_file() and mark.read_text() == _identity(source, folder):
+        return folder
+    mark.unlink(missing_ok=True)
+    with replacing(folder) as aside:
+        for label in CLASSES:
+            (aside / label).mkdir(parents=True)
+        indices = range(source.num_pictures)
+        for _ in track(in_threads(lambda index: _save(source, index, aside), indices), "draw", source.num_pictures):
+            pass
+    with replacing(mark) as aside:
+        aside.write_text(_identity(source, folder))
+    return folder
+
+
+def _identity(source: GeneratedSource, folder: Path) -> str:
+    """Of what was asked for, of the code that drew it, and of the files as they lie there."""
+    digest = hashlib.sha256(f"{source.model_dump_json()} {core_fingerprint()}".encode())
+    for path in sorted(folder.glob("*/*")):
+        digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _save(source: GeneratedSource, index: int, folder: Path) -> None:
+    label = label_of(index, source.drift.first_class_share)
+    picture: Image.Image = draw_picture(label, (source.seed, index), source.drift)
+    picture.save(folder / label / f"{index:06d}.jpg", quality=70 + index % 26)
+
+
+if __name__ == "__main__":
+    workspace = Workspace.current()
+    with workspace.lock("data"):
+        if not held_source(workspace):
+            bring_generated(GeneratedSource(), workspace.downloads)

@@ -1,0 +1,238 @@
+"""Which pictures teach, tune and judge: 80/10/10 of each class, for ever.
+
+A group of duplicates is placed whole, when it is first seen, by a hash; ever after its pictures keep their split and
+newcomers join it, also where it is here no more. So a growing data set moves no picture, and nothing that judges was ever learnt from. What the service kept
+bears labels that strangers gave: it may teach and tune, and judges nothing.
+"""
+
+import hashlib
+import logging
+
+import pandas as pd
+
+from imageloop.data.catalog import quarantine
+from imageloop.data.catalog_schema import SPLIT_CATALOG, SPLITS, accepted, check_catalog
+from imageloop.data.duplicates import Lookalikes, find_lookalikes
+from imageloop.data.settings import SplitSettings
+from imageloop.data.sources.folder import KEPT_FOLDER
+from imageloop.errors import ImageLoopError
+
+logger = logging.getLogger(__name__)
+SEED_ATTRIBUTE = "split_seed"
+
+
+def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
+    """Give every accepted picture its group and its split, as `known` has them where it knows the picture.
+
+    `known`: pictures split before with the same seed (sha256, perceptual_hash, group, split, added_at).
+    Raises: ImageLoopError if a class is too small to be split, or all its pictures look alike.
+    """
+    catalog = catalog.assign(split="")
+    if known is not None:
+        catalog = _inherit_by_looks(_inherit(catalog, known), known, max_bits)
+    check_class_sizes(catalog, settings)
+    roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
+    catalog = quarantine(catalog, ties)
+    catalog = _name_groups(catalog, roots)
+    placed = set(accepted(catalog).loc[lambda pictures: pictures["split"] == "", "label"])
+    catalog = _place_new_groups(catalog, settings)
+    catalog = quarantine(catalog, _kept_in_test(catalog))
+    check_splits(catalog, placed)
+    catalog.attrs[SEED_ATTRIBUTE] = settings.seed
+    counts = accepted(catalog).groupby("split").size().to_dict()
+    logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
+    return check_catalog(catalog, SPLIT_CATALOG)
+
+
+def check_class_sizes(catalog: pd.DataFrame, settings: SplitSettings) -> None:
+    """Raises: ImageLoopError that names each class that is too small, or the only one."""
+    sizes = accepted(catalog).groupby("label")["sha256"].nunique()
+    if len(sizes) < 2:
+        raise ImageLoopError(
+            f"wanted two classes or more with usable pictures, found {len(sizes)} ({', '.join(sizes.index) or 'none'}); "
+            f"{_quarantine_summary(catalog)}"
+        )
+    small = sizes[sizes < settings.min_pictures_per_class]
+    if len(small):
+        named = ", ".join(f"'{label}' has {count}" for label, count in small.items())
+        raise ImageLoopError(
+            f"wanted {settings.min_pictures_per_class} usable pictures or more of each class, found: {named}; "
+            f"add pictures or take the class out; {_quarantine_summary(catalog)}"
+        )
+
+
+def _quarantine_summary(catalog: pd.DataFrame) -> str:
+    reasons = catalog.loc[catalog["status"] == "quarantined", "reason"].str.split(":").str[0].value_counts()
+    if reasons.empty:
+        return "no picture was put aside"
+    return "put aside: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+
+
+def _inherit(catalog: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Carry over split, group and time of arrival by content."""
+    if known.empty:
+        return catalog
+    catalog = catalog.copy()
+    known = known[known["split"] != ""].drop_duplicates("sha256").set_index("sha256")
+    seen = catalog["sha256"].isin(known.index) & (catalog["status"] == "accepted")
+    for column in ("split", "group", "added_at"):
+        catalog.loc[seen, column] = catalog.loc[seen, "sha256"].map(known[column])
+    return catalog
+
+
+def _inherit_by_looks(catalog: pd.DataFrame, known: pd.DataFrame, max_bits: int) -> pd.DataFrame:
+    """The same from pictures that are here no more: one that was saved anew has other bytes, and must not judge what it taught."""
+    new = accepted(catalog).loc[lambda pictures: pictures["split"] == "", ["perceptual_hash"]]
+    gone = known[~known["sha256"].isin(catalog["sha256"]) & (known["split"] != "") & (known["perceptual_hash"] != "")]
+    if new.empty or gone.empty:
+        return catalog
+    gone = gone.sort_values(["added_at", "sha256"])
+    both = pd.concat([new, gone[["perceptual_hash"]]], ignore_index=True).assign(status="accepted")
+    alike, splits = find_lookalikes(both, max_bits), gone["split"].tolist()
+    oldest: dict[int, int] = {}
+    ties: dict[int, str] = {}
+    for node, rows in enumerate(alike.rows):
+        mine = [new.index[row] for row in rows if row < len(new)]
+        theirs = [row - len(new) for row in alike.family(node) if row >= len(new)] if mine else []
+        found = {splits[place] for place in theirs}
+        if len(found) > 1:
+            ties.update(dict.fromkeys(mine, f"{_tied(found)} that stood here before"))
+        elif theirs:
+            oldest.update(dict.fromkeys(mine, min(theirs)))
+    columns = ["split", "group", "added_at"]
+    catalog = catalog.copy()
+    catalog.loc[list(oldest), columns] = gone.iloc[list(oldest.values())][columns].set_axis(list(oldest))
+    return quarantine(catalog, ties)
+
+
+def _tied(splits: set[str]) -> str:
+    return f"ties_splits: shows the same as pictures of {' and '.join(sorted(splits))}"
+
+
+class _Groups:
+    """Disjoint sets of look-alikes, each with the split that its pictures have, if any."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._parent = list(range(num_nodes))
+        self._split = [""] * num_nodes
+
+    def root(self, node: int) -> int:
+        while self._parent[node] != node:
+            self._parent[node] = self._parent[self._parent[node]]
+            node = self._parent[node]
+        return node
+
+    def split(self, node: int) -> str:
+        return self._split[self.root(node)]
+
+    def join(self, nodes: list[int], split: str) -> None:
+        roots = {self.root(node) for node in nodes}
+        first = min(roots)
+        for root in roots:
+            self._parent[root] = first
+        self._split[first] = split
+
+
+def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int, str]]:
+    """Add one look after the other, the known first; pictures that would tie two splits together are put aside.
+
+    Returns the group's number for each row, and a reason for each row that is put aside.
+    """
+    groups = _Groups(len(alike.rows))
+    splits, ages = catalog["split"].to_dict(), catalog["added_at"].to_dict()
+    ties: dict[int, str] = {}
+    present: set[int] = set()
+    oldest_first = sorted(
+        range(len(alike.rows)), key=lambda node: min((splits[row] == "", ages[row]) for row in alike.rows[node])
+    )
+    for node in oldest_first:
+        linked = [other for other in alike.near.get(node, ()) if other in present]
+        rows = alike.rows[node]
+        found = {splits[row] for row in rows} | {groups.split(other) for other in linked}
+        found.discard("")
+        if len(found) > 1:
+            ties.update(dict.fromkeys(rows, _tied(found)))
+            continue
+        present.add(node)
+        groups.join([node, *linked], next(iter(found), ""))
+    roots = {row: groups.root(node) for node in present for row in alike.rows[node]}
+    return pd.Series(roots, dtype=int), ties
+
+
+def _name_groups(catalog: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
+    """A group bears the name of its oldest member, and gives its split to those who have none."""
+    catalog = catalog.copy()
+    pictures = accepted(catalog).assign(root=roots)
+    ordered = pictures.assign(is_new=pictures["split"] == "").sort_values(["is_new", "added_at", "sha256"])
+    catalog.loc[ordered.index, "group"] = ordered.groupby("root")["group"].transform("first")
+    inherited = ordered["split"].where(ordered["split"] != "").groupby(ordered["root"]).transform("first")
+    catalog.loc[ordered.index, "split"] = inherited.fillna("").astype(str)
+    return catalog
+
+
+def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
+    """Go through the new groups of each class by their hash and give each to the split that lacks most."""
+    catalog = catalog.copy()
+    shares = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    chosen: dict[str, str] = {}
+    for _, pictures in accepted(catalog).groupby("label"):
+        counts = {name: int((pictures["split"] == name).sum()) for name in SPLITS}
+        new = pictures[pictures["split"] == ""].groupby("group")
+        sizes, only_kept = new.size(), new["source"].agg(lambda sources: bool((sources == KEPT_FOLDER).all()))
+        for group in sorted(sizes.index, key=lambda name: _hash(name, settings.seed)):
+            total = sum(counts.values()) + sizes[group]
+            split = max(SPLITS[:2] if only_kept[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
+            counts[split] += sizes[group]
+            chosen[group] = split
+        _spare_one_each(counts, sizes, only_kept, chosen)
+    new = (catalog["status"] == "accepted") & (catalog["split"] == "")
+    catalog.loc[new, "split"] = catalog.loc[new, "group"].map(chosen)
+    return catalog
+
+
+def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_kept: pd.Series, chosen: dict[str, str]) -> None:
+    """A class of few large groups, as bursts and videos give, still has one to judge by and one to tune by, where there are enough."""
+    for split in ("test", "validation"):
+        spare = [group for group in sizes.index if chosen[group] == "train" and not (split == "test" and only_kept[group])]
+        smallest = min(spare, key=lambda group: (sizes[group], group), default=None)
+        if counts[split] == 0 and smallest is not None and counts["train"] > sizes[smallest]:
+            chosen[smallest] = split
+            counts["train"] -= sizes[smallest]
+            counts[split] += sizes[smallest]
+
+
+def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
+    """`placed`: classes of which something is placed for the first time; what stands since earlier runs is only warned of.
+
+    Raises: ImageLoopError that names each class of which nothing teaches, or nothing judges.
+    """
+    pictures = accepted(catalog)
+    found = pictures.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
+    lacking = found[(found["train"] == 0) | (found["test"] == 0)]
+    if len(lacking):
+        groups = pictures.groupby("label")["group"].nunique()
+        named = ", ".join(
+            f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of look-alikes" for label in lacking.index
+        )
+        sentence = (
+            f"wanted pictures of each class to teach and others to judge by, found too few that differ: {named}; a group is not taken "
+            "apart, so add pictures of other scenes, take the class out, or split anew with another data.split.seed"
+        )
+        if placed & set(lacking.index):
+            raise ImageLoopError(sentence)
+        logger.warning("%s", sentence)
+    if not found["validation"].sum():
+        raise ImageLoopError(
+            f"wanted some pictures to tune by, found that the {len(pictures)} there are show {pictures['group'].nunique()} different scenes, all of "
+            "which teach or judge; a group of look-alikes is not taken apart, so add pictures of other scenes"
+        )
+
+
+def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:
+    """A reason for each row that shows what a test picture shows and came from the service."""
+    rows = catalog.index[(catalog["source"] == KEPT_FOLDER) & (catalog["split"] == "test")]
+    return dict.fromkeys(rows, "kept_in_test: shows the same as a test picture, which no feedback may touch")
+
+
+def _hash(group: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()

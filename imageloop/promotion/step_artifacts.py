@@ -1,0 +1,86 @@
+"""What the steps from a trained model to a registered version hand to each other."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from imageloop.data.settings import DataSettings
+from imageloop.training.settings import TrainingSettings
+
+
+class Calibration(BaseModel):
+    """The temperature, and the expected calibration error on the validation pictures before and after it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    temperature: float
+    error_before: float
+    error_after: float
+
+
+class Registration(BaseModel):
+    """The version in the registry, and what became of it: champion, waiting for approval, refused, or a champion of before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    outcome: Literal["champion", "waiting for approval", "refused", "superseded"]
+    reason: str
+
+
+class MadeWith(BaseModel):
+    """What a version came of, so that a retraining can repeat it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: DataSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A package's folder on this machine."""
+
+    folder: Path
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+    def digest(self) -> str:
+        """The same for the same files under the same names."""
+        digest = hashlib.sha256()
+        for path in self.files():
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:32]
+
+
+class Candidate(BaseModel):
+    """A registered version that shall serve; `uri` names its package's folder as the cluster will open it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_name: str
+    version: str
+    uri: str
+    run_id: str
+
+
+class RolloutRecord(BaseModel):
+    """What came of a rollout: promoted, withdrawn (a shadow) or unchanged; one that was undone fails its run instead."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    namespace: str
+    version: str
+    before: str | None
+    outcome: str
+    reason: str
+    url: str
+    exposure: float
+    smoke: list[str]
+    verdicts: list[str]

@@ -1,0 +1,114 @@
+"""Files that machines share: what one pod decoded or computed, the next one finds. By default a workspace is alone.
+
+`IMAGELOOP_SHARED` names a folder as fsspec knows it (`s3://bucket/shared`, `/mnt/shared`). What lies below the workspace is found there
+under the same name.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.workspace_paths import Workspace
+
+VARIABLE = "IMAGELOOP_SHARED"
+
+
+class SharedFolder:
+    """One folder of the shared place. Every method may raise ImageLoopError where that place cannot be reached."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self._url = url
+        with self._told():
+            self._files, self._root = fsspec.core.url_to_fs(url)
+
+    def names(self, ending: str) -> list[str]:
+        """Of the files here whose names end so."""
+        with self._told():
+            self._files.invalidate_cache()
+            found = self._files.ls(self._root, detail=False) if self._files.exists(self._root) else []
+        return sorted(Path(name).name for name in found if name.endswith(ending))
+
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Several small files at once; one that is gone meanwhile is left out."""
+        if not names:
+            return {}
+        with self._told():
+            found = self._files.cat([self._path(name) for name in names], on_error="omit")
+        return {Path(path).name: content for path, content in found.items()}
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Parts of one file, from the first byte of each to before its last."""
+        with self._told():
+            parts = self._files.cat_ranges([self._path(name)] * len(ranges), *map(list, zip(*ranges, strict=True)))
+        return list(parts)
+
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a file from here; whether it is here."""
+        with self._told():
+            if not self._files.exists(self._path(name)):
+                return False
+            with replacing(target) as aside:
+                self._files.get_file(self._path(name), str(aside))
+        return True
+
+    def publish(self, path: Path) -> None:
+        """Copy a file to here: whole, or not at all."""
+        with self._told():
+            self._files.makedirs(self._root, exist_ok=True)
+            if self._files.protocol[0] == "file":  # fsspec would copy from /tmp onto the name, which is no renaming on a mount
+                with replacing(Path(self._path(path.name))) as aside:
+                    shutil.copyfile(path, aside)
+                return
+            with (
+                path.open("rb") as content,
+                self._files.transaction,
+                self._files.open(self._path(path.name), "wb") as file,
+            ):
+                shutil.copyfileobj(content, file, 2**24)
+
+    def delete(self, name: str) -> None:
+        with self._told():
+            self._files.rm_file(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each kind of place has errors of its own
+            raise ImageLoopError(f"wanted to share files at '{self._url}' ({VARIABLE}), found: {error!r}") from error
+
+
+def shared(folder: Path) -> SharedFolder | None:
+    """Where others find what lies in `folder`; None where nobody does."""
+    home, folder = Workspace.current().home, folder.resolve()
+    url = shared_address(folder.relative_to(home).as_posix()) if folder.is_relative_to(home) else None
+    return SharedFolder(url) if url else None
+
+
+def shared_address(name: str) -> str | None:
+    """Where a folder of that name is shared; None where there is no such place."""
+    url = os.environ.get(VARIABLE)
+    return f"{url.rstrip('/')}/{name}" if url else None
+
+
+def fetch(path: Path) -> None:
+    """Bring a file up to what others made of it."""
+    place = shared(path.parent)
+    if place is not None:
+        place.fetch(path.name, path)
+
+
+def publish(path: Path) -> None:
+    """Let others have a file."""
+    place = shared(path.parent)
+    if place is not None:
+        place.publish(path)

@@ -1,0 +1,48 @@
+"""Where a training computes: on a GPU where there is one."""
+
+import ctypes
+import logging
+from pathlib import Path
+from typing import Literal
+
+from imageloop.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+Wanted = Literal["auto", "cpu", "cuda"]
+Device = Literal["cpu", "cuda"]
+
+
+def device_of(wanted: Wanted) -> Device:
+    """What is there of what is wanted; torch, which takes seconds to load, is asked only where a driver is installed.
+
+    Raises: SettingsError where a GPU is wanted and there is none that PyTorch can use.
+    """
+    found = wanted != "cpu" and _has_driver() and _is_usable()
+    if wanted == "cuda" and not found:
+        raise SettingsError(
+            "training.device: wanted a GPU, found none that PyTorch can use here; set training.device=cpu, or auto, which takes what there is"
+        )
+    return "cuda" if found else "cpu"
+
+
+def _has_driver() -> bool:
+    """NVIDIA's, or AMD's, which PyTorch calls cuda too."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
+
+
+def _is_usable() -> bool:
+    """By doing something there: PyTorch counts cards, too, that it has no code for, or that another process filled."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return False
+    try:
+        torch.ones(1, device="cuda").add(1).item()
+    except RuntimeError as error:
+        logger.warning("there is a GPU, and PyTorch cannot use it: %s", str(error).partition("\n")[0])
+        return False
+    return True

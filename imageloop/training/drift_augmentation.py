@@ -1,0 +1,123 @@
+"""Old pictures in the new world's light: where nobody has said yet what the new pictures show, changed copies of the known ones
+teach the head what the change does to them.
+
+Only what light and lens do can be imitated: brightness, contrast, colour, blur and grain. A new class or a new style cannot.
+
+Shapes: B pictures, S pixels a side, D features.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageEnhance, ImageFilter
+
+from imageloop.data.image_statistics import NAMES, image_statistics
+from imageloop.data.prepared_images import PreparedPictures, in_batches, spread
+from imageloop.data.preprocessing import UInt8Array
+from imageloop.model.package import BATCH
+from imageloop.monitoring.settings import Imitation
+from imageloop.training.features import FeatureExtractor
+from imageloop.training.feedback_data import COLUMNS, Experience
+from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
+ROLES = {"train": "train", "validation": "validation", "test": "held_back"}  # of a copy, by the split of its original
+NUM_FITTED = 48  # pictures that the change is fitted on
+NUM_ROUNDS = 4  # light, colour and sharpness move each other a little
+NUM_HALVINGS = 7
+MAX_BLUR_PIXELS, MAX_GRAIN, MAX_SATURATION = 8.0, 64.0, 4.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a picture, in this order: blur (a radius in pixels) or grain (a deviation), colour, tone (gain and offset)."""
+
+    blur_pixels: float = 0.0
+    grain: float = 0.0
+    saturation: float = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def apply(self, images_BSSC: UInt8Array) -> UInt8Array:
+        """Shapes: (B, S, S, 3) uint8 -> the same. The same pictures give the same copies."""
+        return np.stack([self._one(image_SSC) for image_SSC in images_BSSC]) if len(images_BSSC) else images_BSSC
+
+    def _one(self, image_SSC: UInt8Array) -> UInt8Array:
+        image = Image.fromarray(image_SSC)
+        if self.blur_pixels:
+            image = image.filter(ImageFilter.GaussianBlur(self.blur_pixels))
+        if self.saturation != 1.0:
+            image = ImageEnhance.Color(image).enhance(self.saturation)
+        values = np.asarray(image, np.float32)
+        if self.grain:
+            values = values + np.random.default_rng(0).normal(0, self.grain, (*values.shape[:2], 1)).astype(np.float32)
+        return (self.gain * values + self.offset).clip(0, 255).astype(np.uint8)
+
+
+def fit_change(images_BSSC: UInt8Array, wanted: Imitation) -> Change:
+    """The change that moves the statistics of these pictures as `wanted` says, as far as it can."""
+    before = _means(images_BSSC)
+    target = {name: before[name] * getattr(wanted, name) for name in NAMES}
+    change = Change()
+    for _ in range(NUM_ROUNDS):
+        change = _with_sharpness(images_BSSC, change, target["sharpness"])
+        found = _means(change.apply(images_BSSC))
+        change = replace(
+            change,
+            gain=change.gain * target["contrast"] / max(found["contrast"], 1e-3),
+            saturation=min(MAX_SATURATION, change.saturation * target["saturation"] / max(found["saturation"], 1e-3)),
+        )
+        brightness = _means(change.apply(images_BSSC))["brightness"]
+        change = replace(change, offset=change.offset + target["brightness"] - brightness)
+    return change
+
+
+def imitate(
+    pictures: PreparedPictures, recent: pd.DataFrame, backbone: str, wanted: Imitation, workspace: Workspace
+) -> Experience:
+    """Changed copies of the data set's pictures as labelled answers: each teaches, watches or judges as its original does."""
+    store, extractor = pictures.open_store(workspace.prepared), FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
+    sample = spread(pictures.of_split("train"), NUM_FITTED)
+    change = fit_change(store.read(sample["sha256"].tolist()), wanted)
+    logger.info("imitating the change of the world: %s", change)
+    table = pictures.table
+    embeddings = [
+        row.astype(np.float16).tobytes()
+        for images_BSSC in in_batches(store, table["sha256"].tolist(), BATCH)
+        for row in extractor.run(change.apply(images_BSSC))
+    ]
+    mark = hashlib.sha256(repr(change).encode()).hexdigest()[:8]
+    rows = pd.DataFrame(
+        {
+            "request_id": [f"{key[:24]}{mark}" for key in table["sha256"]], "time": 0.0, "sha256": table["sha256"], "scene": table["sha256"],
+            "label": table["label"], "true_label": table["label"], "feedback_source": "imitation", "model_version": "", "embedding": embeddings,
+            "role": table["split"].map(ROLES), "reason": "", "quality": np.nan,
+        }
+    )  # fmt: skip
+    recent = recent.assign(scene=recent["sha256"])
+    return Experience(rows[COLUMNS].reset_index(drop=True), recent, backbone, pictures.side_pixels, imitated=True)
+
+
+def _with_sharpness(images_BSSC: UInt8Array, change: Change, target: float) -> Change:
+    """As much blur as it takes, or grain where the new pictures are the rougher ones."""
+    plain = replace(change, blur_pixels=0.0, grain=0.0)
+    softer = _sharpness(images_BSSC, plain) >= target
+    low, high = 0.0, MAX_BLUR_PIXELS if softer else MAX_GRAIN
+    for _ in range(NUM_HALVINGS):
+        middle = (low + high) / 2
+        tried = replace(plain, blur_pixels=middle) if softer else replace(plain, grain=middle)
+        enough = (_sharpness(images_BSSC, tried) < target) == softer
+        low, high = (low, middle) if enough else (middle, high)
+    amount = (low + high) / 2 if low else 0.0  # nothing at all where the least is too much
+    return replace(plain, blur_pixels=amount) if softer else replace(plain, grain=amount)
+
+
+def _sharpness(images_BSSC: UInt8Array, change: Change) -> float:
+    return _means(change.apply(images_BSSC))["sharpness"]
+
+
+def _means(images_BSSC: UInt8Array) -> dict[str, float]:
+    return dict(zip(NAMES, image_statistics(images_BSSC).mean(0, dtype=np.float64).tolist(), strict=True))

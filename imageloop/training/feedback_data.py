@@ -1,0 +1,178 @@
+"""What the served model met, and what people said of it: rows for the head, without a picture.
+
+The embeddings of one frozen backbone stay what they are whichever head answers: with their true labels they are as good as
+pictures for training a head. Nobody's label is taken on trust.
+
+Shapes: N rows, D features.
+"""
+
+import hashlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from imageloop.embeddings.drift_samples import embeddings_of
+from imageloop.embeddings.scenes import scenes_of, shows_one_of
+from imageloop.monitoring.model_performance import MAX_CONTRADICTED, contradicted_share
+from imageloop.monitoring.settings import ExperienceSettings
+
+logger = logging.getLogger(__name__)
+ROLES = ("train", "validation", "held_back", "quarantined")
+COLUMNS = [
+    "request_id", "time", "sha256", "scene", "label", "true_label", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
+]  # fmt: skip
+VALIDATION_SHARE = 0.125  # of what is not held back
+NUM_FOLDS = 4
+STRETCH = 40  # labels of different scenes that came one after the other and are judged together
+WEIGHT = 4.0  # of a label beside a checked picture: of a new world there are few
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """`labelled`: answers whose truth is known, each with its role; `recent`: the newest answers, whatever is known of them.
+
+    `backbone` and `side_pixels` say whose embeddings these are; `imitated`: they are of changed copies of the data set's pictures.
+    `bias`: why the labels are no fair sample of the answers, in a sentence. Empty for a training that goes by pictures alone.
+    """
+
+    labelled: pd.DataFrame
+    recent: pd.DataFrame
+    backbone: str
+    side_pixels: int
+    imitated: bool = False
+    bias: str | None = None
+
+    @classmethod
+    def none(cls) -> "Experience":
+        return cls(pd.DataFrame(columns=COLUMNS), pd.DataFrame(), "", 0)
+
+    def of_role(self, role: str) -> pd.DataFrame:
+        return self.labelled[self.labelled["role"] == role]
+
+    def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Embeddings and classes, (N, D) and (N,); empty where there are none."""
+        table = self.of_role(role)
+        places = {name: place for place, name in enumerate(class_names)}
+        return embeddings_of(table), table["true_label"].map(places).to_numpy(np.int64)
+
+    def fits(self, backbone: str, side_pixels: int) -> bool:
+        return (self.backbone, self.side_pixels) == (backbone, side_pixels) and len(self.labelled) > 0
+
+    def suspicion(self, settings: ExperienceSettings) -> str | None:
+        """Why all of these labels should wait for a person; None where that is not so."""
+        judged = self.labelled[self.labelled["quality"].notna()]
+        scenes = judged.groupby("scene")["quality"].mean()
+        share = float((scenes < settings.min_label_quality).mean()) if len(scenes) else 0.0
+        if share <= settings.max_quarantined:
+            return None
+        return (
+            f"the labels of {share:.0%} of {len(scenes)} scenes contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
+            "they look poisoned, and wait for a person"
+        )
+
+
+def gather(
+    labelled: pd.DataFrame,
+    recent: pd.DataFrame,
+    known: tuple[FloatArray, NDArray[np.int64]],
+    class_names: list[str],
+    source: tuple[str, int],
+    settings: ExperienceSettings,
+    scene_distance: float = 0.0,
+    data_set: Collection[str] = (),
+) -> Experience:
+    """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked; `data_set`: the SHA-256
+    of its pictures, which teach or judge already.
+
+    One answer a picture, and one role for all pictures of a scene (`in_scenes`), so that none teaches and judges: it follows from the
+    picture of the scene that was labelled first, and so does not change. A scene that the data set teaches judges nothing.
+    """
+    labelled, recent = in_scenes(scene_distance, labelled, recent)
+    table = labelled[~labelled["sha256"].isin(data_set)].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
+    table = table.reset_index(drop=True)
+    table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
+    taught = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
+    table.loc[table["scene"].isin(taught), "role"] = "train"
+    unknown = ~table["true_label"].isin(class_names)
+    table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
+    surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
+    table.loc[surplus, ["role", "reason"]] = "quarantined", f"more than {settings.max_per_source} labels from one source"
+    usable = table["role"] != "quarantined"
+    if usable.sum() >= settings.fewest_scenes:
+        with threadpool_limits(1):
+            table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
+        contradicted = usable & (table["quality"] < settings.min_label_quality)
+        table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it say otherwise"
+    lies = _contradicted_stretches(table) & (table["role"] != "quarantined")
+    table.loc[lies, ["role", "reason", "quality"]] = (
+        "quarantined",
+        "it came among labels that contradict what the model is sure of",
+        0.0,
+    )
+    counts = table["role"].value_counts().to_dict()
+    logger.info("of %d labels: %s", len(table), ", ".join(f"{counts.get(role, 0)} {role.replace('_', ' ')}" for role in ROLES))
+    return Experience(table[COLUMNS].reset_index(drop=True), recent, *source)
+
+
+def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
+    """Labels that came one after the other and mostly contradict answers that the model was sure of, (N,) of bool."""
+    found = pd.Series(data=False, index=table.index)
+    one_each = table.sort_values("feedback_time").drop_duplicates("scene")
+    for start in range(0, len(one_each), STRETCH):
+        stretch = one_each.iloc[start : start + STRETCH]
+        if contradicted_share(stretch) > MAX_CONTRADICTED:
+            found |= table["scene"].isin(stretch["scene"])
+    return found
+
+
+def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of both tables the answers that have an embedding, with `scene`: the SHA-256 of the first picture that shows it, in the order in
+    which they were labelled first. The others come after all that are labelled, and change no scene of theirs.
+    """
+    tables = [table[table["embedding"].notna()] for table in (labelled, others)]
+    in_order = [
+        table.sort_values(by, kind="stable") for table, by in zip(tables, ("first_time", "time"), strict=True) if len(table)
+    ]
+    if not in_order:
+        return tables[0].assign(scene=""), tables[1].assign(scene="")
+    pictures = pd.concat([table[["sha256", "embedding"]] for table in in_order]).drop_duplicates("sha256")
+    firsts = scenes_of(embeddings_of(pictures), distance)
+    scene_of = dict(zip(pictures["sha256"], pictures["sha256"].to_numpy()[firsts], strict=True))
+    first, second = (table.assign(scene=table["sha256"].map(scene_of)) for table in tables)
+    return first, second
+
+
+def role_of(scene: str, held_back: float) -> str:
+    """What the labelled pictures of a scene are for: it follows from its name, and so does not change."""
+    place = int(hashlib.sha256(scene.encode()).hexdigest()[:8], 16) / 2**32
+    if place < held_back:
+        return "held_back"
+    return "validation" if place < held_back + (1 - held_back) * VALIDATION_SHARE else "train"
+
+
+def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]], class_names: list[str]) -> NDArray[np.float64]:
+    """The probability of each label by a model of the known pictures and of the other labels, (N,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    known_ND, known_N = known
+    mine_ND = embeddings_of(table)
+    mine_N = table["true_label"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
+    scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
+    folds_N = pd.factorize(table["scene"])[0] % NUM_FOLDS
+    qualities_N = np.empty(len(table))
+    for fold in np.unique(folds_N):
+        taught, asked = folds_N != fold, folds_N == fold
+        rows_ND = np.concatenate([known_ND, mine_ND[taught]]) / scale
+        targets_N = np.concatenate([known_N, mine_N[taught]])
+        weights_N = np.concatenate([np.ones(len(known_N)), np.full(int(taught.sum()), WEIGHT)])
+        model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets_N, sample_weight=weights_N)
+        probabilities_NK = model.predict_proba(mine_ND[asked] / scale)
+        places = np.searchsorted(model.classes_, mine_N[asked])
+        qualities_N[asked] = probabilities_NK[np.arange(len(places)), places]
+    return qualities_N

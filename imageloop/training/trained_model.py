@@ -1,0 +1,48 @@
+"""What training gives: known without torch, which only those load who fit a model or build one."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imageloop.training.classification_metrics import ClassificationScores
+from imageloop.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from imageloop.model.network import Classifier
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch gave; the losses are means a row."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation: ClassificationScores
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """`state`: tensors by name, the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`).
+
+    The validation rows are those of the pictures, then those of labelled answers.
+    """
+
+    settings: TrainingSettings
+    class_names: list[str]
+    state: dict[str, Any]
+    head_only: bool
+    history: list[EpochReport]
+    best_epoch: int
+    validation_logits_NK: NDArray[np.float32]
+    validation_targets_N: NDArray[np.int64]
+
+    def build(self) -> "Classifier":
+        """The torch model, in evaluation mode."""
+        from imageloop.training.trainer import new_classifier
+
+        model = new_classifier(self.settings, len(self.class_names))
+        model.load_state_dict(self.state, strict=not self.head_only)
+        return model.eval()

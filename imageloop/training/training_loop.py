@@ -1,0 +1,160 @@
+"""The training loop, to be read from top to bottom.
+
+Each epoch has its own seed, so the same settings give the same losses on the same kind of device, and a run that was cut
+off goes on as if it had not been. Shapes: B rows a batch, K classes; inputs are pictures (B, S, S, 3) uint8 or features (B, D) float32.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imageloop.errors import ImageLoopError
+from imageloop.progress import counted
+from imageloop.training.checkpoint import Checkpoint
+from imageloop.training.classification_metrics import ClassificationScores, score
+from imageloop.training.settings import LoopSettings
+from imageloop.training.trained_model import EpochReport
+
+logger = logging.getLogger(__name__)
+# of a GPU's convolutions: algorithms that give the same twice
+REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": True}
+Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # the batches of epoch n: inputs (B, ...), targets (B,)
+
+
+@dataclass
+class Fitted:
+    """The history of a fitting, and what the best model says of the validation rows."""
+
+    history: list[EpochReport] = field(default_factory=list)
+    best_epoch: int = -1
+    logits_NK: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a loop needs besides its settings."""
+
+    batches: Batches
+    num_batches: int
+    validation: Callable[[], Iterable[Tensor]]  # inputs in the order of `validation_targets`
+    validation_targets: NDArray[np.int64]
+    class_names: list[str]
+    class_weights: Tensor | None
+    device: torch.device
+    seed: int
+    max_seconds: float = math.inf
+
+
+def fit(
+    model: nn.Module, work: Work, settings: LoopSettings, checkpoint: Checkpoint, report: Callable[[EpochReport], None]
+) -> Fitted:
+    """Train `model` in place and leave it with the weights of the epoch whose validation loss was lowest."""
+    model.to(work.device)
+    weights = work.class_weights.to(work.device) if work.class_weights is not None else None
+    loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.0)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.max_epochs * work.num_batches, pct_start=0.15
+    )
+    fitted, best, spent = Fitted(), copy.deepcopy(model.state_dict()), 0.0
+
+    if saved := checkpoint.load():
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        fitted, best, spent = _history_from(saved), saved["best"], saved["spent"]
+        logger.info("resumed after epoch %d", len(fitted.history))
+
+    for past in fitted.history:  # a tracker's new run has the whole curve
+        report(past)
+    epochs = range(len(fitted.history), settings.max_epochs)
+    with torch.backends.cudnn.flags(**REPEATABLE), counted("train, batches", len(epochs) * work.num_batches) as advance:
+        for epoch in epochs:
+            if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
+                break  # asked here, so that a run that was killed after its last epoch does not go on
+            started = time.monotonic()
+            torch.manual_seed(work.seed * 100_003 + epoch)
+            model.train()
+            losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
+            for inputs, targets_B in work.batches(epoch):
+                loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses += loss.detach() * len(targets_B)
+                num_rows += len(targets_B)
+                advance(1)
+
+            logits_NK = predict_logits(model, work.validation(), work.device)
+            validation_loss = loss_of(
+                torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
+            ).item()
+            if not math.isfinite(validation_loss):
+                raise ImageLoopError(
+                    f"wanted a loss that falls, found {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
+                    f"(it was {settings.learning_rate:g})"
+                )
+            scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
+            fitted.history.append(EpochReport(epoch, losses.item() / num_rows, validation_loss, scores))
+            report(fitted.history[-1])
+            if validation_loss <= min(past.validation_loss for past in fitted.history):
+                fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+            spent += time.monotonic() - started
+            if checkpoint.is_due():
+                checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
+
+    model.load_state_dict(best)
+    fitted.logits_NK = predict_logits(model, work.validation(), work.device)
+    checkpoint.remove()
+    logger.info(
+        "best epoch %d of %d, validation loss %.4f",
+        fitted.best_epoch,
+        len(fitted.history),
+        fitted.history[fitted.best_epoch].validation_loss,
+    )
+    return fitted
+
+
+def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> NDArray[np.float32]:
+    """Shapes: batches of inputs -> (N, K), in evaluation mode."""
+    model.eval()
+    with torch.inference_mode():
+        return np.concatenate([model(inputs.to(device)).float().cpu().numpy() for inputs in batches])
+
+
+def balanced_weights(targets_N: NDArray[np.int64], num_classes: int) -> Tensor:
+    """Each class weighs as much as each other in sum, and a row weighs 1 on average, (K,)."""
+    counts = np.bincount(targets_N, minlength=num_classes).clip(min=1)
+    return torch.tensor(len(targets_N) / (num_classes * counts), dtype=torch.float32)
+
+
+def _state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, fitted: Fitted, best: dict[str, Tensor], spent: float
+) -> dict[str, Any]:
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "best": best,
+        "best_epoch": fitted.best_epoch,
+        "spent": spent,
+        "history": [(row.epoch, row.train_loss, row.validation_loss, row.validation.as_dict()) for row in fitted.history],
+    }
+
+
+def _history_from(saved: dict[str, Any]) -> Fitted:
+    rows = [
+        EpochReport(epoch, train, loss, ClassificationScores.from_dict(scores)) for epoch, train, loss, scores in saved["history"]
+    ]
+    return Fitted(rows, saved["best_epoch"])

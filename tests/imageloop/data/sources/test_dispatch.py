@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from imageloop.data.settings import ArchiveSource, DataSettings, DvcSource, FolderSource, GeneratedSource, KaggleSource
+from imageloop.data.sources import dispatch
+from imageloop.data.sources.kaggle import bring_kaggle, check_kaggle
+from imageloop.errors import ImageLoopError, SettingsError
+
+
+def no_dvc(source, downloads):
+    raise AssertionError
+
+
+def test_every_kind_of_source_becomes_a_folder(tmp_path, draw_folder):
+    folder = draw_folder(cat=1, dog=1)
+
+    assert dispatch.bring_in(FolderSource(path=folder), tmp_path, no_dvc) == folder
+    assert dispatch.bring_in(GeneratedSource(num_pictures=40), tmp_path, no_dvc).is_dir()
+    assert (
+        dispatch.bring_in(DvcSource(repository="r"), tmp_path, lambda source, downloads: downloads / source.path)
+        == tmp_path / "data/raw"
+    )
+
+
+def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
+    folder = draw_folder(cat=1, dog=1)
+    (tmp_path / "repo" / "data").mkdir(parents=True)
+    dvc = DvcSource(repository=str(tmp_path / "repo"))
+    before = dispatch.fingerprint(DataSettings(source=FolderSource(path=folder))), dispatch.fingerprint(DataSettings(source=dvc))
+
+    draw_folder(bee=1)
+    (tmp_path / "repo" / "data" / "raw.dvc").write_text("md5")
+
+    assert dispatch.fingerprint(DataSettings(source=FolderSource(path=folder))) != before[0]
+    assert dispatch.fingerprint(DataSettings(source=dvc)) != before[1]
+    part = DvcSource(repository=str(tmp_path / "repo"), path="data/raw/cats/")
+    known = dispatch.fingerprint(DataSettings(source=part))
+    (tmp_path / "repo" / "data" / "raw.dvc").write_text("another md5")
+    assert dispatch.fingerprint(DataSettings(source=part)) != known
+    assert dispatch.fingerprint(DataSettings(source=GeneratedSource(seed=1))) != dispatch.fingerprint(
+        DataSettings(source=GeneratedSource(seed=2))
+    )
+
+
+def test_a_repository_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="wanted a DVC repository, found no folder"):
+        dispatch.check(DataSettings(source=DvcSource(repository=str(tmp_path / "gone"))))
+
+    for there in (str(tmp_path), "https://example.org/pets.git", "git@example.org:pets.git"):
+        dispatch.check(DataSettings(source=DvcSource(repository=there)))
+
+
+def test_a_url_needs_a_hash_and_http():
+    with pytest.raises(ValidationError, match="sha256"):
+        ArchiveSource(location="https://example.org/a.zip")
+    with pytest.raises(ValidationError, match="URL"):
+        ArchiveSource(location="ftp://example.org/a.zip", sha256="0" * 64)
+
+
+def test_kaggle_wants_its_own_variables_and_nothing_else(monkeypatch):
+    with pytest.raises(SettingsError, match="KAGGLE_API_TOKEN"):
+        dispatch.check(DataSettings(source=KaggleSource(handle="a/b")))
+
+    check_kaggle("key", {"KAGGLE_API_TOKEN": "t"})
+    check_kaggle("key", {"KAGGLE_USERNAME": "u", "KAGGLE_KEY": "k"})
+
+
+def test_kaggles_client_is_asked_for_data_sets_and_competitions(monkeypatch, tmp_path):
+    import kagglehub
+
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "t")
+    monkeypatch.setattr(kagglehub, "dataset_download", lambda handle: str(tmp_path))
+    monkeypatch.setattr(kagglehub, "competition_download", lambda handle: 1 / 0)
+
+    assert bring_kaggle(KaggleSource(handle="owner/pets")) == tmp_path
+    with pytest.raises(ImageLoopError, match="found none"):
+        bring_kaggle(KaggleSource(handle="owner/pets", folder="gone"))
+    with pytest.raises(ImageLoopError, match="accepted the rules"):
+        bring_kaggle(KaggleSource(handle="dogs-vs-cats"))
+
+
+def test_checks_pass_what_can_only_be_known_later():
+    dispatch.check(DataSettings(source=GeneratedSource()))
+    dispatch.check(DataSettings(source=ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64)))
+    assert Path("x") != dispatch.fingerprint(
+        DataSettings(source=ArchiveSource(location="https://example.org/a.zip", sha256="0" * 64))
+    )

@@ -1,0 +1,310 @@
+"""What is decided in which situation; and that looking at labels tells lies from a world that changed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imageloop.monitoring.decisions import Attempt, Situation, decide
+from imageloop.monitoring.drift import Level
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.model_performance import Truth, measure_truth
+from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
+from imageloop.monitoring.settings import DecisionSettings, TruthSettings
+from imageloop.monitoring.windows import Window
+
+NOW = 1_000_000.0
+SETTINGS = DecisionSettings()
+
+
+def window(*, alarm: bool = False, loss: float = 0.0, unfamiliar: bool = False, end: float = NOW) -> Window:
+    levels = [Level("sharpness", 0.002 if alarm else 0.5, 10.0, 4.0 if alarm else 9.9)]
+    return Window(
+        "1",
+        end - 60,
+        end,
+        100,
+        0.002 if alarm else 0.5,
+        alarm,
+        levels,
+        0.95 - loss,
+        0.95,
+        0.4 if unfamiliar else 0.01,
+        unfamiliar,
+        {"cat": 100},
+    )
+
+
+def truth(right: int = 0, count: int = 0, bias: str | None = None) -> Truth:
+    labels = [True] * right + [False] * (count - right)
+    found = measure_truth(answers_of(labels), answers_of(labels), TruthSettings())
+    return Truth(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
+
+
+def situation(**changes) -> Situation:
+    usual = {
+        "now": NOW, "windows": [window()] * 3, "truth": truth(), "num_labels": 0, "new_labels": 0, "usable_labels": 500,
+        "trained_at": NOW - 3600, "attempts": [],
+    }  # fmt: skip
+    return Situation(**usual | changes)
+
+
+def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.DataFrame:
+    count = len(right)
+    return pd.DataFrame(
+        {
+            "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
+            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count),
+            "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
+        } | columns
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "words"),
+    [
+        ({"windows": []}, "no_data", "no whole window"),
+        ({}, "nothing", "nothing has changed"),
+        ({"windows": [window(), window(), window(alarm=True, loss=0.1)]}, "nothing", "nothing"),
+        (
+            {"windows": [window(), window(alarm=True, loss=0.1), window(alarm=True, loss=0.1)]},
+            "retrain",
+            "2 of the last 3 windows drifted",
+        ),
+        ({"windows": [window(alarm=True, loss=0.001)] * 3}, "alert", "by estimate without harm"),
+        ({"windows": [window(unfamiliar=True)] * 3}, "alert", "unlike any"),
+        ({"truth": truth(60, 100), "num_labels": 100}, "retrain", "accuracy 60.0%"),
+        ({"truth": truth(60, 100, "only complaints"), "num_labels": 100}, "alert", "only complaints"),
+        ({"truth": truth(95, 100), "num_labels": 100}, "nothing", "nothing"),
+        ({"truth": truth(5, 10), "num_labels": 10}, "nothing", "nothing"),
+    ],
+)
+def test_what_is_found_leads_to(changes, action, words):
+    verdict = decide(situation(**changes), SETTINGS, labels_wanted=20)
+
+    assert verdict.action == action
+    assert words in verdict.reason
+
+
+DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"usable_labels": 3}, "nothing new to learn from"),
+        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "UTC, and 30 minutes are wanted"),
+        ({"attempts": [Attempt(NOW - 60, None)]}, "going on"),
+        ({"attempts": [Attempt(NOW - 7200 - n, "promoted") for n in range(6)]}, "the most that is allowed"),
+        ({"attempts": [Attempt(NOW - 7200, "refused: worse")], "labels_since": 20}, "did not help"),
+    ],
+)
+def test_something_may_speak_against_a_retraining(changes, words):
+    verdict = decide(situation(**DAMAGE | changes), SETTINGS, labels_wanted=20)
+
+    assert verdict.action == "alert"
+    assert words in verdict.reason
+
+
+def test_after_one_that_did_not_help_enough_new_labels_are_a_new_reason():
+    attempts = [Attempt(NOW - 7200, "refused: worse")]
+
+    assert decide(situation(**DAMAGE, attempts=attempts, labels_since=50), SETTINGS, 20).action == "retrain"
+
+
+def test_windows_of_which_fewer_are_looked_at_than_wanted_are_refused():
+    with pytest.raises(ValueError, match="violated_windows"):
+        DecisionSettings(violated_windows=4, of_windows=3)
+
+
+def test_without_labels_a_change_that_can_be_imitated_is():
+    damaged = {"windows": [window(alarm=True, loss=0.1)] * 3, "usable_labels": 5}
+    may = DecisionSettings(imitate=True)
+
+    assert decide(situation(**damaged), SETTINGS, 20).action == "alert"
+    found = decide(situation(**damaged), may, 20)
+    assert (found.action, found.figures["imitation"]) == ("retrain", {"sharpness": 0.4})
+    assert "imitated" in found.reason
+    assert decide(situation(**damaged | {"usable_labels": 50}), may, 20).figures["imitation"] is None  # labels are better
+
+
+def test_a_change_that_the_statistics_do_not_show_is_not_imitated():
+    other = replace(
+        window(alarm=True, loss=0.1), levels=[Level("what they show", 0.001, None, None), Level("sharpness", 0.5, 10.0, 9.9)]
+    )
+
+    assert decide(situation(windows=[other] * 3, usable_labels=5), DecisionSettings(imitate=True), 20).action == "alert"
+
+
+def test_a_schedule_and_waiting_labels_are_reasons_where_they_are_set():
+    scheduled, waiting = DecisionSettings(every_hours=0.5), DecisionSettings(new_labels=100)
+
+    assert "older than 0.5 hours" in decide(situation(), scheduled, 20).reason
+    assert "150 new labels wait" in decide(situation(new_labels=150, num_labels=150), waiting, 20).reason
+    assert decide(situation(new_labels=50, num_labels=50), waiting, 20).action == "nothing"
+
+
+def test_a_reason_does_not_change_with_the_clock_alone():
+    """Or each look would be told of, and kept, as if it were news."""
+    tried = [Attempt(NOW - 60, "promoted: version 2")]
+
+    assert (
+        decide(situation(**DAMAGE, attempts=tried), SETTINGS, 20).reason
+        == decide(situation(**DAMAGE, attempts=tried, now=NOW + 120), SETTINGS, 20).reason
+    )
+
+
+def test_an_interval_of_few_labels_is_no_figure_that_an_alert_could_go_by():
+    few, enough = situation(truth=truth(0, 1)), situation(truth=truth(30, 60))
+
+    assert decide(few, SETTINGS, 20).figures["accuracy_high"] is None
+    assert decide(few, SETTINGS, 20).figures["accuracy_wanted"] is None
+    assert decide(enough, SETTINGS, 20).figures["accuracy_wanted"] == SETTINGS.min_accuracy
+
+
+def test_the_same_situation_gives_the_same_verdict():
+    assert decide(situation(**DAMAGE), SETTINGS, 20) == decide(situation(**DAMAGE), SETTINGS, 20)
+
+
+def test_accuracy_comes_with_its_interval_and_its_parts():
+    found = measure_truth(answers_of([True] * 80 + [False] * 20), answers_of([True] * 80 + [False] * 20), TruthSettings())
+
+    assert (found.count, found.accuracy, found.coverage, found.bias) == (100, 0.8, 1.0, None)
+    assert found.low < 0.8 < found.high
+    kinds = {part.kind for part in found.parts}
+    assert kinds == {"true_label", "model_version", "feedback_source", "slice", "until"}
+    assert next(part for part in found.parts if (part.kind, part.name) == ("true_label", "dog")).accuracy == 0.0
+
+
+def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        frames = answers_of(np.repeat(rng.random(40) < 0.9, 20).tolist(), scene=np.repeat(range(40), 20))
+        found.append(measure_truth(frames, frames, TruthSettings()))
+
+    assert {(one.count, one.coverage) for one in found} == {(40, 1.0)}
+    assert sum(one.below(SETTINGS.min_accuracy) for one in found) <= 2
+    assert measure_truth(frames.head(500), frames.head(500), TruthSettings()).accuracy is None  # of 25 scenes
+
+
+def test_the_last_frame_of_a_scene_tells_how_it_goes_now():
+    frames = answers_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
+
+    assert measure_truth(frames, frames, TruthSettings()).accuracy == 0.0
+
+
+def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        lengths = rng.geometric(0.05, 80)
+        confidence = np.repeat(0.6 + 0.4 * np.minimum(lengths / 60, 1), lengths)  # still scenes are surer
+        frames = answers_of([True] * len(confidence), confidence=confidence, scene=np.repeat(range(80), lengths))
+        found.append(measure_truth(frames, frames[rng.random(len(frames)) < 0.3], TruthSettings()).bias)
+
+    assert found == [None] * 20
+
+
+def test_labels_of_whole_scenes_are_no_bias_either():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        confidence = np.repeat(rng.uniform(0.5, 1, 80), 20)
+        frames = answers_of([True] * 1600, confidence=confidence, scene=np.repeat(range(80), 20))
+        labelled = frames[frames["scene"].isin(rng.choice(80, 40, replace=False))]
+        found.append(measure_truth(frames, labelled, TruthSettings()).bias)
+
+    assert found.count(None) >= 19
+
+
+def test_labels_of_answers_that_are_not_read_any_more_claim_nothing():
+    answers = answers_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
+
+    assert measure_truth(answers, answers_of([True] * 60), TruthSettings()).bias is None
+
+
+def test_windows_of_few_scenes_end_no_drift():
+    still = [replace(window(), num_scenes=1)] * 5
+    damaged = [window(alarm=True, loss=0.1)] * 2
+
+    assert decide(situation(windows=damaged + still), SETTINGS, 20).action == "retrain"
+
+
+def test_windows_that_suddenly_show_few_scenes_are_told_of():
+    usual = [replace(window(), num_scenes=90)] * 4
+    repeating = [replace(window(), num_scenes=1)] * 3
+
+    told = decide(situation(windows=usual + repeating), SETTINGS, 20)
+
+    assert (told.action, "1% of the newest pictures show another scene, instead of some 90%" in told.reason) == ("alert", True)
+    assert decide(situation(windows=usual * 3 + repeating * 4), SETTINGS, 20).action == "alert"
+    assert decide(situation(windows=repeating * 2), SETTINGS, 20).action == "nothing"
+    assert decide(situation(windows=usual), SETTINGS, 20).action == "nothing"
+
+
+def test_complaints_alone_are_no_sample():
+    answers = answers_of([True] * 1000)
+    complaints = answers_of([False] * 40).assign(time=np.linspace(0, 999, 40))
+
+    assert "complaints, not a sample" in measure_truth(answers, complaints, TruthSettings()).bias
+
+
+def test_labels_for_hard_pictures_alone_are_no_sample():
+    rng = np.random.default_rng(0)
+    answers = answers_of([True] * 1000, confidence=0.5 + 0.5 * rng.random(1000))
+    hard = answers[answers["confidence"] < 0.7].head(60).assign(time=np.linspace(0, 999, 60))
+
+    assert "by choice" in measure_truth(answers, hard, TruthSettings()).bias
+
+
+def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
+    rng = np.random.default_rng(0)
+    answers = answers_of(list(rng.random(1000) < 0.9), confidence=0.5 + 0.5 * rng.random(1000))
+    sample = answers.iloc[np.sort(rng.choice(500, 100, replace=False))]  # of the older half: newer ones will get theirs later
+
+    assert measure_truth(answers, sample, TruthSettings()).bias is None
+
+
+def test_labels_that_contradict_what_the_model_is_sure_of_are_lies():
+    lies = answers_of([False] * 60, confidence=0.97)
+
+    assert "lies" in measure_truth(lies, lies, TruthSettings()).bias
+
+
+def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
+    windows = [window(end=NOW - 120), window(alarm=True, loss=0.1)]
+    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, truth(60, 100), 100, 100, 100, 100, 0)
+    verdict = decide(situation(windows=windows), SETTINGS, 20)
+
+    page, decision = monitoring_report(measurement), verdict_report(verdict)
+
+    assert "Something changed, since 1970-01-12 13:45:40 UTC: sharpness first" in page
+    assert "estimated at 85.0%; before it was 95.0%" in page
+    assert "With 100 labels, one a scene, it is 60.0%" in page
+    assert "Decision: nothing" in decision
+    assert Measurement.of_dict(measurement.as_dict()) == measurement
+    filmed = replace(windows[0], num_scenes=3)
+    assert "that 100 answers of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
+    assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0, 0))
+
+
+def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(40):
+        right = (rng.random(1000) < SETTINGS.min_accuracy).tolist()
+        found += any(truth(sum(right[at - 200 : at]), 200).below(SETTINGS.min_accuracy) for at in range(200, 1001, 50))
+
+    assert found <= 2
+    assert truth(150, 200).below(SETTINGS.min_accuracy)
+
+
+def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 400)
+    answers = answers_of((rng.random(400) < confidence).tolist(), confidence=confidence)
+    chosen = answers.sort_values("confidence").head(220)
+
+    assert "by choice" in measure_truth(answers, chosen, TruthSettings(max_labels=400)).bias

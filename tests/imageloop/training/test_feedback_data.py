@@ -1,0 +1,170 @@
+"""Labels from the service: each gets a role that stays, and lies teach nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imageloop.embeddings.scenes import scene_distance
+from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.training.feedback_data import Experience, gather
+
+NAMES = ["cat", "dog"]
+SETTINGS = ExperienceSettings(min_labels=20)
+
+
+def known(count: int = 400, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, count)
+    return (rng.normal(size=(count, 24)) + 4 * np.eye(24)[targets]).astype(np.float32), targets
+
+
+def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http", seed: int = 1) -> pd.DataFrame:
+    """Answers of a model that knows; the last `lies` labels say the other class."""
+    embeddings, targets = known(count, seed)
+    truth = [NAMES[target] for target in targets]
+    said = [name if n < count - lies else NAMES[1 - NAMES.index(name)] for n, name in enumerate(truth)]
+    return pd.DataFrame(
+        {
+            "request_id": [f"{start + n:032x}" for n in range(count)], "time": np.arange(start, start + count, dtype=float),
+            "sha256": [f"picture {start + n}" for n in range(count)], "label": truth, "confidence": 0.95, "true_label": said,
+            "feedback_source": source, "feedback_time": np.arange(start, start + count, dtype=float), "model_version": "1",
+            "first_time": np.arange(start, start + count, dtype=float),
+            "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
+        }
+    )  # fmt: skip
+
+
+def gathered(table: pd.DataFrame, settings: ExperienceSettings = SETTINGS, distance: float = 0.0) -> Experience:
+    return gather(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
+
+
+def test_every_label_has_one_role_and_keeps_it_when_more_come():
+    few, more = gathered(labelled(200)), gathered(pd.concat([labelled(200), labelled(100, start=200, seed=2)]))
+
+    roles = more.labelled.set_index("request_id")["role"]
+    assert few.labelled["role"].tolist() == roles[few.labelled["request_id"]].tolist()
+    assert 0.2 < (roles == "held_back").mean() < 0.4
+    assert set(roles) <= {"train", "validation", "held_back", "quarantined"}
+    assert few.suspicion(SETTINGS) is None
+
+
+def test_rows_for_training_are_embeddings_with_their_true_classes():
+    experience = gathered(labelled(100))
+
+    rows_ND, targets_N = experience.rows("train", NAMES)
+
+    assert rows_ND.shape == (len(experience.of_role("train")), 24)
+    assert set(targets_N.tolist()) == {0, 1}
+    assert experience.fits("net", 224)
+    assert not experience.fits("net", 240)
+    assert not Experience.none().fits("net", 224)
+
+
+def test_a_picture_that_was_sent_twice_teaches_or_judges_but_not_both():
+    table = labelled(100)
+
+    experience = gathered(pd.concat([table, table.assign(request_id=[f"{1000 + n:032x}" for n in range(100)])]))
+
+    assert len(experience.labelled) == 100
+    before = gathered(table).labelled.set_index("sha256")["role"]
+    assert experience.labelled.set_index("sha256")["role"].equals(before)  # also where it was asked about again since
+
+
+def filmed(num_scenes: int, num_frames: int) -> pd.DataFrame:
+    """Frames of scenes, one scene after the other."""
+    table = labelled(num_scenes)
+    rng = np.random.default_rng(5)
+    frames = table.loc[table.index.repeat(num_frames)].reset_index(drop=True)
+    near = [
+        (np.frombuffer(row, np.float16) + 0.02 * rng.normal(size=24)).astype(np.float16).tobytes() for row in frames["embedding"]
+    ]
+    numbers = {"request_id": [f"{n:032x}" for n in frames.index], "sha256": [f"frame {n}" for n in frames.index]}
+    return frames.assign(**numbers, embedding=near, thing=frames["sha256"], first_time=frames.index.astype(float))
+
+
+def test_frames_of_a_scene_teach_or_judge_but_not_both():
+    table, distance = filmed(20, 10), scene_distance(*known())
+    things = table.set_index("sha256")["thing"]
+
+    taken = gathered(table, distance=distance).labelled
+    few = gathered(table.head(105), distance=distance).labelled
+    roles = taken.assign(thing=taken["sha256"].map(things)).query("role != 'quarantined'").groupby("thing")["role"]
+
+    assert taken["scene"].nunique() == 20
+    assert (roles.nunique() == 1).all()
+    assert set(roles.first()) == {"train", "validation", "held_back"}
+    assert taken.head(105)["role"].tolist() == few["role"].tolist()
+
+
+def test_a_label_that_is_corrected_changes_no_role():
+    table, distance = filmed(20, 10), scene_distance(*known())
+    corrected = table.assign(feedback_time=np.where(table.index % 10 == 0, 1000.0, table["feedback_time"]))
+
+    before, after = (gathered(one, distance=distance) for one in (table, corrected))
+
+    assert after.labelled["role"].tolist() == before.labelled["role"].tolist()
+
+
+def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
+    table, distance = filmed(20, 10), scene_distance(*known())
+    inside = set(table["sha256"][::10])
+    taught = np.stack([np.frombuffer(row, np.float16) for row in table["embedding"][:100:10]]).astype(np.float32)
+    rows, targets = known()
+    more = np.concatenate([rows, taught]), np.concatenate([targets, np.zeros(10, int)])
+
+    taken = gather(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
+
+    assert not set(taken["sha256"]) & inside
+    assert set(taken.head(90)["role"]) <= {"train", "quarantined"}
+    assert "held_back" in set(taken.tail(90)["role"])
+
+
+def test_a_world_of_one_scene_is_one_observation():
+    table, distance = filmed(1, 40), scene_distance(*known())
+
+    taken = gathered(table, distance=distance)
+
+    assert taken.labelled["scene"].nunique() == 1
+    assert taken.labelled["quality"].notna().all()
+
+
+def test_a_few_lies_wait_for_a_person_and_the_rest_teaches():
+    experience = gathered(labelled(200, lies=12))
+
+    liars = experience.labelled.tail(12)
+    assert (liars["role"] == "quarantined").mean() >= 0.8
+    assert "say otherwise" in liars.iloc[0]["reason"]
+    assert (experience.labelled.head(188)["role"] == "quarantined").mean() < 0.1
+    assert experience.suspicion(SETTINGS) is None
+
+
+def test_a_batch_of_lies_makes_all_labels_wait():
+    experience = gathered(labelled(240, lies=120))
+
+    assert "look poisoned" in experience.suspicion(SETTINGS)
+
+
+def test_nobody_alone_may_turn_a_model_round():
+    settings = ExperienceSettings(min_labels=20, max_per_source=50)
+    table = pd.concat([labelled(200, source="http:a"), labelled(30, start=200, source="http:b", seed=3)])
+
+    taken = gathered(table, settings).labelled.query("role != 'quarantined'")["feedback_source"].value_counts()
+
+    assert taken["http:a"] <= 50
+    assert taken["http:b"] >= 25
+
+
+def test_a_class_that_the_model_does_not_know_waits_for_a_person():
+    experience = gathered(labelled(100).assign(true_label=["other" if n < 10 else "cat" for n in range(100)]))
+
+    assert (experience.labelled.head(10)["role"] == "quarantined").all()
+    assert "none of the classes" in experience.labelled.iloc[0]["reason"]
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_too_few_labels_are_kept_without_judgement(count):
+    experience = gathered(labelled(20).head(count))
+
+    assert len(experience.labelled) == count
+    assert experience.labelled["quality"].isna().all()
+    assert experience.suspicion(SETTINGS) is None
