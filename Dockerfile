@@ -20,7 +20,6 @@ ENV CFLAGS=-g0
 COPY requirements/serving.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/serving.txt
 COPY imageloop imageloop/
-COPY records records/
 COPY seldon seldon/
 # Compiled one after the other and by hash: by several processes, or with the time of their making, files would differ from build to build.
 RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/v2_runtime.py && \
@@ -74,12 +73,10 @@ RUN uv venv /app/.venv && \
     VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} /tmp/pipeline.txt
 COPY run.py ./
 COPY imageloop imageloop/
-COPY adapters adapters/
 COPY configs configs/
 COPY materializers materializers/
 COPY operations operations/
 COPY pipelines pipelines/
-COPY records records/
 COPY seldon seldon/
 COPY steps steps/
 RUN python -m compileall -q --invalidation-mode unchecked-hash .

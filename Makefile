@@ -44,7 +44,7 @@ check: .venv/.synced ## lint, format, types, arrows between rooms, image and wor
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/bandit -q -r -c pyproject.toml run.py adapters imageloop materializers operations pipelines records seldon stacks steps
+	.venv/bin/bandit -q -r -c pyproject.toml run.py imageloop materializers operations pipelines seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
 

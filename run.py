@@ -448,14 +448,14 @@ def _pictures(function: str, describe: str, json_output: bool, *arguments: Any) 
 
 
 def _watch_settings(config: Path | None, overrides: list[str] | None) -> Any:
-    from configs.models import WatchSettings
+    from steps.pipeline_settings import WatchSettings
 
     return _loaded(WatchSettings, config, overrides)
 
 
 def _loaded(model: type[Any], config: Path | None, overrides: list[str] | None, **preset: Any) -> Any:
     """Settings that are right, before anything heavy is loaded."""
-    from configs.loading import load_settings
+    from imageloop.settings_files import load_settings
 
     try:
         return load_settings(model, config, overrides or [], **preset)
@@ -465,9 +465,9 @@ def _loaded(model: type[Any], config: Path | None, overrides: list[str] | None, 
 
 def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> Any:
     """Settings that are right, before anything heavy is loaded."""
-    from configs.loading import load_settings
-    from configs.models import TrainSettings
     from imageloop.data.sources.dispatch import check
+    from imageloop.settings_files import load_settings
+    from steps.pipeline_settings import TrainSettings
 
     try:
         preset = {}

@@ -66,7 +66,7 @@ def dvc_figures(folder: Path, home: Path) -> dict[str, float]:
     """Seconds of add and push: at first, and with new pictures."""
     import shutil
 
-    from adapters import dvc
+    from imageloop.adapters import dvc
     from imageloop.data.settings import VersioningSettings
     from imageloop.workspace_paths import Workspace
 

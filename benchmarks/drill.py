@@ -58,7 +58,7 @@ RETRAIN = (
     "rollout.strategy.watch.min_requests=40",
 )
 COLLECT = (
-    "import sys; from pathlib import Path; from records.store.collector import collect; from records.store.database import Database\n"
+    "import sys; from pathlib import Path; from imageloop.records.store.collector import collect; from imageloop.records.store.database import Database\n"
     "collect(Path(sys.argv[1]), Database.of_folder(Path(sys.argv[2])))"
 )
 

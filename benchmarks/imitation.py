@@ -22,9 +22,9 @@ from benchmarks.drift import CHANGES, _saved  # noqa: E402
 from imageloop.data.image_statistics import NAMES, image_statistics  # noqa: E402
 from imageloop.data.preprocessing import preprocess  # noqa: E402
 from imageloop.data.settings import Limits  # noqa: E402
-from imageloop.monitoring.settings import Imitation  # noqa: E402
 from imageloop.training.drift_augmentation import NUM_FITTED, fit_change  # noqa: E402
 from imageloop.training.features import FeatureExtractor  # noqa: E402
+from imageloop.training.settings import Imitation  # noqa: E402
 from imageloop.workspace_paths import Workspace  # noqa: E402
 
 WORLDS = CHANGES | {"blur of 4 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(4)))}

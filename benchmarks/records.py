@@ -28,9 +28,9 @@ from imageloop.embeddings.novelty import Familiarity
 from imageloop.model.onnx_export import attach_head, quantise
 from imageloop.model.package import INT8_MODEL, PackageInfo
 from imageloop.model.predictor import Predictor
+from imageloop.records.record_writer import RecordWriter
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
-from records.writer import RecordWriter
 from seldon.service.admission import Admission
 from seldon.service.answering import Answering, Identity
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filelock import FileLock
 
+PROJECT = Path(__file__).parents[1]  # the folder that holds run.py
 HOME_VARIABLE = "IMAGELOOP_HOME"
 OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
 OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON", "IMAGELOOP_TEST_")
@@ -28,7 +29,7 @@ class Workspace:
     @classmethod
     def current(cls) -> "Workspace":
         """The folder that `IMAGELOOP_HOME` names, by default the one that holds run.py."""
-        return cls(Path(os.environ.get(HOME_VARIABLE) or Path(__file__).parents[1]).resolve())
+        return cls(Path(os.environ.get(HOME_VARIABLE) or PROJECT).resolve())
 
     @property
     def data(self) -> Path:

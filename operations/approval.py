@@ -9,8 +9,8 @@ from operations.store import open_store
 def approve(model_name: str, version: str) -> dict[str, Any]:
     """Make a version that passed its gates the champion."""
     open_store()
-    from adapters.deployment import tell_of_rollbacks
-    from adapters.promotion import approve_version
+    from imageloop.lifecycle.promotion import approve_version
+    from imageloop.lifecycle.rollback import tell_of_rollbacks
 
     workspace = Workspace.current()
     tell_of_rollbacks(workspace)
@@ -25,7 +25,7 @@ def describe_approval(result: dict[str, Any]) -> str:
 def versions(model_name: str) -> dict[str, Any]:
     """All versions, the newest first."""
     open_store()
-    from adapters.registry import ModelRegistry
+    from imageloop.adapters.mlflow_registry import ModelRegistry
 
     registry = ModelRegistry(model_name)
     rows = [vars(version) for version in registry.versions()]

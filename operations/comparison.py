@@ -13,10 +13,10 @@ def compare(model_name: str, first: str, second: str) -> dict[str, Any]:
 
     Raises: ImageLoopError if a version is unknown, or no catalog names test pictures that both know.
     """
-    from adapters.champion import taught_by, without
-    from adapters.registry import ModelRegistry
+    from imageloop.adapters.mlflow_registry import ModelRegistry
     from imageloop.data.prepared_images import prepare
     from imageloop.data.split_history import previous_catalog
+    from imageloop.lifecycle.champion import taught_by, without
     from imageloop.promotion.evaluation import evaluate
     from imageloop.promotion.gates import paired_difference
 

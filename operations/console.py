@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from imageloop import progress
 from imageloop.workspace_paths import Workspace
 
-OUR_LOGGERS = ("imageloop", "adapters", "records", "seldon", "steps", "operations")
+OUR_LOGGERS = ("imageloop", "seldon", "steps", "operations")
 SHOW_AFTER_SECONDS = 2.0
 KEPT_LOGS = 50
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from adapters.endpoint import lies_elsewhere
+from imageloop.adapters.endpoint_evaluation import lies_elsewhere
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.store import check_parts, finished_run, open_stack, open_store, runs_elsewhere
@@ -37,7 +37,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
     check_parts(client)
     from zenml import Model
 
-    from adapters.tracking import connect
+    from imageloop.adapters.mlflow_tracking import connect
     from pipelines.deployment import deployment
     from seldon.deployer.choosing import active_deployer
 
@@ -72,7 +72,7 @@ def _as_it_served(cluster: Cluster, here: ClusterSettings, last: Deployed | None
 
     Raises: SettingsError where it was deployed to another cluster than that of the active stack.
     """
-    from adapters.registry import ModelRegistry, UnknownVersionError
+    from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
     from seldon.rollouts.runner import settled
 
     if last is None:
@@ -253,7 +253,7 @@ def roll_back() -> dict[str, Any]:
     rollout = back(cluster, deployed.namespace, deployed.name)
     seconds = time.monotonic() - started
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
-    from adapters.deployment import note_rollback, tell_of_rollbacks
+    from imageloop.lifecycle.rollback import note_rollback, tell_of_rollbacks
 
     workspace = Workspace.current()
     note_rollback(

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adapters.endpoint import evaluate_endpoint
+from imageloop.adapters.endpoint_evaluation import evaluate_endpoint
 from imageloop.errors import ImageLoopError
 
 NUM_SHOWN = 10

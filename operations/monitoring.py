@@ -13,14 +13,14 @@ from typing import Any
 
 from filelock import Timeout
 
-from configs.models import TrainSettings, UnattendedRollout, WatchSettings
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
 from imageloop.monitoring.decisions import HELPED
-from imageloop.monitoring.settings import Imitation
+from imageloop.training.settings import Imitation
 from imageloop.workspace_paths import Workspace
 from operations.failures import failed_step
 from operations.store import check_parts, finished_run, open_stack, open_store
+from steps.pipeline_settings import TrainSettings, UnattendedRollout, WatchSettings
 
 logger = logging.getLogger(__name__)
 NUM_SHOWN = 20
@@ -103,7 +103,7 @@ def _look(settings: WatchSettings) -> dict[str, Any]:
 
 
 def _begun(settings: WatchSettings, workspace: Workspace) -> list[Any]:
-    from adapters.records import open_database
+    from imageloop.lifecycle.feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     found = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
@@ -161,7 +161,7 @@ def _carry_out(decision: Any, settings: WatchSettings, workspace: Workspace) -> 
 
 
 def _conclude(decision: Any, outcome: str, settings: WatchSettings, workspace: Workspace) -> str:
-    from adapters.records import open_database
+    from imageloop.lifecycle.feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     database.conclude(decision.decision_id, outcome)
@@ -171,8 +171,8 @@ def _conclude(decision: Any, outcome: str, settings: WatchSettings, workspace: W
 
 def _retrain_and_roll_out(settings: WatchSettings, decision: Any) -> str:
     """A champion that learnt from labels since the decision, and whose rollout was cut off, is rolled out: another would have nothing to learn."""
-    from adapters.deployment import tell_of_rollbacks
-    from adapters.registry import ModelRegistry
+    from imageloop.adapters.mlflow_registry import ModelRegistry
+    from imageloop.lifecycle.rollback import tell_of_rollbacks
     from operations import deployment
 
     started = time.monotonic()
@@ -209,7 +209,7 @@ def _retrain(settings: WatchSettings, imitation: dict[str, float] | None) -> dic
 
 def _as_the_champion_was(settings: TrainSettings) -> TrainSettings:
     """The pictures and the training of the champion, where the watch was told of no others."""
-    from adapters.registry import ModelRegistry
+    from imageloop.adapters.mlflow_registry import ModelRegistry
 
     registry = ModelRegistry(settings.promotion.model_name)
     champion = registry.champion()
@@ -248,7 +248,7 @@ def _show(result: dict[str, Any], settings: WatchSettings, workspace: Workspace,
 
     Returns: the id of the newest decision, empty where there is none. A verdict that is the same as the one before is not kept again.
     """
-    from adapters.records import open_database
+    from imageloop.lifecycle.feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     name, now = settings.monitoring.model_name, time.time()
@@ -287,7 +287,7 @@ def _postpone(workspace: Workspace, seconds: float) -> None:
 
 def _tell(result: dict[str, Any], outcomes: list[str], newest: str, settings: WatchSettings, workspace: Workspace) -> None:
     """Whoever is to be told: Alertmanager each time, since an alert that is not repeated is over; a channel of what it was not told yet."""
-    from adapters.alerter.alerter import active_alerter
+    from imageloop.adapters.alerter.alerter import active_alerter
 
     alerter = active_alerter()
     kind = "retrain" if outcomes else result["action"]

@@ -10,7 +10,8 @@ from imageloop.workspace_paths import Workspace
 from operations.store import open_store
 
 if TYPE_CHECKING:
-    from imageloop.monitoring.settings import ExperienceSettings, MonitoringSettings
+    from imageloop.monitoring.settings import MonitoringSettings
+    from imageloop.training.settings import ExperienceSettings
 
 KEY_NAME = "pictures.key"
 LABELLED, TO_LABEL = "labelled", "to_label"
@@ -18,7 +19,7 @@ LABELLED, TO_LABEL = "labelled", "to_label"
 
 def key() -> dict[str, Any]:
     """The key that pictures are kept for; the service gets its public half alone."""
-    from records.pictures import RECIPIENT_VARIABLE, make_identity
+    from imageloop.records.retained_images import RECIPIENT_VARIABLE, make_identity
 
     file = Workspace.current().keys / KEY_NAME
     return {"identity": str(file), "recipient": make_identity(file), "variable": RECIPIENT_VARIABLE}
@@ -26,7 +27,7 @@ def key() -> dict[str, Any]:
 
 def listing(settings: "MonitoringSettings") -> dict[str, Any]:
     """What is there to be labelled, the newest first."""
-    from records.pictures import WAITING, kept_pictures
+    from imageloop.records.retained_images import WAITING, kept_pictures
 
     folder = _folder(settings)
     pictures = sorted(kept_pictures(folder), key=lambda one: -one.time)
@@ -36,7 +37,7 @@ def listing(settings: "MonitoringSettings") -> dict[str, Any]:
 
 def delete(settings: "MonitoringSettings", request_ids: list[str]) -> dict[str, Any]:
     """Every picture of these requests."""
-    from records.pictures import delete_pictures
+    from imageloop.records.retained_images import delete_pictures
     from seldon.service.feedback import REQUEST_ID
 
     for request_id in request_ids:
@@ -51,11 +52,11 @@ def export(settings: "MonitoringSettings", target: Path, experience: "Experience
     Pictures that show what judges the next model stay where they are, for it must not learn them.
     Raises: ImageLoopError for a key that does not fit.
     """
-    from adapters.records import open_database, roles_of
     from imageloop.data.preprocessing import open_image
+    from imageloop.lifecycle.feedback import open_database, roles_of
     from imageloop.model.predictor import SERVED
+    from imageloop.records.retained_images import kept_pictures, read_picture
     from imageloop.training.feedback_data import role_of
-    from records.pictures import kept_pictures, read_picture
     from seldon.service.feedback import OTHER
 
     workspace = Workspace.current()
@@ -88,7 +89,7 @@ def export(settings: "MonitoringSettings", target: Path, experience: "Experience
 def _folder(settings: "MonitoringSettings") -> Path:
     """Raises: ImageLoopError where pictures are kept elsewhere."""
     open_store()
-    from records.pictures import FOLDER
+    from imageloop.records.retained_images import FOLDER
     from seldon.deployer.choosing import active_deployer
 
     records = active_deployer().cluster.records(*settings.place)

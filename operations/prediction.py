@@ -55,7 +55,7 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
 
     Raises: ImageLoopError if there is none.
     """
-    from adapters.registry import ModelRegistry
+    from imageloop.adapters.mlflow_registry import ModelRegistry
     from imageloop.model.predictor import Predictor
     from imageloop.model.signing import public_key
 

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import yaml
 
-from adapters.deployment import candidate
 from imageloop.errors import SettingsError
+from imageloop.lifecycle.rollback import candidate
 from operations.store import open_store
 from seldon.clusters.kubernetes.pods import complete
 from seldon.clusters.settings import KubernetesSettings, PodSettings

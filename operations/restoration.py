@@ -10,12 +10,12 @@ from operations.store import open_store
 def restore(run_id: str, target: Path, remote: str | None) -> dict[str, Any]:
     """From what the run recorded and the DVC remote alone, whatever the working folder and Git hold."""
     open_store()
-    from adapters import dvc, tracking
+    from imageloop.adapters import dvc, mlflow_tracking
 
     workspace = Workspace.current()
     pointers = {
-        "pictures": tracking.read_file(run_id, tracking.RAW_POINTER),
-        "catalog.parquet": tracking.read_file(run_id, tracking.CATALOG_POINTER),
+        "pictures": mlflow_tracking.read_file(run_id, mlflow_tracking.RAW_POINTER),
+        "catalog.parquet": mlflow_tracking.read_file(run_id, mlflow_tracking.CATALOG_POINTER),
     }
     for name, pointer in pointers.items():
         dvc.restore(pointer, target / name, workspace, remote)

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from configs.models import WatchSettings
 from imageloop.errors import SettingsError
 from operations.store import check_parts, open_stack
+from steps.pipeline_settings import WatchSettings
 
 if TYPE_CHECKING:
     from zenml.client import Client

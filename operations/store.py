@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 LOCAL_STACK = "local"  # whose places lie below the folder where `make setup` ran last
 STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
-OUR_ROOMS = ("imageloop", "records", "seldon", "adapters", "materializers", "steps")
+OUR_ROOMS = ("imageloop", "seldon", "materializers", "steps")
 SILENCING = "To silence this warning"  # how ZenML goes on
 
 

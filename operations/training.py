@@ -8,8 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from adapters.git import commit_at
-from configs.models import TrainSettings
+from imageloop.adapters.git import commit_at
 from imageloop.data.raw_folder import held_source, is_placed
 from imageloop.data.settings import DvcSource, FolderSource, only_here
 from imageloop.data.sources.dispatch import fingerprint
@@ -19,6 +18,7 @@ from imageloop.promotion.settings import PromotionSettings
 from imageloop.training.devices import device_of
 from imageloop.workspace_paths import Workspace
 from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
+from steps.pipeline_settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
@@ -43,12 +43,12 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> dict[str, Any]:
     check_parts(client)
     from zenml import Model
 
-    from adapters import tracking
-    from adapters.records import labels_state
+    from imageloop.adapters import mlflow_tracking
+    from imageloop.lifecycle.feedback import labels_state
     from pipelines.training import training
 
     workspace = Workspace.current()
-    tracking.ensure_experiment(tracking.connect(), EXPERIMENT, workspace)
+    mlflow_tracking.ensure_experiment(mlflow_tracking.connect(), EXPERIMENT, workspace)
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
     begun = time.monotonic()
     side = settings.training.side_pixels

@@ -6,8 +6,8 @@ from pathlib import Path
 from zenml.config import DockerSettings
 from zenml.config.docker_settings import DockerBuildConfig
 
-from adapters.front_door import IMAGE_VARIABLE
-from adapters.git import commit_of
+from imageloop.adapters.git import commit_of
+from imageloop.adapters.run_command import IMAGE_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,8 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from imageloop.data.settings import DataSettings
-from imageloop.monitoring.settings import ExperienceSettings
 from imageloop.promotion.settings import PromotionSettings
-from imageloop.training.settings import TrainingSettings
+from imageloop.training.settings import ExperienceSettings, TrainingSettings
 from pipelines.image import PIPELINE_IMAGE
 from steps.data.ingest import ingest
 from steps.data.prepare import prepare

@@ -2,9 +2,9 @@
 
 from zenml import pipeline
 
-from configs.models import WatchSettings
 from pipelines.image import PIPELINE_IMAGE
 from steps.monitoring.look_after import look_after
+from steps.pipeline_settings import WatchSettings
 
 
 @pipeline(settings={"docker": PIPELINE_IMAGE})

@@ -14,9 +14,9 @@ from imageloop.embeddings.novelty import Familiarity
 from imageloop.model.package import open_package
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
+from imageloop.records.record_writer import RecordWriter
+from imageloop.records.retained_images import PictureKeeper
 from imageloop.workspace_paths import Workspace
-from records.pictures import PictureKeeper
-from records.writer import RecordWriter
 from seldon.protocols import CLIENT_HEADER
 from seldon.service import metrics
 from seldon.service.admission import from_environment

@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands one folder below the project's root
 
-from adapters.tracking import ensure_experiment
+from imageloop.adapters.mlflow_tracking import ensure_experiment
 from imageloop.atomic_files import replacing
 from imageloop.errors import SettingsError
 from imageloop.settings import Settings
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 FLAVORS = {
     "imageloop_seldon": ("model_deployer", "seldon.deployer.flavor.SeldonDeployerFlavor"),
-    "imageloop_alerter": ("alerter", "adapters.alerter.flavor.AlerterFlavor"),
+    "imageloop_alerter": ("alerter", "imageloop.adapters.alerter.flavor.AlerterFlavor"),
 }
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
 

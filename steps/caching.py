@@ -32,7 +32,7 @@ def code_and_prepared_state() -> str:
 
 def code_and_champion_state() -> str:
     """Another value, too, when another version serves: a gate's verdict depends on it."""
-    from adapters.registry import later_champions
+    from imageloop.adapters.mlflow_registry import later_champions
 
     return f"{code_state()}:{later_champions()}"
 

@@ -29,10 +29,10 @@ def test_every_sub_command_exists(command):
 
 
 def test_every_setting_that_is_shown_is_right():
-    from configs.loading import load_settings
-    from configs.models import TrainSettings
     from imageloop.errors import SettingsError
+    from imageloop.settings_files import load_settings
     from seldon.rollouts.settings import DeploySettings
+    from steps.pipeline_settings import TrainSettings
 
     url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'ab' * 32}"]
     for line in README.splitlines():
@@ -49,5 +49,5 @@ def test_every_setting_that_is_shown_is_right():
 def test_every_file_and_picture_that_is_named_exists():
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert (PROJECT / path).exists(), path
-    for path in re.findall(r"`((?:imageloop|operations|pipelines|configs|adapters|seldon)/[\w/.]*)`", README):
+    for path in re.findall(r"`((?:imageloop|operations|pipelines|configs|steps|seldon)/[\w/.]*)`", README):
         assert (PROJECT / path).exists(), path

@@ -9,12 +9,11 @@ import pandas as pd
 
 from imageloop.intervals import wealth, wilson
 from imageloop.monitoring.settings import TruthSettings
+from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
 
 FALSE_ALARM_RATE = 0.05  # of a model that is just as good as wanted; an interval of one look is left by chance sooner or later
 BIAS_P_VALUE = 0.001  # so rarely does a fair sample look as if it were none
 NUM_PERIODS = 12
-SURE, MIN_SURE = 0.9, 10
-MAX_CONTRADICTED = 0.5  # calibrated answers of that confidence are wrong in a tenth
 PARTS = ("true_label", "model_version", "feedback_source")
 
 
@@ -115,15 +114,6 @@ def _choice(told: pd.DataFrame, rest: pd.DataFrame) -> str | None:
             f"{rest['confidence'].mean():.3f} on average, p = {p_value:.1g}): labels are given by choice, not at random"
         )
     return None
-
-
-def contradicted_share(labelled: pd.DataFrame) -> float:
-    """Of the answers that the model was sure of, the share whose label says otherwise; 0 where there are too few of them.
-
-    A changed world makes a model unsure before it makes it surely wrong.
-    """
-    sure = labelled[labelled["confidence"] >= SURE]
-    return float((sure["label"] != sure["true_label"]).mean()) if len(sure) >= MIN_SURE else 0.0
 
 
 def _parts(labelled: pd.DataFrame, right: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Part]:

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from imageloop.settings import Settings
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Times = Annotated[float, Field(gt=0, le=10)]
 
 
 class DriftSettings(Settings):
@@ -63,39 +62,6 @@ class DecisionSettings(Settings):
         if self.violated_windows > self.of_windows:
             raise ValueError(f"wanted violated_windows of at most of_windows ({self.of_windows}), found {self.violated_windows}")
         return self
-
-
-class Imitation(Settings):
-    """A change of the world by its statistics: what the mean of each became, in times of what it was."""
-
-    brightness: Times = 1.0
-    contrast: Times = 1.0
-    sharpness: Times = 1.0
-    saturation: Times = 1.0
-
-
-class ExperienceSettings(Settings):
-    """What a retraining takes from the records of the model that serves."""
-
-    enabled: bool = Field(False, description="off for a training by hand: only pictures count")
-    database: str | None = Field(None, description="a URL, as `monitoring.database`; the watch fills in its own")
-    max_labels: int = Field(2000, ge=20, description="the newest")
-    min_labels: int = Field(
-        60, ge=10, description="one a scene; of fewer, those that judge hardly ever show a gain by more than chance"
-    )
-    held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")
-    reference_answers: int = Field(200, ge=50, le=400, description="of the newest, what the next drift is measured against")
-    max_per_source: int = Field(1000, ge=1, description="labels from one source: nobody alone may turn a model round")
-    min_label_quality: Share = Field(0.2, description="probability of the given label by models that have not seen it")
-    imitation: Imitation | None = Field(
-        None, description="learn from changed copies of the pictures, and from no label; a watch that may do so fills it in"
-    )
-    max_quarantined: Share = Field(0.25, description="with more suspicious labels than this, all of them wait for a person")
-
-    @property
-    def fewest_scenes(self) -> float:
-        """Of which something can be learnt: of `min_labels` so many may be quarantined."""
-        return self.min_labels * (1 - self.max_quarantined)
 
 
 class MonitoringSettings(Settings):

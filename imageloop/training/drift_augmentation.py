@@ -18,9 +18,9 @@ from imageloop.data.image_statistics import NAMES, image_statistics
 from imageloop.data.prepared_images import PreparedPictures, in_batches, spread
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.model.package import BATCH
-from imageloop.monitoring.settings import Imitation
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import COLUMNS, Experience
+from imageloop.training.settings import Imitation
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)

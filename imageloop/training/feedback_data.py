@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
-from imageloop.monitoring.model_performance import MAX_CONTRADICTED, contradicted_share
-from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
+from imageloop.training.settings import ExperienceSettings
 
 logger = logging.getLogger(__name__)
 ROLES = ("train", "validation", "held_back", "quarantined")

@@ -12,6 +12,8 @@ BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficie
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 AboveZero = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Times = Annotated[float, Field(gt=0, le=10)]
 
 
 class LoopSettings(Settings):
@@ -100,3 +102,36 @@ class TrainingSettings(Settings):
     def label_backbone(self) -> str:
         """Whose features judge the labels: a transferred model's own, whose are known already, else the default's."""
         return self.model.backbone if isinstance(self.model, Transfer) else Transfer().backbone
+
+
+class Imitation(Settings):
+    """A change of the world by its statistics: what the mean of each became, in times of what it was."""
+
+    brightness: Times = 1.0
+    contrast: Times = 1.0
+    sharpness: Times = 1.0
+    saturation: Times = 1.0
+
+
+class ExperienceSettings(Settings):
+    """What a retraining takes from the records of the model that serves."""
+
+    enabled: bool = Field(False, description="off for a training by hand: only pictures count")
+    database: str | None = Field(None, description="a URL, as `monitoring.database`; the watch fills in its own")
+    max_labels: int = Field(2000, ge=20, description="the newest")
+    min_labels: int = Field(
+        60, ge=10, description="one a scene; of fewer, those that judge hardly ever show a gain by more than chance"
+    )
+    held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")
+    reference_answers: int = Field(200, ge=50, le=400, description="of the newest, what the next drift is measured against")
+    max_per_source: int = Field(1000, ge=1, description="labels from one source: nobody alone may turn a model round")
+    min_label_quality: Share = Field(0.2, description="probability of the given label by models that have not seen it")
+    imitation: Imitation | None = Field(
+        None, description="learn from changed copies of the pictures, and from no label; a watch that may do so fills it in"
+    )
+    max_quarantined: Share = Field(0.25, description="with more suspicious labels than this, all of them wait for a person")
+
+    @property
+    def fewest_scenes(self) -> float:
+        """Of which something can be learnt: of `min_labels` so many may be quarantined."""
+        return self.min_labels * (1 - self.max_quarantined)

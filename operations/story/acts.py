@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.models import TrainSettings, WatchSettings
 from imageloop.data.settings import FolderSource
 from imageloop.data.sources.folder import check_folder
 from imageloop.errors import ImageLoopError, SettingsError
@@ -19,6 +18,7 @@ from operations.store import register_stacks
 from operations.story.timeline import Event, draw_timeline
 from operations.story.visitors import Answered, Visitors
 from operations.story.worlds import World, drawn_worlds, photographed_worlds
+from steps.pipeline_settings import TrainSettings, WatchSettings
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
@@ -215,7 +215,7 @@ def _open_site(folder: Path) -> None:
 
 
 def _windows(settings: WatchSettings) -> list[dict[str, Any]]:
-    from adapters.records import open_database
+    from imageloop.lifecycle.feedback import open_database
 
     database = open_database(Workspace.current(), settings.monitoring.database)
     windows = database.windows(settings.monitoring.model_name, 200)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imageloop.errors import ImageLoopError
-from records.reader import Record
+from imageloop.records.record_reader import Record
 from seldon.manifest import Manifest, PredictorSpec
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import replace
 
-from records.lines import FeedbackRecord
+from imageloop.records.record_types import FeedbackRecord
 from seldon.clusters.contract import Cluster, DeploymentError
 from seldon.manifest import PredictorSpec
 from seldon.rollouts.observations import Observation, Tally

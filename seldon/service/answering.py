@@ -20,9 +20,9 @@ from imageloop.data.preprocessing import Container, UInt8Array
 from imageloop.embeddings.novelty import Familiarity
 from imageloop.errors import ImageRefusedError
 from imageloop.model.predictor import Predictor
-from records.lines import encode_embedding
-from records.pictures import PictureKeeper
-from records.writer import RecordWriter
+from imageloop.records.record_types import encode_embedding
+from imageloop.records.record_writer import RecordWriter
+from imageloop.records.retained_images import PictureKeeper
 from seldon.service import metrics
 from seldon.service.admission import Admission
 from seldon.service.errors import RequestError, refused_picture

@@ -5,7 +5,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from adapters import dvc
+from imageloop.adapters import dvc
 from imageloop.background_imports import loading
 from imageloop.data.catalog import read_catalog
 from imageloop.data.data_version import RawVersion

@@ -8,7 +8,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from adapters import dvc
+from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog
 from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.data.prepared_images import PicturesGoneError, PreparedPictures

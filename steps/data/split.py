@@ -5,7 +5,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from adapters import dvc
+from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import check_catalog
 from imageloop.data.settings import DataSettings
 from imageloop.data.split_history import known_pictures, remember_splits

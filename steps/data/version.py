@@ -5,7 +5,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import log_metadata, step
 
-from adapters import dvc
+from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog, content_hash
 from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.data.settings import VersioningSettings

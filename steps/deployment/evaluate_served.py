@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
-from adapters.endpoint import evaluate_endpoint, folder_of
+from imageloop.adapters.endpoint_evaluation import evaluate_endpoint, folder_of
 from imageloop.errors import ImageLoopError
 from imageloop.promotion.step_artifacts import RolloutRecord
 from seldon.rollouts.settings import DeploySettings

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.deployment import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
-from adapters.tracking import connect
+from imageloop.adapters.mlflow_tracking import connect
+from imageloop.lifecycle.rollback import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
 from materializers.records import RecordMaterializer

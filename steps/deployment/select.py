@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.deployment import candidate
+from imageloop.lifecycle.rollback import candidate
 from imageloop.promotion.step_artifacts import Candidate
 from materializers.records import RecordMaterializer
 from seldon.rollouts.settings import DeploySettings

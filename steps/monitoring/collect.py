@@ -5,11 +5,11 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.records import open_database
+from imageloop.lifecycle.feedback import open_database
 from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.records.store.collector import Collected
+from imageloop.records.store.collector import collect as collect_records
 from imageloop.workspace_paths import Workspace
-from records.store.collector import Collected
-from records.store.collector import collect as collect_records
 from seldon.deployer.choosing import active_deployer
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
-from adapters.front_door import run_command
-from configs.models import WatchSettings
+from imageloop.adapters.run_command import run_command
+from steps.pipeline_settings import WatchSettings
 
 
 @step(enable_cache=False)

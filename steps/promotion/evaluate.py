@@ -5,7 +5,7 @@ from typing import Annotated
 
 from zenml import step
 
-from adapters import tracking
+from imageloop.adapters import mlflow_tracking
 from imageloop.data.prepared_images import PreparedPictures
 from imageloop.model.predictor import Predictor
 from imageloop.promotion.evaluation import Evaluation
@@ -27,9 +27,9 @@ def evaluate(
 
     predictor = Predictor.unsigned(exported_package.folder, threads=os.cpu_count() or 1)
     evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
-    with tracking.run_of(tracking_run):
-        tracking.log_metrics({f"test_{name}": value for name, value in evaluation.summary().items()})
-        tracking.log_files(
+    with mlflow_tracking.run_of(tracking_run):
+        mlflow_tracking.log_metrics({f"test_{name}": value for name, value in evaluation.summary().items()})
+        mlflow_tracking.log_files(
             {
                 "figures/confusion_matrix.png": evaluation_charts.confusion_figure(evaluation),
                 "figures/roc.png": evaluation_charts.roc_figure(evaluation),

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.champion import compare
 from imageloop.data.prepared_images import PreparedPictures
+from imageloop.lifecycle.champion import compare
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge
 from imageloop.promotion.settings import PromotionSettings

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.promotion import register_version
 from imageloop.data.prepared_images import PreparedPictures
 from imageloop.data.settings import DataSettings
+from imageloop.lifecycle.promotion import register_version
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.git import commit_of
+from imageloop.adapters.git import commit_of
 from imageloop.data.prepared_images import PreparedPictures
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.model.package import PackageInfo

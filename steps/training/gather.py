@@ -4,10 +4,10 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from adapters.records import gather_experience
 from imageloop.data.prepared_images import PreparedPictures
-from imageloop.monitoring.settings import ExperienceSettings
+from imageloop.lifecycle.feedback import gather_experience
 from imageloop.training.feedback_data import Experience
+from imageloop.training.settings import ExperienceSettings
 from imageloop.workspace_paths import Workspace
 from materializers.experience import ExperienceMaterializer
 from steps.caching import ON_CODE

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from adapters import tracking
+from imageloop.adapters import mlflow_tracking
 from imageloop.background_imports import loading
 from imageloop.data.data_version import DataVersion
 from imageloop.data.prepared_images import PreparedPictures
@@ -23,9 +23,9 @@ def train(
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
     from imageloop.training.trainer import train as fit_model
 
-    tracking.describe_run(settings.model_dump(mode="json"), data_version)
-    epochs = tracking.EpochLog()
+    mlflow_tracking.describe_run(settings.model_dump(mode="json"), data_version)
+    epochs = mlflow_tracking.EpochLog()
     with loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
     epochs.flush()
-    return model, tracking.active_run_id()
+    return model, mlflow_tracking.active_run_id()

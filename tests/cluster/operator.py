@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from records.store.collector import collect
-from records.store.database import Database
+from imageloop.records.store.collector import collect
+from imageloop.records.store.database import Database
 from seldon.clusters.contract import DeploymentError
 from seldon.clusters.local.cluster import LocalCluster
 from seldon.manifest import Manifest, dump

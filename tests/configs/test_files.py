@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.loading import load_settings
-from configs.models import TrainSettings, WatchSettings
+from imageloop.settings_files import load_settings
 from seldon.rollouts.settings import DeploySettings
+from steps.pipeline_settings import TrainSettings, WatchSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -67,7 +67,7 @@ def predictor_of(version: str, complete=lambda predictor: predictor):
 @pytest.fixture
 def champion(monkeypatch):
     registry = SimpleNamespace(champion=lambda: "2", get=lambda _version: None)
-    monkeypatch.setattr("adapters.registry.ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
 
 
 @pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.records import open_database
-from configs.models import WatchSettings
+from imageloop.lifecycle.feedback import open_database
+from imageloop.records.store.database import Decision
 from operations import monitoring
-from records.store.database import Decision
+from steps.pipeline_settings import WatchSettings
 
 SETTINGS = WatchSettings()
 RETRAIN_AND_ROLL_OUT = monitoring._retrain_and_roll_out
@@ -43,7 +43,7 @@ def test_a_champion_that_was_made_before_the_kill_is_rolled_out_and_not_trained_
         champion=lambda: "4", learnt_since=lambda _version, time: learnt_at > time, changed_on_recent=lambda _version: 0.1
     )
     asked = []
-    monkeypatch.setattr("adapters.registry.ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
     monkeypatch.setattr(monitoring, "open_store", lambda: None)
     monkeypatch.setattr(
         monitoring, "_retrain", lambda *_: asked.append("training") or {"outcome": "champion", "model_version": "5"}
@@ -84,7 +84,7 @@ def channel(monkeypatch):
             heard.texts.append(text)
         return not heard.away
 
-    monkeypatch.setattr("adapters.alerter.alerter.active_alerter", lambda: SimpleNamespace(tell=tell))
+    monkeypatch.setattr("imageloop.adapters.alerter.alerter.active_alerter", lambda: SimpleNamespace(tell=tell))
     return heard
 
 

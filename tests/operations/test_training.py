@@ -2,8 +2,8 @@
 
 import subprocess
 
-from configs.models import TrainSettings
 from operations.training import reading_of
+from steps.pipeline_settings import TrainSettings
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@example.org")
 

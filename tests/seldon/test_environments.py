@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("environment", "modules"),
-    [(".venv-serving", "seldon.launcher, seldon.microservice, records.store.collector"), (".venv-v2", "seldon.v2_runtime")],
+    [
+        (".venv-serving", "seldon.launcher, seldon.microservice, imageloop.records.store.collector"),
+        (".venv-v2", "seldon.v2_runtime"),
+    ],
 )
 def test_the_environment_has_what_serves_there_imports(environment: str, modules: str) -> None:
     command = [ROOT / environment / "bin" / "python", "-c", f"import {modules}"]

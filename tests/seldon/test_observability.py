@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.alerter.messages import WEBHOOK_VARIABLE, tell
+from imageloop.adapters.alerter.messages import WEBHOOK_VARIABLE, tell
 from seldon.clusters.local.layout import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 
-from adapters.registry import ModelRegistry
+from imageloop.adapters.mlflow_registry import ModelRegistry
 from operations.store import open_store
 
 open_store()

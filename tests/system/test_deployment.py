@@ -21,8 +21,8 @@ from PIL import Image
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Drift, Limits
 from imageloop.data.sources.draw_animals import draw_picture
-from imageloop.monitoring.settings import ExperienceSettings
 from imageloop.training.feedback_data import role_of
+from imageloop.training.settings import ExperienceSettings
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from adapters.records import open_database
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.lifecycle.feedback import open_database
 from imageloop.monitoring.decisions import HELPED
 from tests.system.conftest import watching
 

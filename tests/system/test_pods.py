@@ -21,8 +21,8 @@ import yaml
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_picture
 from imageloop.model.signing import private_key
+from imageloop.records.store.database import Database
 from operations.training import STEP_NAMES
-from records.store.database import Database
 from seldon.clusters.local.cluster import LocalCluster, serving_python
 from seldon.clusters.local.layout import free_port
 from seldon.clusters.local.settings import GatewaySettings

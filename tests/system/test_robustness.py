@@ -134,7 +134,7 @@ import os
 import sys
 
 import run
-from adapters.registry import ModelRegistry
+from imageloop.adapters.mlflow_registry import ModelRegistry
 
 ModelRegistry.promote = lambda *_: os._exit(9)
 sys.argv = ["run.py", *sys.argv[1:]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.git import commit_of
+from imageloop.adapters.git import commit_of
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 
@@ -23,7 +23,7 @@ def compiled(pipeline):
     return Compiler().compile(pipeline, client.active_stack, PipelineRunConfiguration())
 """
 TRAINING = """
-from configs.models import TrainSettings
+from steps.pipeline_settings import TrainSettings
 from pipelines.training import training
 
 settings = TrainSettings.model_validate(TrainSettings().model_dump())

@@ -136,7 +136,7 @@ def test_where_there_are_no_labels_copies_in_a_new_light_teach_and_judge(site, t
 
 
 REPEATED = """
-from configs.models import TrainSettings
+from steps.pipeline_settings import TrainSettings
 from operations.monitoring import _as_the_champion_was
 settings = TrainSettings.model_validate({"promotion": {"model_name": "main"}})
 told = settings.model_copy(update={"data": settings.data.model_copy(update={"source": settings.data.source.model_copy(update={"seed": 1})})})

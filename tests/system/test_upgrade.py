@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from adapters.records import open_database
+from imageloop.lifecycle.feedback import open_database
 from seldon.clusters.local.cluster import serving_python
 from tests import warm
 from tests.seldon.conftest import Load

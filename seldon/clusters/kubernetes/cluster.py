@@ -21,8 +21,8 @@ from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, Forbid
 from urllib3.exceptions import HTTPError
 
 from imageloop.errors import ImageLoopError
-from records.store.database import DATABASE_VARIABLE, Database, DatabaseError
-from records.store.tail import DatabaseTail
+from imageloop.records.store.database import DATABASE_VARIABLE, Database, DatabaseError
+from imageloop.records.store.database_tail import DatabaseTail
 from seldon.clusters.contract import Caller, DeploymentError, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.clusters.kubernetes.lease import Lease
 from seldon.clusters.kubernetes.pods import PREDICTOR_LABEL, PROCESS_ANNOTATION, complete

@@ -94,7 +94,7 @@ def _collector(container: Container, settings: PodSettings) -> Container:
         {
             "name": "collector",
             "image": container.image,
-            "command": ["python", "-m", "records.store.collector", RECORDS, str(max(0, settings.grace_seconds - ENDING_SECONDS))],
+            "command": ["python", "-m", "imageloop.records.store.collector", RECORDS, str(max(0, settings.grace_seconds - ENDING_SECONDS))],
             "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],
             "resources": {"requests": {"cpu": "20m", "memory": "160Mi"}, "limits": {"memory": "256Mi"}},
             "securityContext": RESTRICTED,

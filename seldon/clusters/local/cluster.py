@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from imageloop.atomic_files import own_secret
 from imageloop.code_fingerprint import source_fingerprint
-from records.reader import RecordTail
+from imageloop.records.record_reader import RecordTail
 from seldon.clusters.contract import (
     Caller,
     DeploymentError,
@@ -43,7 +43,7 @@ from seldon.manifest import Manifest, PredictorSpec
 
 logger = logging.getLogger(__name__)
 READY_SECONDS = GATEWAY_SECONDS = 60.0
-SERVED_ROOMS = ("imageloop", "records", "seldon")
+SERVED_ROOMS = ("imageloop", "seldon")
 HANGS_SECONDS = 10.0
 KEPT_LOGS = 20  # of replicas that are gone
 DRAIN_SECONDS = 5  # in which callers of a gateway that goes come to its successor

@@ -7,8 +7,8 @@ from PIL import Image, ImageFilter
 from imageloop.data.image_statistics import NAMES, image_statistics
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_picture
-from imageloop.monitoring.settings import Imitation
 from imageloop.training.drift_augmentation import Change, fit_change
+from imageloop.training.settings import Imitation
 
 
 @pytest.fixture(scope="module")

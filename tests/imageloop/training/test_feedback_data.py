@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.monitoring.settings import ExperienceSettings
 from imageloop.training.feedback_data import Experience, gather
+from imageloop.training.settings import ExperienceSettings
 
 NAMES = ["cat", "dog"]
 SETTINGS = ExperienceSettings(min_labels=20)

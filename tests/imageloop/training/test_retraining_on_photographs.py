@@ -12,9 +12,9 @@ from imageloop.data.image_statistics import image_statistics
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.monitoring.settings import ExperienceSettings, Imitation
 from imageloop.training.drift_augmentation import fit_change
 from imageloop.training.feedback_data import Experience, gather
+from imageloop.training.settings import ExperienceSettings, Imitation
 
 NAMES = ["cat", "dog"]
 

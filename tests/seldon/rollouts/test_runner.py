@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from records.store.database import DATABASE_VARIABLE, Database
+from imageloop.records.store.database import DATABASE_VARIABLE, Database
 from seldon.clusters.contract import DeploymentError
 from seldon.clusters.kubernetes.cluster import KubernetesCluster
 from seldon.clusters.local.layout import free_port

@@ -8,8 +8,8 @@ from flask import Flask
 from werkzeug.exceptions import ClientDisconnected
 
 from imageloop.model.signing import SignatureError
-from records.lines import decode_embedding
-from records.reader import RecordTail
+from imageloop.records.record_reader import RecordTail
+from imageloop.records.record_types import decode_embedding
 from seldon.microservice import ImageClassifier
 from seldon.service.answering import source_of
 from seldon.service.errors import RequestError

@@ -4,9 +4,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from configs.models import TrainSettings
 from imageloop.data.settings import Drift, GeneratedSource
 from imageloop.data.sources.generated import bring_generated
+from steps.pipeline_settings import TrainSettings
 
 
 def pictures(folder):

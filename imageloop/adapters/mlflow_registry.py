@@ -1,0 +1,272 @@
+"""The MLflow model registry: versions of the package, and which of them is the champion."""
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from imageloop.adapters.mlflow_tracking import connect
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.model.package import PackageError
+from imageloop.promotion.step_artifacts import MadeWith
+from imageloop.workspace_paths import Workspace
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+logger = logging.getLogger(__name__)
+CHAMPION = "champion"
+NUM_CHAMPIONS = "num_champions."  # the tag of an experiment, and the name of the model
+# No such model, no such alias, nothing that this user may read.
+NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
+MADE_WITH = "made_with"  # the tag
+A_PAGE = 1000
+CHANGED = "changed_on_recent"  # the tag
+LABELS = "labels"  # the tag: how many labelled answers, or changed copies, it learnt from or was judged by
+AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
+PROXIED = "mlflow-artifacts:"
+ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
+LOADER = "imageloop.model.pyfunc"
+
+
+class UnknownVersionError(ImageLoopError):
+    """A version that the registry does not have."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval); `approved` by a person, where it had waited.
+
+    `judged_against`: the champion of then, empty where there was none; None where that was not kept.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    verdict: str
+    reason: str
+    digest: str
+    approved: bool = False
+    judged_against: str | None = None
+
+
+class ModelRegistry:
+    """Versions of one model; every one is a signed package."""
+
+    def __init__(self, name: str) -> None:
+        import mlflow
+
+        connect()
+        self.name = name
+        self._client = mlflow.MlflowClient()
+
+    def register(self, package: Path, run_id: str, tags: dict[str, str]) -> str:
+        """Copy the package to the registry as a new version and return that version; a half-copied one is never listed."""
+        import mlflow
+
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            logged = mlflow.pyfunc.log_model(
+                name="package", loader_module=LOADER, data_path=str(package), pip_requirements=["onnxruntime", "pillow", "numpy"]
+            )
+        self._ensure_model()
+        version = self._client.create_model_version(self.name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
+        return str(version.version)
+
+    def champion(self) -> str | None:
+        """The version that serves, None where there is none yet.
+
+        Raises: ImageLoopError where the registry cannot tell: taken for none, anything would be better than it.
+        """
+        import mlflow
+
+        try:
+            return str(self._client.get_model_version_by_alias(self.name, CHAMPION).version)
+        except mlflow.MlflowException as error:
+            if error.error_code not in NO_CHAMPION:
+                raise ImageLoopError(
+                    f"wanted the registry to tell the champion of '{self.name}', found: {error.message}; try again"
+                ) from error
+            return None
+
+    def promote(self, version: str) -> None:
+        self._remember(version)
+        self._client.set_registered_model_alias(self.name, CHAMPION, version)
+        logger.info("version %s of '%s' is the champion now", version, self.name)
+
+    def _remember(self, version: str) -> None:
+        """How many champions there were, where it outlives the model: a deleted one counts its versions from 1 again."""
+        import mlflow
+
+        tag = f"{NUM_CHAMPIONS}{self.name}"
+        try:
+            run = self._client.get_run(self._found(version).run_id)
+            experiment = self._client.get_experiment(run.info.experiment_id)
+            self._client.set_experiment_tag(experiment.experiment_id, tag, str(int(experiment.tags.get(tag, 0)) + 1))
+        except mlflow.MlflowException as error:  # a version whose run was deleted for good
+            logger.warning(
+                "nothing will remember that '%s' had this champion, should it be deleted: %s", self.name, error.message
+            )
+
+    def set_tag(self, version: str, key: str, value: str) -> None:
+        self._client.set_model_version_tag(self.name, version, key, value)
+
+    def get(self, version: str) -> RegisteredVersion:
+        """Raises: UnknownVersionError."""
+        return _registered(self._found(version))
+
+    def _found(self, version: str) -> Any:
+        """As MLflow has it. Raises: UnknownVersionError."""
+        import mlflow
+
+        try:
+            return self._client.get_model_version(self.name, version)
+        except mlflow.MlflowException as error:
+            known = sorted((v.version for v in self.versions()), key=int)
+            if version in known:
+                raise ImageLoopError(f"wanted the registry to tell of version '{version}', found: {error.message}") from error
+            raise UnknownVersionError(
+                f"wanted version '{version}' of '{self.name}', found only: {', '.join(known) or 'none'}"
+            ) from error
+
+    def made_with(self, version: str) -> MadeWith | None:
+        """The pictures and the training that a version came of; None where that was not kept, or by another program.
+
+        Raises: UnknownVersionError.
+        """
+        text = self._found(version).tags.get(MADE_WITH)
+        try:
+            return MadeWith.model_validate_json(text) if text else None
+        except ValidationError:
+            logger.warning("version %s was made with settings that are not known here", version)
+            return None
+
+    def learnt_since(self, version: str, time: float) -> bool:
+        """Whether a version was registered after `time` (Unix seconds), and of labelled answers too. Raises: UnknownVersionError."""
+        found = self._found(version)
+        return bool(found.creation_timestamp > 1000 * time and int(found.tags.get(LABELS, 0)))
+
+    def changed_on_recent(self, version: str) -> float:
+        """Of the verdict by which it was registered: one that is given again later compares it with itself."""
+        return float(self._found(version).tags.get(CHANGED, 0.0))
+
+    def versions(self) -> list[RegisteredVersion]:
+        """All versions, the newest first."""
+        found = self._client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
+        return sorted(map(_registered, found), key=lambda version: -int(version.version))
+
+    def find(self, digest: str) -> RegisteredVersion | None:
+        """The version that has exactly these files."""
+        return next((version for version in self.versions() if version.digest == digest), None)
+
+    def package(self, version: str) -> Path:
+        """The folder of a version's package, on this machine; fetched once where the registry is elsewhere.
+
+        Raises: UnknownVersionError; PackageError where its files are gone.
+        """
+        import mlflow
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        self.get(version)
+        uri = f"models:/{self.name}/{version}"
+        source = self._source(version)
+        if source.startswith(("/", "file:")):
+            kept = Path(local_file_uri_to_path(source), "data")
+            if not kept.is_dir():
+                raise PackageError(
+                    f"wanted the files of version {version} of '{self.name}', found none in '{kept}'; bring them back"
+                )
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        else:
+            workspace = Workspace.current()
+            place = hashlib.sha256(source.encode()).hexdigest()[:12]  # another registry counts from 1, too
+            folder = workspace.packages / self.name / f"{version}-{place}"
+            with workspace.lock("packages"):  # a second process would take the folder from under the first
+                if not folder.is_dir():
+                    with replacing(folder) as aside:
+                        aside.mkdir()
+                        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(aside))
+        inner = [path for path in (folder / "data").iterdir() if path.is_dir()]
+        return inner[0]
+
+    def package_uri(self, version: str) -> str:
+        """Where a server finds a version's package: file:// on this machine, else the artifact store's own address.
+
+        An MLflow that hands files on itself says nothing of where it keeps them: `IMAGELOOP_MLFLOW_ARTIFACTS` does.
+        """
+        folder = self.package(version)
+        source = self._source(version)
+        if source.startswith(PROXIED) and (kept := os.environ.get(ARTIFACTS_VARIABLE)):
+            source = f"{kept.rstrip('/')}/{urlsplit(source).path.lstrip('/')}"
+        if source.startswith(("s3://", "gs://", "wasbs://", "abfss://")):
+            return f"{source.rstrip('/')}/data/{folder.name}"
+        return f"file://{folder}"
+
+    def _source(self, version: str) -> str:
+        return str(self._client.get_model_version_download_uri(self.name, version))
+
+    def _ensure_model(self) -> None:
+        import mlflow
+
+        try:
+            self._client.create_registered_model(self.name, description="made by ImageLoop")
+        except mlflow.MlflowException:  # it is there already
+            self._client.get_registered_model(self.name)
+
+
+def _registered(found: Any) -> RegisteredVersion:
+    tags = found.tags
+    return RegisteredVersion(
+        found.name,
+        str(found.version),
+        found.run_id,
+        tags.get("verdict", ""),
+        tags.get("reason", ""),
+        tags.get("package_digest", ""),
+        "approved" in tags,
+        tags.get(AGAINST),
+    )
+
+
+def promotion_lock(workspace: Workspace) -> "FileLock":
+    """Between 'who is the champion' and 'I am' nobody else may answer: one promotion at a time on this machine."""
+    return workspace.lock("promotion")
+
+
+def later_champions() -> dict[str, str]:
+    """The champion of every model in the registry and how many there were, but for one that is no news to its own run: the first ever, alone.
+
+    One that was taken away by hand is told without its version.
+    """
+    import mlflow
+    from mlflow.utils import get_results_from_paginated_fn as every_page
+
+    connect()
+    client = mlflow.MlflowClient()
+    models = every_page(lambda size, token: client.search_registered_models(max_results=size, page_token=token), A_PAGE)
+    found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
+    counts = _counts_of_champions(client)
+    own = {name for name in found if counts.get(name, 1) == 1 and _promoted_itself(ModelRegistry(name).versions())}
+    return {name: f"{found.get(name, '')}@{counts[name]}" for name in sorted((counts.keys() | found.keys()) - own)}
+
+
+def _counts_of_champions(client: Any) -> Counter[str]:
+    """By model, as the experiments of its runs remember."""
+    from mlflow.utils import get_results_from_paginated_fn as every_page
+
+    counts: Counter[str] = Counter()
+    for experiment in every_page(lambda size, token: client.search_experiments(max_results=size, page_token=token), A_PAGE):
+        for tag, value in experiment.tags.items():
+            if tag.startswith(NUM_CHAMPIONS):
+                counts[tag.removeprefix(NUM_CHAMPIONS)] += int(value)
+    return counts
+
+
+def _promoted_itself(versions: list[RegisteredVersion]) -> bool:
+    return len(versions) == 1 and versions[0].verdict == "advance" and not versions[0].approved

@@ -1,0 +1,142 @@
+"""From records in the database to a measurement and a decision in it."""
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.embeddings.drift_samples import read_reference, with_scenes
+from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.errors import ImageLoopError
+from imageloop.lifecycle.feedback import open_database
+from imageloop.model.package import read_info
+from imageloop.monitoring.decisions import Attempt, Situation, Verdict, decide
+from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.model_performance import measure_truth
+from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.windows import Window, drifting_since, measure_window
+from imageloop.records.store.database import Database, Decision
+from imageloop.workspace_paths import Workspace
+
+MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
+KEPT_WINDOWS = 50
+FRAMES_READ = (5, 20)  # of a scene, on average, for each label that counts: at first, and where these show too few scenes
+MAX_READ = 5_000  # labels in one look, which come with their embeddings
+NUM_ATTEMPTS = 50
+
+
+def measure(settings: MonitoringSettings, labels_wanted: int, version: str | None, workspace: Workspace) -> Measurement:
+    """Cut what is new into windows, measure them, and hold labels against answers.
+
+    Raises: ImageLoopError where no version serves.
+    """
+    registry = ModelRegistry(settings.model_name)
+    serving = version or registry.champion()
+    if serving is None:
+        raise ImageLoopError(f"wanted a version of '{settings.model_name}' that serves, found none; run: python run.py deploy")
+    folder = registry.package(serving)
+    info = read_info(folder)
+    database = open_database(workspace, settings.database)
+    try:
+        scene = scene_distance_of(folder) if info.backbone else 0.0  # measured on features that nothing trained
+        num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
+        kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
+        mine = [Window.of_figures(_without_place(row)) for row in kept]
+        answers = database.answers(settings.model_name, settings.keep_records)
+        labels = database.labels(settings.model_name)
+        newest = newest_labelled(database, settings, labels_wanted, serving, scene)
+        made_at = info.created_at.timestamp()
+        new = labels["feedback_time"] > made_at
+        usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
+        usable &= labels["time"] >= (drifting_since(mine) or 0.0)
+        return Measurement(
+            model_name=settings.model_name,
+            version=serving,
+            made_at=made_at,
+            windows=mine,
+            num_new=num_new,
+            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth),
+            num_labels=len(labels),
+            new_labels=num_scenes(labels[new], newest, serving),
+            usable_labels=num_scenes(labels[usable], newest, serving),
+            labels_since=num_scenes(_since_attempt(database, settings.model_name, labels), newest, serving),
+            orphans=database.orphans(),
+        )
+    finally:
+        database.close()
+
+
+def newest_labelled(
+    database: Database, settings: MonitoringSettings, labels_wanted: int, version: str, scene_distance: float
+) -> pd.DataFrame:
+    """So many labelled answers of a version that their scenes are enough for all that asks for labels; or as many as one look may read."""
+    decision = settings.decision
+    wanted = max(settings.truth.max_labels, labels_wanted, decision.new_labels or 0, decision.labels_after_failure)
+    for frames in FRAMES_READ:
+        newest = max(wanted, min(frames * wanted, MAX_READ))
+        found = with_scenes(database.labelled(settings.model_name, version=version, newest=newest), scene_distance)
+        if len(found) < newest or found["scene"].nunique() >= wanted:
+            break
+    return found
+
+
+def _since_attempt(database: Database, model_name: str, labels: pd.DataFrame) -> pd.DataFrame:
+    """Those that came since the last attempt to retrain, the first time or again."""
+    tried = database.decisions(model_name, 1, "retrain")
+    return labels[labels["feedback_time"] > (tried[-1].time if tried else 0.0)]
+
+
+def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, version: str) -> int:
+    """How many scenes the labelled answers show, as far as the newest of a version tell; those of other versions count one by one."""
+    told = newest[newest["request_id"].isin(labels["request_id"])]
+    return int((labels["model_version"] != version).sum() + told["scene"].nunique())
+
+
+def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace) -> Verdict:
+    """The verdict, which is kept. A retraining is kept before it begins, so that a kill does not lose it."""
+    database = open_database(workspace, settings.database)
+    try:
+        retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
+        attempts = [Attempt(one.time, one.outcome) for one in retrained]
+        now = time.time()
+        situation = Situation(
+            now, measurement.windows, measurement.truth, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
+            measurement.made_at, attempts, measurement.labels_since,
+        )  # fmt: skip
+        verdict = decide(situation, settings.decision, labels_wanted)
+        outcome = None if verdict.action == "retrain" else ""
+        before = database.decisions(settings.model_name, 1)
+        last = before[-1] if before else None
+        if verdict.action == "retrain" or last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
+            database.decide(
+                settings.model_name, Decision(uuid.uuid4().hex, now, verdict.action, verdict.reason, verdict.figures, outcome)
+            )
+        return verdict
+    finally:
+        database.close()
+
+
+def _new_windows(
+    database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str], scene_distance: float
+) -> int:
+    size = settings.drift.window
+    known = database.windows(settings.model_name, 1, version)
+    since = known[-1]["end"] if known else 0.0
+    table = database.predictions(settings.model_name, version=version, since=since, newest=2 * size * MAX_NEW_WINDOWS)
+    mine = table[table["embedding"].notna() & table["statistics"].notna()]
+    whole = min(len(mine) // size, MAX_NEW_WINDOWS)
+    if not whole:
+        return 0
+    reference = read_reference(folder, class_names, scene_distance)
+    first = len(mine) // size * size - whole * size
+    for start in range(first, first + whole * size, size):
+        window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)
+        database.keep_window(settings.model_name, version, window.start, window.end, window.figures())
+    return whole
+
+
+def _without_place(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in Window.__dataclass_fields__}

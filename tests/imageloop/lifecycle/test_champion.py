@@ -1,0 +1,53 @@
+"""What a version is judged by; whole trainings are compared in tests/system."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imageloop.data.ingestion import prepared_store
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.lifecycle.champion import _at_hand, taught_by, without
+from steps.pipeline_settings import TrainSettings
+
+
+@pytest.fixture
+def pictures(workspace) -> PreparedPictures:
+    """Four test pictures and one to train on. With seed 8, the first two stood otherwise."""
+    known = pd.DataFrame(
+        {"seed": 8, "sha256": ["a", "b", "c"], "group": "g", "split": ["train", "validation", "test"], "added_at": 0.0}
+    )
+    workspace.data.mkdir()
+    known.to_parquet(workspace.data / "known.parquet")
+    table = pd.DataFrame({"sha256": ["a", "b", "c", "d", "e"], "split": ["test", "test", "test", "test", "train"]})
+    return PreparedPictures(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
+
+
+def test_a_champion_of_another_side_is_judged_by_what_is_at_hand(pictures, workspace):
+    prepared_store(workspace.prepared, 64).append(["b", "e"], np.zeros((2, 64, 64, 3), np.uint8), [{}, {}])
+
+    found = _at_hand(pictures, 64, workspace)
+
+    assert (found.of_split("test")["sha256"].tolist(), found.side_pixels) == (["b"], 64)
+    assert len(found.of_split("train")) == 1
+
+
+def registry_of(**seeds: int | None):
+    """Versions that were made with these seeds of the split; None where that was not kept."""
+    made = {
+        name: seed and SimpleNamespace(data=TrainSettings.model_validate({"data": {"split": {"seed": seed}}}).data)
+        for name, seed in seeds.items()
+    }
+    return SimpleNamespace(made_with=made.get)
+
+
+def test_no_version_is_judged_by_pictures_that_taught_it(pictures, workspace):
+    registry = registry_of(v7=7, v8=8, old=None)
+
+    def left(*versions: str) -> list[str]:
+        return without(pictures, taught_by(registry, list(versions), workspace)).of_split("test")["sha256"].tolist()
+
+    assert left("v7") == left("old") == ["a", "b", "c", "d"]
+    assert left("v8") == left("v7", "v8") == ["c", "d"]
+    assert len(without(pictures, taught_by(registry, ["v8"], workspace)).of_split("train")) == 1

@@ -1,0 +1,97 @@
+"""What may still become of a version that is registered already; whole promotions are tried in tests/system."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from imageloop.adapters.mlflow_registry import RegisteredVersion
+from imageloop.lifecycle import promotion
+from imageloop.lifecycle.promotion import PROMOTING, _is_open, register_version
+from imageloop.promotion.gates import GateVerdict
+from imageloop.promotion.settings import PromotionSettings
+from imageloop.training.feedback_data import Experience
+
+
+@pytest.mark.parametrize(
+    ("verdict", "against", "approval", "is_open"),
+    [
+        (PROMOTING, "1", "automatic", True),
+        ("advance", "1", "automatic", False),
+        ("rollback", "1", "automatic", False),
+        ("hold", "1", "automatic", True),
+        ("hold", "1", "manual", True),
+        ("hold", "3", "manual", False),
+    ],
+)
+def test_a_version_is_judged_again_where_that_could_change_something(verdict, against, approval, is_open):
+    known = RegisteredVersion("imageloop", "2", "r1", verdict, "", "d", judged_against=against)
+
+    assert _is_open(known, "3", PromotionSettings(approval=approval)) is is_open
+
+
+class Registry:
+    """In which another machine promotes version 3 while ours is written to it."""
+
+    name = "imageloop"
+
+    def __init__(self) -> None:
+        self.title, self.tags = "1", {}
+
+    def champion(self) -> str:
+        return self.title
+
+    def find(self, _digest) -> None:
+        return None
+
+    def register(self, _folder, _run, tags) -> str:
+        self.tags, self.title = dict(tags), "3"
+        return "4"
+
+    def set_tag(self, _version, key, value) -> None:
+        self.tags[key] = value
+
+    def promote(self, version) -> None:
+        self.title = version
+
+
+@pytest.mark.parametrize(
+    ("second", "comparison", "verdict", "outcome", "title"),
+    [
+        ("advance", "compared", "advance", "champion", "4"),
+        ("rollback", "compared", "rollback", "refused", "3"),
+        ("advance", "not verified", "hold", "waiting for approval", "3"),
+    ],
+)
+def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
+    monkeypatch, workspace, second, comparison, verdict, outcome, title
+):
+    registry = Registry()
+    verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", comparison)}
+    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(promotion, "compare", lambda *_: (registry.title, None))
+    monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
+    package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
+
+    found = register_version(
+        package, nothing, verdicts["1"], None, "r", Experience.none(), PromotionSettings(), nothing, workspace
+    )
+
+    assert (found.outcome, registry.title) == (outcome, title)
+    assert (registry.tags["verdict"], registry.tags["judged_against"]) == (verdict, "3")
+
+
+def test_a_model_that_complaints_have_judged_waits_for_a_person(monkeypatch, workspace):
+    registry = Registry()
+    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
+    package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
+    chosen = replace(Experience.none(), bias="people label what is wrong")
+    verdict = GateVerdict("advance", [], registry.champion(), "compared")
+
+    found = register_version(package, nothing, verdict, None, "r", chosen, PromotionSettings(), nothing, workspace)
+
+    assert found.outcome == "waiting for approval"
+    assert "no fair sample: people label what is wrong" in found.reason
+    assert registry.tags["verdict"] == "hold"

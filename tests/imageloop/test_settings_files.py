@@ -1,0 +1,96 @@
+import pytest
+import yaml
+
+from imageloop.data.settings import FolderSource
+from imageloop.errors import SettingsError
+from imageloop.settings_files import load_settings
+from imageloop.training.settings import BaselineCnn, Transfer
+from seldon.rollouts.settings import DeploySettings
+from steps.pipeline_settings import TrainSettings
+
+
+def load(*overrides, file=None, **preset):
+    return load_settings(TrainSettings, file, list(overrides), **preset)
+
+
+def test_nothing_said_is_the_default():
+    assert load() == TrainSettings()
+
+
+def test_one_key_is_set_at_any_depth_and_the_rest_stays():
+    settings = load("training.model.loop.max_epochs=3", "data.split.seed=9", "training.model.fine_tune_blocks=1")
+
+    assert isinstance(settings.training.model, Transfer)
+    assert settings.training.model.loop.max_epochs == 3
+    assert settings.training.model.fine_tune_blocks == 1
+    assert settings.data.split.seed == 9
+
+
+def test_another_variant_is_chosen_by_its_kind():
+    assert isinstance(load("training.model.kind=baseline_cnn").training.model, BaselineCnn)
+
+
+def test_overrides_win_over_the_short_way_and_that_over_the_file(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump({"data": {"source": {"kind": "generated", "num_pictures": 50}}, "training": {"seed": 1}}))
+
+    settings = load("training.seed=2", file=file, data__source={"kind": "folder", "path": str(tmp_path)})
+
+    assert settings.data.source == FolderSource(path=tmp_path)
+    assert settings.training.seed == 2
+
+
+def test_settings_survive_what_zenml_does_to_them():
+    settings = load("training.model.kind=baseline_cnn")
+
+    stored = settings.model_dump(mode="json", exclude_unset=True)
+
+    assert TrainSettings.model_validate(stored) == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainig.seed=1", "trainig: there is no such key .*did you mean 'training'"),
+        ("training.model.bakbone=x", "training.model.bakbone: there is no such key .*did you mean 'backbone'"),
+        ("data.source.xyz=1", "data.source.xyz: there is no such key .*there are: drift, kind, num_pictures, seed"),
+        ("training.seed=many", "training.seed: .*integer.*'many'"),
+        ("training.model.loop.max_epochs=0", "training.model.loop.max_epochs: .*greater than or equal to 1"),
+        ("data.split.train=0.9", "data.split: train, validation and test must be above 0 and add up to 1"),
+        ("training.model.kind=forest", "training.model: .*'forest'"),
+        ("training.seed", "wanted key.path=value"),
+        ("training.seed.deeper=1", "training.seed"),
+        ("training.seed=[1", "wanted YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_the_way_out(override, words):
+    with pytest.raises(SettingsError, match=words):
+        load(override)
+
+
+@pytest.mark.parametrize(("content", "words"), [("a: [", "line 1"), ("- a", "key: value"), (None, "found none that can be read")])
+def test_a_file_that_is_no_yaml_is_refused(tmp_path, content, words):
+    file = tmp_path / "train.yaml"
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(SettingsError, match=words):
+        load(file=file)
+
+
+def test_a_value_below_a_plain_value_is_refused(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text("training: {seed: 1}")
+
+    with pytest.raises(SettingsError, match="wanted a group of keys"):
+        load("training.seed.x=1", file=file)
+
+
+def test_a_word_that_looks_like_a_number_stays_what_was_typed():
+    settings = load_settings(
+        DeploySettings, None, ["version=2", "environment.SALT=0123", "environment.AT=12:30", "environment.X=true"]
+    )
+
+    assert settings.version == "2"
+    assert settings.environment == {"SALT": "0123", "AT": "12:30", "X": "true"}
+    assert load("training.seed=1_0", "training.model.loop.max_epochs=3").training.seed == 10
