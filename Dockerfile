@@ -19,11 +19,16 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc lib
 ENV CFLAGS=-g0
 COPY requirements/serving.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/serving.txt
-COPY imageloop imageloop/
-COPY seldon seldon/
+COPY imageloop/*.py imageloop/
+COPY imageloop/data imageloop/data/
+COPY imageloop/embeddings imageloop/embeddings/
+COPY imageloop/model imageloop/model/
+COPY imageloop/records imageloop/records/
+COPY seldon/__init__.py seldon/launcher.py seldon/microservice.py seldon/
+COPY seldon/service seldon/service/
+COPY seldon/web seldon/web/
 # Compiled one after the other and by hash: by several processes, or with the time of their making, files would differ from build to build.
-RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/v2_runtime.py && \
-    python -m compileall -q --invalidation-mode unchecked-hash .
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
 
 # The package comes by mount (/mnt/models, where Seldon's storage initializer puts what modelUri names), the key that verifies it too.
 # Nothing is written but /tmp: run it with a read-only root and a tmpfs there.
@@ -46,10 +51,13 @@ CMD ["python", "-m", "seldon.launcher"]
 FROM installer AS v2-environment
 COPY requirements/v2.txt /tmp/
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/v2.txt
-COPY imageloop imageloop/
-COPY seldon seldon/
-RUN rm -rf seldon/clusters seldon/deployer seldon/rollouts seldon/web && \
-    python -m compileall -q --invalidation-mode unchecked-hash .
+COPY imageloop/*.py imageloop/
+COPY imageloop/data imageloop/data/
+COPY imageloop/embeddings imageloop/embeddings/
+COPY imageloop/model imageloop/model/
+COPY seldon/__init__.py seldon/v2_runtime.py seldon/
+COPY seldon/service seldon/service/
+RUN python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${BASE} AS serve-v2
 ARG VERSION=0.0.0

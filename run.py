@@ -68,7 +68,7 @@ def train(
         if not serve:
             return result
         from operations import deployment
-        from seldon.rollouts.settings import DeploySettings
+        from seldon.delivery.rollouts.settings import DeploySettings
 
         if result.get("submitted"):
             raise ImageLoopError(f"{training.describe(result)}; deploy when it has ended: python run.py deploy")
@@ -104,7 +104,7 @@ def deploy(
 
         python run.py deploy --set strategy.kind=canary --set strategy.steps=[10,50]
     """
-    from seldon.rollouts.settings import DeploySettings
+    from seldon.delivery.rollouts.settings import DeploySettings
 
     settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
     if resume and (config or overrides or version):
@@ -137,7 +137,7 @@ def render(
 
     python run.py render --as kserve --set image=REGISTRY/imageloop-serve-v2@sha256:...
     """
-    from seldon.rollouts.settings import DeploySettings
+    from seldon.delivery.rollouts.settings import DeploySettings
 
     if kind not in ("seldon", "seldon-v2", "kserve"):
         _fail(SettingsError(f"--as: wanted seldon, seldon-v2 or kserve, found '{kind}'"))

@@ -31,8 +31,8 @@ from imageloop.model.predictor import Predictor
 from imageloop.records.record_writer import RecordWriter
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
-from seldon.service.admission import Admission
-from seldon.service.answering import Answering, Identity
+from seldon.service.concurrency_limit import Admission
+from seldon.service.prediction_handler import Answering, Identity
 
 NUM_PICTURES = 200
 ROUNDS = 7

@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pictures import photographs  # noqa: E402
-from seldon.clusters.local.cluster import LocalCluster, serving_python  # noqa: E402
-from seldon.clusters.local.layout import free_port  # noqa: E402
-from seldon.clusters.local.settings import GatewaySettings  # noqa: E402
-from seldon.manifest import render, render_predictor  # noqa: E402
-from seldon.protocols import mlserver_environment  # noqa: E402
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings  # noqa: E402
+from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python  # noqa: E402
+from seldon.delivery.clusters.local.site_folders import free_port  # noqa: E402
+from seldon.delivery.manifest import render, render_predictor  # noqa: E402
+from seldon.service.serving_protocols import mlserver_environment  # noqa: E402
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 3

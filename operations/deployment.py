@@ -14,13 +14,13 @@ from imageloop.adapters.endpoint_evaluation import lies_elsewhere
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.store import check_parts, finished_run, open_stack, open_store, runs_elsewhere
-from seldon.clusters.choosing import open_cluster
-from seldon.clusters.contract import Cluster, DeploymentStatus
-from seldon.clusters.local.settings import read_keys
-from seldon.clusters.settings import ClusterSettings, LocalSettings
-from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
-from seldon.manifest import PredictorSpec, render_predictor
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus
+from seldon.delivery.clusters.local.gateway_settings import read_keys
+from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.clusters.settings import ClusterSettings, LocalSettings
+from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
+from seldon.delivery.manifest import PredictorSpec, render_predictor
+from seldon.delivery.rollouts.settings import DeploySettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> dict[str, Any]:
 
     from imageloop.adapters.mlflow_tracking import connect
     from pipelines.deployment import deployment
-    from seldon.deployer.choosing import active_deployer
+    from seldon.delivery.deployer.active_deployer import active_deployer
 
     deployer = active_deployer()
     if resume:
@@ -73,7 +73,7 @@ def _as_it_served(cluster: Cluster, here: ClusterSettings, last: Deployed | None
     Raises: SettingsError where it was deployed to another cluster than that of the active stack.
     """
     from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
-    from seldon.rollouts.runner import settled
+    from seldon.delivery.rollouts.rollout_runner import settled
 
     if last is None:
         return DeploySettings()
@@ -246,7 +246,7 @@ def describe_status(result: dict[str, Any]) -> str:
 
 def roll_back() -> dict[str, Any]:
     """All traffic to the version before; the registry's champion follows it."""
-    from seldon.rollouts.runner import roll_back as back
+    from seldon.delivery.rollouts.rollout_runner import roll_back as back
 
     started = time.monotonic()
     deployed, cluster = _deployed()

@@ -38,7 +38,7 @@ def listing(settings: "MonitoringSettings") -> dict[str, Any]:
 def delete(settings: "MonitoringSettings", request_ids: list[str]) -> dict[str, Any]:
     """Every picture of these requests."""
     from imageloop.records.retained_images import delete_pictures
-    from seldon.service.feedback import REQUEST_ID
+    from seldon.service.feedback_messages import REQUEST_ID
 
     for request_id in request_ids:
         if not REQUEST_ID.fullmatch(request_id):
@@ -57,7 +57,7 @@ def export(settings: "MonitoringSettings", target: Path, experience: "Experience
     from imageloop.model.predictor import SERVED
     from imageloop.records.retained_images import kept_pictures, read_picture
     from imageloop.training.feedback_data import role_of
-    from seldon.service.feedback import OTHER
+    from seldon.service.feedback_messages import OTHER
 
     workspace = Workspace.current()
     database = open_database(workspace, settings.database)
@@ -90,7 +90,7 @@ def _folder(settings: "MonitoringSettings") -> Path:
     """Raises: ImageLoopError where pictures are kept elsewhere."""
     open_store()
     from imageloop.records.retained_images import FOLDER
-    from seldon.deployer.choosing import active_deployer
+    from seldon.delivery.deployer.active_deployer import active_deployer
 
     records = active_deployer().cluster.records(*settings.place)
     if records is None:

@@ -7,12 +7,12 @@ import yaml
 from imageloop.errors import SettingsError
 from imageloop.lifecycle.rollback import candidate
 from operations.store import open_store
-from seldon.clusters.kubernetes.pods import complete
-from seldon.clusters.settings import KubernetesSettings, PodSettings
-from seldon.kserve import inference_service
-from seldon.manifest import dump, render, render_predictor
-from seldon.protocols import SELDON, V2
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.clusters.kubernetes.pods import complete
+from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
+from seldon.delivery.kserve import inference_service
+from seldon.delivery.manifest import dump, render, render_predictor
+from seldon.delivery.rollouts.settings import DeploySettings
+from seldon.service.serving_protocols import SELDON, V2
 
 Kind = Literal["seldon", "seldon-v2", "kserve"]
 
@@ -41,7 +41,7 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
 
 def _pods() -> PodSettings:
     """What the active stack says of them, where it has a cluster."""
-    from seldon.deployer.choosing import active_deployer
+    from seldon.delivery.deployer.active_deployer import active_deployer
 
     cluster = active_deployer().config.cluster
     return cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings()

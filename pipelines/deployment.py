@@ -4,7 +4,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from pipelines.image import PIPELINE_IMAGE
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.rollouts.settings import DeploySettings
 from steps.deployment.evaluate_served import evaluate_served
 from steps.deployment.roll_out import roll_out
 from steps.deployment.select import select

@@ -34,8 +34,8 @@ from seldon_core.wrapper import get_rest_microservice
 
 from imageloop.errors import ImageLoopError
 from seldon.microservice import ImageClassifier
-from seldon.service import metrics
-from seldon.service.encoding import to_json
+from seldon.service import prometheus_metrics
+from seldon.service.json_encoding import to_json
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 THREADS = 40  # more than may wait (`admission`), so that one is always free to say that all are busy, or that all is well
@@ -73,7 +73,7 @@ class Application(BaseApplication):
             "loglevel": "warning",
             "post_fork": lambda _server, _worker: _end_with_parent(),
             "worker_exit": lambda _server, _worker: self._end_worker(),
-            "child_exit": lambda _server, worker: metrics.worker_is_gone(worker.pid),
+            "child_exit": lambda _server, worker: prometheus_metrics.worker_is_gone(worker.pid),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -140,7 +140,7 @@ def main() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    metrics.start_afresh(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    prometheus_metrics.start_afresh(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     try:
         model = ImageClassifier(**parse_parameters(json.loads(os.environ.get("PREDICTIVE_UNIT_PARAMETERS", "[]"))))
     except (ImageLoopError, TypeError) as error:

@@ -17,13 +17,13 @@ from imageloop.model.signing import public_key
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import PictureKeeper
 from imageloop.workspace_paths import Workspace
-from seldon.protocols import CLIENT_HEADER
-from seldon.service import metrics
-from seldon.service.admission import from_environment
-from seldon.service.answering import Answering, Identity, source_of
-from seldon.service.errors import RequestError
-from seldon.service.feedback import parse_seldon_feedback
-from seldon.service.messages import answer_message, parse_message
+from seldon.service import prometheus_metrics
+from seldon.service.concurrency_limit import from_environment
+from seldon.service.feedback_messages import parse_seldon_feedback
+from seldon.service.prediction_handler import Answering, Identity, source_of
+from seldon.service.request_errors import RequestError
+from seldon.service.seldon_messages import answer_message, parse_message
+from seldon.service.serving_protocols import CLIENT_HEADER
 
 RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
 
@@ -41,20 +41,20 @@ class ImageClassifier:
         self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
         self.info = open_package(self._folder, self._key)
         self._keeper = PictureKeeper.from_environment(
-            os.environ.get(RECORDS_VARIABLE), lambda: metrics.pictures_lost.labels(self._identity.predictor).inc()
+            os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.pictures_lost.labels(self._identity.predictor).inc()
         )
         self._answering: Answering | None = None
 
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
-        metrics.ensure_folder()
+        prometheus_metrics.ensure_folder()
         predictor = Predictor.load(self._folder, self._key, threads=1)
         identity = self._identity
-        metrics.model_info.labels(
+        prometheus_metrics.model_info.labels(
             identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision
         ).set(1)
-        metrics.price.labels(identity.predictor).set(float(os.environ.get(metrics.PRICE_VARIABLE, "0.05")))
-        lost = metrics.records_lost.labels(identity.predictor)
+        prometheus_metrics.price.labels(identity.predictor).set(float(os.environ.get(prometheus_metrics.PRICE_VARIABLE, "0.05")))
+        lost = prometheus_metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
         familiarity = Familiarity.read(self._folder)
@@ -97,7 +97,7 @@ class ImageClassifier:
         from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
-        from seldon.service.encoding import to_json
+        from seldon.service.json_encoding import to_json
         from seldon.service.routes import caller_id
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)

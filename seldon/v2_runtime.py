@@ -18,8 +18,8 @@ from imageloop.errors import ImageRefusedError
 from imageloop.model.predictor import Predictions, Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
-from seldon.service.errors import RequestError
-from seldon.service.messages import MAX_PICTURES, Contents, checked_pixels
+from seldon.service.request_errors import RequestError
+from seldon.service.seldon_messages import MAX_PICTURES, Contents, checked_pixels
 
 WANTED = "wanted one input: pictures as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 FLAVORS = {
-    "imageloop_seldon": ("model_deployer", "seldon.deployer.flavor.SeldonDeployerFlavor"),
+    "imageloop_seldon": ("model_deployer", "seldon.delivery.deployer.flavor.SeldonDeployerFlavor"),
     "imageloop_alerter": ("alerter", "imageloop.adapters.alerter.flavor.AlerterFlavor"),
 }
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")

@@ -9,7 +9,7 @@ from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.settings import Settings
 from imageloop.training.settings import ExperienceSettings, TrainingSettings
-from seldon.rollouts.settings import Canary, DeploySettings, Strategy
+from seldon.delivery.rollouts.settings import Canary, DeploySettings, Strategy
 
 
 class TrainSettings(Settings):

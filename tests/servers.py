@@ -17,7 +17,7 @@ import pymysql
 import pytest
 import requests
 
-from seldon.clusters.local.layout import free_port
+from seldon.delivery.clusters.local.site_folders import free_port
 
 PASSWORD = "a-long-password"
 ARTIFACTS = "s3://imageloop/mlflow"  # where MLflow keeps what it is given

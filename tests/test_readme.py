@@ -31,7 +31,7 @@ def test_every_sub_command_exists(command):
 def test_every_setting_that_is_shown_is_right():
     from imageloop.errors import SettingsError
     from imageloop.settings_files import load_settings
-    from seldon.rollouts.settings import DeploySettings
+    from seldon.delivery.rollouts.settings import DeploySettings
     from steps.pipeline_settings import TrainSettings
 
     url = ["data.source.location=https://example.org/a.zip", f"data.source.sha256={'ab' * 32}"]

@@ -113,7 +113,7 @@ def tell_story(folder: Path, settings: WatchSettings, data: Path | None = None) 
         source = settings.training.data.model_copy(update={"source": FolderSource(kind="folder", path=folder / "pictures")})
         settings = settings.model_copy(update={"training": settings.training.model_copy(update={"data": source})})
     from operations import deployment, training
-    from seldon.rollouts.settings import DeploySettings
+    from seldon.delivery.rollouts.settings import DeploySettings
 
     trained = training.train(settings.training)
     served = deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name))
@@ -190,8 +190,8 @@ def check(folder: Path | None, data: Path | None) -> None:
 
 def _open_site(folder: Path) -> None:
     """A workspace and a ZenML store of the story's own, empty; what is still served from an earlier one is stopped."""
-    from seldon.clusters.choosing import open_cluster
-    from seldon.deployer.pointer import read_deployed
+    from seldon.delivery.clusters.open_cluster import open_cluster
+    from seldon.delivery.deployer.last_deployment import read_deployed
 
     shared = Workspace.current()
     home = folder / "home"

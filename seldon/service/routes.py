@@ -1,4 +1,4 @@
-"""The routes and the answers that Seldon's wrapper does not have: raw pictures, explanations, short feedback, metrics, the page.
+"""The routes and the answers that Seldon's wrapper does not have: raw pictures, explanations, short feedback, prometheus_metrics, the page.
 
 A blueprint, since Seldon's wrapper registers one before its own routes: it works under Seldon's own command too.
 """
@@ -17,15 +17,15 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from imageloop.errors import ImageRefusedError
 from imageloop.model.class_activation_map import draw_heat_map
-from seldon.protocols import CLIENT_HEADER, ORIGINS_VARIABLE, SELDON_FEEDBACK, SELDON_PREDICTIONS
-from seldon.service import metrics
-from seldon.service.answering import source_of
-from seldon.service.encoding import to_json
-from seldon.service.errors import RequestError, refused_picture
-from seldon.service.feedback import parse_feedback, parse_seldon_feedback
-from seldon.service.loop_metrics import read_loop
-from seldon.service.messages import read_json, refuse_brackets
+from seldon.service import prometheus_metrics
+from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
+from seldon.service.json_encoding import to_json
+from seldon.service.monitor_metrics import read_loop
 from seldon.service.openapi import document, page
+from seldon.service.prediction_handler import source_of
+from seldon.service.request_errors import RequestError, refused_picture
+from seldon.service.seldon_messages import read_json, refuse_brackets
+from seldon.service.serving_protocols import CLIENT_HEADER, ORIGINS_VARIABLE, SELDON_FEEDBACK, SELDON_PREDICTIONS
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
@@ -159,7 +159,7 @@ class _Service:
         return _json({"meta": {"puid": request_id}})
 
     def metrics(self) -> Response:
-        text, content_type = metrics.exposition()
+        text, content_type = prometheus_metrics.exposition()
         return Response(text, content_type=content_type)
 
     def loop(self) -> Response:
@@ -186,19 +186,19 @@ class _Service:
         if wanted := caller_id():
             response.headers["X-Request-Id"] = wanted
         if request.path in WORK:
-            metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
-            metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
-            metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
+            prometheus_metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
+            prometheus_metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
+            prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
         return response
 
     def give_back(self, _error: BaseException | None) -> None:
         place = g.pop("place", None)
         if place is not None:
             place.__exit__(None, None, None)
-            metrics.in_flight.labels(self._model.predictor_name, request.path).dec()
+            prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path).dec()
 
     def refuse(self, error: RequestError) -> Response:
-        metrics.refused.labels(self._model.predictor_name, error.reason).inc()
+        prometheus_metrics.refused.labels(self._model.predictor_name, error.reason).inc()
         response = _json(error.body(), error.code)
         if error.retry_after_seconds is not None:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
@@ -243,7 +243,7 @@ class _Service:
         place = self._model.answering.admission.admitted()
         place.__enter__()
         g.place = place
-        metrics.in_flight.labels(self._model.predictor_name, request.path).inc()
+        prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path).inc()
 
     def _refused_method(self) -> Response:
         response = self.refuse(RequestError(405, "wrong_method", "wanted POST, found another method"))

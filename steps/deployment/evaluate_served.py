@@ -8,7 +8,7 @@ from zenml import log_metadata, step
 from imageloop.adapters.endpoint_evaluation import evaluate_endpoint, folder_of
 from imageloop.errors import ImageLoopError
 from imageloop.promotion.step_artifacts import RolloutRecord
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.rollouts.settings import DeploySettings
 
 
 @step(enable_cache=False)

@@ -10,11 +10,11 @@ from imageloop.lifecycle.rollback import note_rollback, package_of, still_chosen
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
 from materializers.records import RecordMaterializer
-from seldon.deployer.choosing import active_deployer
-from seldon.manifest import render_predictor
-from seldon.rollouts.runner import Rollout, RolloutStoppedError
-from seldon.rollouts.settings import DeploySettings
-from seldon.rollouts.verdicts import Verdict
+from seldon.delivery.deployer.active_deployer import active_deployer
+from seldon.delivery.manifest import render_predictor
+from seldon.delivery.rollouts.rollout_runner import Rollout, RolloutStoppedError
+from seldon.delivery.rollouts.rollout_verdicts import Verdict
+from seldon.delivery.rollouts.settings import DeploySettings
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from zenml import log_metadata, step
 from imageloop.lifecycle.rollback import candidate
 from imageloop.promotion.step_artifacts import Candidate
 from materializers.records import RecordMaterializer
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.rollouts.settings import DeploySettings
 
 
 @step(enable_cache=False, output_materializers={"candidate": RecordMaterializer})

@@ -10,7 +10,7 @@ from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.records.store.collector import Collected
 from imageloop.records.store.collector import collect as collect_records
 from imageloop.workspace_paths import Workspace
-from seldon.deployer.choosing import active_deployer
+from seldon.delivery.deployer.active_deployer import active_deployer
 
 
 @step(enable_cache=False)

@@ -9,7 +9,7 @@ from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.workspace_paths import Workspace
 from materializers.measurement import MeasurementMaterializer
-from seldon.deployer.choosing import active_deployer
+from seldon.delivery.deployer.active_deployer import active_deployer
 
 
 @step(enable_cache=False, output_materializers={"measurement": MeasurementMaterializer})

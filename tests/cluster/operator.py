@@ -6,9 +6,9 @@ from typing import Any
 
 from imageloop.records.store.collector import collect
 from imageloop.records.store.database import Database
-from seldon.clusters.contract import DeploymentError
-from seldon.clusters.local.cluster import LocalCluster
-from seldon.manifest import Manifest, dump
+from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.clusters.local.local_cluster import LocalCluster
+from seldon.delivery.manifest import Manifest, dump
 
 IN_PODS = ("IMAGELOOP_RECORDS", "IMAGELOOP_VERIFICATION_KEY")  # the paths of volumes
 

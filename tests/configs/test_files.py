@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from imageloop.settings_files import load_settings
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.rollouts.settings import DeploySettings
 from steps.pipeline_settings import TrainSettings, WatchSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -5,7 +5,7 @@ from imageloop.data.settings import FolderSource
 from imageloop.errors import SettingsError
 from imageloop.settings_files import load_settings
 from imageloop.training.settings import BaselineCnn, Transfer
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.rollouts.settings import DeploySettings
 from steps.pipeline_settings import TrainSettings
 
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from imageloop.model.smoke_test_images import read_examples
-from seldon.protocols import SELDON, V2, Protocol
+from seldon.service.serving_protocols import SELDON, V2, Protocol
 
 IMAGES = os.environ.get("IMAGELOOP_TEST_IMAGES", "").split()
 pytestmark = [pytest.mark.skipif(not IMAGES, reason=".ci/image builds the images"), pytest.mark.xdist_group("images")]

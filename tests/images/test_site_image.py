@@ -12,7 +12,7 @@ import requests
 
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_picture
-from seldon.clusters.local.layout import free_port
+from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 
 PROJECT = Path(__file__).parents[2]

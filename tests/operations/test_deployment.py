@@ -7,11 +7,11 @@ import pytest
 from imageloop.errors import ImageLoopError, SettingsError
 from operations import deployment
 from operations.deployment import _as_it_served, _remembered
-from seldon.clusters.kubernetes import pods
-from seldon.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
-from seldon.deployer.pointer import Deployed, read_deployed, write_deployed
-from seldon.manifest import render, render_predictor
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.clusters.kubernetes import pods
+from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
+from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
+from seldon.delivery.manifest import render, render_predictor
+from seldon.delivery.rollouts.settings import DeploySettings
 
 STAGING = Deployed(cluster=LocalSettings(), namespace="staging", name="pets")
 PRODUCTION = Deployed(cluster=LocalSettings(), namespace="production", name="pets")

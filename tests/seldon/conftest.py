@@ -25,10 +25,10 @@ from imageloop.model.package import EXACT_MODEL, INPUT, OUTPUTS, REFERENCE, WEIG
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key, sign
 from imageloop.model.smoke_test_images import Example, write_examples
-from seldon.clusters.local.cluster import LocalCluster, serving_python
-from seldon.clusters.local.layout import free_port
-from seldon.clusters.local.settings import GatewaySettings
-from seldon.manifest import render_predictor
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
+from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.site_folders import free_port
+from seldon.delivery.manifest import render_predictor
 from tests.cluster.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]

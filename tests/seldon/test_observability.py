@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from imageloop.adapters.alerter.messages import WEBHOOK_VARIABLE, tell
-from seldon.clusters.local.layout import free_port
+from seldon.delivery.clusters.local.site_folders import free_port
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "observability"
@@ -174,7 +174,7 @@ def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_noth
 
 @needs_prometheus
 def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, call, colours, load, tmp_path):
-    from seldon.manifest import render as render_manifest
+    from seldon.delivery.manifest import render as render_manifest
 
     cluster.apply(render_manifest("pets", "default", [predictor_spec("1", replicas=2)]))
     status = cluster.describe("default", "pets")

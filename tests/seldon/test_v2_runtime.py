@@ -14,8 +14,8 @@ import pytest
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.model.package import read_info
-from seldon.clusters.local.layout import free_port
-from seldon.protocols import mlserver_environment
+from seldon.delivery.clusters.local.site_folders import free_port
+from seldon.service.serving_protocols import mlserver_environment
 
 ROOT = Path(__file__).parents[2]
 MLSERVER = ROOT / ".venv-v2" / "bin" / "mlserver"

@@ -23,9 +23,9 @@ from imageloop.data.sources.draw_animals import draw_picture
 from imageloop.model.signing import private_key
 from imageloop.records.store.database import Database
 from operations.training import STEP_NAMES
-from seldon.clusters.local.cluster import LocalCluster, serving_python
-from seldon.clusters.local.layout import free_port
-from seldon.clusters.local.settings import GatewaySettings
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
+from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 from tests.cluster.api_server import FakeApiServer, running
 from tests.cluster.authority import certify

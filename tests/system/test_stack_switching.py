@@ -43,8 +43,8 @@ print(json.dumps({
 """
 DEPLOYMENT = """
 from pipelines.deployment import deployment
-from seldon.deployer.choosing import active_deployer
-from seldon.rollouts.settings import DeploySettings
+from seldon.delivery.deployer.active_deployer import active_deployer
+from seldon.delivery.rollouts.settings import DeploySettings
 
 settings = DeploySettings.model_validate({"strategy": {"kind": "canary", "steps": [5, 50]}})
 deployment.prepare(DeploySettings.model_validate(settings.model_dump()))

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from imageloop.lifecycle.feedback import open_database
-from seldon.clusters.local.cluster import serving_python
+from seldon.delivery.clusters.local.local_cluster import serving_python
 from tests import warm
 from tests.seldon.conftest import Load
 from tests.system.conftest import SMOKE, Site, watching

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from openapi_spec_validator import validate
 
-from seldon.clusters.local.cluster import serving_python
+from seldon.delivery.clusters.local.local_cluster import serving_python
 
 pytestmark = pytest.mark.xdist_group("service")
 CLIENT = """

@@ -11,8 +11,8 @@ from imageloop.model.signing import SignatureError
 from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
 from seldon.microservice import ImageClassifier
-from seldon.service.answering import source_of
-from seldon.service.errors import RequestError
+from seldon.service.prediction_handler import source_of
+from seldon.service.request_errors import RequestError
 from seldon.service.routes import caller_id
 
 

@@ -20,8 +20,8 @@ from imageloop.records.record_types import encode_embedding
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.store.collector import collect
 from imageloop.records.store.database import Database, DatabaseError, Decision
-from seldon.clusters.local.cluster import serving_python
-from seldon.clusters.local.layout import free_port
+from seldon.delivery.clusters.local.local_cluster import serving_python
+from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 
 PROJECT = Path(__file__).parents[4]

@@ -1,0 +1,121 @@
+"""What a predictor's pods need on Kubernetes beside what every place needs: rights, keys, limits, room to write, a way for records to go."""
+
+import hashlib
+import json
+from typing import Any
+
+from seldon.delivery.clusters.settings import PodSettings
+from seldon.delivery.manifest import ComponentSpec, Container, EnvVar, PodSpec, PredictorSpec, Probe, dump
+from seldon.service.serving_protocols import PORT, SELDON, Protocol
+
+USER = 10001  # as the image has it
+RECORDS = "/records"
+SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
+ENDING_SECONDS = 5  # of the time to end: for the collector's last pass
+PREDICTOR_LABEL = "imageloop.ai/predictor"
+PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the operator copies it to their Deployment
+RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol = SELDON) -> PredictorSpec:
+    """The same predictor with pods as the pod security standard `restricted` wants them."""
+    if predictor.container is None:
+        return predictor
+    containers = [_service(predictor.container, settings, protocol)]
+    if settings.database_secret and protocol.keeps_records:
+        containers.append(_collector(predictor.container, settings))
+    pod = {
+        "containers": [dump(container) for container in containers],
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": settings.grace_seconds,
+        "topologySpreadConstraints": [_spread(predictor, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+            {"name": "records", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "keys", "secret": {"secretName": settings.verification_secret}},
+        ],
+    }  # fmt: skip
+    component: dict[str, Any] = {"spec": PodSpec.model_validate(pod)}
+    if settings.max_replicas is not None:
+        component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
+    graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret})
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
+    runs = json.dumps([component["spec"].model_dump(mode="json"), graph.model_dump(mode="json")], sort_keys=True)
+    known = {PROCESS_ANNOTATION: hashlib.sha256(runs.encode()).hexdigest()[:16]}
+    changed = predictor.model_copy(
+        update={
+            "graph": graph,
+            "component_specs": (ComponentSpec.model_validate(component),),
+            "annotations": predictor.annotations | scraped | known,
+            "labels": predictor.labels | {PREDICTOR_LABEL: predictor.name},
+        }
+    )
+    return PredictorSpec.model_validate(dump(changed))
+
+
+def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
+    given = {variable.name for variable in container.env}
+    # A second port is named as the operator looks for it, which would add one of its own otherwise.
+    ports = {"http": PORT} | ({"metrics": protocol.metrics_port} if protocol.metrics_port != PORT else {})
+    own = {
+        "IMAGELOOP_RECORDS": RECORDS,
+        "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub",
+        "GUNICORN_WORKERS": str(settings.workers),
+    }
+    return Container.model_validate(
+        dump(container)
+        | {
+            "env": [dump(variable) for variable in container.env]
+            + [{"name": name, "value": value} for name, value in own.items() if name not in given],
+            "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
+            "resources": settings.resources,
+            "securityContext": RESTRICTED,
+            "livenessProbe": dump(
+                Probe.model_validate(
+                    {"httpGet": {"path": protocol.live_path, "port": "http"}, "periodSeconds": 10, "failureThreshold": 6}
+                )
+            ),
+            "volumeMounts": [
+                {"name": "scratch", "mountPath": SCRATCH},
+                {"name": "records", "mountPath": RECORDS},
+                {"name": "keys", "mountPath": "/mnt/keys", "readOnly": True},
+            ],
+        }
+    )
+
+
+def _collector(container: Container, settings: PodSettings) -> Container:
+    """Beside the service in its pod, from the same image. Told to end at once with the pod, it stays as long as the service may answer."""
+    return Container.model_validate(
+        {
+            "name": "collector",
+            "image": container.image,
+            "command": ["python", "-m", "imageloop.records.store.collector", RECORDS, str(max(0, settings.grace_seconds - ENDING_SECONDS))],
+            "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],
+            "resources": {"requests": {"cpu": "20m", "memory": "160Mi"}, "limits": {"memory": "256Mi"}},
+            "securityContext": RESTRICTED,
+            "volumeMounts": [{"name": "records", "mountPath": RECORDS}],
+        }
+    )  # fmt: skip
+
+
+def _spread(predictor: PredictorSpec, key: str) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {PREDICTOR_LABEL: predictor.name}},
+    }
+
+
+def _autoscaling(replicas: int, settings: PodSettings) -> dict[str, Any]:
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": settings.cpu_percent}}
+    metrics: list[dict[str, Any]] = [{"type": "Resource", "resource": cpu}]
+    if settings.in_flight_per_replica is not None:
+        target = {"type": "AverageValue", "averageValue": str(settings.in_flight_per_replica)}
+        metrics.append({"type": "Pods", "pods": {"metric": {"name": "imageloop_in_flight"}, "target": target}})
+    return {"minReplicas": replicas, "maxReplicas": max(replicas, settings.max_replicas or 0), "metricsv2": metrics}

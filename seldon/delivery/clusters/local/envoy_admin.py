@@ -1,0 +1,101 @@
+"""What the running Envoy says of itself, through its administration port."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.clusters.local.envoy_config import Deployment, cluster_name
+
+
+class Envoy:
+    """Asks; changes come through files."""
+
+    def __init__(self, admin_port: int) -> None:
+        self._address = f"http://127.0.0.1:{admin_port}"
+
+    def is_live(self) -> bool:
+        try:
+            return self._get("/ready").strip() == "LIVE"
+        except OSError:
+            return False
+
+    def drain(self) -> bool:
+        """Let it take no more connections, and tell each caller it answers from now on to come again; False where it is gone."""
+        try:
+            self._get("/drain_listeners?graceful", method="POST")
+        except OSError:
+            return False
+        return True
+
+    def wait_until_live(self, seconds: float) -> None:
+        self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")
+
+    def wait_until_known(self, deployments: list[Deployment], seconds: float) -> None:
+        """Until it knows the replicas of every predictor and found one well in each.
+
+        Raises: DeploymentError if it does not.
+        """
+        wanted = {
+            cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports)
+            for part in deployments
+            for upstream in part.upstreams
+        }
+        self._wait(
+            lambda: self._ports(wanted.keys()) == wanted and all(self._is_well(name) for name, ports in wanted.items() if ports),
+            seconds,
+            "wanted the gateway to find the replicas well, found that it does not",
+        )
+
+    def wait_until_taken(self, version: str, seconds: float) -> None:
+        """Until it routes by the file of `version`.
+
+        Raises: DeploymentError if it refused it.
+        """
+        self._wait(
+            lambda: self._routes_version() == version,
+            seconds,
+            "wanted the gateway to take its new routes, found that it keeps the old ones",
+        )
+
+    def _is_well(self, name: str) -> bool:
+        hosts = [host for status in self._clusters() if status["name"] == name for host in status.get("host_statuses", [])]
+        return any(not host["health_status"].get("failed_active_health_check") for host in hosts)
+
+    def _routes_version(self) -> str:
+        found = json.loads(self._get("/config_dump?resource=dynamic_route_configs"))
+        hosts = [host for config in found.get("configs", []) for host in config["route_config"].get("virtual_hosts", [])]
+        return str(hosts[0]["name"].removeprefix("version-")) if hosts else ""
+
+    def _ports(self, names: Any) -> dict[str, set[int]]:
+        return {
+            status["name"]: {host["address"]["socket_address"]["port_value"] for host in status.get("host_statuses", [])}
+            for status in self._clusters()
+            if status["name"] in names
+        }
+
+    def _clusters(self) -> list[dict[str, Any]]:
+        return list(json.loads(self._get("/clusters?format=json")).get("cluster_statuses", []))
+
+    def _get(self, path: str, method: str = "GET") -> str:
+        request = urllib.request.Request(self._address + path, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return str(error.read().decode())
+
+    @staticmethod
+    def _wait(condition: Any, seconds: float, sentence: str) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except (OSError, ValueError, KeyError):
+                pass
+            if time.monotonic() > deadline:
+                raise DeploymentError(sentence)
+            time.sleep(0.02)

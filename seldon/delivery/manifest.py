@@ -1,0 +1,256 @@
+"""The SeldonDeployment: the interface to every place that serves. The fields of the CRD that we use, and how we render one.
+
+Source: machinelearning.seldon.io/v1 of Seldon Core 1.17. `extra` fields of a manifest that a person wrote are kept, so that
+a cluster that cannot honour one can say so.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from seldon.service.serving_protocols import SELDON, Protocol
+
+CONTAINER = "classifier"
+MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
+ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
+HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
+MAX_HISTORY = 5
+
+
+class Part(BaseModel):
+    """A part of a manifest, in the CRD's own names."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, protected_namespaces=()
+    )
+
+    def others(self, path: str = "") -> list[str]:
+        """The paths of fields that we do not know."""
+        found = [f"{path}{name}" for name in self.model_extra or {}]
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            parts = value if isinstance(value, list | tuple) else [value]
+            for part in parts:
+                if isinstance(part, Part):
+                    found += part.others(f"{path}{field.alias or name}.")
+        return found
+
+
+class Parameter(Part):
+    name: str
+    value: str
+    type: Literal["INT", "FLOAT", "DOUBLE", "STRING", "BOOL"] = "STRING"
+
+
+class EnvVar(Part):
+    name: str
+    value: str | None = None
+    value_from: dict[str, Any] | None = None
+
+
+class Graph(Part):
+    """One model; Seldon's graphs of several are not ours."""
+
+    name: str = CONTAINER
+    type: str = "MODEL"
+    model_uri: str | None = None
+    env_secret_ref_name: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    children: tuple[dict[str, Any], ...] = ()
+    implementation: str | None = None
+
+
+class HttpGet(Part):
+    path: str
+    port: str | int = "http"
+
+
+class Probe(Part):
+    http_get: HttpGet | None = None
+    initial_delay_seconds: int = 0
+    period_seconds: int = 5
+    timeout_seconds: int = 2
+    failure_threshold: int = 3
+
+
+class Container(Part):
+    name: str = CONTAINER
+    image: str | None = None
+    env: tuple[EnvVar, ...] = ()
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    resources: dict[str, Any] | None = None
+
+
+class PodSpec(Part):
+    containers: tuple[Container, ...]
+
+
+class ComponentSpec(Part):
+    spec: PodSpec
+    replicas: int | None = Field(None, ge=0)
+
+
+class PredictorSpec(Part):
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
+    replicas: int = Field(1, ge=0)
+    traffic: int = Field(0, ge=0, le=100)
+    shadow: bool = False
+    graph: Graph
+    component_specs: tuple[ComponentSpec, ...] = ()
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @property
+    def version(self) -> str:
+        """Which version of the model this is."""
+        return self._parameter("model_version", "0")
+
+    @property
+    def model_name(self) -> str:
+        return self._parameter("model_name", "imageloop")
+
+    @property
+    def container(self) -> Container | None:
+        return self.component_specs[0].spec.containers[0] if self.component_specs else None
+
+    def _parameter(self, name: str, default: str) -> str:
+        return next((part.value for part in self.graph.parameters if part.name == name), default)
+
+    def is_same_process_as(self, other: "PredictorSpec") -> bool:
+        """Whether a running replica of the one would do for the other: weights and numbers aside, nothing differs."""
+        return self.process() == other.process()
+
+    def process(self) -> str:
+        return json.dumps(
+            dump(self.model_copy(update={"replicas": 1, "traffic": 0, "shadow": False, "labels": {}})), sort_keys=True
+        )
+
+
+class DeploymentSpec(Part):
+    predictors: tuple[PredictorSpec, ...] = Field(min_length=1)
+    name: str | None = None
+    protocol: str | None = None
+    annotations: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _weights_make_sense(self) -> "DeploymentSpec":
+        names = [predictor.name for predictor in self.predictors]
+        if len(set(names)) < len(names):
+            raise ValueError(f"wanted predictors with names of their own, found {names}")
+        serving = [predictor for predictor in self.predictors if not predictor.shadow]
+        total = sum(predictor.traffic for predictor in serving)
+        if len(serving) == 1 and total in (0, 100):
+            return self
+        if total != 100:
+            raise ValueError(f"wanted traffic that adds up to 100, found {total}")
+        if any(predictor.traffic and not predictor.replicas for predictor in serving):
+            raise ValueError("wanted a replica for each predictor with traffic, found one without")
+        return self
+
+
+class Metadata(Part):
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
+    namespace: str = "default"
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class Manifest(Part):
+    """A SeldonDeployment."""
+
+    api_version: str = "machinelearning.seldon.io/v1"
+    kind: Literal["SeldonDeployment"] = "SeldonDeployment"
+    metadata: Metadata
+    spec: DeploymentSpec
+
+    @property
+    def key(self) -> str:
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The share of traffic of each predictor that serves, in percent."""
+        serving = [predictor for predictor in self.spec.predictors if not predictor.shadow]
+        if len(serving) == 1:
+            return {serving[0].name: 100}
+        return {predictor.name: predictor.traffic for predictor in serving}
+
+    @property
+    def history(self) -> list[PredictorSpec]:
+        """What served all traffic, whole: going back needs nothing else."""
+        return [
+            PredictorSpec.model_validate(part) for part in json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))
+        ]
+
+    @property
+    def rollout(self) -> dict[str, Any] | None:
+        """What a rollout that has not ended says of itself."""
+        text = self.metadata.annotations.get(ROLLOUT_ANNOTATION)
+        return json.loads(text) if text else None
+
+    def predictor(self, name: str) -> PredictorSpec | None:
+        return next((predictor for predictor in self.spec.predictors if predictor.name == name), None)
+
+    def with_predictors(self, predictors: list[PredictorSpec], rollout: Mapping[str, Any] | None) -> "Manifest":
+        """The same deployment with other predictors, and what is going on."""
+        annotations = {name: value for name, value in self.metadata.annotations.items() if name != ROLLOUT_ANNOTATION}
+        if rollout is not None:
+            annotations[ROLLOUT_ANNOTATION] = json.dumps(rollout, sort_keys=True)
+        metadata = self.metadata.model_copy(update={"annotations": annotations})
+        spec = self.spec.model_copy(update={"predictors": tuple(predictors)})
+        return Manifest.model_validate(dump(self.model_copy(update={"metadata": metadata, "spec": spec})))
+
+    def with_history(self, history: list[PredictorSpec]) -> "Manifest":
+        """The same with another past; what is long past is forgotten."""
+        text = json.dumps([dump(part) for part in history[-MAX_HISTORY:]], sort_keys=True)
+        annotations = self.metadata.annotations | {HISTORY_ANNOTATION: text}
+        return self.model_copy(update={"metadata": self.metadata.model_copy(update={"annotations": annotations})})
+
+
+def dump(part: Part) -> dict[str, Any]:
+    """A part as the CRD names it, without what is not set."""
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def render_predictor(
+    *, version: str, model_name: str, model_uri: str, replicas: int, traffic: int = 0, shadow: bool = False,
+    image: str | None = None, environment: Mapping[str, str] | None = None, protocol: Protocol = SELDON,
+) -> PredictorSpec:  # fmt: skip
+    """One version of the model, named after it, so that promoting one is a matter of weights alone."""
+    given = protocol.environment(model_name, version) | dict(environment or {})
+    env = tuple(EnvVar(name=name, value=value) for name, value in sorted(given.items()))
+    probe = Probe(http_get=HttpGet(path=protocol.ready_path))
+    # MLServer is told by the operator that its model has the container's name.
+    name = CONTAINER if protocol is SELDON else _label(model_name)
+    container = Container(name=name, image=image, env=env, readiness_probe=probe)
+    return PredictorSpec(
+        name=f"v{version}",
+        replicas=replicas,
+        traffic=traffic,
+        shadow=shadow,
+        graph=Graph(
+            name=name,
+            model_uri=model_uri,
+            parameters=(Parameter(name="model_name", value=model_name), Parameter(name="model_version", value=version)),
+        ),
+        component_specs=(ComponentSpec(spec=PodSpec(containers=(container,))),),
+        annotations={"seldon.io/no-engine": "true"},
+    )
+
+
+def _label(name: str) -> str:
+    """As Kubernetes names things. Source: RFC 1123."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-") or CONTAINER
+
+
+def render(name: str, namespace: str, predictors: list[PredictorSpec], protocol: Protocol = SELDON) -> Manifest:
+    """A deployment of `predictors`."""
+    return Manifest(
+        metadata=Metadata(name=name, namespace=namespace, labels=dict([MANAGED_BY])),
+        spec=DeploymentSpec(predictors=tuple(predictors), protocol=protocol.name),
+    )

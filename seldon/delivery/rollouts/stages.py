@@ -1,0 +1,49 @@
+"""What a strategy does, as a list: which predictors with which weights, and what is asked of them before the next."""
+
+from dataclasses import dataclass
+
+from seldon.delivery.manifest import PredictorSpec
+from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Shadow, Strategy, Watch
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`watch` is None where nothing is watched; the last stage's predictors stay."""
+
+    name: str
+    predictors: tuple[PredictorSpec, ...]
+    smoke: bool = False
+    watch: Watch | None = None
+
+
+def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: PredictorSpec) -> list[Stage]:
+    """From what serves to what shall serve. The stable version keeps all its replicas until the candidate has all traffic."""
+    promoted = Stage("promote", (_weighed(candidate, 100),))
+    if stable is None or stable.name == candidate.name:
+        return [Stage("first", (_weighed(candidate, 100),), smoke=True)]
+    begin = Stage("smoke", (_weighed(stable, 100), _weighed(candidate, 0)), smoke=True)
+    match strategy:
+        case Canary():
+            steps = [
+                Stage(f"canary {percent} %", _shared(stable, candidate, percent), watch=strategy.watch)
+                for percent in strategy.steps
+            ]
+            return [begin, *steps, promoted]
+        case BlueGreen():
+            return [begin, Stage("green", (_weighed(stable, 0), _weighed(candidate, 100)), watch=strategy.watch), promoted]
+        case Shadow():
+            copy = candidate.model_copy(update={"traffic": strategy.percent, "shadow": True})
+            last = promoted if strategy.then_promote else Stage("withdraw", (_weighed(stable, 100),))
+            return [begin, Stage("shadow", (_weighed(stable, 100), copy), watch=strategy.watch), last]
+        case AbTest():
+            return [begin, Stage("ab_test", _shared(stable, candidate, strategy.percent), watch=strategy.watch), promoted]
+        case _:
+            return [begin, promoted]
+
+
+def _shared(stable: PredictorSpec, candidate: PredictorSpec, percent: int) -> tuple[PredictorSpec, ...]:
+    return _weighed(stable, 100 - percent), _weighed(candidate, percent)
+
+
+def _weighed(predictor: PredictorSpec, percent: int) -> PredictorSpec:
+    return predictor.model_copy(update={"traffic": percent, "shadow": False})

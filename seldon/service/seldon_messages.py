@@ -1,0 +1,130 @@
+"""Seldon's messages: which pictures one holds, and the message that answers it.
+
+Shapes: B pictures, S pixels a side, K classes.
+"""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+import numpy as np
+
+from imageloop.data.preprocessing import UInt8Array
+from seldon.service.request_errors import RequestError
+
+MAX_PICTURES = 64
+# A list of nothing takes thirty times its characters once it is read; pixels have a bracket for eight characters at most.
+SMALL, CHARACTERS_A_CONTAINER = 1000, 6
+Contents = list[bytes] | UInt8Array
+FORMS = "binData, jsonData {'image': base64}, or data.ndarray of an upright, prepared picture"
+
+
+def parse_message(message: bytes | str | dict[str, Any], side: int) -> Contents:
+    """The pictures in a Seldon message, as files' contents or as (B, S, S, 3) uint8.
+
+    Raises: RequestError for what is no message, or holds no picture.
+    """
+    fields = read_json(message) if isinstance(message, bytes | str) else message
+    if not isinstance(fields, dict):
+        raise RequestError(400, "wrong_field", f"wanted a JSON object with {FORMS}, found {type(fields).__name__}")
+    if "binData" in fields:
+        return [_decode(fields["binData"], "binData")]
+    if "jsonData" in fields:
+        return _from_json_data(fields["jsonData"])
+    if "data" in fields:
+        return _from_data(fields["data"], side)
+    raise RequestError(400, "wrong_field", f"wanted {FORMS}, found {_names(fields)}")
+
+
+def read_json(text: bytes | str) -> Any:
+    """Raises: RequestError; the text itself is not repeated, for it may be a picture."""
+    if not text:
+        raise RequestError(400, "empty_body", f"wanted a JSON object with {FORMS}, found an empty body")
+    refuse_brackets(text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise RequestError(400, "not_json", "wanted a JSON object, found one that is nested too deeply") from error
+    except ValueError as error:
+        raise RequestError(
+            400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*"
+        ) from error
+
+
+def refuse_brackets(text: bytes | str) -> None:
+    """Raises: RequestError for a text that would take many times its size once it is read."""
+    if _num_containers(text) > max(SMALL, len(text) // CHARACTERS_A_CONTAINER):
+        raise RequestError(400, "not_json", "wanted pictures or a label in JSON, found little but brackets")
+
+
+def _num_containers(text: bytes | str) -> int:
+    return text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
+
+
+def answer_message(names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]) -> dict[str, Any]:
+    """Seldon's answer: the probabilities by class name, our id of it, and which model spoke."""
+    return {"data": {"names": names, "ndarray": probabilities}, "meta": {"puid": request_id, "tags": tags}}
+
+
+def _from_json_data(value: Any) -> list[bytes]:
+    if not isinstance(value, dict) or not ({"image", "images"} & value.keys()):
+        raise RequestError(400, "wrong_field", "wanted jsonData {'image': base64} or {'images': [base64, ...]}, found neither")
+    images = value["images"] if "images" in value else [value["image"]]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_PICTURES:
+        raise RequestError(422, "wrong_count", f"wanted a list of 1 to {MAX_PICTURES} pictures in jsonData.images")
+    return [_decode(image, "jsonData") for image in images]
+
+
+def _from_data(value: Any, side: int) -> UInt8Array:
+    if not isinstance(value, dict):
+        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
+    try:
+        numbers = value["ndarray"] if "ndarray" in value else value["tensor"]["values"]
+        if isinstance(_first_leaf(numbers), str):
+            raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found text")
+        # As numbers at once: of texts NumPy would make a table whose every cell is as long as the longest.
+        array = np.asarray(numbers, dtype=np.float32)
+        if "ndarray" not in value:
+            array = array.reshape(value["tensor"]["shape"])
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found no array") from error
+    return checked_pixels(array, side)
+
+
+def _first_leaf(value: Any) -> Any:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
+
+
+def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
+    """Upright, prepared pictures. Shapes: (S, S, 3) or (B, S, S, 3) numbers -> (B, S, S, 3) uint8.
+
+    Raises: RequestError for other shapes, counts or values.
+    """
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[1:] != (side, side, 3):
+        raise RequestError(
+            422, "wrong_shape", f"wanted pixels of shape ({side}, {side}, 3) or (N, {side}, {side}, 3), found {array.shape}"
+        )
+    if not 1 <= len(array) <= MAX_PICTURES:
+        raise RequestError(422, "wrong_count", f"wanted 1 to {MAX_PICTURES} pictures, found {len(array)}")
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise RequestError(422, "wrong_values", "wanted pixels from 0 to 255, found others")
+    return np.round(array).astype(np.uint8)
+
+
+def _decode(value: Any, field: str) -> bytes:
+    if not isinstance(value, str | bytes):
+        raise RequestError(400, "wrong_field", f"wanted base64 in {field}, found {type(value).__name__}")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, "wrong_field", f"wanted base64 in {field}, found something else") from error
+
+
+def _names(fields: dict[str, Any]) -> str:
+    """The fields that were found; their names only, shortened, since anything may stand in them."""
+    return ", ".join(repr(str(name)[:20]) for name in list(fields)[:5]) or "no field"

@@ -1,0 +1,90 @@
+"""What a predictor's pods are given on Kubernetes, held against the operator's schema and the pod security standard `restricted`."""
+
+import jsonschema
+import pytest
+
+from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
+from seldon.delivery.clusters.kubernetes.pods import complete
+from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
+from seldon.delivery.manifest import dump, render
+
+IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
+EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4)
+
+
+@pytest.fixture
+def predictor(predictor_spec):
+    return predictor_spec("1", image=IMAGE, replicas=2, environment={"IMAGELOOP_MAX_WAITING": "8"})
+
+
+def pod_of(predictor) -> dict:
+    return dump(predictor)["componentSpecs"][0]["spec"]
+
+
+@pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
+def test_the_operator_takes_it(predictor, settings, crd):
+    manifest = dump(render("pets", "site", [complete(predictor, settings)]))
+
+    jsonschema.Draft202012Validator(crd).validate(manifest)
+    assert list(unknown(manifest["spec"], crd["properties"]["spec"])) == []  # which server-side apply refuses
+
+
+def unknown(value, schema, place="spec"):
+    """Fields that the schema does not name, where it names any."""
+    if isinstance(value, list):
+        for part in value:
+            yield from unknown(part, schema.get("items", {}), place)
+    elif isinstance(value, dict) and "properties" in schema:
+        for name, part in value.items():
+            if name in schema["properties"]:
+                yield from unknown(part, schema["properties"][name], f"{place}.{name}")
+            elif not schema.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in schema:
+                yield f"{place}.{name}"
+
+
+@pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
+def test_its_pods_are_restricted(predictor, settings):
+    pod = pod_of(complete(predictor, settings))
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not pod["automountServiceAccountToken"]
+    for container in pod["containers"]:
+        assert not container["securityContext"]["allowPrivilegeEscalation"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
+    assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {"emptyDir", "secret"}
+
+
+def test_the_service_keeps_what_it_was_given_and_knows_where_things_are(predictor):
+    service, collector = pod_of(complete(predictor, EVERYTHING))["containers"]
+
+    environment = {variable["name"]: variable.get("value") for variable in service["env"]}
+    assert environment["IMAGELOOP_MAX_WAITING"] == "8"
+    assert environment["IMAGELOOP_RECORDS"] == "/records"
+    assert environment["GUNICORN_WORKERS"] == "2"
+    assert environment["IMAGELOOP_VERIFICATION_KEY"] == "/mnt/keys/signing.pub"
+    assert collector["image"] == IMAGE
+    assert collector["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "records"
+
+
+def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
+    component = dump(complete(predictor, EVERYTHING))["componentSpecs"][0]
+
+    assert (component["hpaSpec"]["minReplicas"], component["hpaSpec"]["maxReplicas"]) == (2, 6)
+    assert [metric["type"] for metric in component["hpaSpec"]["metricsv2"]] == ["Resource", "Pods"]
+    without = dump(complete(predictor, EVERYTHING.model_copy(update={"in_flight_per_replica": None})))["componentSpecs"][0]
+    assert [metric["type"] for metric in without["hpaSpec"]["metricsv2"]] == ["Resource"]  # what every cluster can tell
+    assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
+
+
+def test_doing_it_twice_changes_nothing_more(predictor):
+    once = complete(predictor, EVERYTHING)
+
+    assert pod_of(once)["containers"][0] == pod_of(complete(once, EVERYTHING))["containers"][0]
+
+
+def test_pods_without_an_image_are_refused_before_anything_is_asked(predictor_spec):
+    with pytest.raises(DeploymentError, match="--set image="):
+        KubernetesCluster(KubernetesSettings()).complete(predictor_spec("1"))

@@ -1,0 +1,75 @@
+"""What two versions did, where those who tell of it are silent now and then."""
+
+import pytest
+
+from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.rollouts import observer, rollout_runner
+from seldon.delivery.rollouts.observer import Observer
+from seldon.delivery.rollouts.settings import Canary, DeploySettings
+from seldon.delivery.rollouts.stages import stages
+
+ANSWERS = 'imageloop_requests_total{{route="/predict",code="200"}} {}\n'
+
+
+class Cluster:
+    """Tells of ever more answers, unless it is silent."""
+
+    def __init__(self):
+        self.silent, self.count = False, 0
+
+    def exposition(self, _namespace, _name, predictor):
+        if self.silent:
+            raise DeploymentError("leader changed")
+        self.count += 1000
+        return {f"{predictor}-1": ANSWERS.format(self.count)}
+
+    def tail(self, *_place):
+        return None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(observer.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def watched(clock, predictor_spec):
+    cluster = Cluster()
+    return cluster, Observer(cluster, "default", "pets", predictor_spec("1"), predictor_spec("2"))
+
+
+def test_silence_is_measured_from_its_beginning(watched, clock):
+    cluster, seen = watched
+    clock[0] += 1000  # a long stage, in which nobody looked
+    cluster.silent = True
+    stable, _, _ = seen.look()
+    clock[0] += observer.BLIND_SECONDS - 1
+    seen.look()
+    clock[0] += 2
+
+    with pytest.raises(DeploymentError, match="leader changed"):
+        seen.look()
+
+    assert stable.requests == 0
+
+
+def test_nobody_is_promoted_unseen(watched, clock, predictor_spec):
+    cluster, seen = watched
+    settings = DeploySettings(strategy=Canary())
+    stage = next(stage for stage in stages(settings.strategy, predictor_spec("1"), predictor_spec("2")) if stage.watch)
+    assert rollout_runner._judge(seen, settings, stage, 1000.0, alone=False).decision == "advance"
+
+    cluster.silent = True
+    blind = rollout_runner._judge(seen, settings, stage, 1000.0, alone=False)
+    cluster.silent = False
+
+    assert (blind.decision, blind.reason) == ("hold", "metrics are out of reach")
+    assert rollout_runner._judge(seen, settings, stage, 1000.0, alone=False).decision == "advance"
+
+
+def test_the_past_of_the_stable_version_is_what_its_replicas_had_counted(watched):
+    _, seen = watched
+
+    assert (seen.past.requests, seen.past.labels) == (1000, {})

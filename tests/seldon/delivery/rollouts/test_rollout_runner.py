@@ -1,0 +1,409 @@
+"""Whole rollouts under load, with real processes: a good version gets through, each kind of bad one is taken back by itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from imageloop.records.store.database import DATABASE_VARIABLE, Database
+from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
+from seldon.delivery.clusters.local.site_folders import free_port
+from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
+from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, roll_back, roll_out
+from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, DeploySettings, JudgeSettings, Rolling, Shadow, Watch
+from tests.cluster.api_server import VANISH, api_of, run_out, running
+from tests.cluster.operator import Operator
+
+pytestmark = pytest.mark.xdist_group("rollouts")
+ROOT = Path(__file__).parents[4]
+WATCH = Watch(min_seconds=0, max_seconds=40, min_requests=60)
+CANARY = Canary(steps=(20, 50), watch=WATCH)
+PATIENT = JudgeSettings(max_latency_ratio=100)  # a busy machine is slow to both; only one test is about latency
+
+
+def settings(strategy=CANARY, judge=PATIENT, **options) -> DeploySettings:
+    return DeploySettings(name="pets", model_name="colours", replicas=1, strategy=strategy, judge=judge, **options)
+
+
+KUBERNETES = pytest.param("kubernetes", marks=pytest.mark.xdist_group("rollouts-kubernetes"))
+
+
+@pytest.fixture(scope="module", params=["local", KUBERNETES])
+def served(request, make_cluster, tmp_path_factory):
+    """This machine, and an API server whose operator runs what is applied on this machine."""
+    if request.param == "local":
+        cluster = make_cluster()
+        yield cluster
+        cluster.stop()
+        return
+    port, url = free_port(), f"sqlite:///{tmp_path_factory.mktemp('records')}/records.db"
+    local, database = make_cluster(port=port), Database(url)
+    operator = Operator(local, database)
+    with pytest.MonkeyPatch.context() as patch, running(operator) as server:
+        patch.setenv(DATABASE_VARIABLE, url)
+        yield on_kubernetes(server, port)
+    operator.stop()
+    database.close()
+    local.stop()
+
+
+def on_kubernetes(server, gateway_port: int) -> KubernetesCluster:
+    settings = KubernetesSettings(
+        gateway_url=f"http://127.0.0.1:{gateway_port}", predictor_url=f"{server.url}/call/{{namespace}}/{{name}}/{{predictor}}",
+        pods=PodSettings(database_secret="records"), request_timeout_seconds=5, ready_timeout_seconds=60,
+    )  # fmt: skip
+    cluster = KubernetesCluster(settings, api_of(server.url))
+    cluster.server = server
+    return cluster
+
+
+@pytest.fixture
+def stable(served, predictor_spec):
+    """Version 1 with all traffic, whatever the test before left."""
+    if isinstance(served, KubernetesCluster):
+        served.server.mend()
+    roll_out(served, settings(Rolling()), predictor_spec("1"))
+    return served.get("default", "pets")
+
+
+def weights(cluster) -> dict[str, int]:
+    return cluster.get("default", "pets").weights
+
+
+def url(cluster) -> str:
+    return cluster.describe("default", "pets").url
+
+
+@pytest.mark.parametrize("strategy", [CANARY, BlueGreen(watch=WATCH), Rolling()], ids=lambda strategy: strategy.kind)
+def test_a_good_version_gets_all_traffic_without_one_failed_request(served, stable, predictor_spec, make_package, load, strategy):
+    with load(url(served)) as callers:
+        callers.wait_for(50)
+        rollout = roll_out(served, settings(strategy), predictor_spec("2", make_package()))
+        callers.wait_for(50)
+
+    assert rollout.outcome == "promoted"
+    assert callers.failed == 0, callers.failures[:3]
+    assert weights(served) == {"v2": 100}
+    assert served.get("default", "pets").rollout is None
+    assert [part.version for part in served.get("default", "pets").history][-2:] == ["1", "2"]
+    assert any("known picture: red" in line for line in rollout.smoke)
+
+
+BAD = {
+    "errs": ({"side_of_model": 64, "examples": False}, "answers failed"),
+    "is slow": ({"work": 900, "examples": False}, "of its answers took up to"),
+    "answers one class only": ({"bias": 100.0}, "distributed otherwise"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predictor_spec, make_package, load, fault):
+    make, reason = BAD[fault]
+    if fault == "answers one class only":
+        make = make | {"examples": False}
+    judge = JudgeSettings(min_latency_increase_ms=10, max_latency_ratio=1.8)
+    with load(url(served)) as callers:
+        callers.wait_for(50)
+        with pytest.raises(RolloutStoppedError, match=reason) as stopped:
+            roll_out(served, settings(judge=judge), predictor_spec("3", make_package(**make)))
+        before = sum(callers.codes.values())
+        callers.wait_for(50)
+
+    assert stopped.value.rollout.before == "1"
+    assert 0 < stopped.value.rollout.exposure < 0.6
+    assert stopped.value.rollout.unfit
+    assert stopped.value.rollout.verdicts[-1][1].decision == "rollback"
+    assert weights(served) == {"v1": 100}
+    assert served.get("default", "pets") == stable
+    assert callers.predictors["v3"] <= before
+
+
+def test_a_corrupted_package_never_gets_a_request(served, stable, predictor_spec, make_package, load):
+    corrupted = make_package()
+    (corrupted / "model.onnx").write_bytes(b"something else")
+    with load(url(served)) as callers:
+        callers.wait_for(30)
+        with pytest.raises(RolloutStoppedError, match="is not what was signed"):
+            roll_out(served, settings(), predictor_spec("4", corrupted))
+        callers.wait_for(30)
+
+    assert set(callers.predictors) == {"v1"}
+    assert callers.failed == 0
+    assert served.get("default", "pets") == stable
+
+
+def test_a_version_that_fails_its_smoke_test_never_gets_a_request(served, stable, predictor_spec, make_package, load):
+    other = make_package(bias=100.0, examples=False)
+    (other / "examples.json").write_bytes((make_package() / "examples.json").read_bytes())
+    resign(other, make_package)
+    with load(url(served)) as callers:
+        callers.wait_for(30)
+        with pytest.raises(RolloutStoppedError, match="for a known picture, found 'red'") as stopped:
+            roll_out(served, settings(), predictor_spec("5", other))
+        callers.wait_for(30)
+
+    assert stopped.value.rollout.unfit
+    assert set(callers.predictors) == {"v1"}
+    assert served.get("default", "pets") == stable
+
+
+def resign(folder: Path, make_package) -> None:
+    from imageloop.model.signing import private_key, sign
+
+    keys = next(cell.cell_contents for cell in make_package.__closure__ if isinstance(cell.cell_contents, Path))
+    sign(folder, private_key(keys))
+
+
+def test_a_first_version_that_is_bad_leaves_nothing(cluster, predictor_spec, make_package):
+    bad = make_package(side_of_model=64, examples=False)
+    (bad / "examples.json").write_bytes((make_package() / "examples.json").read_bytes())
+    resign(bad, make_package)
+
+    with pytest.raises(RolloutStoppedError, match="nothing serves"):
+        roll_out(cluster, settings(Rolling()), predictor_spec("1", bad))
+
+    assert cluster.get("default", "pets") is None
+    assert not cluster._supervisor.is_running()
+
+
+def test_nobody_asking_is_no_proof(served, stable, predictor_spec, make_package):
+    strategy = Canary(steps=(50,), watch=Watch(min_seconds=0, max_seconds=1, min_requests=10))
+
+    with pytest.raises(RolloutStoppedError, match="wanted 10 answers"):
+        roll_out(served, settings(strategy), predictor_spec("6", make_package()))
+
+    assert served.get("default", "pets") == stable
+
+
+def test_a_shadow_is_compared_and_taken_away(served, stable, predictor_spec, make_package, load):
+    one_sided = predictor_spec("3", make_package(bias=100.0, examples=False))
+    with load(url(served)) as callers:
+        good = roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("2", make_package()))
+        with pytest.raises(RolloutStoppedError, match=r"agrees with the stable version|distributed otherwise"):
+            roll_out(served, settings(Shadow(watch=WATCH)), one_sided)
+
+    assert (good.outcome, good.verdicts[0][1].figures["agreement"]) == ("withdrawn", 1.0)
+    assert set(callers.predictors) == {"v1"}
+    assert callers.failed == 0
+    assert weights(served) == {"v1": 100}
+
+
+def test_a_shadow_without_room_for_every_copy_has_not_failed(served, stable, predictor_spec, make_package, load):
+    cramped = predictor_spec("4", make_package(), environment={"IMAGELOOP_MAX_WAITING": "0"})
+    with load(url(served), clients=8):
+        rollout = roll_out(served, settings(Shadow(watch=WATCH)), cramped)
+
+    figures = rollout.verdicts[0][1].figures
+    assert (rollout.outcome, figures["agreement"], figures["candidate"]["error_rate"]) == ("withdrawn", 1.0, 0.0)
+    assert figures["candidate"]["turned_away"] > 0
+
+
+def test_feedback_settles_a_test_of_two_versions(served, stable, predictor_spec, make_package, call, colours):
+    """Callers tell the truth about each answer; the candidate calls everything red."""
+    import threading
+
+    candidate, stop = predictor_spec("7", make_package(bias=100.0, examples=False)), threading.Event()
+    address = url(served)
+
+    def tell() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            label = "red" if number % 2 else "blue"
+            _, body, _ = call(f"{address}/predict", colours.red if label == "red" else colours.blue, "image/png")
+            told = {"request_id": json.loads(body)["request_id"], "label": label}
+            call(f"{address}/feedback", json.dumps(told).encode(), "application/json")
+
+    caller = threading.Thread(target=tell)
+    caller.start()
+    tolerant = JudgeSettings(max_mix_distance=1, min_compared=100_000)
+    try:
+        with pytest.raises(RolloutStoppedError, match="the stable version"):
+            roll_out(served, settings(AbTest(max_seconds=60, watch=WATCH), judge=tolerant), candidate)
+    finally:
+        stop.set()
+        caller.join(30)
+
+    assert weights(served) == {"v1": 100}
+
+
+def test_rolling_back_by_hand_takes_seconds(served, stable, predictor_spec, make_package, load):
+    roll_out(served, settings(Rolling()), predictor_spec("2", make_package()))
+    with load(url(served)) as callers:
+        callers.wait_for(20)
+        rollout = roll_back(served, "default", "pets")
+        callers.wait_for(20)
+
+    assert (rollout.version, rollout.before) == ("2", "1")
+    assert weights(served) == {"v1": 100}
+    assert callers.failed == 0
+
+
+def test_without_a_past_there_is_no_way_back(cluster, predictor_spec):
+    with pytest.raises(DeploymentError, match="found none"):
+        roll_back(cluster, "default", "pets")
+    roll_out(cluster, settings(Rolling()), predictor_spec("1"))
+    with pytest.raises(DeploymentError, match="wanted a version before 1"):
+        roll_back(cluster, "default", "pets")
+
+
+KILLED = """
+import sys, json
+from pathlib import Path
+from kubernetes import client
+from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
+from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
+from seldon.delivery.clusters.settings import KubernetesSettings
+from seldon.delivery.manifest import PredictorSpec
+from seldon.delivery.rollouts.rollout_runner import roll_out
+from seldon.delivery.rollouts.settings import DeploySettings
+kind, place, given, settings, candidate = sys.argv[1:]
+if kind == "local":
+    cluster = LocalCluster(Path(place), GatewaySettings(port=0), serving_python(), json.loads(given))
+else:
+    cluster = KubernetesCluster(KubernetesSettings.model_validate_json(given), client.ApiClient(client.Configuration(host=place)))
+roll_out(cluster, DeploySettings.model_validate_json(settings), PredictorSpec.model_validate_json(candidate))
+"""
+
+
+def start_and_kill_in_the_middle(cluster, settings_, candidate) -> None:
+    if isinstance(cluster, KubernetesCluster):
+        where = ["kubernetes", cluster.server.url, cluster._settings.model_dump_json()]
+    else:
+        where = ["local", str(cluster._layout.folder), json.dumps(cluster._environment)]
+    arguments = [*where, settings_.model_dump_json(), candidate.model_dump_json(by_alias=True)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 40
+    while len(weights(cluster)) < 2 or min(weights(cluster).values()) == 0:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    if isinstance(cluster, KubernetesCluster):
+        for lease in cluster.server.leases.values():
+            run_out(lease)
+
+
+def test_a_rollout_that_was_killed_is_undone_by_the_next_one(served, stable, predictor_spec, make_package, load):
+    endless = settings(Canary(steps=(50,), watch=Watch(min_seconds=1000, max_seconds=2000)))
+    with load(url(served)) as callers:
+        start_and_kill_in_the_middle(served, endless, predictor_spec("8", make_package()))
+        between = weights(served)
+        rollout = roll_out(served, settings(Rolling()), predictor_spec("1"))
+
+    assert between == {"v1": 50, "v8": 50}
+    assert rollout.outcome == "unchanged"
+    assert weights(served) == {"v1": 100}
+    assert callers.failed == 0, callers.failures[:3]
+
+
+def test_a_rollout_that_was_killed_is_undone_by_rollback(served, stable, predictor_spec, make_package):
+    endless = settings(Canary(steps=(50,), watch=Watch(min_seconds=1000, max_seconds=2000)))
+    start_and_kill_in_the_middle(served, endless, predictor_spec("8", make_package()))
+
+    rollout = roll_back(served, "default", "pets")
+
+    assert (rollout.version, rollout.before) == ("8", "1")
+    assert weights(served) == {"v1": 100}
+
+
+def test_two_rollouts_at_once_do_not_mix(served, stable, predictor_spec):
+    with served.changing("default", "pets"), pytest.raises(DeploymentError, match="at work on it"):
+        roll_out(served, settings(), predictor_spec("2"))
+
+
+def test_a_cluster_that_says_nothing_for_a_moment_does_not_end_a_rollout(
+    served, stable, predictor_spec, make_package, load, monkeypatch
+):
+    silent, exposition = [], type(served).exposition
+
+    def now_and_then(cluster, namespace, name, predictor):
+        if cluster.get(namespace, name).weights.get("v2", 0) and len(silent) < 3:
+            silent.append(predictor)
+            raise DeploymentError("wanted to read the metrics, found that the API server refuses: leader changed")
+        return exposition(cluster, namespace, name, predictor)
+
+    monkeypatch.setattr(type(served), "exposition", now_and_then)
+    with load(url(served)):
+        rollout = roll_out(served, settings(), predictor_spec("2", make_package()))
+
+    assert rollout.outcome == "promoted"
+    assert len(silent) == 3
+
+
+@pytest.mark.parametrize("served", ["local"], indirect=True)
+def test_other_settings_that_cannot_serve_are_taken_back(served, stable, predictor_spec, monkeypatch):
+    other = predictor_spec("1", environment={"IMAGELOOP_MAX_WAITING": "many"})
+
+    with pytest.raises(RolloutStoppedError) as stopped:
+        roll_out(served, settings(), other)
+
+    assert not stopped.value.rollout.unfit
+    assert served.get("default", "pets") == stable
+    assert len(served.get("default", "pets").history) == len(stable.history)
+
+
+FAULTS = {
+    "a conflict": (409, 'conflict with "kubectl"'),
+    "an expired token": (401, "token has expired"),
+    "a full store": (500, "etcd is full"),
+}
+
+
+@pytest.mark.parametrize("served", [KUBERNETES], indirect=True)
+class TestWhereTheApiServerFails:
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_stage_that_it_refuses_undoes_the_rollout(self, served, stable, predictor_spec, make_package, load, fault):
+        served.server.next_faults = [None, FAULTS[fault]]  # the candidate is applied, its first share of traffic is not
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=FAULTS[fault][1].split()[0]) as stopped:
+            roll_out(served, settings(), predictor_spec("9", make_package()))
+
+        assert not stopped.value.rollout.unfit
+        assert served.get("default", "pets") == stable
+        assert callers.failed == 0, callers.failures[:3]
+
+    def test_what_it_left_half_done_when_it_went_is_undone_by_the_next_rollout(
+        self, served, stable, predictor_spec, make_package, load
+    ):
+        served.server.next_faults = [None, VANISH]
+        with load(url(served)) as callers:
+            with pytest.raises(RolloutStoppedError, match=r"no API server that answers.*could not be undone") as stopped:
+                roll_out(served, settings(), predictor_spec("9", make_package()))
+            assert not stopped.value.rollout.unfit
+            served.server.silent_seconds = 0
+            between = served.get("default", "pets").rollout
+            with pytest.raises(DeploymentError, match="at work on it"):
+                roll_out(served, settings(Rolling()), predictor_spec("1"))
+            for lease in served.server.leases.values():
+                run_out(lease)
+            rollout = roll_out(served, settings(Rolling()), predictor_spec("1"))
+
+        assert between["to"] == "v9"
+        assert rollout.outcome == "unchanged"
+        assert served.get("default", "pets") == stable
+        assert callers.failed == 0, callers.failures[:3]
+
+    def test_a_pod_that_says_nothing_is_left_out(self, served, stable):
+        told = served.exposition("default", "pets", "v1")
+        served.server.mute = {"v1"}
+
+        assert len(told) == 1
+        assert served.exposition("default", "pets", "v1") == {}
+
+    def test_a_candidate_whose_pods_never_come_gets_no_request(self, served, stable, predictor_spec, make_package, load):
+        impatient = KubernetesCluster(served._settings.model_copy(update={"ready_timeout_seconds": 5}), served._given)
+        served.server.never_ready = {"v9"}
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match="without all replicas of v9"):
+            roll_out(impatient, settings(), predictor_spec("9", make_package()))
+
+        assert served.get("default", "pets") == stable
+        assert set(callers.predictors) == {"v1"}
+        assert callers.failed == 0, callers.failures[:3]

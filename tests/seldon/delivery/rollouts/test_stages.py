@@ -1,0 +1,25 @@
+from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Rolling, Shadow
+from seldon.delivery.rollouts.stages import stages
+
+
+def plan(predictor_spec, strategy):
+    found = stages(strategy, predictor_spec("1"), predictor_spec("2"))
+    return [{f"{part.name}{'*' if part.shadow else ''}": part.traffic for part in stage.predictors} for stage in found]
+
+
+def test_each_strategy_ends_where_it_should(predictor_spec):
+    begin, end = {"v1": 100, "v2": 0}, {"v2": 100}
+
+    assert plan(predictor_spec, Rolling()) == [begin, end]
+    assert plan(predictor_spec, Canary(steps=(5, 50))) == [begin, {"v1": 95, "v2": 5}, {"v1": 50, "v2": 50}, end]
+    assert plan(predictor_spec, BlueGreen()) == [begin, {"v1": 0, "v2": 100}, end]
+    assert plan(predictor_spec, Shadow(percent=30)) == [begin, {"v1": 100, "v2*": 30}, {"v1": 100}]
+    assert plan(predictor_spec, Shadow(then_promote=True)) == [begin, {"v1": 100, "v2*": 100}, end]
+    assert plan(predictor_spec, AbTest(percent=20)) == [begin, {"v1": 80, "v2": 20}, end]
+
+
+def test_a_first_version_is_tried_where_it_stands(predictor_spec):
+    (only,) = stages(Canary(), None, predictor_spec("1"))
+
+    assert only.smoke
+    assert [(part.name, part.traffic) for part in only.predictors] == [("v1", 100)]
