@@ -49,8 +49,8 @@ CMD ["python", "-m", "seldon.launcher"]
 
 # The same package behind MLServer and the Open Inference Protocol: `python run.py render --as kserve` names this one.
 FROM installer AS v2-environment
-COPY requirements/v2.txt /tmp/
-RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/v2.txt
+COPY requirements/mlserver.txt /tmp/
+RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/mlserver.txt
 COPY imageloop/*.py imageloop/
 COPY imageloop/data imageloop/data/
 COPY imageloop/embeddings imageloop/embeddings/
@@ -110,8 +110,8 @@ FROM pipeline AS site
 COPY --from=serve-environment /app/.venv /app/.venv-serving
 COPY requirements/serving.txt requirements/
 COPY stacks stacks/
-COPY observability observability/
-COPY infrastructure/compose infrastructure/compose/
+COPY deploy/observability deploy/observability/
+COPY deploy/compose deploy/compose/
 ENV ZENML_CONFIG_PATH=/home/imageloop/.zenml ZENML_REPOSITORY_PATH=/home/imageloop/repository ZENML_CUSTOM_SOURCE_ROOT=/app \
     ZENML_ANALYTICS_OPT_IN=false PYTHONPATH=/app
-ENTRYPOINT ["infrastructure/compose/start"]
+ENTRYPOINT ["deploy/compose/start.sh"]

@@ -19,7 +19,7 @@ demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: dri
 	$(PYTHON) run.py story
 
 monitoring: .venv/.synced ## Prometheus and Alertmanager beside what serves, until Ctrl-C
-	$(PYTHON) observability/start.py
+	$(PYTHON) deploy/observability/start.py
 
 down: .venv/.synced ## stop what serves
 	$(PYTHON) run.py down
@@ -44,7 +44,7 @@ check: .venv/.synced ## lint, format, types, arrows between rooms, image and wor
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/bandit -q -r -c pyproject.toml run.py imageloop materializers operations pipelines seldon stacks steps
+	.venv/bin/bandit -q -r -c pyproject.toml run.py cli imageloop materializers operations pipelines seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
 
@@ -65,7 +65,7 @@ bench-gpu: .venv/.synced ## what a GPU gains, where there is one
 	$(PYTHON) benchmarks/gpu.py
 
 bench-waiting: .venv/.synced ## what threads that sleep while they wait leave to others
-	$(PYTHON) benchmarks/waiting.py
+	$(PYTHON) benchmarks/thread_waiting.py
 
 bench-records: .venv/.synced .venv-serving/.synced ## what remembering costs an answer
 	$(PYTHON) benchmarks/records.py
@@ -77,7 +77,7 @@ bench-drift: .venv/.synced ## how many pictures show a change, how often nothing
 	$(PYTHON) benchmarks/drift.py
 
 bench-imitation: .venv/.synced ## what a head gains from copies in a new world's light, and from labels
-	$(PYTHON) benchmarks/imitation.py
+	$(PYTHON) benchmarks/drift_augmentation.py
 
 bench-serving: .venv/.synced .venv-serving/.synced .venv-v2/.synced .venv-bench/.synced ## requests a second, beside other servers
 	$(PYTHON) benchmarks/serving.py
@@ -86,7 +86,7 @@ lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group dev -o requirements/development.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
-	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group v2 -o requirements/v2.txt
+	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group v2 -o requirements/mlserver.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group infrastructure -o requirements/infrastructure.txt
 
 lock-cpu: | $(UV) ## a lock for steps on machines without a GPU: some 4 GB less in the image of pipelines
@@ -98,7 +98,7 @@ clean: ## remove the environment and everything that can be made again; keys, re
 .venv/.synced: requirements/development.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes --compile-bytecode requirements/development.txt
-	@echo '$(CURDIR)' > .venv/lib/python3.12/site-packages/imageloop.pth # so that the command `zenml` finds our flavor
+	VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps --editable .
 	@touch $@
 
 .venv-serving/.synced: requirements/serving.txt .python-version | $(UV)
@@ -106,9 +106,9 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	VIRTUAL_ENV=.venv-serving $(UV) pip sync -q --require-hashes --compile-bytecode requirements/serving.txt
 	@touch $@
 
-.venv-v2/.synced: requirements/v2.txt .python-version | $(UV)
+.venv-v2/.synced: requirements/mlserver.txt .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv-v2
-	VIRTUAL_ENV=.venv-v2 $(UV) pip sync -q --require-hashes --compile-bytecode requirements/v2.txt
+	VIRTUAL_ENV=.venv-v2 $(UV) pip sync -q --require-hashes --compile-bytecode requirements/mlserver.txt
 	@touch $@
 
 .venv-bench/.synced: requirements/serving.txt | $(UV)

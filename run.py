@@ -34,7 +34,7 @@ WatchConfig = Annotated[
 ]
 NAME = "imageloop"
 CRON_FIELDS = 5
-STORY = Path(__file__).parent / "configs" / "story.yaml"
+STORY = Path(__file__).parent / "configs" / "demo-loop.yaml"
 
 
 @app.command()
@@ -144,9 +144,9 @@ def render(
     settings = _loaded(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
 
     def work() -> Result:
-        return dict(_lazy("rendering", "rendered", settings, kind))
+        return dict(_lazy("manifest_rendering", "rendered", settings, kind))
 
-    _run("render", work, lambda result: _lazy("rendering", "describe", result), json_output)
+    _run("render", work, lambda result: _lazy("manifest_rendering", "describe", result), json_output)
 
 
 @app.command()
@@ -265,12 +265,12 @@ def story(
     settings = _watch_settings(config, overrides)
 
     def work() -> Result:
-        from operations.story import acts
+        from operations.demo_loop import scenario
 
-        acts.check(to, data)
-        return acts.tell_story(folder, settings, data)
+        scenario.check(to, data)
+        return scenario.tell_story(folder, settings, data)
 
-    _run("story", work, lambda result: _lazy("story.acts", "describe", result), json_output)
+    _run("story", work, lambda result: _lazy("demo_loop.scenario", "describe", result), json_output)
 
 
 @app.command()
@@ -401,11 +401,11 @@ def restore(
     """Bring back the pictures and the catalog that a run was trained on, byte for byte."""
 
     def work() -> Result:
-        from operations import restoration
+        from operations import data_restore
 
-        return restoration.restore(run, to, remote)
+        return data_restore.restore(run, to, remote)
 
-    _run("restore", work, lambda result: _lazy("restoration", "describe", result), json_output)
+    _run("restore", work, lambda result: _lazy("data_restore", "describe", result), json_output)
 
 
 @app.command()
@@ -441,8 +441,8 @@ def recover(
 def _pictures(function: str, describe: str, json_output: bool, *arguments: Any) -> None:  # noqa: FBT001
     _run(
         "pictures",
-        lambda: dict(_lazy("pictures", function, *arguments)),
-        lambda result: _lazy("pictures", describe, result),
+        lambda: dict(_lazy("retained_images", function, *arguments)),
+        lambda result: _lazy("retained_images", describe, result),
         json_output,
     )
 
@@ -491,8 +491,8 @@ def _checked_settings(config: Path | None, overrides: list[str], data: Path | No
 
 def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], str], json_output: bool) -> None:  # noqa: FBT001
     """Do the work with a log file beside it; print the result, or the one sentence that says what went wrong."""
+    from cli.console import Session, result_alone_on_stdout
     from imageloop.workspace_paths import Workspace
-    from operations.console import Session, result_alone_on_stdout
 
     session = Session(command, Workspace.current())
     with result_alone_on_stdout() as output:
@@ -516,8 +516,8 @@ def _run(command: str, work: Callable[[], Result], describe: Callable[[Result], 
 
 
 def _sentence(error: Exception) -> ImageLoopError:
+    from imageloop.adapters.zenml_failures import disk_is_full, failed_step
     from imageloop.workspace_paths import Workspace
-    from operations.failures import disk_is_full, failed_step
 
     if disk_is_full(Workspace.current().home):
         return ImageLoopError(f"wanted space on the disk, found none left ({error}); free some and run the same command again")

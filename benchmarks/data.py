@@ -14,9 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.pictures import multiply, photographs
+from benchmarks.benchmark_images import multiply, photographs
 
 NUM_PICTURES = int(os.environ.get("N", "20000"))
 NUM_NEW = 10

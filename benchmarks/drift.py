@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.training import Site
+from imageloop.data.image_statistics import image_statistics
+from imageloop.embeddings.drift_samples import Sample, read_reference
+from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.scenes import scenes_of
+from imageloop.model.predictor import Predictor
+from imageloop.monitoring.drift import measure_drift
+from imageloop.monitoring.settings import DriftSettings
 
-from benchmarks.training import Site  # noqa: E402
-from imageloop.data.image_statistics import image_statistics  # noqa: E402
-from imageloop.embeddings.drift_samples import Sample, read_reference  # noqa: E402
-from imageloop.embeddings.novelty import Familiarity  # noqa: E402
-from imageloop.embeddings.scenes import scenes_of  # noqa: E402
-from imageloop.model.predictor import Predictor  # noqa: E402
-from imageloop.monitoring.drift import measure_drift  # noqa: E402
-from imageloop.monitoring.settings import DriftSettings  # noqa: E402
+ROOT = Path(__file__).parents[1]
+
 
 NUM_TAUGHT = 500  # of each class
 NUM_WINDOWS = 100

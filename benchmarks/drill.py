@@ -22,12 +22,12 @@ import psutil
 import requests
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.training import own_environment
+from operations.demo_loop.traffic import Visitors
+from operations.demo_loop.traffic_images import drawn_worlds
 
-from benchmarks.training import own_environment  # noqa: E402
-from operations.story.visitors import Visitors  # noqa: E402
-from operations.story.worlds import drawn_worlds  # noqa: E402
+ROOT = Path(__file__).parents[1]
+
 
 NUM_CALLERS = 4
 PAUSE_SECONDS = 0.05
@@ -39,7 +39,7 @@ STAGES = (
     "collect",
     "measure",
     "decide",
-    "gather",
+    "collect_feedback",
     "train",
     "calibrate",
     "export",
@@ -51,7 +51,7 @@ STAGES = (
 )
 RETRAIN = (
     "--config",
-    "configs/story.yaml",
+    "configs/demo-loop.yaml",
     "--set",
     "monitoring.decision.new_labels=20",
     "--set",

@@ -5,7 +5,6 @@ make bench-gpu                 needs a GPU that PyTorch can use
 
 import logging
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.benchmark_images import photographs
+from imageloop.data.catalog import read_catalog
+from imageloop.data.catalog_schema import content_hash
+from imageloop.data.ingestion import prepared_store
+from imageloop.data.prepared_images import PreparedPictures, prepare
+from imageloop.data.settings import Limits, SplitSettings
+from imageloop.data.splits import split_catalog
+from imageloop.training.devices import device_of
+from imageloop.training.features import FeatureExtractor
+from imageloop.training.settings import TrainingSettings
+from imageloop.training.trainer import train
+from imageloop.workspace_paths import HOME_VARIABLE, Workspace
 
-from benchmarks.pictures import photographs  # noqa: E402
-from imageloop.data.catalog import read_catalog  # noqa: E402
-from imageloop.data.catalog_schema import content_hash  # noqa: E402
-from imageloop.data.ingestion import prepared_store  # noqa: E402
-from imageloop.data.prepared_images import PreparedPictures, prepare  # noqa: E402
-from imageloop.data.settings import Limits, SplitSettings  # noqa: E402
-from imageloop.data.splits import split_catalog  # noqa: E402
-from imageloop.training.devices import device_of  # noqa: E402
-from imageloop.training.features import FeatureExtractor  # noqa: E402
-from imageloop.training.settings import TrainingSettings  # noqa: E402
-from imageloop.training.trainer import train  # noqa: E402
-from imageloop.workspace_paths import HOME_VARIABLE, Workspace  # noqa: E402
+ROOT = Path(__file__).parents[1]
+
 
 BASELINE = {"kind": "baseline_cnn"}
 FINE_TUNED = {"kind": "transfer", "fine_tune_blocks": 2}

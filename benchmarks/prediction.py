@@ -4,7 +4,6 @@ make bench-prediction
 """
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -12,11 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 
-from benchmarks.pictures import photographs
+from benchmarks.benchmark_images import photographs
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.model.onnx_export import attach_head, quantise

@@ -4,9 +4,6 @@ make bench-records        first of one answer in one thread, then of the service
 """
 
 import os
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
-
 import shutil
 import sys
 import tempfile
@@ -16,11 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 
-from benchmarks.pictures import photographs
+from benchmarks.benchmark_images import photographs
 from benchmarks.serving import measure, ours, trained_package
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
@@ -33,6 +28,9 @@ from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
 from seldon.service.concurrency_limit import Admission
 from seldon.service.prediction_handler import Answering, Identity
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
+
 
 NUM_PICTURES = 200
 ROUNDS = 7

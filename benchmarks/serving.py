@@ -19,15 +19,15 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.benchmark_images import photographs
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
+from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.site_folders import free_port
+from seldon.delivery.manifest import render, render_predictor
+from seldon.service.serving_protocols import mlserver_environment
 
-from benchmarks.pictures import photographs  # noqa: E402
-from seldon.delivery.clusters.local.gateway_settings import GatewaySettings  # noqa: E402
-from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python  # noqa: E402
-from seldon.delivery.clusters.local.site_folders import free_port  # noqa: E402
-from seldon.delivery.manifest import render, render_predictor  # noqa: E402
-from seldon.service.serving_protocols import mlserver_environment  # noqa: E402
+ROOT = Path(__file__).parents[1]
+
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 3

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from statistics import mean
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.benchmark_images import photographs
+from imageloop.workspace_paths import of_this_site
 
-from benchmarks.pictures import photographs  # noqa: E402
-from imageloop.workspace_paths import of_this_site  # noqa: E402
+ROOT = Path(__file__).parents[1]
+
 
 SPLIT_SEEDS = range(1, 6)
 USUAL_SECONDS = 120

@@ -8,7 +8,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop.data.catalog_schema import accepted, content_hash
 from imageloop.data.data_report import data_report
-from materializers.storing import prepared_pictures, read_table, write_bytes, write_table
+from materializers.artifact_files import prepared_pictures, read_table, write_bytes, write_table
 
 
 class CatalogMaterializer(BaseMaterializer):

@@ -11,7 +11,15 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from imageloop.promotion.evaluation import Evaluation, Slice
 from imageloop.promotion.evaluation_report import evaluation_report
 from imageloop.training.classification_metrics import ClassificationScores
-from materializers.storing import hash_of_table, prepared_pictures, read_json, read_table, write_bytes, write_json, write_table
+from materializers.artifact_files import (
+    hash_of_table,
+    prepared_pictures,
+    read_json,
+    read_table,
+    write_bytes,
+    write_json,
+    write_table,
+)
 
 
 class EvaluationMaterializer(BaseMaterializer):

@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop.promotion.evaluation_report import label_issues_report
-from materializers.storing import hash_of_table, prepared_pictures, read_table, write_bytes, write_table
+from materializers.artifact_files import hash_of_table, prepared_pictures, read_table, write_bytes, write_table
 
 
 class LabelIssuesMaterializer(BaseMaterializer):

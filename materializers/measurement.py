@@ -9,7 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from imageloop.monitoring.decisions import Verdict
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
-from materializers.storing import read_json, write_bytes, write_json
+from materializers.artifact_files import read_json, write_bytes, write_json
 
 
 class MeasurementMaterializer(BaseMaterializer):

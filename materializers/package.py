@@ -9,7 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from imageloop import html_pages
 from imageloop.model.package import read_info
 from imageloop.promotion.step_artifacts import ModelPackage
-from materializers.storing import read_bytes, write_bytes
+from materializers.artifact_files import read_bytes, write_bytes
 
 
 class PackageMaterializer(BaseMaterializer):

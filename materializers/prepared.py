@@ -7,7 +7,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop import html_pages
 from imageloop.data.prepared_images import PreparedPictures
-from materializers.storing import (
+from materializers.artifact_files import (
     hash_of,
     hash_of_table,
     prepared_pictures,

@@ -10,7 +10,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from imageloop.training.classification_metrics import ClassificationScores
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import EpochReport, TrainedModel
-from materializers.storing import hash_of, read_bytes, write_bytes
+from materializers.artifact_files import hash_of, read_bytes, write_bytes
 
 
 class TrainedModelMaterializer(BaseMaterializer):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from imageloop.adapters.zenml_client import open_store
 from imageloop.workspace_paths import Workspace
-from operations.store import open_store
 
 
 def approve(model_name: str, version: str) -> dict[str, Any]:

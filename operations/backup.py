@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from imageloop.adapters.zenml_client import register_stacks, zenml_folder
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
-from operations.store import register_stacks, zenml_folder
 
 logger = logging.getLogger(__name__)
 FORMAT = 1

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError
 from imageloop.workspace_paths import Workspace
 from operations.prediction import load_version
-from operations.store import open_store
 
 
 def compare(model_name: str, first: str, second: str) -> dict[str, Any]:

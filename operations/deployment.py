@@ -11,9 +11,9 @@ from typing import Any
 import requests
 
 from imageloop.adapters.endpoint_evaluation import lies_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store, runs_elsewhere
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
-from operations.store import check_parts, finished_run, open_stack, open_store, runs_elsewhere
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus
 from seldon.delivery.clusters.local.gateway_settings import read_keys
 from seldon.delivery.clusters.open_cluster import open_cluster

@@ -13,13 +13,13 @@ from typing import Any
 
 from filelock import Timeout
 
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store
+from imageloop.adapters.zenml_failures import failed_step
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
 from imageloop.monitoring.decisions import HELPED
 from imageloop.training.settings import Imitation
 from imageloop.workspace_paths import Workspace
-from operations.failures import failed_step
-from operations.store import check_parts, finished_run, open_stack, open_store
 from steps.pipeline_settings import TrainSettings, UnattendedRollout, WatchSettings
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageloop.adapters.zenml_client import open_store
 from imageloop.atomic_files import replacing
 from imageloop.data.sources.folder import every_file
 from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.progress import track
 from imageloop.workspace_paths import Workspace
-from operations.store import open_store
 
 if TYPE_CHECKING:
     from imageloop.model.predictor import Prediction, Predictor

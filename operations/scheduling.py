@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from imageloop.adapters.zenml_client import check_parts, open_stack
 from imageloop.errors import SettingsError
-from operations.store import check_parts, open_stack
 from steps.pipeline_settings import WatchSettings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def schedule(settings: WatchSettings, cron: str) -> dict[str, Any]:
     client = _client()
     from zenml.config.schedule import Schedule
 
-    from pipelines.unattended import unattended
+    from pipelines.scheduled_monitoring import unattended
 
     removed = _remove(client, settings)
     name = _name(settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.adapters.git import commit_at
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.data.raw_folder import held_source, is_placed
 from imageloop.data.settings import DvcSource, FolderSource, only_here
 from imageloop.data.sources.dispatch import fingerprint
@@ -17,14 +18,13 @@ from imageloop.errors import SettingsError
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.training.devices import device_of
 from imageloop.workspace_paths import Workspace
-from operations.store import check_parts, finished_run, open_stack, runs_elsewhere
 from steps.pipeline_settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
 NUM_TRIED = 4
 STEP_NAMES = (
-    "ingest", "validate", "split", "version", "prepare", "gather", "train", "find_label_issues", "calibrate", "export",
+    "ingest", "validate", "split", "version", "prepare", "collect_feedback", "train", "find_label_issues", "calibrate", "export",
     "evaluate", "gate", "sign", "register",
 )  # fmt: skip
 

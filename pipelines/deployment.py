@@ -3,7 +3,7 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from pipelines.image import PIPELINE_IMAGE
+from pipelines.container_image import PIPELINE_IMAGE
 from seldon.delivery.rollouts.settings import DeploySettings
 from steps.deployment.evaluate_served import evaluate_served
 from steps.deployment.roll_out import roll_out

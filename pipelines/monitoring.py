@@ -4,7 +4,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from imageloop.monitoring.settings import MonitoringSettings
-from pipelines.image import PIPELINE_IMAGE
+from pipelines.container_image import PIPELINE_IMAGE
 from steps.monitoring.collect import collect
 from steps.monitoring.decide import decide
 from steps.monitoring.measure import measure

@@ -6,20 +6,20 @@ from zenml.enums import ExecutionMode
 from imageloop.data.settings import DataSettings
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.training.settings import ExperienceSettings, TrainingSettings
-from pipelines.image import PIPELINE_IMAGE
+from pipelines.container_image import PIPELINE_IMAGE
 from steps.data.ingest import ingest
 from steps.data.prepare import prepare
 from steps.data.split import split
 from steps.data.validate import validate
 from steps.data.version import version
+from steps.promotion.calibrate import calibrate
 from steps.promotion.evaluate import evaluate
+from steps.promotion.export import export
 from steps.promotion.gate import gate
 from steps.promotion.register import register
 from steps.promotion.sign import sign
-from steps.training.calibrate import calibrate
-from steps.training.export import export
+from steps.training.collect_feedback import collect_feedback
 from steps.training.find_label_issues import find_label_issues
-from steps.training.gather import gather
 from steps.training.train import train
 
 
@@ -41,7 +41,7 @@ def training(
     prepared = prepare(catalog, raw_version, data_version, data.versioning, side_pixels)
 
     # training
-    met = gather(prepared, experience, promotion.model_name, experience_fingerprint)
+    met = collect_feedback(prepared, experience, promotion.model_name, experience_fingerprint)
     trained_model, tracking_run = train(prepared, data_version, met, training)
     find_label_issues(prepared, training.label_backbone, training.device)
     calibration = calibrate(trained_model)

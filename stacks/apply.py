@@ -13,121 +13,38 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import yaml
-from pydantic import Field, ValidationError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it stands one folder below the project's root
+from pydantic import ValidationError
 
 from imageloop.adapters.mlflow_tracking import ensure_experiment
+from imageloop.adapters.quiet_libraries import quiet_libraries
+from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole, zenml_folder
+from imageloop.adapters.zenml_stack_files import (
+    FOLDER,
+    VARIABLE,
+    ComponentFile,
+    StackFile,
+    known_variables,
+    read_stack,
+    validation_summary,
+)
 from imageloop.atomic_files import replacing
 from imageloop.errors import SettingsError
-from imageloop.settings import Settings
-from imageloop.workspace_paths import HOME_VARIABLE, Workspace
-from operations.console import quiet_libraries
-from operations.store import refuse_dead_server, write_configuration_whole, zenml_folder
+from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
     from zenml.models import ComponentResponse, StackResponse
 
-FOLDER = Path(__file__).parent
 FLAVORS = {
     "imageloop_seldon": ("model_deployer", "seldon.delivery.deployer.flavor.SeldonDeployerFlavor"),
     "imageloop_alerter": ("alerter", "imageloop.adapters.alerter.flavor.AlerterFlavor"),
 }
-VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
-
-
-class ComponentFile(Settings):
-    """A component as ZenML's CLI would register it."""
-
-    name: str
-    flavor: str
-    config: dict[str, Any] = Field(default_factory=dict)
-
-
-class StackFile(Settings):
-    """One file under stacks/: the type of each component, and what it is."""
-
-    name: str
-    components: dict[str, ComponentFile]
-
-
-def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
-    """Read a file with `${NAME}` and `${NAME:-default}` filled in from the environment.
-
-    Values are filled in where the file has them, so none of what YAML means something by (quotes, #, a backslash) means it in them.
-    Raises: SettingsError for a variable that is neither set nor has a default, and a file that is no stack.
-    """
-    try:
-        return _read(file, environment)
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"wanted a stack in '{file}', found: {str(error).replace(chr(10), ' ')}") from error
-    except ValidationError as error:
-        raise SettingsError(f"wanted a stack in '{file}', found: {_said(error, 'the file')}") from error
-
-
-def _said(error: ValidationError, whole: str) -> str:
-    """`whole`: what is at fault where no key of it is."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors())
-
-
-def _read(file: Path, environment: dict[str, str]) -> StackFile:
-    loader = yaml.SafeLoader(file.read_text())
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            raise SettingsError(f"wanted a stack in '{file}', found an empty file")
-        for node in _scalars(root):
-            if VARIABLE.search(node.value):
-                node.value = fill_in(node.value, environment)
-                if node.style is None:  # without quotes, a number is one
-                    node.tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
-        return StackFile.model_validate(loader.construct_document(root))
-    finally:
-        loader.dispose()
-
-
-def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    elif isinstance(node, yaml.SequenceNode):
-        for part in node.value:
-            yield from _scalars(part)
-    elif isinstance(node, yaml.MappingNode):
-        for _, part in node.value:
-            yield from _scalars(part)
-
-
-def known_variables() -> dict[str, str]:
-    """What files are filled in with: this shell's environment, and the home where it names none."""
-    return {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
-
-
-def fill_in(text: str, environment: dict[str, str]) -> str:
-    """Innermost variables first, so that a default may name another variable; what the environment says names none."""
-    values: list[str] = []
-
-    def value(match: re.Match[str]) -> str:
-        if found := environment.get(match["name"]):
-            values.append(found)
-            return f"\0{len(values) - 1}\0"
-        if match["default"] is None:
-            raise SettingsError(
-                f"wanted the environment variable {match['name']}, found it unset; set it, or give it a default in the file"
-            )
-        return match["default"]
-
-    while VARIABLE.search(text):
-        text = VARIABLE.sub(value, text)
-    return re.sub(r"\0(\d+)\0", lambda place: values[int(place[1])], text)
 
 
 def apply(stack: StackFile, client: "Client") -> None:
@@ -165,7 +82,7 @@ def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
             client.update_stack_component(found.id, _kind(kind), configuration=wanted.config | gone)
     except ValidationError as error:
         raise SettingsError(
-            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {_said(error, kind)}"
+            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {validation_summary(error, kind)}"
         ) from error
     return found.id
 
@@ -180,10 +97,15 @@ def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
 
 
 def _register_flavors(client: "Client") -> None:
-    """Our own flavors, once; ZenML loads them by their path below the repository."""
+    """Our own flavors, once; ZenML loads them by their path below the repository, which an earlier version had elsewhere."""
+    from zenml.models import FlavorUpdate
+
     for name, (kind, source) in FLAVORS.items():
-        if name not in {flavor.name for flavor in client.get_flavors_by_type(_kind(kind))}:
+        registered = {flavor.name: flavor for flavor in client.get_flavors_by_type(_kind(kind))}.get(name)
+        if registered is None:
             client.create_flavor(source, _kind(kind))
+        elif registered.source != source:
+            client.zen_store.update_flavor(registered.id, FlavorUpdate(source=source))
 
 
 def _kind(kind: str) -> Any:

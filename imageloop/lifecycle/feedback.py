@@ -18,7 +18,7 @@ from imageloop.monitoring.settings import TruthSettings
 from imageloop.records.store.database import DATABASE_VARIABLE, Database
 from imageloop.training.drift_augmentation import imitate
 from imageloop.training.features import known_features
-from imageloop.training.feedback_data import Experience, gather, in_scenes, role_of
+from imageloop.training.feedback_data import Experience, collect_feedback, in_scenes, role_of
 from imageloop.training.settings import ExperienceSettings
 from imageloop.workspace_paths import Workspace
 
@@ -76,7 +76,7 @@ def gather_experience(
     known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
     source = info.backbone, info.side_pixels
     inside, scene = set(pictures.table["sha256"]), scene_distance_of(folder)
-    experience = gather(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
+    experience = collect_feedback(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
     mine = answers[answers["model_version"] == champion]
     experience = replace(experience, bias=measure_truth(mine, with_scenes(said, scene), TruthSettings()).bias)
     if suspicion := experience.suspicion(settings):

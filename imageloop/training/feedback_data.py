@@ -77,7 +77,7 @@ class Experience:
         )
 
 
-def gather(
+def collect_feedback(
     labelled: pd.DataFrame,
     recent: pd.DataFrame,
     known: tuple[FloatArray, NDArray[np.int64]],

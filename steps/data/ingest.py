@@ -15,8 +15,8 @@ from imageloop.data.settings import DataSettings
 from imageloop.data.sources.dispatch import bring_in
 from imageloop.workspace_paths import Workspace
 from materializers.catalog import PlainCatalogMaterializer
-from materializers.records import RecordMaterializer
-from steps.caching import ON_CODE
+from materializers.json_record import RecordMaterializer
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"files": PlainCatalogMaterializer, "raw_version": RecordMaterializer})

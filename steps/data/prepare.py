@@ -16,7 +16,7 @@ from imageloop.data.prepared_images import prepare as prepare_pictures
 from imageloop.data.settings import VersioningSettings
 from imageloop.workspace_paths import Workspace
 from materializers.prepared import PreparedMaterializer
-from steps.caching import ON_CODE_AND_PREPARED
+from steps.cache_keys import ON_CODE_AND_PREPARED
 
 
 @step(cache_policy=ON_CODE_AND_PREPARED, output_materializers={"prepared": PreparedMaterializer})

@@ -12,7 +12,7 @@ from imageloop.data.split_history import known_pictures, remember_splits
 from imageloop.data.splits import split_catalog
 from imageloop.workspace_paths import Workspace
 from materializers.catalog import CatalogMaterializer
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"catalog": CatalogMaterializer})

@@ -10,7 +10,7 @@ from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.settings import DataSettings
 from imageloop.data.splits import check_class_sizes
 from materializers.catalog import PlainCatalogMaterializer
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"valid_files": PlainCatalogMaterializer})

@@ -11,8 +11,8 @@ from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.data.settings import VersioningSettings
 from imageloop.data.split_history import NAME, keep_catalog
 from imageloop.workspace_paths import Workspace
-from materializers.records import RecordMaterializer
-from steps.caching import ON_CODE
+from materializers.json_record import RecordMaterializer
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"data_version": RecordMaterializer})

@@ -9,7 +9,7 @@ from imageloop.adapters.mlflow_tracking import connect
 from imageloop.lifecycle.rollback import note_rollback, package_of, still_chosen, tell_of_rollbacks, tell_of_verdict
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
-from materializers.records import RecordMaterializer
+from materializers.json_record import RecordMaterializer
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.manifest import render_predictor
 from seldon.delivery.rollouts.rollout_runner import Rollout, RolloutStoppedError

@@ -6,7 +6,7 @@ from zenml import log_metadata, step
 
 from imageloop.lifecycle.rollback import candidate
 from imageloop.promotion.step_artifacts import Candidate
-from materializers.records import RecordMaterializer
+from materializers.json_record import RecordMaterializer
 from seldon.delivery.rollouts.settings import DeploySettings
 
 

@@ -13,9 +13,9 @@ from imageloop.promotion.evaluation import evaluate as measure
 from imageloop.promotion.evaluation_report import mistakes_report
 from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.workspace_paths import Workspace
+from materializers.artifact_files import prepared_pictures
 from materializers.evaluation import EvaluationMaterializer
-from materializers.storing import prepared_pictures
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"evaluation": EvaluationMaterializer})

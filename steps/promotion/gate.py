@@ -11,8 +11,8 @@ from imageloop.promotion.gates import GateVerdict, judge
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.training.feedback_data import Experience
-from materializers.verdict import VerdictMaterializer
-from steps.caching import ON_CODE_AND_CHAMPION
+from materializers.gate_verdict import VerdictMaterializer
+from steps.cache_keys import ON_CODE_AND_CHAMPION
 
 
 @step(cache_policy=ON_CODE_AND_CHAMPION, output_materializers={"verdict": VerdictMaterializer})

@@ -14,8 +14,8 @@ from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registrat
 from imageloop.training.feedback_data import Experience
 from imageloop.training.settings import TrainingSettings
 from imageloop.workspace_paths import Workspace
-from materializers.records import RecordMaterializer
-from steps.caching import ON_CODE_AND_CHAMPION
+from materializers.json_record import RecordMaterializer
+from steps.cache_keys import ON_CODE_AND_CHAMPION
 
 
 @step(cache_policy=ON_CODE_AND_CHAMPION, output_materializers={"registration": RecordMaterializer})

@@ -16,7 +16,7 @@ from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.training.feedback_data import Experience
 from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"package": PackageMaterializer})

@@ -10,7 +10,7 @@ from imageloop.training.devices import Wanted
 from imageloop.training.label_issues import find_label_issues as find
 from imageloop.workspace_paths import Workspace
 from materializers.label_issues import LabelIssuesMaterializer
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"label_issues": LabelIssuesMaterializer})

@@ -13,7 +13,7 @@ from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import TrainedModel
 from imageloop.workspace_paths import Workspace
 from materializers.trained_model import TrainedModelMaterializer
-from steps.caching import ON_CODE
+from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, experiment_tracker=True, output_materializers={"trained_model": TrainedModelMaterializer})

@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_every_file_under_configs_is_valid(file):
     kinds = dict.fromkeys(("deploy", "staging", "production"), DeploySettings) | {
         "monitor": WatchSettings,
-        "story": WatchSettings,
+        "demo-loop": WatchSettings,
     }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])

@@ -29,7 +29,7 @@ from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.delivery.manifest import render_predictor
-from tests.cluster.api_server import SCHEMA
+from tests.fakes.kubernetes.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32

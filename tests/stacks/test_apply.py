@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from imageloop.adapters.zenml_stack_files import StackFile, fill_in, read_stack
 from imageloop.errors import SettingsError
-from stacks.apply import StackFile, fill_in, read_stack
 
 PROJECT = Path(__file__).parents[2]
 
@@ -85,7 +85,8 @@ SCRIPT = """
 import json, sys, yaml
 from pathlib import Path
 from zenml.client import Client
-from stacks.apply import StackFile, apply
+from imageloop.adapters.zenml_stack_files import StackFile
+from stacks.apply import apply
 client = Client()
 client.create_stack_component("imageloop-other", "local", "artifact_store", {"path": "/tmp/elsewhere"})
 seen = []

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from imageloop.workspace_paths import Workspace
-from tests import servers, warm
+from tests import forked_program, servers
 
 PROJECT = Path(__file__).parents[2]
 SMOKE = ("--config", str(PROJECT / "configs" / "smoke.yaml"))
@@ -57,7 +57,7 @@ class Site:
             code = process.returncode
         else:
             known = {"folder": PROJECT, "environment": self.environment | environment, "timeout_seconds": timeout_seconds}
-            code, out, err = warm.run(PROJECT / program, arguments, **known)
+            code, out, err = forked_program.run(PROJECT / program, arguments, **known)
         assert code == expect, f"{arguments} ended with {code}:\n{out}\n{err}"
         return out, err
 

@@ -4,7 +4,7 @@ import hashlib
 import sys
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
-from operations.store import open_store
+from imageloop.adapters.zenml_client import open_store
 
 open_store()
 for name in ("model.onnx", "weights.pt"):

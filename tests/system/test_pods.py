@@ -27,11 +27,11 @@ from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
-from tests.cluster.api_server import FakeApiServer, running
-from tests.cluster.authority import certify
-from tests.cluster.kubelet import ACCOUNT, Kubelet
-from tests.cluster.operator import Operator
-from tests.cluster.resources import pod_of
+from tests.fakes.kubernetes.api_server import FakeApiServer, running
+from tests.fakes.kubernetes.authority import certify
+from tests.fakes.kubernetes.kubelet import ACCOUNT, Kubelet
+from tests.fakes.kubernetes.operator import Operator
+from tests.fakes.kubernetes.resources import pod_of
 from tests.system.conftest import SMOKE, Site, new_site, package_hashes
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("pods"), pytest.mark.timeout(1500)]
@@ -59,7 +59,7 @@ SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
 
 (ROLE,) = (
     one
-    for one in yaml.safe_load_all((PROJECT / "infrastructure" / "kubernetes" / "base" / "accounts.yaml").read_text())
+    for one in yaml.safe_load_all((PROJECT / "deploy" / "kubernetes" / "base" / "accounts.yaml").read_text())
     if one["kind"] == "Role"
 )
 RULES = {"of-a-person": None, "of-a-pod": (NAMESPACE, ROLE["rules"])}
@@ -272,12 +272,12 @@ def test_a_schedule_looks_after_it_in_pods(cluster, deployed):
     (cronjob,) = cluster.server.core.of_kind("cronjobs")
 
     cluster.kubelet.trigger(cronjob["metadata"]["name"])
-    wait_until(lambda: ended(cluster.pods("look_after")), seconds=240)
+    wait_until(lambda: ended(cluster.pods("run_monitoring")), seconds=240)
     removed = cluster.site.json("schedule", "--remove", *WATCHED)
 
     assert (cronjob["spec"]["schedule"], cronjob["spec"]["concurrencyPolicy"]) == ("*/10 * * * *", "Forbid")
     assert made["replaced"]
-    assert [pod["status"]["phase"] for step in ("look_after", "collect", "measure", "decide") for pod in cluster.pods(step)] == ["Succeeded"] * 4, cluster.kubelet.logs()[-9000:]  # fmt: skip
+    assert [pod["status"]["phase"] for step in ("run_monitoring", "collect", "measure", "decide") for pod in cluster.pods(step)] == ["Succeeded"] * 4, cluster.kubelet.logs()[-9000:]  # fmt: skip
     assert removed["removed"]
     assert cluster.server.core.of_kind("cronjobs") == []
 

@@ -68,11 +68,11 @@ def started(team: Site, log: Path) -> Iterator[str]:
     """What the container runs, until it is told to stop; the address of the service."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [PROJECT / "infrastructure" / "compose" / "start"], env=team.environment, stdout=out, stderr=subprocess.STDOUT
+            [PROJECT / "deploy" / "compose" / "start.sh"], env=team.environment, stdout=out, stderr=subprocess.STDOUT
         )
     try:
         deadline = time.monotonic() + 900  # a whole training comes first
-        while subprocess.run([PROJECT / "infrastructure" / "compose" / "healthy"], env=team.environment, capture_output=True, check=False).returncode:  # fmt: skip
+        while subprocess.run([PROJECT / "deploy" / "compose" / "healthy.py"], env=team.environment, capture_output=True, check=False).returncode:  # fmt: skip
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(3)

@@ -10,7 +10,7 @@ from tests.system.conftest import PROJECT, SMOKE
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("training")]
 
 STEPS = {
-    "ingest", "validate", "split", "version", "prepare", "gather", "train", "find_label_issues", "calibrate", "export", "evaluate", "gate", "sign", "register",
+    "ingest", "validate", "split", "version", "prepare", "collect_feedback", "train", "find_label_issues", "calibrate", "export", "evaluate", "gate", "sign", "register",
 }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def test_another_seed_runs_from_training_on(site, trained):
 
     other = site.train("main", "--set", "training.seed=8")
 
-    assert {"ingest", "validate", "split", "version", "prepare", "gather", "find_label_issues"} == set(other["cached"])
+    assert {"ingest", "validate", "split", "version", "prepare", "collect_feedback", "find_label_issues"} == set(other["cached"])
 
 
 def test_a_refused_model_is_registered_as_refused_and_nothing_moves(site, trained):

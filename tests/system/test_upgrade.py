@@ -15,13 +15,13 @@ import requests
 
 from imageloop.lifecycle.feedback import open_database
 from seldon.delivery.clusters.local.local_cluster import serving_python
-from tests import warm
+from tests import forked_program
 from tests.seldon.conftest import Load
 from tests.system.conftest import SMOKE, Site, watching
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("upgrade")]
 PROJECT = Path(__file__).parents[2]
-EARLIER = "4aa9661"  # one gateway process, replicas that did not know their code
+EARLIER = "8669358"  # the last commit before 0.2.0: other names for modules, settings, columns and metrics
 NAME = ("--set", "model_name=upgraded", "--set", "name=upgraded")
 
 
@@ -56,7 +56,7 @@ def own_site(site, tmp_path_factory) -> Site:
 
 def run(tree: Path, site: Site, program: str, *arguments: str) -> str:
     environment = site.environment | {"ZENML_CUSTOM_SOURCE_ROOT": str(tree), "PYTHONPATH": str(tree)}
-    code, out, err = warm.run(tree / program, arguments, folder=tree, environment=environment, timeout_seconds=300)
+    code, out, err = forked_program.run(tree / program, arguments, folder=tree, environment=environment, timeout_seconds=300)
     assert code == 0, err
     return out
 

@@ -8,7 +8,7 @@ from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
-from materializers.storing import prepared_pictures
+from materializers.artifact_files import prepared_pictures
 
 
 def test_the_report_shows_counts_samples_groups_and_reasons(draw_folder, tmp_path):

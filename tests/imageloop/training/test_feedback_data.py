@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.training.feedback_data import Experience, gather
+from imageloop.training.feedback_data import Experience, collect_feedback
 from imageloop.training.settings import ExperienceSettings
 
 NAMES = ["cat", "dog"]
@@ -35,7 +35,7 @@ def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http",
 
 
 def gathered(table: pd.DataFrame, settings: ExperienceSettings = SETTINGS, distance: float = 0.0) -> Experience:
-    return gather(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
+    return collect_feedback(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
 
 
 def test_every_label_has_one_role_and_keeps_it_when_more_come():
@@ -112,7 +112,7 @@ def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
     rows, targets = known()
     more = np.concatenate([rows, taught]), np.concatenate([targets, np.zeros(10, int)])
 
-    taken = gather(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
+    taken = collect_feedback(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
 
     assert not set(taken["sha256"]) & inside
     assert set(taken.head(90)["role"]) <= {"train", "quarantined"}

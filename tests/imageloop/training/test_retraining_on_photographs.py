@@ -13,7 +13,7 @@ from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.scenes import scene_distance
 from imageloop.training.drift_augmentation import fit_change
-from imageloop.training.feedback_data import Experience, gather
+from imageloop.training.feedback_data import Experience, collect_feedback
 from imageloop.training.settings import ExperienceSettings, Imitation
 
 NAMES = ["cat", "dog"]
@@ -81,7 +81,7 @@ def labelled(world, *, lies: bool = False) -> pd.DataFrame:
 
 def gathered(world, table: pd.DataFrame) -> Experience:
     known = world["taught"]
-    return gather(table, table.head(0), known, NAMES, ("net", 224), ExperienceSettings(), scene_distance(*known))
+    return collect_feedback(table, table.head(0), known, NAMES, ("net", 224), ExperienceSettings(), scene_distance(*known))
 
 
 def test_labelled_answers_bring_back_what_the_new_camera_cost(world):

@@ -9,7 +9,7 @@ from seldon.delivery.clusters.settings import PodSettings
 from seldon.delivery.kserve import inference_service
 from seldon.delivery.manifest import dump, render
 from seldon.service.serving_protocols import V2
-from tests.cluster.resources import KUBERNETES, violations
+from tests.fakes.kubernetes.resources import KUBERNETES, violations
 
 IMAGE = f"registry.example/imageloop-serve-v2@sha256:{'0' * 64}"
 

@@ -17,8 +17,8 @@ from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
 from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, roll_back, roll_out
 from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, DeploySettings, JudgeSettings, Rolling, Shadow, Watch
-from tests.cluster.api_server import VANISH, api_of, run_out, running
-from tests.cluster.operator import Operator
+from tests.fakes.kubernetes.api_server import VANISH, api_of, run_out, running
+from tests.fakes.kubernetes.operator import Operator
 
 pytestmark = pytest.mark.xdist_group("rollouts")
 ROOT = Path(__file__).parents[4]

@@ -51,7 +51,7 @@ def upstream(name: str, port: int) -> dict:
 
 
 def ingress(port: int, keys_port: int, service_port: int) -> dict:
-    """What infrastructure/kubernetes/istio makes of Istio's gateway."""
+    """What deploy/kubernetes/istio makes of Istio's gateway."""
     checking = {
         "server_uri": {"uri": f"http://127.0.0.1:{keys_port}", "cluster": "keys", "timeout": "1s"},
         "authorization_response": {"allowed_upstream_headers": {"patterns": [{"exact": "x-client"}]}},

@@ -14,7 +14,7 @@ from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
 from seldon.delivery.manifest import dump, render
 from seldon.delivery.rollouts.rollout_runner import roll_back
-from tests.cluster.api_server import api_of, run_out, running
+from tests.fakes.kubernetes.api_server import api_of, run_out, running
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from seldon.delivery.clusters.local.site_folders import SITE_VARIABLE
 from seldon.delivery.manifest import Manifest, dump, render
 from seldon.delivery.rollouts.rollout_runner import roll_out
 from seldon.delivery.rollouts.settings import DeploySettings, Rolling
-from tests.cluster.authority import certify
+from tests.fakes.kubernetes.authority import certify
 
 pytestmark = pytest.mark.xdist_group("cluster")
 

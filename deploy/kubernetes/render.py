@@ -1,0 +1,25 @@
+"""Prometheus' rules as the operator's resource: python deploy/kubernetes/render.py writes base/rules.yaml."""
+
+from pathlib import Path
+
+import yaml
+
+BASE = Path(__file__).parent / "base"
+RULES = Path(__file__).parents[1] / "observability" / "prometheus" / "rules"
+
+
+def render() -> str:
+    """One PrometheusRule with every group."""
+    groups = [group for file in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(file.read_text())["groups"]]
+    rule = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "imageloop"},
+        "spec": {"groups": groups},
+    }
+    note = "# Written by deploy/kubernetes/render.py from deploy/observability/prometheus/rules.\n"
+    return note + yaml.safe_dump(rule, sort_keys=False, width=130)
+
+
+if __name__ == "__main__":
+    (BASE / "rules.yaml").write_text(render())

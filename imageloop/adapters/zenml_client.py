@@ -1,0 +1,228 @@
+"""Reach ZenML, or say in a sentence why that cannot work."""
+
+import functools
+import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+import yaml
+
+from imageloop.atomic_files import own_secret, replacing
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import PROJECT, Workspace
+
+if TYPE_CHECKING:
+    from zenml.client import Client
+
+LOCAL_STACK = "local"  # whose places lie below the folder where `make setup` ran last
+STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
+OUR_ROOMS = ("imageloop", "seldon", "materializers", "steps")
+SILENCING = "To silence this warning"  # how ZenML goes on
+
+
+def open_store() -> "Client":
+    """ZenML's client, once it is sure that it can work.
+
+    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another folder.
+    """
+    refuse_dead_server()
+    write_configuration_whole()
+    from zenml.client import Client
+
+    _silence_console()
+    client = Client()
+    if client.root is None and not os.environ.get(STACK_VARIABLE):
+        raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
+    if client.active_stack_model.name == "default":
+        raise SettingsError(
+            "wanted one of our stacks, found ZenML's 'default', without a tracker; run: zenml stack set local, or make setup"
+        )
+    if client.active_stack_model.name == LOCAL_STACK:
+        _refuse_other_home(client)
+    return client
+
+
+def _refuse_other_home(client: "Client") -> None:
+    """The stack is the user's, not the folder's: where a second clone was set up since, it keeps everything there."""
+    from zenml.enums import StackComponentType
+
+    wanted = _local_artifacts()
+    found = client.active_stack_model.components[StackComponentType.ARTIFACT_STORE][0].configuration.get("path")
+    if wanted and found and Path(found).resolve() != Path(wanted).resolve():
+        raise SettingsError(
+            f"wanted the stack '{LOCAL_STACK}' to keep artifacts in '{wanted}', as its file says here, found '{found}': "
+            "another folder was set up since, or the file was changed; run: make setup"
+        )
+
+
+def _local_artifacts() -> str | None:
+    """None where the file is not here, or names what this shell lacks."""
+    from imageloop.adapters.zenml_stack_files import FOLDER, fill_in, known_variables
+
+    file = FOLDER / f"{LOCAL_STACK}.yaml"
+    try:
+        store = yaml.safe_load(file.read_text())["components"]["artifact_store"]
+        return fill_in(store["config"]["path"], known_variables())
+    except (OSError, yaml.YAMLError, KeyError, TypeError, SettingsError):
+        return None
+
+
+def open_stack() -> "Client":
+    """The same for a run, whose steps must reach the store too.
+
+    Raises: SettingsError also where they run elsewhere and the store is on this machine.
+    """
+    client = open_store()
+    from zenml.enums import StoreType
+
+    if not runs_elsewhere(client):
+        own_secret(Workspace.current().artifacts_mark)
+    elif client.zen_store.type != StoreType.REST:
+        raise SettingsError(
+            f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
+            "cannot reach; run: zenml login URL"
+        )
+    _leave_integrations_alone()
+    _remember_packages()
+    return client
+
+
+def _leave_integrations_alone() -> None:
+    """Before each run ZenML loads every integration whose packages it finds, to learn what materializers they bring.
+
+    That takes three seconds, for torch and scikit-learn are here. The stack's own integrations are loaded where they are used, and our
+    steps name the materializer of every artifact that ZenML itself has none for: where none is named, it would pickle.
+    """
+    from zenml.integrations.registry import integration_registry
+
+    integration_registry.activate_integrations = lambda: None
+
+
+@functools.cache  # once: a watch opens the stack in each pass
+def _remember_packages() -> None:
+    """For each type that it meets, ZenML asks which package its module is of, and Python reads the lists of all installed files.
+
+    MLflow asks too, by the backport, which looks whether each of them is there. What is installed stays the same while a command runs.
+    """
+    import importlib.metadata
+
+    import importlib_metadata
+
+    known = functools.cache(importlib.metadata.packages_distributions)
+    module: Any
+    for module in (importlib.metadata, importlib_metadata):
+        module.packages_distributions = lambda: dict(known())
+
+
+def check_parts(client: "Client") -> None:
+    """ZenML looks at it too, but after an image was built.
+
+    Raises: SettingsError where parts of the active stack do not go together, as a registry of this machine and pods elsewhere.
+    """
+    if not runs_elsewhere(client):
+        return
+    from zenml.exceptions import StackValidationError
+
+    try:
+        client.active_stack.validate()
+    except (StackValidationError, RuntimeError) as error:  # the latter where there is no kubeconfig
+        raise SettingsError(
+            f"wanted parts of a stack that go together, found in '{client.active_stack_model.name}': {str(error).partition(SILENCING)[0].strip()} "
+            "Correct the file under stacks/ or the environment that it reads, and run stacks/apply.py"
+        ) from error
+
+
+def runs_elsewhere(client: "Client") -> bool:
+    """Whether the steps of the active stack run on other machines than this one."""
+    return bool(client.active_stack.orchestrator.config.is_remote)
+
+
+def finished_run(client: "Client", run_id: Any) -> Any:
+    """The run, if it ended well; on this machine a step that fails has raised before, in a pod it has not.
+
+    Raises: ImageLoopError with what the step said that failed.
+    """
+    run = client.get_pipeline_run(run_id)
+    if run.status.is_successful:
+        return run
+    failed = [(name, step) for name, step in run.steps.items() if not step.status.is_successful]
+    name, found = (failed[0][0], _words_of(failed[0][1])) if failed else ("", None)
+    where = f"step '{name}'" if name else "its first step"
+    raise ImageLoopError(
+        f"{found or f'wanted {where} to end, found that its pod ended without a word (memory, image, eviction)'}; "
+        f"run {run.name} is {run.status.value}; its pods: kubectl get pods -l run_id={run.id}"
+    )
+
+
+def _words_of(step: Any) -> str | None:
+    """Our own errors are sentences; those of others need their name."""
+    told = step.exception_info
+    if told is None or not told.message:
+        return None
+    source = str(told.source or "")
+    return str(told.message) if source.partition(".")[0] in OUR_ROOMS else f"{source.rpartition('.')[2]}: {told.message}"
+
+
+def refuse_dead_server() -> None:
+    """A server that is gone costs half a minute and a traceback later on.
+
+    Raises: SettingsError if ZenML points at a server that does not answer.
+    """
+    file = zenml_folder() / "config.yaml"
+    store = (yaml.safe_load(file.read_text()) or {}).get("store") or {} if file.exists() else {}
+    address = urlsplit(str(store.get("url") or ""))
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return
+    try:
+        socket.create_connection(
+            (address.hostname, address.port or (443 if address.scheme == "https" else 80)), timeout=5
+        ).close()
+    except OSError as error:
+        raise SettingsError(
+            f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "
+            "start it again (zenml login --local), or go on without it: zenml logout --local"
+        ) from error
+
+
+def write_configuration_whole() -> None:
+    """Each command that makes a client rewrites `.zen/config.yaml`, and ZenML empties the file first.
+
+    A second command that reads it just then finds nothing in it and fails, or takes ZenML's store to be the default one.
+    """
+    from zenml.utils import io_utils
+
+    def write(file_path: str, content: str) -> None:
+        with replacing(Path(file_path).resolve()) as aside:
+            aside.write_text(content)
+
+    io_utils.write_file_contents_as_string = write
+
+
+def zenml_folder() -> Path:
+    """Where ZenML keeps its configuration and its own store."""
+    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
+
+
+def register_stacks() -> None:
+    """Register our stacks with the store that is named now, in a process of its own: ZenML remembers the first one it saw.
+
+    Raises: ImageLoopError.
+    """
+    command = [sys.executable, str(PROJECT / "stacks" / "apply.py"), "--activate", "local"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    if done.returncode:
+        raise ImageLoopError(f"wanted to register the stacks, found: {done.stderr.strip()[-300:]}; run: make setup")
+
+
+def _silence_console() -> None:
+    """ZenML's console handler repeats on the terminal what its log store and our log file have."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler).__name__ == "ZenMLConsoleHandler":
+            root.removeHandler(handler)

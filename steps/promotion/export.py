@@ -1,0 +1,50 @@
+"""Write the files that will be served."""
+
+import atexit
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from imageloop.adapters.git import commit_of
+from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.preprocessing import PREPROCESSING_VERSION
+from imageloop.model.package import PackageInfo
+from imageloop.promotion.settings import ExportSettings
+from imageloop.promotion.step_artifacts import Calibration, ModelPackage
+from imageloop.training.trained_model import TrainedModel
+from imageloop.workspace_paths import Workspace
+from materializers.package import PackageMaterializer
+from steps.cache_keys import ON_CODE
+
+
+@step(cache_policy=ON_CODE, output_materializers={"exported_package": PackageMaterializer})
+def export(
+    trained_model: TrainedModel, calibration: Calibration, prepared: PreparedPictures, tracking_run: str, settings: ExportSettings
+) -> Annotated[ModelPackage, "exported_package"]:
+    """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
+    from imageloop.promotion.build_package import build_package
+
+    model = trained_model.settings.model
+    info = PackageInfo(
+        class_names=prepared.class_names,
+        side_pixels=prepared.side_pixels,
+        preprocessing_version=PREPROCESSING_VERSION,
+        model_kind=model.kind,
+        backbone=getattr(model, "backbone", "") if trained_model.head_only else "",
+        temperature=calibration.temperature,
+        seed=trained_model.settings.seed,
+        data_version=prepared.data_version,
+        git_commit=commit_of(Path(__file__).parent),
+        run_id=tracking_run,
+        created_at=datetime.now(UTC),
+    )
+    folder = Path(tempfile.mkdtemp(prefix="imageloop-export-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then
+    verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
+    if verdict:
+        log_metadata({"int8": vars(verdict)})
+    return ModelPackage(folder)
