@@ -1,4 +1,4 @@
-# Images from one file: `pipeline` runs the steps in a cluster, `serve` answers pictures, `serve-v2` by the Open Inference Protocol.
+# Images from one file: `pipeline` runs the steps in a cluster, `serve` runs the prediction service, `serve-v2` MLServer (Open Inference Protocol).
 #   docker build --target serve -t imageloop-serve .
 #   docker build --target pipeline -t imageloop-pipeline .
 #checkov:skip=CKV_DOCKER_7:the base is named by its digest, in BASE
@@ -98,14 +98,14 @@ LABEL org.opencontainers.image.title="ImageLoop pipeline" org.opencontainers.ima
 RUN echo 'imageloop:x:10001:10001::/home/imageloop:/usr/sbin/nologin' >>/etc/passwd && \
     echo 'imageloop:x:10001:' >>/etc/group && install -d -o 10001 -g 10001 /home/imageloop
 COPY --from=pipeline-environment /app /app
-# DVC would write to /var/tmp, and the root may be read-only. ZenML's entry point loads PyTorch before our own code can say how threads wait.
+# DVC would write to /var/tmp, and the root may be read-only. ZenML's entry point loads PyTorch before our own code can set how threads wait.
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMAGELOOP_HOME=/home/imageloop DVC_SITE_CACHE_DIR=/tmp/dvc OMP_WAIT_POLICY=PASSIVE \
     IMAGELOOP_COMMIT=${COMMIT}
 WORKDIR /app
 USER 10001
 ENTRYPOINT ["python", "run.py"]
 
-# All of a site but its servers, for compose.yaml: the watch, and the local cluster whose replicas have an environment of their own.
+# All of a site but its servers, for compose.yaml: the monitor, and the local cluster whose replicas have an environment of their own.
 FROM pipeline AS site
 COPY --from=serve-environment /app/.venv /app/.venv-serving
 COPY requirements/serving.txt requirements/

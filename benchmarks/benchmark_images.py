@@ -1,4 +1,4 @@
-"""Pictures to measure with: the real photographs where there are some, else drawn ones."""
+"""Images to measure with: the real photographs where there are some, else drawn ones."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,15 @@ from imageloop.data.sources.generated import bring_generated
 
 
 def photographs(scratch: Path) -> tuple[Path, str]:
-    """A folder of labelled pictures, and what they are."""
+    """A folder of labelled images, and what they are."""
     named = os.environ.get("IMAGELOOP_TEST_DATA")
     if named and Path(named, "data", "catsdogs").is_dir():
         return Path(named, "data", "catsdogs"), "photographs"
-    return bring_generated(
-        GeneratedSource(num_pictures=2000), scratch
-    ), "drawn pictures (IMAGELOOP_TEST_DATA names no photographs)"
+    return bring_generated(GeneratedSource(num_images=2000), scratch), "drawn images (IMAGELOOP_TEST_DATA names no photographs)"
 
 
 def multiply(folder: Path, target: Path, count: int, first: int = 0) -> Path:
-    """`count` different pictures, numbered from `first`, made of those in `folder` by shifting them round."""
+    """`count` different images, numbered from `first`, made of those in `folder` by shifting them round."""
     rng = np.random.default_rng(first)
     originals = sorted(path for path in folder.rglob("*") if path.is_file())
     for index in range(first, first + count):

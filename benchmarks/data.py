@@ -1,6 +1,6 @@
-"""Catalog, prepare and DVC: pictures a second, peak memory, and what a second run costs.
+"""Catalog, prepare and DVC: images a second, peak memory, and what a second run costs.
 
-    make bench-data            20,000 pictures
+    make bench-data            20,000 images
     make bench-data N=2000     fewer
 
 Ratios compare two things in one run; absolute figures are of the machine that printed them.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.benchmark_images import multiply, photographs
 
-NUM_PICTURES = int(os.environ.get("N", "20000"))
+NUM_IMAGES = int(os.environ.get("N", "20000"))
 NUM_NEW = 10
 CATALOGUE = """
 import json, resource, sys, time
@@ -35,7 +35,7 @@ read = time.perf_counter() - started
 catalog = split_catalog(quarantine_contradictions(catalog, 4), None, SplitSettings(), 4)
 together = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"pictures": len(catalog), "decoded": len(store._places) - known, "read": read, "together": together, "peak_mb": peak,
+print(json.dumps({"images": len(catalog), "decoded": len(store._places) - known, "read": read, "together": together, "peak_mb": peak,
                   "catalog_mb": catalog.memory_usage(deep=True).sum() / 2**20}))
 """
 USUAL = """
@@ -61,7 +61,7 @@ def run(program: str, *arguments: object) -> dict[str, float]:
 
 
 def dvc_figures(folder: Path, home: Path) -> dict[str, float]:
-    """Seconds of add and push: at first, and with new pictures."""
+    """Seconds of add and push: at first, and with new images."""
     import shutil
 
     from imageloop.adapters import dvc
@@ -74,9 +74,9 @@ def dvc_figures(folder: Path, home: Path) -> dict[str, float]:
         started = time.perf_counter()
         dvc.track(workspace.data / "raw", workspace, VersioningSettings())
         figures[name] = time.perf_counter() - started
-        multiply(folder, workspace.data / "raw", NUM_NEW, first=2 * NUM_PICTURES)
+        multiply(folder, workspace.data / "raw", NUM_NEW, first=2 * NUM_IMAGES)
     started = time.perf_counter()
-    dvc.track_pictures(workspace.data / "raw", workspace, VersioningSettings(archive=True))
+    dvc.track_images(workspace.data / "raw", workspace, VersioningSettings(archive=True))
     figures["as_archives"] = time.perf_counter() - started
     return figures
 
@@ -85,15 +85,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         source, kind = photographs(scratch / "drawn")
-        many, few = multiply(source, scratch / "many", NUM_PICTURES), multiply(source, scratch / "few", NUM_PICTURES // 10)
+        many, few = multiply(source, scratch / "many", NUM_IMAGES), multiply(source, scratch / "few", NUM_IMAGES // 10)
         usual = run(USUAL, many)["rate"]
         small = run(CATALOGUE, few, scratch / "store-few")
         first = run(CATALOGUE, many, scratch / "store")
-        multiply(source, many, NUM_NEW, first=NUM_PICTURES)
+        multiply(source, many, NUM_NEW, first=NUM_IMAGES)
         second = run(CATALOGUE, many, scratch / "store")
         dvc = dvc_figures(many, scratch / "home")
-        rate = first["pictures"] / first["read"]
-        print(f"pictures: {kind}, {first['pictures']:,}")
+        rate = first["images"] / first["read"]
+        print(f"images: {kind}, {first['images']:,}")
         print(
             f"catalog and prepare: {rate:,.0f} a second; the usual transform, one after the other: {usual:,.0f} ({rate / usual:.1f} times)"
         )
@@ -102,8 +102,8 @@ def main() -> None:
             f"second run with {NUM_NEW} new: decoded {second['decoded']}, {second['together']:.1f} s instead of {first['together']:.1f}"
         )
         own = {key: figures["peak_mb"] - figures["catalog_mb"] for key, figures in (("small", small), ("first", first))}
-        print(f"peak memory without the catalog: {own['first']:.0f} MB for {first['pictures']:,}, {own['small']:.0f} MB for "
-              f"{small['pictures']:,} ({own['first'] / own['small']:.2f} times)")  # fmt: skip
+        print(f"peak memory without the catalog: {own['first']:.0f} MB for {first['images']:,}, {own['small']:.0f} MB for "
+              f"{small['images']:,} ({own['first'] / own['small']:.2f} times)")  # fmt: skip
         print(f"DVC add and push: {dvc['first']:.1f} s at first, {dvc['with_new']:.1f} s with {NUM_NEW} new, "
               f"{dvc['as_archives']:.1f} s as archives")  # fmt: skip
 

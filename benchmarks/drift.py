@@ -1,4 +1,4 @@
-"""How many pictures show a change, how often nothing is taken for one, and what accuracy is estimated without labels.
+"""How many images show a change, how often nothing is taken for one, and what accuracy is estimated without labels.
 
 make bench-drift        trains on half of the photographs of IMAGELOOP_TEST_DATA and sends the other half, changed
 """
@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from benchmarks.training import Site
 from imageloop.data.image_statistics import image_statistics
 from imageloop.embeddings.drift_samples import Sample, read_reference
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scenes_of
 from imageloop.model.predictor import Predictor
 from imageloop.monitoring.drift import measure_drift
@@ -38,16 +38,16 @@ SETTINGS = DriftSettings()
 def main() -> None:
     named = os.environ.get("IMAGELOOP_TEST_DATA")
     if not named:
-        sys.exit("error: wanted IMAGELOOP_TEST_DATA to name the folder with photographs, found nothing there")
+        sys.exit("error: expected IMAGELOOP_TEST_DATA to name the folder with photographs, got nothing there")
     folder = Path(named, "data")
     with tempfile.TemporaryDirectory() as scratch:
         predictor, package = _train(folder / "catsdogs", Path(scratch))
-        scene = Familiarity.read(package).scene
+        scene = Novelty.read(package).scene
         reference = read_reference(package, predictor.info.class_names, scene)
         unseen = [file for name in ("cat", "dog") for file in sorted((folder / "catsdogs" / name).glob("*.jpg"))[NUM_TAUGHT:]]
-        truth = np.array([file.parent.name for file in unseen])
+        ground_truth = np.array([file.parent.name for file in unseen])
         print(
-            f"{len(reference)} reference pictures, {len(unseen)} unseen ones, {NUM_WINDOWS} windows each, {SETTINGS.false_alarm_rate:.0%} false alarms"
+            f"{len(reference)} reference images, {len(unseen)} unseen ones, {NUM_WINDOWS} windows each, {SETTINGS.false_alarm_rate:.0%} false alarms"
         )
         seen = {name: _see(predictor, unseen, change) for name, change in CHANGES.items()}
         insects = sorted((folder / "antsbees").rglob("*.jpg"))
@@ -56,31 +56,31 @@ def main() -> None:
         _filmed_windows(reference, _filmed(predictor, unseen), scene)
         print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  estimate")
         for name, (sample, labels) in seen.items():
-            _row(name, reference, sample, float((labels == truth).mean()))
-        cats = np.flatnonzero(truth == "cat")
-        dogs = np.flatnonzero(truth == "dog")[: len(cats) // 9]
+            _row(name, reference, sample, float((labels == ground_truth).mean()))
+        cats = np.flatnonzero(ground_truth == "cat")
+        dogs = np.flatnonzero(ground_truth == "dog")[: len(cats) // 9]
         mix = np.concatenate([cats, dogs])
-        _row("nine cats to a dog", reference, calm.some(mix), float((right[mix] == truth[mix]).mean()))
+        _row("nine cats to a dog", reference, calm.some(mix), float((right[mix] == ground_truth[mix]).mean()))
         strangers, _ = _see(predictor, insects, CHANGES["nothing"])
         rng = np.random.default_rng(0)
         mixed = _together(
             calm.some(rng.choice(len(calm), 400, replace=False)), strangers.some(rng.choice(len(strangers), 100, replace=False))
         )
         _row("a fifth ants and bees", reference, mixed, float("nan"))
-        _unfamiliar(package, calm, strangers)
+        _novelty(package, calm, strangers)
         started = time.perf_counter()
         measure_drift(reference, calm.some(rng.choice(len(calm), 10_000)), SETTINGS)
         print(f"10,000 records are compared in {time.perf_counter() - started:.2f} s")
 
 
-def _train(pictures: Path, scratch: Path) -> tuple[Predictor, Path]:
+def _train(images: Path, scratch: Path) -> tuple[Predictor, Path]:
     """The usual training, on a site of its own."""
     for name in ("cat", "dog"):
-        (scratch / "pictures" / name).mkdir(parents=True)
-        for file in sorted((pictures / name).glob("*.jpg"))[:NUM_TAUGHT]:
-            (scratch / "pictures" / name / file.name).symlink_to(file)
-    trained = Site(scratch).train(scratch / "pictures")
-    print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {trained['accuracy']:.1%} on the test pictures")
+        (scratch / "images" / name).mkdir(parents=True)
+        for file in sorted((images / name).glob("*.jpg"))[:NUM_TAUGHT]:
+            (scratch / "images" / name / file.name).symlink_to(file)
+    trained = Site(scratch).train(scratch / "images")
+    print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {trained['accuracy']:.1%} on the test images")
     home = scratch / "home"
     package = next(path.parent for path in (home / ".imageloop" / "mlartifacts").rglob("model.json"))
     return Predictor.load(package, home / ".imageloop" / "keys" / "signing.pub", threads=2), package
@@ -115,7 +115,7 @@ def _see(predictor: Predictor, files: list[Path], change) -> tuple[Sample, np.nd
     samples, labels = [], []
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(files), 200):
-            images, _ = predictor.see(list(pool.map(content, files[start : start + 200])))
+            images, _ = predictor.preprocess_all(list(pool.map(content, files[start : start + 200])))
             found = predictor.predict(images)
             samples.append(
                 (found.embeddings.astype(np.float16).astype(np.float32), image_statistics(images), found.probabilities)
@@ -162,9 +162,9 @@ def _filmed_windows(reference: Sample, filmed: Sample, distance: float) -> None:
         found.append(len(apart))
         alarms["frames"].append(measure_drift(reference, window, SETTINGS, number).alarm)
         alarms["scenes"].append(measure_drift(reference, window.some(apart), SETTINGS, number).alarm)
-    shares = ", ".join(f"{np.mean(told):.0%} alarms by {name}" for name, told in alarms.items())
+    shares = ", ".join(f"{np.mean(alarm_rates):.0%} alarms by {name}" for name, alarm_rates in alarms.items())
     print(
-        f"{NUM_WINDOWS} windows of {NUM_FRAMES} frames of 10 photographs each: {shares}; {np.mean(found):.1f} scenes are told apart"
+        f"{NUM_WINDOWS} windows of {NUM_FRAMES} frames of 10 photographs each: {shares}; {np.mean(found):.1f} scenes are alarm_rates apart"
     )
 
 
@@ -193,15 +193,15 @@ def _together(one: Sample, other: Sample) -> Sample:
     )
 
 
-def _unfamiliar(package: Path, calm: Sample, strangers: Sample) -> None:
+def _novelty(package: Path, calm: Sample, strangers: Sample) -> None:
     from sklearn.metrics import roc_auc_score
 
-    familiarity = Familiarity.read(package)
-    known, unknown = familiarity.distance(calm.embeddings_ND), familiarity.distance(strangers.embeddings_ND)
+    novelty = Novelty.read(package)
+    known, unknown = novelty.distance(calm.embeddings_ND), novelty.distance(strangers.embeddings_ND)
     area = roc_auc_score([0] * len(known) + [1] * len(unknown), np.concatenate([known, unknown]))
     print(
-        f"\nants and bees among cats and dogs: AUROC {area:.4f}; {np.mean(unknown > familiarity.limit):.1%} of them are called unlike anything known, "
-        f"and {np.mean(known > familiarity.limit):.1%} of the cats and dogs"
+        f"\nants and bees among cats and dogs: AUROC {area:.4f}; {np.mean(unknown > novelty.limit):.1%} of them are called out of distribution, "
+        f"and {np.mean(known > novelty.limit):.1%} of the cats and dogs"
     )
 
 

@@ -23,8 +23,8 @@ import requests
 from PIL import Image
 
 from benchmarks.training import own_environment
-from operations.demo_loop.traffic import Visitors
-from operations.demo_loop.traffic_images import drawn_worlds
+from operations.demo_loop.traffic import Traffic
+from operations.demo_loop.traffic_images import drawn_images
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,12 +76,12 @@ class Row:
 
 
 class Callers:
-    """Requests without a retry, each answer's time and code."""
+    """Requests without a retry, each prediction's time and code."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.done: list[tuple[float, int]] = []
-        self._content = _picture()
+        self._content = _image()
         self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(NUM_CALLERS)
         for _ in range(NUM_CALLERS):
@@ -162,15 +162,15 @@ class Drill:
                 break
             time.sleep(0.05)
         time.sleep(max(0.0, WATCH_SECONDS - (time.monotonic() - begun)))
-        answers = self.callers.since(begun)
-        failed = sum(code not in (200, 503, 429) for _, code in answers)
-        refused = sum(code in (503, 429) for _, code in answers)
-        self.rows.append(Row(what, len(answers), failed, refused, recovered, note))
-        print(f"  {what}: {failed} of {len(answers)} failed", file=sys.stderr, flush=True)
+        responses = self.callers.since(begun)
+        failed = sum(code not in (200, 503, 429) for _, code in responses)
+        refused = sum(code in (503, 429) for _, code in responses)
+        self.rows.append(Row(what, len(responses), failed, refused, recovered, note))
+        print(f"  {what}: {failed} of {len(responses)} failed", file=sys.stderr, flush=True)
 
     def all_ready(self) -> bool:
         status = json.loads(self.run("run.py", "status", "--json"))
-        return all(part["ready"] == part["wanted"] for one in status["deployments"] for part in one["predictors"])
+        return all(part["ready"] == part["expected"] for one in status["deployments"] for part in one["predictors"])
 
     def answers(self) -> bool:
         try:
@@ -225,7 +225,7 @@ def _break_everything(drill: Drill) -> None:
         "the supervisor is killed", lambda: _kill_supervisor(drill), drill.all_ready, lambda: drill.run("run.py", "deploy")
     )
     drill.breaks("the collector is killed five times", lambda: _kill_collector(drill), lambda: True)
-    drill.breaks("the watch is killed in each step", lambda: _kill_watch(drill), lambda: True)
+    drill.breaks("the monitor is killed in each step", lambda: _kill_watch(drill), lambda: True)
     drill.breaks("the database is gone", lambda: _lose_database(drill), lambda: True)
     drill.breaks("records cannot be written", lambda: _fill_disk(drill), lambda: True)
     drill.breaks("a package is corrupted and deployed", lambda: _corrupt_package(drill), drill.all_ready)
@@ -252,10 +252,10 @@ def _kill_collector(drill: Drill) -> str:
 
 
 def _kill_watch(drill: Drill) -> str:
-    """The world has changed and people say what its pictures show, so it decides to retrain; after a look that was killed, one goes on."""
-    with Visitors(drill.url, 20.0, drawn_worlds()[1]) as visitors:
-        visitors.labels = 0.7
-        visitors.wait_for(480)
+    """Drift and its ground truth lead to a retraining; it is resumed after a monitoring run was killed."""
+    with Traffic(drill.url, 20.0, drawn_images()[1]) as traffic:
+        traffic.labelled_share = 0.7
+        traffic.wait_for(480)
         killed = [stage for stage in STAGES if drill.kill_in_step(stage)]
         found = json.loads(drill.run("run.py", "monitor", *RETRAIN, "--json"))
     outcome = "; ".join([*found["finished"], str(found["outcome"] or "")])
@@ -305,7 +305,7 @@ def _corrupt_package(drill: Drill) -> str:
 
 
 def _burst(drill: Drill) -> str:
-    content, codes, deadline = _picture(), [], time.monotonic() + BURST_SECONDS
+    content, codes, deadline = _image(), [], time.monotonic() + BURST_SECONDS
 
     def hammer(_: int) -> None:
         with requests.Session() as session:
@@ -325,7 +325,7 @@ def _burst(drill: Drill) -> str:
     return f"{BURST_CALLERS} callers without a pause: {counts}"
 
 
-def _picture() -> bytes:
+def _image() -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)).save(out, "JPEG")
     return out.getvalue()

@@ -16,7 +16,7 @@ from benchmarks.benchmark_images import photographs
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import content_hash
 from imageloop.data.ingestion import prepared_store
-from imageloop.data.prepared_images import PreparedPictures, prepare
+from imageloop.data.prepared_images import PreparedImages, prepare
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
 from imageloop.training.devices import device_of
@@ -33,27 +33,27 @@ FINE_TUNED = {"kind": "transfer", "fine_tune_blocks": 2}
 NUM_EPOCHS = 2  # of those that are only timed
 
 
-def pictures_of(folder: Path, workspace: Workspace, side: int) -> PreparedPictures:
+def images_of(folder: Path, workspace: Workspace, side: int) -> PreparedImages:
     catalog = read_catalog(folder, "folder", prepared_store(workspace.prepared, side), side, Limits())
     catalog = split_catalog(catalog, None, SplitSettings(), 3)
     return prepare(catalog, workspace.prepared, side, content_hash(catalog), folder)
 
 
-def features(pictures: PreparedPictures, workspace: Workspace) -> None:
-    images = pictures.open_store(workspace.prepared).read(pictures.table["sha256"].tolist()[:1024])
+def features(images: PreparedImages, workspace: Workspace) -> None:
+    images_BHWC = images.open_store(workspace.prepared).read(images.table["sha256"].tolist()[:1024])
     found, rate = {}, {}
     for device in ("cpu", "cuda"):
-        extractor = FeatureExtractor.of("efficientnet_lite0", pictures.side_pixels, workspace, device)
-        extractor.run(images[:128])
+        extractor = FeatureExtractor.of("efficientnet_lite0", images.side_pixels, workspace, device)
+        extractor.run(images_BHWC[:128])
         started = time.perf_counter()
-        found[device] = extractor.run(images)
-        rate[device] = len(images) / (time.perf_counter() - started)
-    print(f"features: {rate['cpu']:.0f} pictures a second by ONNX Runtime, {rate['cuda']:.0f} on the GPU ({rate['cuda'] / rate['cpu']:.1f} times); "
+        found[device] = extractor.run(images_BHWC)
+        rate[device] = len(images_BHWC) / (time.perf_counter() - started)
+    print(f"features: {rate['cpu']:.0f} images a second by ONNX Runtime, {rate['cuda']:.0f} on the GPU ({rate['cuda'] / rate['cpu']:.1f} times); "
           f"they differ by at most {np.abs(found['cpu'] - found['cuda']).max():.1e}", flush=True)  # fmt: skip
 
 
 def fitting(
-    what: str, model: dict, pictures: PreparedPictures, workspace: Workspace, device: str, epochs: int | None = None
+    what: str, model: dict, images: PreparedImages, workspace: Workspace, device: str, epochs: int | None = None
 ) -> float:
     """Train and say how good it became; the seconds that an epoch took, of the last ones."""
     loop = "fine_tune" if model["kind"] == "transfer" else "loop"
@@ -61,14 +61,14 @@ def fitting(
     settings = TrainingSettings.model_validate({"model": model | short, "device": device})
     ended: list[float] = []
     started = time.perf_counter()
-    trained = train(pictures, settings, workspace, lambda _: ended.append(time.perf_counter()))
-    test = pictures.of_split("test")
-    images = torch.from_numpy(pictures.open_store(workspace.prepared).read(test["sha256"].tolist()))
+    trained = train(images, settings, workspace, lambda _: ended.append(time.perf_counter()))
+    test = images.of_split("test")
+    images_BHWC = torch.from_numpy(images.open_store(workspace.prepared).read(test["sha256"].tolist()))
     with torch.inference_mode():
-        right = (trained.build()(images).argmax(1).numpy() == pictures.targets(test)).mean()
+        right = (trained.build()(images_BHWC).argmax(1).numpy() == images.targets(test)).mean()
     seconds = float(np.median(np.diff(ended)[-NUM_EPOCHS:]))
     print(f"{what} on {device}: {time.perf_counter() - started:.1f} s, {len(trained.history)} epochs, the last of {seconds:.2f} s each; "
-          f"accuracy {right:.4f} on {len(test)} test pictures", flush=True)  # fmt: skip
+          f"accuracy {right:.4f} on {len(test)} test images", flush=True)  # fmt: skip
     return seconds
 
 
@@ -85,11 +85,11 @@ def main() -> None:
         workspace = Workspace.current()
         folder, kind = photographs(Path(name, "drawn"))
         print(kind, flush=True)
-        small, large = (pictures_of(folder, workspace, side) for side in (112, 224))
+        small, large = (images_of(folder, workspace, side) for side in (112, 224))
         features(large, workspace)
-        for what, model, pictures in (("the small network", BASELINE, small), ("fine-tuning", FINE_TUNED, large)):
-            here = fitting(what, model, pictures, workspace, "cpu", NUM_EPOCHS + 1)
-            there = fitting(what, model, pictures, workspace, "cuda")
+        for what, model, images in (("the small network", BASELINE, small), ("fine-tuning", FINE_TUNED, large)):
+            here = fitting(what, model, images, workspace, "cpu", NUM_EPOCHS + 1)
+            there = fitting(what, model, images, workspace, "cuda")
             print(f"{what}: an epoch on the GPU takes {there / here:.2f} times what it takes here", flush=True)
 
 

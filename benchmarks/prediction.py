@@ -1,4 +1,4 @@
-"""Pictures a second from JPEG to label: the package, quantised and exact, beside eager PyTorch.
+"""Images a second from JPEG to label: the package, quantised and exact, beside eager PyTorch.
 
 make bench-prediction
 """
@@ -22,12 +22,12 @@ from imageloop.model.predictor import Predictor
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
 
-NUM_PICTURES = int(os.environ.get("N", "1000"))
+NUM_IMAGES = int(os.environ.get("N", "1000"))
 ROUNDS = 3
 
 
 def eager(contents: list[bytes]) -> None:
-    """What most services do: one picture after the other through torch."""
+    """What most services do: one image after the other through torch."""
     import torch
 
     from imageloop.model.backbones import load_backbone
@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         source, kind = photographs(scratch / "drawn")
-        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_PICTURES]]
+        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_IMAGES]]
         backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
         quantise(backbone, scratch / "int8.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
         info = PackageInfo(
@@ -69,7 +69,7 @@ def main() -> None:
         middle = {key: median(values) for key, values in rates.items()}
         print(f"{len(contents):,} {kind}, median of {ROUNDS} rounds, {os.cpu_count()} cores")
         for key, value in middle.items():
-            print(f"{key:<6} {value:6.0f} pictures a second, {value / middle['eager']:.1f} times eager PyTorch")
+            print(f"{key:<6} {value:6.0f} images a second, {value / middle['eager']:.1f} times eager PyTorch")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What remembering costs: the statistics, the embedding and the line of a record, beside no record at all.
 
-make bench-records        first of one answer in one thread, then of the service with eight clients (needs `ab`)
+make bench-records        first of one prediction in one thread, then of the service with eight clients (needs `ab`)
 """
 
 import os
@@ -19,7 +19,7 @@ from benchmarks.benchmark_images import photographs
 from benchmarks.serving import measure, ours, trained_package
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.model.onnx_export import attach_head, quantise
 from imageloop.model.package import INT8_MODEL, PackageInfo
 from imageloop.model.predictor import Predictor
@@ -27,12 +27,12 @@ from imageloop.records.record_writer import RecordWriter
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
 from seldon.service.concurrency_limit import Admission
-from seldon.service.prediction_handler import Answering, Identity
+from seldon.service.prediction_handler import Identity, PredictionHandler
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
 
 
-NUM_PICTURES = 200
+NUM_IMAGES = 200
 ROUNDS = 7
 SERVICE_ROUNDS = 15  # a service's throughput differs more from one round to the next
 
@@ -47,9 +47,9 @@ def whole_service() -> None:
     """Two services of the same package, asked in turns."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        package, key, picture = trained_package(scratch)
+        package, key, image = trained_package(scratch)
         servers = {
-            name: ours(name, scratch / name, package, key, picture, scratch / "records" if name == "with" else None)
+            name: ours(name, scratch / name, package, key, image, scratch / "records" if name == "with" else None)
             for name in ("without", "with")
         }
         try:
@@ -73,7 +73,7 @@ def one_answer() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         source, kind = photographs(scratch / "drawn")
-        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_PICTURES]]
+        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_IMAGES]]
         backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
         quantise(backbone, scratch / "small.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
         info = PackageInfo(
@@ -85,10 +85,10 @@ def one_answer() -> None:
         attach_head(scratch / "small.onnx", scratch / INT8_MODEL, weight, np.zeros(2, np.float32), 1.0)
         predictor, identity = Predictor(scratch / INT8_MODEL, info, threads=1), Identity("m", "1", "v1")
         writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
-        known = Familiarity.of(rng.normal(size=(400, 1280)).astype(np.float32), 2)
+        known = Novelty.of(rng.normal(size=(400, 1280)).astype(np.float32), 2)
         answering = {
-            "without": Answering(predictor, identity, Admission(), None, known),
-            "with": Answering(predictor, identity, Admission(), writer, known),
+            "without": PredictionHandler(predictor, identity, Admission(), None, known),
+            "with": PredictionHandler(predictor, identity, Admission(), writer, known),
         }
         times: dict[str, list[float]] = {name: [] for name in answering}
         for number in range(ROUNDS):
@@ -105,7 +105,7 @@ def one_answer() -> None:
         extra = median(w - o for w, o in zip(times["with"], times["without"], strict=True))
         print(f"{len(contents)} {kind}, {ROUNDS} rounds, median of pairs, {os.cpu_count()} cores, one thread")
         print(
-            f"{without:.2f} ms an answer without records, {with_records:.2f} ms with: {extra:.2f} ms more, {extra / without:.1%}, "
+            f"{without:.2f} ms a prediction without records, {with_records:.2f} ms with: {extra:.2f} ms more, {extra / without:.1%}, "
             f"and {1000 * beside / len(times['with']):.2f} ms of the writer's own thread"
         )
 

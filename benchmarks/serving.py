@@ -1,4 +1,4 @@
-"""Requests a second, p50, p99 and CPU seconds per 1,000 pictures: every server in one run, interleaved, with one photograph.
+"""Requests a second, p50, p99 and CPU seconds per 1,000 images: every server in one run, interleaved, with one photograph.
 
 make bench-serving        needs `ab` (Debian: apache2-utils), and what it compares us with in an environment of its own:
                           .venv-bench, made by the same target (FastAPI, MLServer, torch)
@@ -21,9 +21,10 @@ import psutil
 
 from benchmarks.benchmark_images import photographs
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
-from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.local_cluster import LocalCluster
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
-from seldon.delivery.manifest import render, render_predictor
+from seldon.delivery.render_manifest import render, render_predictor
 from seldon.service.serving_protocols import mlserver_environment
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 32)
 ROUNDS = 3
 SECONDS = 4
-PICTURE_BYTES = 61_000
+IMAGE_BYTES = 61_000
 FLOOR = """
 import sys, time, json
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +89,7 @@ def status():
 
 
 class Server:
-    """One competitor: a process group, the address that pictures go to, and in which form."""
+    """One competitor: a process group, the address that images go to, and in which form."""
 
     def __init__(
         self, name: str, command: list[str], environment: dict[str, str], port: int, body: Path, kind: str, path: str
@@ -119,8 +120,8 @@ class Server:
 class Gateway:
     """Ours behind Envoy, as `deploy` makes it."""
 
-    def __init__(self, cluster: LocalCluster, picture: Path) -> None:
-        self.name, self.body, self.kind = "ours behind the gateway", picture, "image/jpeg"
+    def __init__(self, cluster: LocalCluster, image: Path) -> None:
+        self.name, self.body, self.kind = "ours behind the gateway", image, "image/jpeg"
         self._cluster = cluster
         self.url = f"{cluster.describe('default', 'bench').url}/predict"
         self.ready_seconds = 0.0
@@ -187,8 +188,8 @@ def memory_mb(server: Server | Gateway) -> float:
     return sum(process.memory_full_info().pss for process in server.processes()) / 2**20
 
 
-def floor(package: Path, key: Path, picture: Path, clients: int) -> list[float]:
-    command = [serving_python(), "-c", FLOOR, package, key, picture, str(clients), str(SECONDS)]
+def floor(package: Path, key: Path, image: Path, clients: int) -> list[float]:
+    command = [serving_python(), "-c", FLOOR, package, key, image, str(clients), str(SECONDS)]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -197,17 +198,17 @@ def floor(package: Path, key: Path, picture: Path, clients: int) -> list[float]:
 
 def main() -> None:
     if shutil.which("ab") is None:
-        sys.exit("error: wanted the program `ab`, found none; apt-get install apache2-utils")
+        sys.exit("error: expected the program `ab`, got none; apt-get install apache2-utils")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        package, key, picture = trained_package(scratch)
+        package, key, image = trained_package(scratch)
         print(
-            f"photograph of {picture.stat().st_size:,} bytes, {os.cpu_count()} cores, {ROUNDS} rounds of {SECONDS} s each, medians",
+            f"photograph of {image.stat().st_size:,} bytes, {os.cpu_count()} cores, {ROUNDS} rounds of {SECONDS} s each, medians",
             flush=True,
         )
-        servers = start_all(scratch, package, key, picture)
+        servers = start_all(scratch, package, key, image)
         try:
-            report(servers, package, key, picture)
+            report(servers, package, key, image)
         finally:
             for server in servers:
                 server.stop()
@@ -221,12 +222,12 @@ def trained_package(scratch: Path) -> tuple[Path, Path, Path]:
     site.train(folder)
     found = next((scratch / "site/home/.imageloop/mlartifacts").rglob("model.json")).parent
     originals = sorted((folder.parent / "catsdogs_original").rglob("*.jpg")) or sorted(folder.rglob("*.jpg"))
-    picture = min(originals, key=lambda file: abs(file.stat().st_size - PICTURE_BYTES))
-    return found, scratch / "site/home/.imageloop/keys/signing.pub", picture
+    image = min(originals, key=lambda file: abs(file.stat().st_size - IMAGE_BYTES))
+    return found, scratch / "site/home/.imageloop/keys/signing.pub", image
 
 
 def given(package: Path, key: Path) -> dict[str, str]:
-    """What tells our class which package it serves."""
+    """The environment that names the package of the service."""
     parameters = json.dumps([{"name": "model_uri", "value": str(package), "type": "STRING"}])
     return {
         "IMAGELOOP_VERIFICATION_KEY": str(key),
@@ -245,19 +246,19 @@ def own(folder: Path) -> dict[str, str]:
     return {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
 
 
-def ours(name: str, folder: Path, package: Path, key: Path, picture: Path, records: Path | None) -> Server:
+def ours(name: str, folder: Path, package: Path, key: Path, image: Path, records: Path | None) -> Server:
     """Our launcher, with records or without."""
     environment = given(package, key) | ports() | own(folder) | ({"IMAGELOOP_RECORDS": str(records)} if records else {})
     port = int(environment["PREDICTIVE_UNIT_HTTP_SERVICE_PORT"])
     command = [str(serving_python()), "-m", "seldon.launcher"]
-    return Server(name, command, environment, port, picture, "image/jpeg", "/predict")
+    return Server(name, command, environment, port, image, "image/jpeg", "/predict")
 
 
-def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Server | Gateway]:
+def start_all(scratch: Path, package: Path, key: Path, image: Path) -> list[Server | Gateway]:
     message = scratch / "message.json"
-    message.write_text(json.dumps({"binData": base64.b64encode(picture.read_bytes()).decode()}))
+    message.write_text(json.dumps({"binData": base64.b64encode(image.read_bytes()).decode()}))
     cores = str(os.cpu_count())
-    servers: list[Server | Gateway] = [ours("ours alone", scratch / "ours", package, key, picture, scratch / "records")]
+    servers: list[Server | Gateway] = [ours("ours alone", scratch / "ours", package, key, image, scratch / "records")]
     plain = given(package, key) | ports() | own(scratch / "plain") | {"GRPC_WORKERS": "0"}
     command = [
         str(serving_python().with_name("seldon-core-microservice")),
@@ -298,17 +299,17 @@ def start_all(scratch: Path, package: Path, key: Path, picture: Path) -> list[Se
         port = free_port()
         fast = given(package, key) | own(scratch / "fast") | {"PYTHONPATH": f"{scratch}:{ROOT}", "PACKAGE": str(package)}
         command = [str(bench / "uvicorn"), "fast:app", "--port", str(port), "--workers", cores, "--log-level", "error"]
-        servers.append(Server("FastAPI over our Predictor", command, fast, port, picture, "image/jpeg", "/predict"))
-    servers.append(mlserver(scratch, package, own(scratch / "mlserver") | given(package, key), picture))
+        servers.append(Server("FastAPI over our Predictor", command, fast, port, image, "image/jpeg", "/predict"))
+    servers.append(mlserver(scratch, package, own(scratch / "mlserver") | given(package, key), image))
     cluster = LocalCluster(
         scratch / "serving", GatewaySettings(port=0), serving_python(), {"IMAGELOOP_VERIFICATION_KEY": str(key)}
     )
     predictor = render_predictor(version="1", model_name="bench", model_uri=f"file://{package}", replicas=int(cores), traffic=100)
     cluster.apply(render("bench", "default", [predictor]))
-    return [*servers, Gateway(cluster, picture)]
+    return [*servers, Gateway(cluster, image)]
 
 
-def mlserver(scratch: Path, package: Path, environment: dict[str, str], picture: Path) -> Server:
+def mlserver(scratch: Path, package: Path, environment: dict[str, str], image: Path) -> Server:
     """The same package through the same `Predictor`, behind the protocol V2."""
     folder, port = scratch / "mlserver", free_port()
     folder.mkdir(exist_ok=True)
@@ -316,18 +317,18 @@ def mlserver(scratch: Path, package: Path, environment: dict[str, str], picture:
         "MLSERVER_HOST": "127.0.0.1", "MLSERVER_HTTP_PORT": str(port), "MLSERVER_GRPC_PORT": str(free_port()), "MLSERVER_METRICS_DIR": str(folder),
         "MLSERVER_METRICS_PORT": str(free_port()), "MLSERVER_PARALLEL_WORKERS": str(os.cpu_count()), "MLSERVER_MODEL_URI": str(package),
     }  # fmt: skip
-    request = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(picture.read_bytes()).decode()]}
+    request = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(image.read_bytes()).decode()]}
     body = folder / "request.json"
     body.write_text(json.dumps({"inputs": [request]}))
     command = [str(ROOT / ".venv-v2" / "bin" / "mlserver"), "start", str(folder)]
     return Server("MLServer over our Predictor", command, environment, port, body, "application/json", "/v2/models/bench/infer")
 
 
-def report(servers: list[Server | Gateway], package: Path, key: Path, picture: Path) -> None:
+def report(servers: list[Server | Gateway], package: Path, key: Path, image: Path) -> None:
     for clients in CLIENTS:
         floors, found = [], {server.name: [] for server in servers}
         for _ in range(ROUNDS):
-            floors.append(floor(package, key, picture, clients))
+            floors.append(floor(package, key, image, clients))
             for server in servers:
                 found[server.name].append(measure(server, clients))
         rate, p50 = (statistics.median(values) for values in zip(*floors, strict=True))

@@ -21,7 +21,7 @@ def main() -> None:
     from imageloop.workspace_paths import Workspace
 
     exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)  # once, and not while it is measured
-    for work, what in (("predict", "256 pictures in ONNX Runtime"), ("train", "40 steps of the small network in PyTorch")):
+    for work, what in (("predict", "256 images in ONNX Runtime"), ("train", "40 steps of the small network in PyTorch")):
         for number in (1, 2):
             found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
             for turn in range(ROUNDS):

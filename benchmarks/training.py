@@ -95,8 +95,8 @@ class Site:
 
 def show(what: str, result: dict) -> None:
     seconds = result["seconds"]
-    steps = sum(value for name, value in seconds.items() if name not in ("start_up", "together"))
-    work = seconds["together"] - seconds["start_up"]
+    steps = sum(value for name, value in seconds.items() if name not in ("start_up", "total"))
+    work = seconds["total"] - seconds["start_up"]
     print(f"{what:<28} accuracy {result['accuracy']:.4f}  work {work:5.1f} s  (steps {steps:.1f} s, between them {work - steps:.1f} s, "
           f"start-up {seconds['start_up']:.1f} s: ZenML's and MLflow's share {100 * (1 - steps / seconds['together']):.0f} %)", flush=True)  # fmt: skip
 
@@ -129,8 +129,8 @@ def main() -> None:
             text=True,
         )
         print("the usual way (all layers fine-tuned, eager PyTorch, from the same ImageNet weights):")
-        for seconds, pictures, accuracy in json.loads(done.stdout.splitlines()[-1]):
-            print(f"  after {seconds:6.1f} s of training, {pictures:5d} pictures: accuracy {accuracy:.4f}")
+        for seconds, images, accuracy in json.loads(done.stdout.splitlines()[-1]):
+            print(f"  after {seconds:6.1f} s of training, {images:5d} images: accuracy {accuracy:.4f}")
 
 
 if __name__ == "__main__":

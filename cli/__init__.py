@@ -1,1 +1,1 @@
-"""The command line: one module a group of commands, and how results are shown. What a command does stands in operations/."""
+"""The command line: one module for each group of commands, and how results are shown; the work is in operations/."""

@@ -1,4 +1,4 @@
-"""What a person sees while something runs, and where the rest of it is written.
+"""What is shown while a command runs, and where the rest is logged.
 
 Standard output carries the result alone. Progress and decisions go to standard error; everything that libraries say,
 and every traceback, goes to a log file, which an error message names.
@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from imageloop import progress
 from imageloop.adapters.quiet_libraries import quiet_libraries
@@ -24,20 +24,21 @@ from imageloop.workspace_paths import Workspace
 
 OUR_LOGGERS = ("cli", "imageloop", "seldon", "steps", "operations")
 SHOW_AFTER_SECONDS = 2.0
+LINE_EVERY_SECONDS = 10.0
 KEPT_LOGS = 50
 
 
 class Bars:
-    """A progress bar in a terminal, a plain line elsewhere; for work of more than two seconds only."""
+    """A progress bar with rate and time left in a terminal, a line every ten seconds elsewhere; for work of more than two seconds."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._what, self._total, self._done, self._started, self._told = "", 0, 0, 0.0, 0.0
+        self._what, self._total, self._done, self._started, self._reported = "", 0, 0, 0.0, 0.0
         self._bar: Progress | None = None
 
     def start(self, what: str, total: int) -> None:
         self._what, self._total, self._done = what, total, 0
-        self._started = self._told = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def advance(self, count: int) -> None:
         self._done = min(self._done + count, self._total) if self._total else self._done + count
@@ -45,8 +46,8 @@ class Bars:
             return
         if self._terminal:
             self._draw()
-        elif time.monotonic() - self._told > 5 * SHOW_AFTER_SECONDS or self._told == self._started:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._reported > LINE_EVERY_SECONDS or self._reported == self._started:
+            self._reported = time.monotonic()
             print(f"  {self._what}: {self._so_far()}", file=sys.stderr, flush=True)
 
     def finish(self) -> None:
@@ -55,18 +56,24 @@ class Bars:
             self._bar = None
 
     def _so_far(self) -> str:
-        if self._total:
-            return f"{self._done:,} of {self._total:,}"
-        return f"{self._done:,}" if self._done else f"{time.monotonic() - self._started:.0f} s"
+        seconds = time.monotonic() - self._started
+        if not self._done:
+            return f"{seconds:.0f} s"
+        rate = self._done / seconds
+        if not self._total:
+            return f"{self._done:,}, {rate:,.1f}/s"
+        return f"{self._done:,} of {self._total:,}, {rate:,.1f}/s, {(self._total - self._done) / rate:,.0f} s left"
 
     def _draw(self) -> None:
         if self._bar is None:
-            counts = [MofNCompleteColumn()] if self._total or self._done else []
-            columns = (TextColumn("  {task.description}"), BarColumn(), *counts, TimeElapsedColumn())
+            counts = [MofNCompleteColumn(), TextColumn("{task.fields[rate]}")] if self._total or self._done else []
+            left = [TimeRemainingColumn()] if self._total else []
+            columns = (TextColumn("  {task.description}"), BarColumn(), *counts, TimeElapsedColumn(), *left)
             self._bar = Progress(*columns, console=RichConsole(stderr=True), transient=True)
-            self._bar.add_task(self._what, total=self._total or None)
+            self._bar.add_task(self._what, total=self._total or None, rate="")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self._done)
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        self._bar.update(self._bar.task_ids[0], completed=self._done, rate=f"{rate:,.1f}/s")
 
 
 class Session:
@@ -80,7 +87,7 @@ class Session:
 
     def __enter__(self) -> Self:
         quiet_libraries()
-        logging.raiseExceptions = False  # a log that cannot be written, say on a full disk, is no reason for a traceback
+        logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason for a traceback
         root = logging.getLogger()
         root.setLevel(logging.INFO)
         for handler in self._handlers:
@@ -122,7 +129,7 @@ def result_alone_on_stdout() -> Iterator[int]:
 def _file_handler(log: Path) -> logging.Handler:
     handler = logging.FileHandler(log, delay=True, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(lambda record: record.name != "root" or record.levelno > logging.INFO)  # ONNX tells each weight there
+    handler.addFilter(lambda record: record.name != "root" or record.levelno > logging.INFO)  # ONNX prints each weight there
     return handler
 
 
@@ -140,5 +147,5 @@ def _delete_old(logs: Path) -> None:
         except FileNotFoundError:  # another command deleted it
             return 0.0
 
-    for old in sorted(logs.glob("*.log"), key=written_at)[:-KEPT_LOGS]:  # that of a watch is old and still written
+    for old in sorted(logs.glob("*.log"), key=written_at)[:-KEPT_LOGS]:  # that of a monitor is old and still written
         old.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Deployment files: Compose, Kubernetes, Argo CD, Terraform and observability."""

@@ -1,4 +1,4 @@
-"""What ImageLoop does with pictures and models. Knows no orchestrator, no tracker and no server."""
+"""What ImageLoop does with images and models. Knows no orchestrator, no tracker and no server."""
 
 import os
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target` to write a file or a folder to; it takes the target's place when the block ends well."""
+    """Yield a path beside `target` to write a file or a folder to; it replaces the target when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(target)
     try:
@@ -39,7 +39,7 @@ def hash_of(file: Path) -> str:
 
 
 def own_secret(file: Path) -> str:
-    """What a file says that only its owner may read; made of chance when it is first wanted, and then the same for all who ask at once."""
+    """The secret in a file that only its owner may read; made at random at the first call, and the same for concurrent ones."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = _aside(file)

@@ -1,4 +1,4 @@
-"""Libraries take seconds to load, on one core; what computes outside of Python leaves time for it on the others."""
+"""Import slow libraries in the background, while native code computes on the other cores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +8,7 @@ from threading import Thread
 
 @contextmanager
 def loading(*modules: str) -> Iterator[None]:
-    """Load `modules`, which are wanted next, beside the body, which should load none of them; what cannot be loaded fails where it is wanted."""
+    """Load `modules`, which are expected next, beside the body, which should load none of them; what cannot be loaded fails where it is expected."""
 
     def load() -> None:
         for module in modules:

@@ -1,4 +1,4 @@
-"""What our code is now: a step whose core changed must run again, whatever its own source says."""
+"""A fingerprint of the code: a step must run again when the core that it calls changed."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ def core_fingerprint() -> str:
 
 @functools.cache
 def source_fingerprint(*places: Path) -> str:
-    """A hash of names and contents of these Python files, and of all below these folders, as they were when this process first asked."""
+    """A hash of names and contents of these Python files, and of all below these folders, as this process first read them."""
     digest = hashlib.sha256()
     for place in places:
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:

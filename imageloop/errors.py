@@ -1,4 +1,4 @@
-"""Errors that a person can act on: what was wanted, what was found, what to do."""
+"""Errors that a user can act on: what happened, expected and got, what to do."""
 
 
 class ImageLoopError(Exception):
@@ -6,11 +6,11 @@ class ImageLoopError(Exception):
 
 
 class SettingsError(ImageLoopError):
-    """A setting that cannot work; the front door answers with exit code 2."""
+    """A setting that cannot work; the front door predictions with exit code 2."""
 
 
 class ImageRefusedError(ImageLoopError):
-    """A picture that cannot be used; `reason` is the short word that the catalog keeps."""
+    """An image that cannot be used; `reason` is the short code that the catalog stores."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

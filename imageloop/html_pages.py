@@ -45,7 +45,7 @@ def _cell(value: Cell) -> str:
     return f"<td class=number>{text}</td>"
 
 
-def picture(image_HWC: UInt8Array, caption: str, side: int = 128) -> str:
+def image(image_HWC: UInt8Array, caption: str, side: int = 128) -> str:
     small = Image.fromarray(image_HWC)
     small.thumbnail((side, side))
     content = io.BytesIO()
@@ -66,5 +66,5 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def blank(side: int) -> UInt8Array:
-    """Stands in for a picture that the store does not hold (any more)."""
+    """A placeholder for an image that the store does not have."""
     return np.full((side, side, 3), 230, np.uint8)

@@ -27,8 +27,8 @@ def difference(successes: tuple[int, int], counts: tuple[int, int], confidence: 
     return one - other - hypot(one - low, other_high - other), one - other + hypot(high - one, other - other_low)
 
 
-def wealth(wins: int, losses: int, share: float = 0.5) -> float:
-    """The evidence that wins are more than `share` of all: however often one looks, chance brings 1/alpha with alpha at most.
+def e_value(wins: int, losses: int, share: float = 0.5) -> float:
+    """The e-value of the claim that wins are more than `share`: it reaches 1/alpha by chance with probability alpha at most, however often it is read.
 
     A betting martingale, of the mixture of all bets on larger shares with a uniform prior.
     It is the Beta integral B(wins+1, losses+1) * P(Beta > share) / (1-share) over share^wins * (1-share)^losses.

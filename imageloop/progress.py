@@ -1,4 +1,4 @@
-"""How far a long piece of work has come. The core only tells; who listens decides how it looks."""
+"""Report the progress of long work. The core calls a listener; the command line shows it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ SECONDS_BETWEEN = 0.5
 
 
 class Listener(Protocol):
-    """Hears of work that is counted in pieces; `total` is 0 where nobody knows how many there will be."""
+    """Receives the progress of work that is counted in pieces; `total` is 0 where it is unknown."""
 
     def start(self, what: str, total: int) -> None: ...
 
@@ -20,7 +20,7 @@ class Listener(Protocol):
 
 
 class Silence:
-    """Nobody listens."""
+    """A listener that does nothing."""
 
     def start(self, what: str, total: int) -> None: ...
 
@@ -33,7 +33,7 @@ listener: ContextVar[Listener] = ContextVar("listener", default=Silence())  # no
 
 
 def track[T](items: Iterable[T], what: str, total: int, size: int = 1) -> Iterator[T]:
-    """Pass `items` on and tell the listener after each, `size` pieces at a time."""
+    """Pass `items` on and report each as `size` pieces."""
     with counted(what, total) as advance:
         for item in items:
             yield item
@@ -42,26 +42,26 @@ def track[T](items: Iterable[T], what: str, total: int, size: int = 1) -> Iterat
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """For work that is no loop: what is yielded tells the listener of so many pieces more."""
-    ear = listener.get()
-    ear.start(what, total)
+    """For work that is no loop: the yielded function reports so many pieces."""
+    current = listener.get()
+    current.start(what, total)
     try:
-        yield ear.advance
+        yield current.advance
     finally:
-        ear.finish()
+        current.finish()
 
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """For work that cannot be counted, and counts nothing itself: the listener hears that it goes on."""
+    """For work that cannot be counted: report that it goes on."""
     with counted(what, 0) as advance:
         ended = Event()
 
-        def tell() -> None:
+        def report() -> None:
             while not ended.wait(SECONDS_BETWEEN):
                 advance(0)
 
-        beside = Thread(target=tell, daemon=True)
+        beside = Thread(target=report, daemon=True)
         beside.start()
         try:
             yield

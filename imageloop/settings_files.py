@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from imageloop.errors import SettingsError
+from imageloop.renamed_settings import NEW_NAMES
 
 Values = dict[str, Any]
 
@@ -16,7 +17,7 @@ Values = dict[str, Any]
 def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: list[str], **preset: Any) -> S:
     """Read `file`, lay `preset` and then `overrides` (key.path=value) over it, and check the whole against `model`.
 
-    Raises: SettingsError that names each wrong key, what was found there and what to write instead.
+    Raises: SettingsError that names each wrong key, its value, and what to write instead.
     """
     values = _read(file) if file else {}
     for key, value in preset.items():
@@ -24,7 +25,7 @@ def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: li
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign or not key:
-            raise SettingsError(f"--set: wanted key.path=value, found '{override}'; write for example --set training.seed=8")
+            raise SettingsError(f"--set: expected key.path=value, got '{override}'; write for example --set training.seed=8")
         _put(values, key.strip(), _typed(value, f"--set {key}"))
     _complete_kinds(values, model)
     try:
@@ -40,14 +41,14 @@ def _read(file: Path) -> Values:
     try:
         text = file.read_text()
     except OSError as error:
-        raise SettingsError(f"--config: wanted a YAML file, found none that can be read at '{file}' ({error.strerror})") from None
+        raise SettingsError(f"--config: expected a YAML file, got none that can be read at '{file}' ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"--config: wanted a YAML file in UTF-8, found other bytes in '{file}' ({error.reason}); save it as UTF-8"
+            f"--config: expected a YAML file in UTF-8, got other bytes in '{file}' ({error.reason}); save it as UTF-8"
         ) from None
     values = _parse(text, str(file))
     if not isinstance(values, dict | None):
-        raise SettingsError(f"{file}: wanted `key: value` lines, found {type(values).__name__}")
+        raise SettingsError(f"{file}: expected `key: value` lines, got {type(values).__name__}")
     return values or {}
 
 
@@ -57,11 +58,11 @@ def _parse(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"{where}: wanted YAML, found a mistake{line}: {getattr(error, 'problem', error)}") from None
+        raise SettingsError(f"{where}: expected YAML, got a mistake{line}: {getattr(error, 'problem', error)}") from None
 
 
 def _typed(text: str, where: str) -> Any:
-    """Lists, groups and nothing as YAML has them; a word or a number as it was typed, for the setting knows whether it is one."""
+    """Lists, groups and null as YAML reads them; a word or a number as typed, since the setting knows its type."""
     value = _parse(text, where)
     return value if isinstance(value, dict | list | str | None) else text.strip()
 
@@ -72,14 +73,14 @@ def _put(values: Values, key_path: str, value: Any) -> None:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
             raise SettingsError(
-                f"--set {key_path}: wanted a group of keys at '{'.'.join(parents[: depth + 1])}', found {inner!r}"
+                f"--set {key_path}: expected a group of keys at '{'.'.join(parents[: depth + 1])}', got {inner!r}"
             )
         values = inner
     values[key] = value
 
 
 def _complete_kinds(values: Values, model: type[BaseModel]) -> None:
-    """A variant whose `kind` is not said is the default one, so that one key of it can be set alone."""
+    """Fill in the default `kind` of a variant, so that one key of it can be set alone."""
     for name, field in model.model_fields.items():
         inner = values.get(name)
         if not isinstance(inner, dict):
@@ -97,14 +98,17 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     key = ".".join(_without_tags(location, model))
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(location, model)
+        renamed = NEW_NAMES.get(location[-1])
+        if renamed in known:
+            return f"{key}: has another name since 0.2.0: write '{renamed}'"
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
-        return f"{key}: there is no such key (found {problem['input']!r}); {hint}"
-    return f"{key or 'settings'}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"
+        return f"{key}: there is no such key (got {problem['input']!r}); {hint}"
+    return f"{key or 'settings'}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
 
 
 def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:
-    """A tagged union puts its tag into the path; the file has no such level."""
+    """Remove the tags of tagged unions from the path: the file has no such key."""
     parts: list[str] = []
     current: Any = model
     for part in location:

@@ -1,7 +1,7 @@
-"""Files that machines share: what one pod decoded or computed, the next one finds. By default a workspace is alone.
+"""Files that machines share: what one pod decoded or computed, another one reads. By default nothing is shared.
 
-`IMAGELOOP_SHARED` names a folder as fsspec knows it (`s3://bucket/shared`, `/mnt/shared`). What lies below the workspace is found there
-under the same name.
+`IMAGELOOP_SHARED` names a folder as fsspec knows it (`s3://bucket/shared`, `/mnt/shared`). Files have the same
+names there as in the workspace.
 """
 
 import os
@@ -18,7 +18,7 @@ VARIABLE = "IMAGELOOP_SHARED"
 
 
 class SharedFolder:
-    """One folder of the shared place. Every method may raise ImageLoopError where that place cannot be reached."""
+    """One shared folder. Every method raises ImageLoopError where it cannot be reached."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -83,25 +83,25 @@ class SharedFolder:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each kind of place has errors of its own
-            raise ImageLoopError(f"wanted to share files at '{self._url}' ({VARIABLE}), found: {error!r}") from error
+        except Exception as error:  # each file system has errors of its own
+            raise ImageLoopError(f"expected to share files at '{self._url}' ({VARIABLE}), got: {error!r}") from error
 
 
 def shared(folder: Path) -> SharedFolder | None:
-    """Where others find what lies in `folder`; None where nobody does."""
+    """The shared counterpart of `folder`; None where nothing is shared."""
     home, folder = Workspace.current().home, folder.resolve()
     url = shared_address(folder.relative_to(home).as_posix()) if folder.is_relative_to(home) else None
     return SharedFolder(url) if url else None
 
 
 def shared_address(name: str) -> str | None:
-    """Where a folder of that name is shared; None where there is no such place."""
+    """The address of a shared folder; None where nothing is shared."""
     url = os.environ.get(VARIABLE)
     return f"{url.rstrip('/')}/{name}" if url else None
 
 
 def fetch(path: Path) -> None:
-    """Bring a file up to what others made of it."""
+    """Fetch the newest shared copy of a file."""
     place = shared(path.parent)
     if place is not None:
         place.fetch(path.name, path)

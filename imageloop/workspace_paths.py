@@ -1,4 +1,4 @@
-"""Where things lie on this machine: one folder, so that a test or a second site has all of its own."""
+"""The folders of a site on this machine, all below one, so that a test or a second site has its own."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON", "IMAGELOOP_TEST_")
 
 
 def of_this_site(environment: Mapping[str, str]) -> list[str]:
-    """Names of the variables that lead to a site's servers, databases and keys: what is tried out shall not write there."""
+    """Names of the variables that lead to a site's servers, databases and keys; tests and the demo loop remove them."""
     return [name for name in environment if name.startswith(OF_A_SITE) and not name.startswith(OF_A_MACHINE)]
 
 
@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def artifacts_mark(self) -> Path:
-        """Chance, in the folder where the stack `local` keeps artifacts: it goes when they do."""
+        """A random mark in the artifact folder of the stack `local`: it is deleted with the artifacts."""
         return self.state / "artifacts" / "made"
 
     @property
@@ -67,7 +67,7 @@ class Workspace:
 
     @property
     def rollbacks(self) -> Path:
-        """Notes of versions that were rolled back, until the registry was told."""
+        """Notes of versions that were rolled back, until the registry was updated."""
         return self.state / "rollbacks"
 
     @property

@@ -1,0 +1,1 @@
+"""ZenML materializers: how artifacts are stored, and how the dashboard shows them."""

@@ -60,17 +60,15 @@ def hash_of_table(table: pd.DataFrame) -> str:
     return hash_of(",".join(map(str, table.columns)), values.tobytes())
 
 
-def prepared_pictures(side: int = USUAL_SIDE) -> Look:
-    """Look pictures up for a report, at `side` or at whatever other they were prepared here; one that is not at hand is a grey square, a
-    report is never worth an error.
-    """
+def prepared_images(side: int = USUAL_SIDE) -> Look:
+    """Find prepared images for a report, at `side` or another size; a missing one is a grey square, as no report is worth an error."""
     stores = prepared_stores(Workspace.current().prepared, side)
 
     def look(sha256: str) -> UInt8Array:
         for store in stores:
             with suppress(KeyError, OSError, CorruptRowError):
-                picture: UInt8Array = store.read([sha256])[0]
-                return picture
+                image: UInt8Array = store.read([sha256])[0]
+                return image
         return html_pages.blank(side)
 
     return look

@@ -1,4 +1,4 @@
-"""An evaluation between two steps: figures as JSON, answers as a table; in the dashboard the report."""
+"""Stores an evaluation: metrics as JSON, predictions as a table; the dashboard shows the report."""
 
 from dataclasses import asdict, replace
 from typing import ClassVar
@@ -13,7 +13,7 @@ from imageloop.promotion.evaluation_report import evaluation_report
 from imageloop.training.classification_metrics import ClassificationScores
 from materializers.artifact_files import (
     hash_of_table,
-    prepared_pictures,
+    prepared_images,
     read_json,
     read_table,
     write_bytes,
@@ -49,7 +49,7 @@ class EvaluationMaterializer(BaseMaterializer):
 
     def save_visualizations(self, evaluation: Evaluation) -> dict[str, VisualizationType]:
         path = f"{self.uri}/evaluation.html"
-        write_bytes(self.artifact_store, path, evaluation_report(evaluation, prepared_pictures()).encode())
+        write_bytes(self.artifact_store, path, evaluation_report(evaluation, prepared_images()).encode())
         return {path: VisualizationType.HTML}
 
     def extract_metadata(self, evaluation: Evaluation) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the service met, between two steps: two tables; in the dashboard the labels that wait for a person."""
+"""Stores feedback data as two tables; the dashboard shows the labels that await approval."""
 
 from typing import ClassVar
 
@@ -7,51 +7,49 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop import html_pages
-from imageloop.training.feedback_data import ROLES, Experience
+from imageloop.training.feedback_data import ROLES, FeedbackData
 from materializers.artifact_files import hash_of, hash_of_table, read_json, read_table, write_bytes, write_json, write_table
 
 MAX_ROWS = 200
 
 
-class ExperienceMaterializer(BaseMaterializer):
-    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (Experience,)
+class FeedbackDataMaterializer(BaseMaterializer):
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (FeedbackData,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def load(self, data_type: type) -> Experience:
+    def load(self, data_type: type) -> FeedbackData:
         facts = read_json(self.artifact_store, f"{self.uri}/facts.json")
         labelled, recent = (read_table(self.artifact_store, f"{self.uri}/{name}.parquet") for name in ("labelled", "recent"))
-        return Experience(labelled, recent, **facts)
+        return FeedbackData(labelled, recent, **facts)
 
-    def save(self, experience: Experience) -> None:
-        write_table(self.artifact_store, f"{self.uri}/labelled.parquet", experience.labelled)
-        write_table(self.artifact_store, f"{self.uri}/recent.parquet", experience.recent)
-        facts = {name: getattr(experience, name) for name in ("backbone", "side_pixels", "imitated", "bias")}
+    def save(self, feedback: FeedbackData) -> None:
+        write_table(self.artifact_store, f"{self.uri}/labelled.parquet", feedback.labelled)
+        write_table(self.artifact_store, f"{self.uri}/recent.parquet", feedback.recent)
+        facts = {name: getattr(feedback, name) for name in ("backbone", "side_pixels", "augmented", "bias")}
         write_json(self.artifact_store, f"{self.uri}/facts.json", facts)
 
-    def save_visualizations(self, experience: Experience) -> dict[str, VisualizationType]:
-        path = f"{self.uri}/experience.html"
-        write_bytes(self.artifact_store, path, _report(experience.labelled).encode())
+    def save_visualizations(self, feedback: FeedbackData) -> dict[str, VisualizationType]:
+        path = f"{self.uri}/feedback.html"
+        write_bytes(self.artifact_store, path, _report(feedback.labelled).encode())
         return {path: VisualizationType.HTML}
 
-    def compute_content_hash(self, experience: Experience) -> str:
-        columns = ["request_id", "true_label", "role", "scene"]
-        recent = experience.recent[["request_id"]] if len(experience.recent) else pd.DataFrame()
-        return hash_of(
-            hash_of_table(experience.labelled[columns]), hash_of_table(recent), experience.backbone, str(experience.bias)
-        )
+    def compute_content_hash(self, feedback: FeedbackData) -> str:
+        columns = ["request_id", "ground_truth", "role", "scene"]
+        recent = feedback.recent[["request_id"]] if len(feedback.recent) else pd.DataFrame()
+        return hash_of(hash_of_table(feedback.labelled[columns]), hash_of_table(recent), feedback.backbone, str(feedback.bias))
 
 
 def _report(labelled: pd.DataFrame) -> str:
     counts = labelled["role"].value_counts()
     waiting = labelled[labelled["role"] == "quarantined"].sort_values("quality").head(MAX_ROWS)
     rows = [
-        (row.request_id, row.label, row.true_label, row.feedback_source, f"{row.quality:.3f}", row.reason)
+        (row.request_id, row.label, row.ground_truth, row.feedback_source, f"{row.quality:.3f}", row.reason)
         for row in waiting.itertuples()
     ]
     header = ["request", "answered", "labelled", "source", "quality", "why it waits"]
     return html_pages.page(
         "What the service was corrected on",
-        f"{len(labelled):,} labels. Those that wait teach nothing until a person has looked at them.",
+        f"{len(labelled):,} labels. Labels that await approval are not used for training.",
         html_pages.section("Roles", html_pages.table(["role", "labels"], [(role, int(counts.get(role, 0))) for role in ROLES])),
         html_pages.section("Waiting for a person", html_pages.table(header, rows) if rows else "<p>None.</p>"),
     )

@@ -1,4 +1,4 @@
-"""A verdict between two steps: JSON, and in the dashboard each gate with what was wanted and found."""
+"""A verdict between two steps: JSON, and in the dashboard each gate with what was expected and got."""
 
 import json
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Small records that say what was decided or kept: JSON, and in the dashboard a table."""
+"""Stores small records as JSON; the dashboard shows a table."""
 
 from typing import ClassVar
 

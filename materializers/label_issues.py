@@ -1,4 +1,4 @@
-"""Labels that look wrong: a table, and in the dashboard the pictures, ranked."""
+"""Label issues: a table, and in the dashboard the images, ranked."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop.promotion.evaluation_report import label_issues_report
-from materializers.artifact_files import hash_of_table, prepared_pictures, read_table, write_bytes, write_table
+from materializers.artifact_files import hash_of_table, prepared_images, read_table, write_bytes, write_table
 
 
 class LabelIssuesMaterializer(BaseMaterializer):
@@ -23,7 +23,7 @@ class LabelIssuesMaterializer(BaseMaterializer):
 
     def save_visualizations(self, issues: pd.DataFrame) -> dict[str, VisualizationType]:
         path = f"{self.uri}/issues.html"
-        write_bytes(self.artifact_store, path, label_issues_report(issues, prepared_pictures()).encode())
+        write_bytes(self.artifact_store, path, label_issues_report(issues, prepared_images()).encode())
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, issues: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""A model package between two steps: the folder, file by file; in the dashboard what it says of itself."""
+"""Stores a model package file by file; the dashboard shows its model card."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -31,9 +31,9 @@ class PackageMaterializer(BaseMaterializer):
     def save_visualizations(self, package: ModelPackage) -> dict[str, VisualizationType]:
         info = read_info(package.folder).model_dump(mode="json")
         files = html_pages.table(["file", "bytes"], [(path.name, path.stat().st_size) for path in package.files()])
-        told = html_pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
+        fields = html_pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
         path = f"{self.uri}/package.html"
-        write_bytes(self.artifact_store, path, html_pages.page("The model package", "What is served.", files, told).encode())
+        write_bytes(self.artifact_store, path, html_pages.page("The model package", "What is served.", files, fields).encode())
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, package: ModelPackage) -> str:

@@ -1,8 +1,7 @@
-"""The whole memory of a site in one archive, and back: MLflow, ZenML, records, what was deployed, the key that verifies.
+"""Back a site up into one archive, and restore it: MLflow, ZenML, records, what was deployed, the key that verifies.
 
-Records that nobody has collected yet are lines in files, and kept pictures lie beside them; both are in it.
-
-MLflow and ZenML keep absolute paths; a restore under another path rewrites them. Pictures are DVC's, and secrets nobody's but yours.
+Records that are not in the database yet and retained images are in it too. MLflow and ZenML store absolute paths, which a restore
+under another path rewrites. Images are left to DVC, and secrets are left out.
 """
 
 import contextlib
@@ -15,6 +14,7 @@ import sqlite3
 import tarfile
 import tempfile
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,39 @@ PATTERNS = ("data/*.parquet", "data/*.dvc")
 RECORDS = ".imageloop/serving/records"
 ZENML_DATABASE = Path("local_stores", "default_zen_store", "zenml.db")
 ZENML_CONFIG = "config.yaml"
-# Files that tell where something lies. A package never does, and its signature would not survive it.
+# Files that hold paths of this machine. A package holds none, and a change would break its signature.
 WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed.json", ZENML_CONFIG)
 
 
-def back_up(target: Path) -> dict[str, Any]:
-    """Write a tar.gz that is whole or absent; what is at work meanwhile goes on.
+@dataclass(frozen=True)
+class BackupResult:
+    """The archive that was written, and what it leaves out, a sentence each."""
 
-    Raises: ImageLoopError where there is nothing to keep.
+    archive: str
+    size_bytes: int
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class RestoredSite:
+    """A site that was restored from an archive. `files`: how many were restored."""
+
+    archive: str
+    made_at: str
+    files: int
+    home: str
+
+
+def back_up(target: Path) -> BackupResult:
+    """Write a tar.gz that is whole or absent, while the site goes on working.
+
+    Raises: ImageLoopError where there is nothing to back up.
     """
     workspace, zenml = Workspace.current(), zenml_folder()
     if not (workspace.home / DATABASES[0]).exists():
-        raise ImageLoopError(f"wanted something to back up, found no registry in '{workspace.home}'; run: python run.py train")
+        raise ImageLoopError(
+            f"there is nothing to back up: expected a registry, got none in '{workspace.home}'; run: python run.py train"
+        )
     left_out = [] if (zenml / ZENML_DATABASE).exists() else ["ZenML's store: it is a server's; back up its database"]
     if os.environ.get("IMAGELOOP_DATABASE"):
         left_out.append("records: they are in the database that IMAGELOOP_DATABASE names; back it up with its own tools")
@@ -56,7 +77,7 @@ def back_up(target: Path) -> dict[str, Any]:
         described = {"format": FORMAT, "home": str(workspace.home), "zenml": str(zenml), "made_at": datetime.now(UTC).isoformat()}
         Path(scratch, "backup.json").write_text(json.dumps(described))
         archive.add(Path(scratch, "backup.json"), "backup.json")
-        # Records before their database: what is collected meanwhile is in both, and once in the end.
+        # Records before their database: what is collected meanwhile is in both, and is stored once.
         _add_records(archive, workspace.home, Path(scratch))
         for name in DATABASES:
             _add_database(archive, workspace.home / name, f"home/{name}", Path(scratch))
@@ -67,11 +88,11 @@ def back_up(target: Path) -> dict[str, Any]:
         for path in [*(workspace.home / name for name in (*FOLDERS, *FILES)), *files]:
             if path.exists():
                 archive.add(path, f"home/{path.relative_to(workspace.home)}")
-    return {"archive": str(target), "size_bytes": target.stat().st_size, "left_out": left_out}
+    return BackupResult(str(target), target.stat().st_size, left_out)
 
 
-def recover(source: Path) -> dict[str, Any]:
-    """Bring an archive back to this site, which must be empty, and register the stacks for it.
+def restore_backup(source: Path) -> RestoredSite:
+    """Restore an archive to this site, which must be empty, and register the stacks for it.
 
     Raises: SettingsError for an archive that is none, or a site that is not empty.
     """
@@ -83,20 +104,7 @@ def recover(source: Path) -> dict[str, Any]:
         _move_paths(folder, {described["home"]: str(workspace.home), described["zenml"]: str(zenml)})
         moved = _put_in_place(folder / "home", workspace.home) + _put_in_place(folder / "zenml", zenml)
     register_stacks()
-    return {"archive": str(source), "made_at": described["made_at"], "files": moved, "home": str(workspace.home)}
-
-
-def describe_backup(result: dict[str, Any]) -> str:
-    lines = [f"{result['archive']}: {result['size_bytes'] / 2**20:.1f} MB", *(f"not in it: {one}" for one in result["left_out"])]
-    return "\n".join(
-        [*lines, "not in it: pictures (dvc push keeps them, at a remote that is elsewhere) and the private key (keep it apart)"]
-    )
-
-
-def describe_recovery(result: dict[str, Any]) -> str:
-    return (
-        f"{result['files']} files of {result['made_at']} are in {result['home']}; python run.py deploy serves the champion again"
-    )
+    return RestoredSite(str(source), described["made_at"], moved, str(workspace.home))
 
 
 def _add_records(archive: tarfile.TarFile, home: Path, scratch: Path) -> None:
@@ -127,7 +135,7 @@ def _refuse_full_site(workspace: Workspace, zenml: Path) -> None:
     ):
         if num_rows := _count(file, table):
             raise SettingsError(
-                f"wanted an empty site, found {num_rows} rows of '{table}' in '{file}'; name another place in {variable}"
+                f"expected an empty site, got {num_rows} rows of '{table}' in '{file}'; name another folder in {variable}"
             )
 
 
@@ -145,16 +153,16 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
             archive.extractall(folder, filter="data")
         described: dict[str, Any] = json.loads((folder / "backup.json").read_text())
     except (OSError, tarfile.TarError, ValueError, EOFError) as error:
-        raise SettingsError(f"wanted an archive of `python run.py backup`, found that '{source}' is none: {error}") from error
+        raise SettingsError(f"'{source}' is no archive of `python run.py backup`: {error}") from error
     if described.get("format") != FORMAT:
         raise SettingsError(
-            f"wanted an archive of format {FORMAT}, found {described.get('format')}; use the version that made it"
+            f"expected an archive of format {FORMAT}, got {described.get('format')}; use the version that made it"
         )
     return described
 
 
 def _move_paths(folder: Path, places: dict[str, str]) -> None:
-    """Where something said that it lay in an old place it says the new one. A path that only begins alike is another's."""
+    """Replace paths of the old folder by the new one. A path that only has the same prefix is left alone."""
     old = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
     known = re.compile(rf"(?<![\w.-])({old})(?![\w-]|\.\w)")
 
@@ -175,9 +183,9 @@ def _move_in_tables(connection: sqlite3.Connection, places: list[str]) -> None:
     for table in tables:
         for _, column, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
             if kind.upper().startswith(("TEXT", "VARCHAR", "CHAR", "JSON")):
-                told = " OR ".join(f'instr("{column}", ?) > 0' for _ in places)
+                conditions = " OR ".join(f'instr("{column}", ?) > 0' for _ in places)
                 connection.execute(
-                    f'UPDATE "{table}" SET "{column}" = moved("{column}") WHERE {told}',  # noqa: S608  # nosec B608
+                    f'UPDATE "{table}" SET "{column}" = moved("{column}") WHERE {conditions}',  # noqa: S608  # nosec B608
                     places,
                 )
 

@@ -1,26 +1,34 @@
-"""Bring back the pictures and the catalog of a run, byte for byte."""
+"""Restore the images and the catalog of a run, byte for byte."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imageloop.adapters.zenml_client import open_store
 from imageloop.workspace_paths import Workspace
 
 
-def restore(run_id: str, target: Path, remote: str | None) -> dict[str, Any]:
-    """From what the run recorded and the DVC remote alone, whatever the working folder and Git hold."""
+@dataclass(frozen=True)
+class RestoredData:
+    """The folder of a run's data, and its number of image files."""
+
+    run: str
+    folder: str
+    files: int
+
+
+def restore(run_id: str, target: Path, remote: str | None) -> RestoredData:
+    """Restore from the record of the run and the DVC remote alone, whatever the working folder and Git hold.
+
+    Raises: ImageLoopError where MLflow has no such run, or the remote lacks a file.
+    """
     open_store()
     from imageloop.adapters import dvc, mlflow_tracking
 
     workspace = Workspace.current()
     pointers = {
-        "pictures": mlflow_tracking.read_file(run_id, mlflow_tracking.RAW_POINTER),
+        "images": mlflow_tracking.read_file(run_id, mlflow_tracking.RAW_POINTER),
         "catalog.parquet": mlflow_tracking.read_file(run_id, mlflow_tracking.CATALOG_POINTER),
     }
     for name, pointer in pointers.items():
         dvc.restore(pointer, target / name, workspace, remote)
-    return {"run": run_id, "folder": str(target), "files": sum(path.is_file() for path in (target / "pictures").rglob("*"))}
-
-
-def describe(result: dict[str, Any]) -> str:
-    return f"{result['files']:,} pictures and the catalog of run {result['run']} are in {result['folder']}"
+    return RestoredData(run_id, str(target), sum(path.is_file() for path in (target / "images").rglob("*")))

@@ -1,41 +1,31 @@
-"""Hold a live service against labelled pictures."""
+"""Evaluate a live service on labelled images."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from imageloop.adapters.endpoint_evaluation import evaluate_endpoint
+from imageloop.adapters.endpoint_evaluation import LiveEvaluation, evaluate_endpoint
 from imageloop.errors import ImageLoopError
 
-NUM_SHOWN = 10
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointEvaluation(LiveEvaluation):
+    """The evaluation of the endpoint at `url`."""
+
+    url: str
 
 
-def evaluate(url: str, folder: Path, clients: int, min_accuracy: float | None) -> dict[str, Any]:
-    """Accuracy, latency and errors of what answers at `url`.
+def evaluate(url: str, folder: Path, clients: int, min_accuracy: float | None) -> EndpointEvaluation:
+    """Accuracy, latency and errors of the endpoint at `url`.
 
     Raises: ImageLoopError where the accuracy is below `min_accuracy`, or a request failed.
     """
-    found = evaluate_endpoint(url, folder, clients)
-    if min_accuracy is not None and found.accuracy < min_accuracy:
-        low, high = found.interval
+    measured = evaluate_endpoint(url, folder, clients)
+    if min_accuracy is not None and measured.accuracy < min_accuracy:
+        low, high = measured.interval
         raise ImageLoopError(
-            f"wanted an accuracy of at least {min_accuracy:.1%} at {url}, found {found.accuracy:.1%} ({low:.1%} to {high:.1%}, {found.count} pictures)"
+            f"the accuracy is too low at {url}: expected at least {min_accuracy:.1%}, got {measured.accuracy:.1%} "
+            f"({low:.1%} to {high:.1%}, {measured.count} images)"
         )
-    if min_accuracy is not None and found.failed:
-        raise ImageLoopError(f"wanted an answer to every picture from {url}, found {found.failed} failed requests")
-    return {"url": url, **asdict(found)}
-
-
-def describe(result: dict[str, Any]) -> str:
-    low, high = result["interval"]
-    recall = ", ".join(f"{name} {share:.1%}" for name, share in result["recall"].items())
-    versions = ", ".join(f"{version} ({count})" for version, count in result["versions"].items())
-    return "\n".join(
-        [
-            f"accuracy       {result['accuracy']:.1%} of {result['count']} pictures (95 %: {low:.1%} to {high:.1%}); {recall}",
-            f"latency        p50 {result['p50_ms']:.1f} ms, p95 {result['p95_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms",
-            f"errors         {result['failed']} failed, {result['refused']} refused",
-            f"versions       {versions}",
-            *(f"  {line}" for line in result["wrong"][:NUM_SHOWN]),
-        ]
-    )
+    if min_accuracy is not None and measured.failed:
+        raise ImageLoopError(f"expected a prediction for every image from {url}, got {measured.failed} failed requests")
+    return EndpointEvaluation(url=url, **vars(measured))

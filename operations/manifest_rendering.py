@@ -1,16 +1,15 @@
-"""The manifest of a version, for those who apply it themselves: by Git, by hand, or to another server."""
+"""Render the manifest of a version for those who apply it themselves: by Git, by hand, or to another server."""
 
 from typing import Any, Literal
 
-import yaml
-
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import SettingsError
-from imageloop.lifecycle.rollback import candidate
+from imageloop.lifecycle.candidate import choose_candidate
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
 from seldon.delivery.kserve import inference_service
-from seldon.delivery.manifest import dump, render, render_predictor
+from seldon.delivery.manifest import dump
+from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
 from seldon.service.serving_protocols import SELDON, V2
 
@@ -24,10 +23,10 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
     """
     if settings.image is None:
         raise SettingsError(
-            "image: wanted the image of the service, found none; give it by digest: --set image=REGISTRY/NAME@sha256:..."
+            "image: expected a container image of the service, got none; give it by digest: --set image=REGISTRY/NAME@sha256:..."
         )
     open_store()
-    chosen = candidate(settings.model_name, settings.version, also_refused=settings.keep_refused_version)
+    chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.keep_refused_version)
     protocol = SELDON if kind == "seldon" else V2
     predictor = render_predictor(
         version=chosen.version, model_name=chosen.model_name, model_uri=chosen.uri, replicas=settings.replicas, traffic=100,
@@ -40,12 +39,8 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
 
 
 def _pods() -> PodSettings:
-    """What the active stack says of them, where it has a cluster."""
+    """Return the pod settings of the active stack, where it has a cluster."""
     from seldon.delivery.deployer.active_deployer import active_deployer
 
     cluster = active_deployer().config.cluster
     return cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings()
-
-
-def describe(manifest: dict[str, Any]) -> str:
-    return yaml.safe_dump(manifest, sort_keys=False, width=130).rstrip()

@@ -1,12 +1,11 @@
-"""Answer pictures with a registered version: files and folders in, a table out."""
+"""Predict files and folders of images with a registered version."""
 
-import csv
-import io
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imageloop.adapters.zenml_client import open_store
 from imageloop.atomic_files import replacing
@@ -16,38 +15,64 @@ from imageloop.progress import track
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
-    from imageloop.model.predictor import Prediction, Predictor
+    from imageloop.model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 MAX_NAME_BYTES = 255
 
 
+@dataclass(frozen=True)
+class PredictedImage:
+    """One image and its prediction. `heat_map`: the path of a PNG, if requested. Units: probabilities in [0, 1]."""
+
+    path: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    heat_map: str | None = None
+
+
+@dataclass(frozen=True)
+class RefusedImage:
+    """A file without a prediction, and the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """The predictions of one version, and the files that it refused."""
+
+    model_name: str
+    model_version: str
+    precision: str
+    predictions: list[PredictedImage]
+    refused: list[RefusedImage]
+
+
 def predict(
     paths: list[Path], model_name: str, version: str | None = None, explain: Path | None = None, *, exact: bool = False
-) -> dict[str, Any]:
-    """Answer every picture below `paths` with the champion or with `version`; go on after those that are refused.
+) -> PredictionTable:
+    """Predict every image below `paths` with the champion or with `version`; go on after those that are refused.
 
-    Raises: ImageLoopError if there is no picture, or no such version.
+    Raises: ImageLoopError if there is no image, or no such version.
     """
     files = list(_files_below(paths))
     if not files:
-        raise ImageLoopError(f"wanted pictures, found no file at {', '.join(map(str, paths)) or 'no path at all'}")
+        raise ImageLoopError(f"expected images, got no file at {', '.join(map(str, paths)) or 'no path at all'}")
     predictor, version = load_version(model_name, version, exact=exact)
-    answered, refused = [], []
-    answers = predictor.predict_each(_contents(files))
+    table = PredictionTable(model_name, version, predictor.precision, [], [])
+    predictions = predictor.predict_each(_contents(files))
     names = _names_of_heat_maps(files) if explain else {}
-    for file, answer in zip(files, track(answers, "predict", len(files)), strict=True):
-        if isinstance(answer, ImageRefusedError):
-            refused.append({"path": str(file), "reason": str(answer)})
+    for file, prediction in zip(files, track(predictions, "predict", len(files)), strict=True):
+        if isinstance(prediction, ImageRefusedError):
+            table.refused.append(RefusedImage(str(file), str(prediction)))
         else:
-            answered.append(_row(file, answer) | _heat_map(predictor, file, explain and explain / names[file]))
-    return {
-        "model_name": model_name,
-        "model_version": version,
-        "precision": predictor.precision,
-        "predictions": answered,
-        "refused": refused,
-    }
+            heat_map = _draw_heat_map(predictor, file, explain / names[file]) if explain else None
+            row = PredictedImage(str(file), prediction.label, prediction.probability, prediction.probabilities, heat_map)
+            table.predictions.append(row)
+    return table
 
 
 def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, str]":
@@ -63,7 +88,7 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
     registry = ModelRegistry(model_name)
     version = version or registry.champion()
     if version is None:
-        raise ImageLoopError(f"wanted a champion of '{model_name}', found none; train a model first: python run.py train")
+        raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
     folder = registry.package(version)
     return Predictor.load(folder, public_key(Workspace.current().keys), exact=exact), version
 
@@ -78,7 +103,7 @@ def _files_below(paths: list[Path]) -> Iterator[Path]:
 
 
 def _contents(files: list[Path]) -> Iterator[bytes]:
-    """A file that cannot be read is refused like one that is no picture: empty. Of a film no more is read than refuses it."""
+    """A file that cannot be read is refused like one that is no image: empty. Of a film no more is read than refuses it."""
     from imageloop.model.predictor import SERVED
 
     for file in files:
@@ -88,10 +113,6 @@ def _contents(files: list[Path]) -> Iterator[bytes]:
         except OSError as error:
             logger.warning("cannot read '%s' (%s)", file, error.strerror)
             yield b""
-
-
-def _row(file: Path, answer: "Prediction") -> dict[str, Any]:
-    return {"path": str(file), "label": answer.label, "probability": answer.probability, "probabilities": answer.probabilities}
 
 
 def _names_of_heat_maps(files: list[Path]) -> dict[Path, str]:
@@ -105,34 +126,9 @@ def _names_of_heat_maps(files: list[Path]) -> dict[Path, str]:
     return {file: f"{number}.png" for number, file in enumerate(different)} if too_long else names
 
 
-def _heat_map(predictor: "Predictor", file: Path, target: Path | None) -> dict[str, str]:
-    if target is None:
-        return {}
+def _draw_heat_map(predictor: "Predictor", file: Path, target: Path) -> str:
     from imageloop.model.class_activation_map import draw_heat_map
 
     with replacing(target) as aside:
         draw_heat_map(predictor, file.read_bytes()).save(aside, "PNG")
-    return {"heat_map": str(target)}
-
-
-def describe(result: dict[str, Any]) -> str:
-    """A table for a person."""
-    width = max((len(row["path"]) for row in result["predictions"]), default=4)
-    lines = [f"{row['path']:<{width}}  {row['label']}  {row['probability']:.1%}" for row in result["predictions"]]
-    if result["refused"]:
-        lines += ["", f"refused {len(result['refused'])}:", *(f"  {row['path']}: {row['reason']}" for row in result["refused"])]
-    lines += [
-        "",
-        f"{len(result['predictions'])} pictures by {result['model_name']} {result['model_version']} ({result['precision']})",
-    ]
-    return "\n".join(lines)
-
-
-def as_csv(result: dict[str, Any]) -> str:
-    """Columns path, label, probability; refused pictures have neither label nor probability."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "probability"])
-    writer.writerows((row["path"], row["label"], f"{row['probability']:.6f}") for row in result["predictions"])
-    writer.writerows((row["path"], "", "") for row in result["refused"])
-    return text.getvalue()
+    return str(target)

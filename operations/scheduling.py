@@ -1,61 +1,76 @@
-"""Let the active stack look after what serves by the clock, where its orchestrator can."""
+"""Let the active stack run the monitor on a schedule, where its orchestrator can."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imageloop.adapters.zenml_client import check_parts, open_stack
 from imageloop.errors import SettingsError
-from steps.pipeline_settings import WatchSettings
+from steps.pipeline_settings import MonitorSettings
 
 if TYPE_CHECKING:
     from zenml.client import Client
 
 
-def schedule(settings: WatchSettings, cron: str) -> dict[str, Any]:
-    """One look at each time that `cron` names, in place of the schedule that there was.
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule of the active stack. `replaced`: there was one of that name before."""
 
-    Raises: SettingsError where the stack keeps no schedules.
+    stack: str
+    schedule: str
+    cron: str
+    replaced: bool
+
+
+@dataclass(frozen=True)
+class RemovedSchedule:
+    """A schedule that was to be removed. `removed` is false where there was none."""
+
+    stack: str
+    schedule: str
+    removed: bool
+
+
+def schedule(settings: MonitorSettings, cron: str) -> Schedule:
+    """Schedule monitoring runs by a cron expression; an earlier schedule of the same deployment is replaced.
+
+    Raises: SettingsError where the stack supports no schedules.
     """
     client = _client()
-    from zenml.config.schedule import Schedule
+    from zenml.config import schedule as zenml_schedule
 
-    from pipelines.scheduled_monitoring import unattended
+    from pipelines.scheduled_monitoring import scheduled_monitoring
 
-    removed = _remove(client, settings)
+    replaced = _remove(client, settings)
     name = _name(settings)
-    unattended.with_options(schedule=Schedule(name=name, cron_expression=cron))(settings)
-    return {"stack": client.active_stack_model.name, "schedule": name, "cron": cron, "replaced": removed}
+    when = zenml_schedule.Schedule(name=name, cron_expression=cron)
+    scheduled_monitoring.with_options(schedule=when)(settings)
+    return Schedule(client.active_stack_model.name, name, cron, replaced)
 
 
-def unschedule(settings: WatchSettings) -> dict[str, Any]:
-    """Take it away again."""
+def unschedule(settings: MonitorSettings) -> RemovedSchedule:
+    """Remove the schedule of this deployment."""
     client = _client()
-    return {"stack": client.active_stack_model.name, "schedule": _name(settings), "removed": _remove(client, settings)}
-
-
-def describe(result: dict[str, Any]) -> str:
-    if "cron" in result:
-        return f"the stack '{result['stack']}' looks after what serves at '{result['cron']}' (schedule '{result['schedule']}')"
-    return f"schedule '{result['schedule']}' is {'removed' if result['removed'] else 'not there'}"
+    return RemovedSchedule(client.active_stack_model.name, _name(settings), _remove(client, settings))
 
 
 def _client() -> "Client":
     client = open_stack()
     if not client.active_stack.orchestrator.config.is_schedulable:
         raise SettingsError(
-            f"wanted an orchestrator that keeps schedules, found the stack '{client.active_stack_model.name}', whose keeps none; "
+            f"expected an orchestrator that supports schedules, got the stack '{client.active_stack_model.name}', whose orchestrator does not; "
             "run: python run.py watch"
         )
     check_parts(client)
     return client
 
 
-def _remove(client: "Client", settings: WatchSettings) -> bool:
+def _remove(client: "Client", settings: MonitorSettings) -> bool:
     found = [one for one in client.list_schedules(name=_name(settings)).items if one.name == _name(settings)]
     for one in found:
-        client.delete_schedule(one.id, soft=False)  # a name can be given again only once it is gone
+        client.delete_schedule(one.id, soft=False)  # a name is free again only once its schedule is deleted
     return bool(found)
 
 
-def _name(settings: WatchSettings) -> str:
-    """Of what serves too: staging and production are watched each by its own."""
+def _name(settings: MonitorSettings) -> str:
+    """Of the deployment too: staging and production each have a monitor of their own."""
     return f"watch-{settings.monitoring.model_name}-{settings.monitoring.deployment.replace('/', '-')}"

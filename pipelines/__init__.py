@@ -1,0 +1,1 @@
+"""ZenML pipelines: the order of the steps."""

@@ -11,7 +11,7 @@ from imageloop.workspace_paths import PROJECT
 
 
 def pipeline_image(published: str | None) -> DockerSettings:
-    """The image of that name as it is; without a name, one of the code that stands here."""
+    """Return the container image of that name; without a name, build one of this code."""
     in_it = {"allow_download_from_artifact_store": False, "allow_download_from_code_repository": False}  # the code, that is
     if published:
         return DockerSettings(parent_image=published, skip_build=True, **in_it)

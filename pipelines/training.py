@@ -1,11 +1,11 @@
-"""From a folder of pictures to a registered model."""
+"""From a folder of images to a registered model."""
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from imageloop.data.settings import DataSettings
 from imageloop.promotion.settings import PromotionSettings
-from imageloop.training.settings import ExperienceSettings, TrainingSettings
+from imageloop.training.settings import FeedbackSettings, TrainingSettings
 from pipelines.container_image import PIPELINE_IMAGE
 from steps.data.ingest import ingest
 from steps.data.prepare import prepare
@@ -28,10 +28,10 @@ def training(
     data: DataSettings,
     training: TrainingSettings,
     promotion: PromotionSettings,
-    experience: ExperienceSettings,
+    feedback: FeedbackSettings,
     side_pixels: int,
     fingerprint: str,
-    experience_fingerprint: str,
+    feedback_fingerprint: str,
 ) -> None:
     # data
     files, raw_version = ingest(data, side_pixels, fingerprint)
@@ -41,7 +41,7 @@ def training(
     prepared = prepare(catalog, raw_version, data_version, data.versioning, side_pixels)
 
     # training
-    met = collect_feedback(prepared, experience, promotion.model_name, experience_fingerprint)
+    met = collect_feedback(prepared, feedback, promotion.model_name, feedback_fingerprint)
     trained_model, tracking_run = train(prepared, data_version, met, training)
     find_label_issues(prepared, training.label_backbone, training.device)
     calibration = calibrate(trained_model)

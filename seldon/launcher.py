@@ -4,7 +4,7 @@
 
 It reads what Seldon's operator sets (PREDICTIVE_UNIT_HTTP_SERVICE_PORT, PREDICTIVE_UNIT_PARAMETERS, PREDICTOR_ID,
 GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unless IMAGELOOP_BIND says otherwise, serves
-/metrics on the same port, starts no gRPC, ends at once on SIGTERM when nothing is at work, and its errors are answers.
+/metrics on the same port, starts no gRPC, ends at once on SIGTERM when it is idle, and its errors are HTTP responses.
 """
 
 import ctypes
@@ -18,10 +18,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# Before Seldon's modules, which read the environment when they are imported: bodies go to `predict_raw` as they came.
+# Before Seldon's modules, which read the environment when they are imported: bodies reach `predict_raw` unparsed.
 os.environ["PAYLOAD_PASSTHROUGH"] = "true"
 os.environ["INCLUDE_METRICS_IN_CLIENT_RESPONSE"] = "false"
-# Before numpy: its threads for one small product spin on the cores that the model needs, and double the processor time of an answer.
+# Before numpy: its threads for one small product spin on the cores that the model needs, and double the CPU time of a prediction.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="imageloop-metrics-")
@@ -38,7 +38,7 @@ from seldon.service import prometheus_metrics
 from seldon.service.json_encoding import to_json
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-THREADS = 40  # more than may wait (`admission`), so that one is always free to say that all are busy, or that all is well
+THREADS = 40  # more than may wait (`concurrency_limit`), so that one is always free for health checks and for 503
 
 
 class NoSeldonMetrics:
@@ -79,7 +79,7 @@ class Application(BaseApplication):
             self.cfg.set(name, value)
 
     def _end_worker(self) -> None:
-        """Write what waits and go. Python's own end would take the model apart while threads still use it: it aborts, or hangs."""
+        """Flush the records and exit. Python's own shutdown destroys the model while threads still use it: it aborts, or hangs."""
         self._model.close()
         logging.shutdown()
         os._exit(0)
@@ -102,7 +102,7 @@ class Application(BaseApplication):
 
 
 def _end_with_parent() -> None:
-    """A worker whose master was killed would hold the port for many seconds, and keep the next master from it. Linux alone can do this."""
+    """End the worker with its master: otherwise it would hold the port for many seconds. Works on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -110,13 +110,13 @@ def _end_with_parent() -> None:
 def _fail(error: Exception) -> Any:
     from flask import Response
 
-    from seldon.service.routes import caller_id
+    from seldon.service.request_checks import caller_id
 
     name, places = getattr(error, "reason", type(error).__name__), "".join(traceback.format_tb(error.__traceback__))
     logging.getLogger(__name__).error(
         "request %s failed: %s\n%s", caller_id(), name, places
     )  # not its message: it may hold what was sent
-    body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; its log says where"}}
+    body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; see its log"}}
     return Response(to_json(body), status=500, mimetype="application/json")
 
 

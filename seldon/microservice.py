@@ -1,7 +1,7 @@
 """The model as Seldon Core serves it: `seldon-core-microservice seldon.microservice.ImageClassifier --service-type MODEL`.
 
-`seldon/launcher.py` serves the same class faster. Parameters come from the manifest (`graph.parameters`), the predictor's
-name and its folders from the environment that Seldon sets, or our local cluster in its place.
+`seldon/launcher.py` serves the same class faster. Parameters come from the manifest (`graph.parameters`); the predictor's
+name and its folders come from the environment, which Seldon or our local cluster sets.
 """
 
 import os
@@ -10,19 +10,19 @@ from typing import Any
 
 from flask import Blueprint
 
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.model.package import open_package
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
 from imageloop.records.record_writer import RecordWriter
-from imageloop.records.retained_images import PictureKeeper
+from imageloop.records.retained_images import ImageRetention
 from imageloop.workspace_paths import Workspace
 from seldon.service import prometheus_metrics
 from seldon.service.concurrency_limit import from_environment
 from seldon.service.feedback_messages import parse_seldon_feedback
-from seldon.service.prediction_handler import Answering, Identity, source_of
+from seldon.service.prediction_handler import Identity, PredictionHandler, source_of
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import answer_message, parse_message
+from seldon.service.seldon_messages import parse_message, prediction_message
 from seldon.service.serving_protocols import CLIENT_HEADER
 
 RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
@@ -40,10 +40,10 @@ class ImageClassifier:
         self._key = public_key(Workspace.current().keys)
         self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
         self.info = open_package(self._folder, self._key)
-        self._keeper = PictureKeeper.from_environment(
-            os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.pictures_lost.labels(self._identity.predictor).inc()
+        self._retention = ImageRetention.from_environment(
+            os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.images_lost.labels(self._identity.predictor).inc()
         )
-        self._answering: Answering | None = None
+        self._handler: PredictionHandler | None = None
 
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
@@ -57,13 +57,13 @@ class ImageClassifier:
         lost = prometheus_metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
-        familiarity = Familiarity.read(self._folder)
-        self._answering = Answering(predictor, identity, from_environment(), writer, familiarity, self._keeper)
+        novelty = Novelty.read(self._folder)
+        self._handler = PredictionHandler(predictor, identity, from_environment(), writer, novelty, self._retention)
 
     def close(self) -> None:
         """Before the process ends: write the records that wait."""
-        if self._answering is not None:
-            self._answering.close()
+        if self._handler is not None:
+            self._handler.close()
 
     @property
     def model_name(self) -> str:
@@ -74,21 +74,21 @@ class ImageClassifier:
         return self._identity.predictor
 
     @property
-    def answering(self) -> Answering:
+    def handler(self) -> PredictionHandler:
         """Raises: RequestError before `load`."""
-        if self._answering is None:
-            raise RequestError(503, "not_ready", "wanted a model, found it not loaded yet; try again soon", retry_after_seconds=1)
-        return self._answering
+        if self._handler is None:
+            raise RequestError(503, "not_ready", "expected a model, got it not loaded yet; try again soon", retry_after_seconds=1)
+        return self._handler
 
     @property
     def model_error_handler(self) -> Blueprint:
-        """Seldon registers this before its own routes: the routes and answers that its wrapper does not have."""
+        """Our own routes, which Seldon registers before those of its wrapper."""
         from seldon.service.routes import blueprint
 
         return blueprint(self)
 
     def predict_raw(self, message: Any) -> Any:
-        """A Seldon message in any of its forms (bytes of JSON, fields, protobuf), answered in the same form.
+        """Predict a Seldon message in any of its forms (bytes of JSON, fields, protobuf), and respond in the same form.
 
         Raises: RequestError.
         """
@@ -98,37 +98,37 @@ class ImageClassifier:
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
         from seldon.service.json_encoding import to_json
-        from seldon.service.routes import caller_id
+        from seldon.service.request_checks import caller_id
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)
         fields = seldon_message_to_json(message) if is_proto else message
         caller, client = (caller_id(), request.headers.get(CLIENT_HEADER)) if has_request_context() else (None, None)
         contents = parse_message(fields, self.info.side_pixels)
-        answers = self.answering.answer(contents, caller, source_of("seldon", client))
-        rows = [list(answer.probabilities.values()) for answer in answers]
-        request_id = answers[0].request_id.partition(".")[0]
-        answer = answer_message(self.info.class_names, rows, request_id, self.answering.tags(answers))
+        predictions = self.handler.predict(contents, caller, source_of("seldon", client))
+        rows = [list(prediction.probabilities.values()) for prediction in predictions]
+        request_id = predictions[0].request_id.partition(".")[0]
+        response = prediction_message(self.info.class_names, rows, request_id, self.handler.tags(predictions))
         if is_proto:
-            return json_to_seldon_message(answer)
-        return to_json(answer) if PAYLOAD_PASSTHROUGH else answer
+            return json_to_seldon_message(response)
+        return to_json(response) if PAYLOAD_PASSTHROUGH else response
 
     def send_feedback_raw(self, message: Any) -> Any:
-        """Seldon's feedback message: the true label of the answer whose `meta.puid` it names.
+        """Store Seldon's feedback message: the ground truth of the prediction with its `meta.puid`.
 
         Raises: RequestError.
         """
         from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
 
         request_id, label = parse_seldon_feedback(seldon_message_to_json(message), self.info.class_names)
-        self.answering.learn(request_id, label, source_of("seldon", None))
+        self.handler.store_feedback(request_id, label, source_of("seldon", None))
         return json_to_seldon_message({"meta": {"puid": request_id}})
 
     def health_status(self) -> list[str]:
         """Raises: RequestError while the model is not loaded."""
-        return [self.answering.identity.model_version]
+        return [self.handler.identity.model_version]
 
     def init_metadata(self) -> dict[str, Any]:
-        """What `GET /metadata` says."""
+        """Return the response of `GET /metadata`."""
         side = self.info.side_pixels
         return {
             "name": self._identity.model_name,
@@ -142,6 +142,6 @@ class ImageClassifier:
                 "data_version": self.info.data_version,
                 "git_commit": self.info.git_commit,
                 "run": self.info.run_id,
-                "keeps_pictures": "no" if self._keeper is None else "yes",
+                "keeps_images": "no" if self._retention is None else "yes",
             },
         }

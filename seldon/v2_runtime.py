@@ -1,7 +1,7 @@
 """The model behind the Open Inference Protocol (V2), as MLServer serves it: `implementation: seldon.v2_runtime.ImageRuntime`.
 
-For clusters whose SeldonDeployment says `protocol: v2`, and for KServe. Answers are those of the Seldon microservice: the same
-package through the same `Predictor`. What is ours beyond answering (records, feedback, explanations) stays with the microservice.
+For clusters whose SeldonDeployment has `protocol: v2`, and for KServe. Predictions are those of the Seldon microservice: the same
+package in the same `Predictor`. Records, feedback and explanations are served by the microservice only.
 Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
@@ -19,9 +19,9 @@ from imageloop.model.predictor import Predictions, Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import MAX_PICTURES, Contents, checked_pixels
+from seldon.service.seldon_messages import MAX_IMAGES, Contents, checked_pixels
 
-WANTED = "wanted one input: pictures as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
+EXPECTED = "expected one input: images as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
 
 
 class ImageRuntime(MLModel):
@@ -38,12 +38,12 @@ class ImageRuntime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Raises: InferenceError, which MLServer answers with 400, for what is no usable picture."""
+        """Raises: InferenceError, for which MLServer responds with 400, for an unusable image."""
         try:
             contents = self._contents(payload.inputs)
         # RequestError is ours; the others are of MLServer's decoders, for a shape or a value.
         except (RequestError, ValueError, TypeError, OverflowError) as error:
-            raise InferenceError(f"{error}; {WANTED}") from error
+            raise InferenceError(f"{error}; {EXPECTED}") from error
         try:
             found = await asyncio.get_running_loop().run_in_executor(None, self._predictor.predict, contents)
         except ImageRefusedError as error:
@@ -52,16 +52,16 @@ class ImageRuntime(MLModel):
 
     def _contents(self, inputs: list[RequestInput]) -> Contents:
         if len(inputs) != 1:
-            raise InferenceError(f"{WANTED}, found {len(inputs)}")
+            raise InferenceError(f"{EXPECTED}, got {len(inputs)}")
         (given,) = inputs
         if given.datatype == "BYTES":
             contents: list[bytes] = Base64Codec.decode_input(given)
-            if not 1 <= len(contents) <= MAX_PICTURES:
-                raise InferenceError(f"wanted 1 to {MAX_PICTURES} pictures, found {len(contents)}")
+            if not 1 <= len(contents) <= MAX_IMAGES:
+                raise InferenceError(f"expected 1 to {MAX_IMAGES} images, got {len(contents)}")
             return contents
         if given.datatype == "UINT8":
             return checked_pixels(NumpyCodec.decode_input(given), self._predictor.info.side_pixels)
-        raise InferenceError(f"{WANTED}, found {given.datatype}")
+        raise InferenceError(f"{EXPECTED}, got {given.datatype}")
 
 
 def _outputs(found: Predictions) -> list[object]:

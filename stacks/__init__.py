@@ -1,0 +1,1 @@
+"""ZenML stacks as files, and the program that registers them."""

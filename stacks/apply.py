@@ -1,12 +1,12 @@
-"""Register every stack under stacks/ with ZenML, again and again with the same result.
+"""Register every stack under stacks/ with ZenML, idempotently.
 
     python stacks/apply.py [--activate NAME] [FILE ...]
     python stacks/apply.py --applied
 
-What changed in a file is updated, a key that was taken out of it is taken out of ZenML, and nothing else is touched. Without a
-FILE, a stack that others share is registered where there is none yet: this shell may lack what its file was filled in with.
+Changed values are updated, removed keys are removed from ZenML, and nothing else is touched. Without a FILE, a stack with
+environment variables in its file is registered only where it does not exist yet: this shell may lack the variables.
 --activate makes this folder a ZenML repository and NAME its stack, unless one of ours is active in it already.
---applied changes nothing: it fails unless that was done before, with these files, this environment and this store of ZenML's.
+--applied changes nothing: it fails unless --activate succeeded before with these files, this environment and this ZenML store.
 """
 
 import argparse
@@ -48,8 +48,8 @@ FLAVORS = {
 
 
 def apply(stack: StackFile, client: "Client") -> None:
-    """Make ZenML's components and stack what the file says."""
-    components = {kind: [_apply_component(kind, wanted, client)] for kind, wanted in stack.components.items()}
+    """Create or update the components and the stack of the file."""
+    components = {kind: [_apply_component(kind, spec, client)] for kind, spec in stack.components.items()}
     found = _find_stack(stack.name, client)
     if found is None:
         client.create_stack(stack.name, components={_kind(kind): ids[0] for kind, ids in components.items()})
@@ -59,30 +59,30 @@ def apply(stack: StackFile, client: "Client") -> None:
         )
 
 
-def _update_stack(stack_id: UUID, have: dict[Any, list[UUID]], wanted: dict[str, list[UUID]], client: "Client") -> None:
+def _update_stack(stack_id: UUID, have: dict[Any, list[UUID]], spec: dict[str, list[UUID]], client: "Client") -> None:
     by_name = {getattr(kind, "value", kind): ids for kind, ids in have.items()}
-    if by_name == wanted:
+    if by_name == spec:
         return
-    gone: dict[Any, list[UUID]] = {_kind(kind): [] for kind in by_name.keys() - wanted.keys()}
-    client.update_stack(stack_id, component_updates=gone | {_kind(kind): ids for kind, ids in wanted.items()})
+    gone: dict[Any, list[UUID]] = {_kind(kind): [] for kind in by_name.keys() - spec.keys()}
+    client.update_stack(stack_id, component_updates=gone | {_kind(kind): ids for kind, ids in spec.items()})
 
 
-def _apply_component(kind: str, wanted: ComponentFile, client: "Client") -> Any:
-    found = _find(kind, wanted.name, client)
-    if found is not None and found.flavor_name != wanted.flavor:
+def _apply_component(kind: str, spec: ComponentFile, client: "Client") -> Any:
+    found = _find(kind, spec.name, client)
+    if found is not None and found.flavor_name != spec.flavor:
         raise SettingsError(
-            f"wanted the {kind} '{wanted.name}' of flavor '{wanted.flavor}', found one of flavor '{found.flavor_name}'; "
-            f"rename it in the file, or delete the old one: zenml {kind.replace('_', '-')} delete {wanted.name}"
+            f"expected the {kind} '{spec.name}' of flavor '{spec.flavor}', got one of flavor '{found.flavor_name}'; "
+            f"rename it in the file, or delete the old one: zenml {kind.replace('_', '-')} delete {spec.name}"
         )
     try:
         if found is None:
-            return client.create_stack_component(wanted.name, wanted.flavor, _kind(kind), wanted.config).id
-        gone = dict.fromkeys(found.configuration.keys() - wanted.config.keys())
-        if gone or found.configuration != wanted.config:
-            client.update_stack_component(found.id, _kind(kind), configuration=wanted.config | gone)
+            return client.create_stack_component(spec.name, spec.flavor, _kind(kind), spec.config).id
+        gone = dict.fromkeys(found.configuration.keys() - spec.config.keys())
+        if gone or found.configuration != spec.config:
+            client.update_stack_component(found.id, _kind(kind), configuration=spec.config | gone)
     except ValidationError as error:
         raise SettingsError(
-            f"wanted the {kind} '{wanted.name}' as its flavor '{wanted.flavor}' takes it, found: {validation_summary(error, kind)}"
+            f"expected the {kind} '{spec.name}' as its flavor '{spec.flavor}' takes it, got: {validation_summary(error, kind)}"
         ) from error
     return found.id
 
@@ -92,7 +92,7 @@ def _find_stack(name: str, client: "Client") -> "StackResponse | None":
 
 
 def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
-    """By its exact name: ZenML's own look-up takes a prefix for a match."""
+    """Return the item with this exact name: ZenML's own query also matches prefixes."""
     return next((part for part in client.list_stack_components(type=kind, name=name, size=1000) if part.name == name), None)
 
 
@@ -127,7 +127,7 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
 
 
 def is_applied(environment: dict[str, str]) -> bool:
-    """Whether `--activate` came to its end here, nothing that it goes by has changed since, and no other folder took the stacks over."""
+    """Whether `--activate` succeeded in this folder, none of its inputs has changed since, and no other folder re-registered the stacks."""
     mark = _applied_mark()
     return mark.exists() and mark.read_text() == _state(environment)
 
@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> None:
     names = [stack.name for stack in stacks.values()]
     if options.activate and options.activate not in names:
         raise SettingsError(
-            f"--activate: wanted a stack of the files that are applied ({', '.join(names)}), found '{options.activate}'"
+            f"--activate: expected a stack of the files that are applied ({', '.join(names)}), got '{options.activate}'"
         )
     applied = []
     for file, stack in stacks.items():

@@ -11,18 +11,18 @@ from zenml.config.cache_policy import CachePolicy
 from imageloop.code_fingerprint import core_fingerprint, source_fingerprint
 from imageloop.workspace_paths import Workspace
 
-ROOMS = ("adapters", "materializers")
+ROOMS = ("imageloop/adapters", "imageloop/lifecycle", "materializers")
 
 
 def code_state() -> str:
     """Another value when the core, an adapter or a materializer changes, or this machine's artifacts are others: ZenML remembers deleted ones."""
     root, mark = Path(__file__).parents[1], Workspace.current().artifacts_mark
-    kept = mark.read_text() if mark.exists() else ""
-    return f"{core_fingerprint()}:{source_fingerprint(*(root / room for room in ROOMS))}:{kept}"
+    artifacts = mark.read_text() if mark.exists() else ""
+    return f"{core_fingerprint()}:{source_fingerprint(*(root / room for room in ROOMS))}:{artifacts}"
 
 
 def code_and_prepared_state() -> str:
-    """Another value, too, when a shard of prepared pictures came, went or was changed."""
+    """Return a value that also changes when a shard of prepared images is added, removed or changed."""
     digest = hashlib.sha256(code_state().encode())
     for shard in sorted(Workspace.current().prepared.rglob("*.npy")):
         status = shard.stat()
@@ -32,7 +32,7 @@ def code_and_prepared_state() -> str:
 
 def code_and_champion_state() -> str:
     """Another value, too, when another version serves: a gate's verdict depends on it."""
-    from imageloop.adapters.mlflow_registry import later_champions
+    from imageloop.adapters.champion_history import later_champions
 
     return f"{code_state()}:{later_champions()}"
 

@@ -1,4 +1,4 @@
-"""What each file under configs/ may say."""
+"""The settings of each pipeline, as the files under configs/ set them."""
 
 from typing import Self
 
@@ -8,33 +8,33 @@ from imageloop.data.settings import DataSettings
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.settings import Settings
-from imageloop.training.settings import ExperienceSettings, TrainingSettings
+from imageloop.training.settings import FeedbackSettings, TrainingSettings
 from seldon.delivery.rollouts.settings import Canary, DeploySettings, Strategy
 
 
 class TrainSettings(Settings):
-    """Everything that `python run.py train` goes by; each value has a default."""
+    """The settings of `python run.py train`; each value has a default."""
 
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
-    experience: ExperienceSettings = ExperienceSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
 
 
 class UnattendedRollout(DeploySettings):
-    """How a retrained version takes over: with nobody at hand, never without being watched."""
+    """How a retrained version is rolled out: unattended, so never without observation."""
 
     strategy: Strategy = Canary()
 
 
-class WatchSettings(Settings):
+class MonitorSettings(Settings):
     """Everything that `python run.py watch` and `monitor` go by."""
 
-    interval_seconds: float = Field(60.0, gt=0, description="from the start of one look to the start of the next")
+    interval_seconds: float = Field(60.0, gt=0, description="from the start of one monitoring run to the start of the next")
     max_passes: int | None = Field(None, ge=1, description="stop after so many; by default never")
     monitoring: MonitoringSettings = MonitoringSettings()
     training: TrainSettings = Field(
-        TrainSettings(), description="how to retrain; of `data` and `training`, what is not said here is what made the champion"
+        TrainSettings(), description="settings of a retraining; unset values of `data` and `training` are those of the champion"
     )
     rollout: UnattendedRollout = UnattendedRollout()
 
@@ -43,12 +43,12 @@ class WatchSettings(Settings):
         names = {self.monitoring.model_name, self.training.promotion.model_name, self.rollout.model_name}
         if len(names) > 1:
             raise ValueError(
-                "wanted one model in monitoring.model_name, training.promotion.model_name and rollout.model_name, "
-                f"found {', '.join(sorted(names))}"
+                "expected one model in monitoring.model_name, training.promotion.model_name and rollout.model_name, "
+                f"got {', '.join(sorted(names))}"
             )
         if self.monitoring.deployment != f"{self.rollout.namespace}/{self.rollout.name}":
             raise ValueError(
-                f"wanted what is watched to be what is rolled out, found monitoring.deployment {self.monitoring.deployment} "
+                f"expected the monitored deployment to be the one that is rolled out, got monitoring.deployment {self.monitoring.deployment} "
                 f"and rollout {self.rollout.namespace}/{self.rollout.name}"
             )
         return self

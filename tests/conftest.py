@@ -1,4 +1,4 @@
-"""Worlds that several tests need: pictures, a store, a packaged model; and real photographs where there are some."""
+"""Fixtures of several tests: images, a store, a packaged model; and real photographs where there are some."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def _place(item) -> tuple[int, bool]:
 
 
 def pytest_make_parametrize_id(val, argname):
-    """A picture of 21 MB would be its own name otherwise, and be sent about with it."""
+    """An image of 21 MB would be its own name otherwise, and be sent about with it."""
     return f"{argname} of {len(val)}" if isinstance(val, bytes | str) and len(val) > 80 else None
 
 
@@ -69,16 +69,16 @@ def workspace(own_home, exported_backbones) -> Workspace:
 
 @pytest.fixture
 def draw_folder(tmp_path):
-    """Make a folder of small random pictures, one folder a class: draw_folder(cat=12, dog=12)."""
+    """Make a folder of small random images, one folder a class: draw_folder(cat=12, dog=12)."""
 
-    def draw(name="pictures", side=64, seed=0, **counts) -> Path:
+    def draw(name="images", side=64, seed=0, **counts) -> Path:
         rng = np.random.default_rng(seed)
         for place, (label, count) in enumerate(counts.items()):
             (tmp_path / name / label).mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 coarse = rng.integers(0, 120, (8, 8, 3)) + 100 * (place % 2)
-                picture = Image.fromarray(coarse.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-                picture.save(tmp_path / name / label / f"{index}.png")
+                image = Image.fromarray(coarse.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+                image.save(tmp_path / name / label / f"{index}.png")
         return tmp_path / name
 
     return draw

@@ -1,4 +1,4 @@
-"""Make the bucket of the artifact store where it is missing. Who asks is told by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+"""Create the bucket of the artifact store where it is missing, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
 
 import os
 
@@ -11,5 +11,5 @@ try:
     client.head_bucket(Bucket=name)
 except ClientError as error:
     if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
-        raise SystemExit(f"error: wanted the bucket '{name}', found that the store refuses: {error}") from error
+        raise SystemExit(f"error: expected the bucket '{name}', got that the store refuses: {error}") from error
     client.create_bucket(Bucket=name)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether the service answers through its gateway."""
+"""Check the health of the service through its gateway."""
 
 import os
 import urllib.request

@@ -4,7 +4,7 @@ set -euo pipefail
 mkdir -p "$ZENML_REPOSITORY_PATH"
 python deploy/compose/create_bucket.py
 python stacks/apply.py --activate compose stacks/compose.yaml
-versions=$(python run.py versions --json) # by itself, so that a registry that does not answer ends this and trains nothing
+versions=$(python run.py versions --json) # on its own line, so that a registry that does not respond stops the script before any training
 champion=$(python -c 'import json, sys; print(json.load(sys.stdin)["champion"] or "")' <<<"$versions")
 if [[ -z $champion ]]; then
   python run.py train "$@"

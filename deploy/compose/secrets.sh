@@ -14,7 +14,7 @@ if [[ ${1:-} == - ]]; then
 fi
 file=$(dirname "$0")/../../.env
 if grep -qs '^MYSQL_PASSWORD=' "$file"; then
-  echo "error: wanted a .env without passwords, found some: the servers keep those that they began with; take them out for a new site" >&2
+  echo "error: expected a .env without passwords, got some: the servers keep their first ones; remove them for a new site" >&2
   exit 1
 fi
 { cat "$file" 2>/dev/null || true; passwords; } >"$file.new"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the container `imageloop` does: make the site ready, look after it until told to stop.
+# The container `imageloop`: prepares the site, and runs the monitor until it is stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 pids=()
@@ -27,7 +27,7 @@ keep() { # keep COMMAND... &: starts it again when it ends; the container goes o
 }
 
 source=()
-if compgen -G '/pictures/*' >/dev/null; then source=(data.source='{kind: folder, path: /pictures}'); fi
+if compgen -G '/images/*' >/dev/null; then source=(data.source='{kind: folder, path: /images}'); fi
 
 until deploy/compose/prepare.sh "${source[@]/#/--set=}"; do # the container goes on, and with it the network that Prometheus shares
   echo "the site could not be made ready, and is tried again" >&2

@@ -1,0 +1,1 @@
+"""Kubernetes manifests of the stack, and the program that renders them."""

@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager beside what serves on this machine, until Ctrl-C: python deploy/observability/start.py.
+"""Run Prometheus and Alertmanager for the deployments of this machine, until Ctrl-C: python deploy/observability/start.py.
 
-Their programs come from the system's packages (Debian: prometheus, prometheus-alertmanager).
+They are installed from the system's packages (Debian: prometheus, prometheus-alertmanager).
 """
 
 import argparse
@@ -48,7 +48,7 @@ def commands(folder: Path, prometheus_port: int, alertmanager_port: int) -> list
     alertmanager = next((name for name in ALERTMANAGER if shutil.which(name)), None)
     if alertmanager is None or shutil.which("prometheus") is None:
         sys.exit(
-            "error: wanted prometheus and alertmanager, found them not both; on Debian: apt-get install prometheus prometheus-alertmanager"
+            "error: expected prometheus and alertmanager, got them not both; on Debian: apt-get install prometheus prometheus-alertmanager"
         )
     prometheus = {
         "config.file": f"{folder}/prometheus.yml",
@@ -68,18 +68,18 @@ def commands(folder: Path, prometheus_port: int, alertmanager_port: int) -> list
 
 
 def main() -> None:
-    """Start both unless they run elsewhere, tell Prometheus every few seconds what serves now, and end both together."""
+    """Start both unless they run already, update Prometheus' targets every few seconds, and stop both on exit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / ".imageloop" / "observability")
     parser.add_argument("--prometheus-port", type=int, default=9090)
     parser.add_argument("--alertmanager-port", type=int, default=9093)
     parser.add_argument("--beside", metavar="URL", help="start neither: both run elsewhere, this is where Alertmanager is")
-    wanted = parser.parse_args()
-    folder = wanted.folder.absolute()
+    arguments = parser.parse_args()
+    folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    write_site(folder, urlsplit(wanted.beside).netloc if wanted.beside else f"127.0.0.1:{wanted.alertmanager_port}")
+    write_site(folder, urlsplit(arguments.beside).netloc if arguments.beside else f"127.0.0.1:{arguments.alertmanager_port}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = [] if wanted.beside else _start(folder, wanted.prometheus_port, wanted.alertmanager_port)
+    running = [] if arguments.beside else _start(folder, arguments.prometheus_port, arguments.alertmanager_port)
     try:
         told_of: object = None
         told_at = -math.inf
@@ -89,7 +89,7 @@ def main() -> None:
                 told_of, told_at = now, time.monotonic()
             time.sleep(TELL_SECONDS)
         name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
-        sys.exit(f"wanted {name} to run, found that it ended; {folder / name}.log says why (is its port taken?)")
+        sys.exit(f"expected {name} to run, got that it ended; {folder / name}.log has the reason (is its port taken?)")
     except KeyboardInterrupt:
         return
     finally:
@@ -109,7 +109,7 @@ def _start(folder: Path, prometheus_port: int, alertmanager_port: int) -> list[s
 
 
 def _what_serves() -> list[tuple[str, int]]:
-    """Another value when a deployment of this machine changed; to ask `status` each time would take a fifth of a core."""
+    """Return a value that changes with the deployments of this machine; calling `status` each time would take a fifth of a core."""
     state = Path(os.environ.get("IMAGELOOP_HOME") or ROOT) / ".imageloop"
     found = [
         file for file in (state / "deployed.json", *sorted((state / "serving" / "deployments").glob("*.json"))) if file.exists()

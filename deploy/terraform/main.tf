@@ -5,7 +5,7 @@ terraform {
   required_providers {
     aws = { source = "hashicorp/aws", version = "~> 6.0" }
   }
-  backend "s3" {} # where the state lies is each team's: backend.hcl names bucket, key and region
+  backend "s3" {} # each team chooses where its state is: backend.hcl names bucket, key and region
 }
 
 provider "aws" {

@@ -1,4 +1,4 @@
-# What stacks/kubernetes.yaml asks for.
+# The variables of stacks/kubernetes.yaml.
 output "IMAGELOOP_BUCKET" {
   value = module.bucket.name
 }
@@ -17,7 +17,7 @@ output "cluster" {
 }
 
 output "databases" {
-  description = "Addresses, and where Secrets Manager keeps the passwords."
+  description = "Addresses, and the names of the passwords in Secrets Manager."
   value       = { mlflow_and_records = module.mlflow_and_records.access, zenml = module.zenml.access }
 }
 

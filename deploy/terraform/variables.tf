@@ -30,7 +30,7 @@ variable "administrators" {
 }
 
 variable "callers" {
-  description = "Address ranges from which the API server may be asked; by default none, and one works through the private network."
+  description = "CIDR ranges with access to the API server; by default none, only the private network has access."
   type        = list(string)
   default     = []
 }

@@ -1,0 +1,1 @@
+"""Adapters to MLflow, ZenML, DVC, alerters and external tools."""

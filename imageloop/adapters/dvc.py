@@ -1,4 +1,4 @@
-"""DVC: pictures and catalogs are kept by content, and can be had back by a run's record alone, whatever Git holds."""
+"""DVC: images and catalogs are stored by content, and restored from a run's record alone, whatever Git has."""
 
 import hashlib
 import logging
@@ -26,17 +26,17 @@ LIBRARIES = ("dvc.repo", "dvc.scm", "networkx")  # what DVC loads, a second of i
 
 
 class VersioningError(ImageLoopError):
-    """DVC could not keep or give back data."""
+    """DVC could not store or restore data."""
 
 
 @contextmanager
 def data_lock(workspace: Workspace) -> Iterator[None]:
-    """One run at a time reads pictures in or tracks them; others wait."""
+    """One run at a time reads images in or tracks them; others wait."""
     lock = workspace.lock("data")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("another run is reading pictures in; waiting for it")
+        logger.info("another run is reading images in; waiting for it")
         lock.acquire()
     try:
         yield
@@ -47,7 +47,7 @@ def data_lock(workspace: Workspace) -> Iterator[None]:
 def track(path: Path, workspace: Workspace, settings: VersioningSettings) -> str:
     """Add a file or folder below `data/` to DVC, push it, and return its pointer: the text of the .dvc file.
 
-    Raises: VersioningError with DVC's own words.
+    Raises: VersioningError with DVC's message.
     """
     with _repository(workspace) as repository, _dvc_errors(f"track '{path}'"), progress.waiting(f"keep {path.name} with DVC"):
         (stage,) = repository.add(str(path))
@@ -55,8 +55,8 @@ def track(path: Path, workspace: Workspace, settings: VersioningSettings) -> str
     return Path(f"{path}.dvc").read_text()
 
 
-def track_pictures(raw: Path, workspace: Workspace, settings: VersioningSettings) -> str:
-    """Track the folder of pictures, as it is or as archives, and return its pointer."""
+def track_images(raw: Path, workspace: Workspace, settings: VersioningSettings) -> str:
+    """Track the folder of images, as it is or as archives, and return its pointer."""
     if not settings.archive:
         return track(raw, workspace, settings)
     archives = raw.with_name(f"{raw.name}.archives")
@@ -65,7 +65,7 @@ def track_pictures(raw: Path, workspace: Workspace, settings: VersioningSettings
 
 
 def pack(folder: Path, target: Path) -> None:
-    """The files of `folder` as tar archives in the folder `target`; a new picture changes one of them.
+    """The files of `folder` as tar archives in the folder `target`; a new image changes one of them.
 
     The same files give the same bytes, so DVC sees no change where there is none.
     """
@@ -90,13 +90,13 @@ def _without_history(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def restore(pointer: str, target: Path, workspace: Workspace, remote: str | None = None) -> None:
-    """Make `target` what the pointer says, byte for byte, from the remote alone.
+    """Restore the files of a pointer to `target`, byte for byte, from the remote alone.
 
     `remote`: a remote's name in the configuration, or its address; by default the default remote.
     Raises: VersioningError; `target` must not exist yet.
     """
     if target.exists():
-        raise VersioningError(f"wanted a new folder to restore to, found '{target}' there already; name another or move it away")
+        raise VersioningError(f"expected a new folder to restore to, got '{target}' there already; name another or move it away")
     target.parent.mkdir(parents=True, exist_ok=True)
     address = remote if remote and ("/" in remote or ":" in remote) else _remote_config(workspace, remote)
     from dvc.repo import Repo
@@ -108,7 +108,7 @@ def restore(pointer: str, target: Path, workspace: Workspace, remote: str | None
                 config["core"]["remote"] = DEFAULT_REMOTE
             pointer_file = Path(scratch, "data.dvc")
             pointer_file.write_text(pointer)
-        with Repo(scratch) as repository, progress.waiting("bring back with DVC"):
+        with Repo(scratch) as repository, progress.waiting("check out with DVC"):
             repository.pull(targets=[str(pointer_file)])
         out = Path(scratch, _path_in(pointer))
         if out.name.endswith(".archives"):
@@ -153,7 +153,7 @@ def _remote_config(workspace: Workspace, name: str | None) -> dict[str, Any]:
         name = name or repository.config["core"].get("remote")
         remotes = repository.config["remote"]
         if name not in remotes:
-            raise VersioningError(f"wanted the DVC remote '{name}', found: {', '.join(remotes) or 'none'}; see `dvc remote list`")
+            raise VersioningError(f"expected the DVC remote '{name}', got: {', '.join(remotes) or 'none'}; see `dvc remote list`")
         return dict(remotes[name])
 
 

@@ -1,4 +1,4 @@
-"""Ask a service over HTTP, many pictures at a time, as its callers do."""
+"""Evaluate an endpoint: send labelled images over HTTP, several at a time, and compare the predictions with the labels."""
 
 import os
 import tempfile
@@ -18,17 +18,17 @@ from imageloop.intervals import Interval, wilson
 
 KEY_VARIABLE = "IMAGELOOP_API_KEY"  # what the service wants in X-API-Key, where it wants one
 TIMEOUT_SECONDS = 30
-BAD_PICTURE = (400, 413, 415, 422)
-NUM_RETRIES = 3  # of a request that a full service told to come again
+BAD_IMAGE = (400, 413, 415, 422)
+NUM_RETRIES = 3  # of a request that a full service refused
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One picture: what came back. `label` is None where it was refused or failed; `error` says why then."""
+    """The response for one image. `prediction` is None where it was refused or failed; `error` has the reason then."""
 
     path: str
-    truth: str
-    label: str | None
+    label: str
+    prediction: str | None
     version: str
     milliseconds: float
     code: int
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class LiveEvaluation:
-    """How a live endpoint fared. `refused`: answers that a bad picture deserves; `failed`: all other errors."""
+    """How a live endpoint fared. `refused`: predictions that a bad image deserves; `failed`: all other errors."""
 
     count: int
     accuracy: float
@@ -59,9 +59,9 @@ def lies_elsewhere(address: str) -> bool:
 
 @contextmanager
 def folder_of(address: str) -> Iterator[Path]:
-    """A folder of this machine as it is, or a copy of one that lies elsewhere, for as long as the block lasts.
+    """A folder of this machine, or a temporary copy of a remote one.
 
-    Raises: SettingsError where nothing can be had from there.
+    Raises: SettingsError where the remote folder cannot be read.
     """
     if not lies_elsewhere(address):
         yield Path(address)
@@ -72,66 +72,66 @@ def folder_of(address: str) -> Iterator[Path]:
         try:
             files, root = fsspec.core.url_to_fs(address)
             files.get(f"{root.rstrip('/')}/", f"{scratch}/", recursive=True)
-        except Exception as error:  # each kind of place has errors of its own
-            raise SettingsError(f"wanted the folder '{address}', found: {error!r}") from error
+        except Exception as error:  # each file system has errors of its own
+            raise SettingsError(f"expected the folder '{address}', got: {error!r}") from error
         yield Path(scratch)
 
 
 def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
-    """Send every labelled picture below `folder` to `url` and hold the answers against the labels.
+    """Send every labelled image below `folder` to `url` and compare the predictions with the labels.
 
-    Raises: SettingsError for a folder without labelled pictures, ImageLoopError where nothing answers.
+    Raises: SettingsError for a folder without labelled images, ImageLoopError where the endpoint does not respond.
     """
     files = [file for file in list_files(folder) if file.label is not None]
     if not files:
-        raise SettingsError(f"--data: wanted one folder a class with pictures in it, found no labelled picture below '{folder}'")
+        raise SettingsError(f"--data: expected one folder a class with images in it, got no labelled image below '{folder}'")
     with ThreadPoolExecutor(clients) as pool:
         asked = list(pool.map(lambda file: _ask(url, file), files))
-    answered = [one for one in asked if one.label is not None]
-    if not answered:
-        raise ImageLoopError(f"wanted answers from {url}, found none: {asked[0].error}")
-    right = [one for one in answered if one.label == one.truth]
-    times = sorted(one.milliseconds for one in answered)
-    refused = sum(one.code in BAD_PICTURE for one in asked)
+    predicted = [one for one in asked if one.prediction is not None]
+    if not predicted:
+        raise ImageLoopError(f"expected responses from {url}, got none: {asked[0].error}")
+    right = [one for one in predicted if one.prediction == one.label]
+    times = sorted(one.milliseconds for one in predicted)
+    refused = sum(one.code in BAD_IMAGE for one in asked)
     return LiveEvaluation(
-        count=len(answered),
-        accuracy=len(right) / len(answered),
-        interval=wilson(len(right), len(answered)),
-        recall=dict(_recalls(answered)),
+        count=len(predicted),
+        accuracy=len(right) / len(predicted),
+        interval=wilson(len(right), len(predicted)),
+        recall=dict(_recalls(predicted)),
         refused=refused,
-        failed=len(asked) - len(answered) - refused,
+        failed=len(asked) - len(predicted) - refused,
         p50_ms=_quantile(times, 0.5),
         p95_ms=_quantile(times, 0.95),
         p99_ms=_quantile(times, 0.99),
-        versions=dict(Counter(one.version for one in answered)),
-        wrong=[f"{one.path}: '{one.label}', is '{one.truth}'" for one in answered if one.label != one.truth],
+        versions=dict(Counter(one.version for one in predicted)),
+        wrong=[f"{one.path}: '{one.prediction}', is '{one.label}'" for one in predicted if one.prediction != one.label],
     )
 
 
 def _ask(url: str, file: FoundFile) -> Asked:
     key = os.environ.get(KEY_VARIABLE)
     headers = {"Content-Type": "application/octet-stream"} | ({"X-API-Key": key} if key else {})
-    content, truth = file.path.read_bytes(), file.label or ""
+    content, label = file.path.read_bytes(), file.label or ""
     for _ in range(NUM_RETRIES):
         begun = time.perf_counter()
         try:
-            answer = requests.post(f"{url.rstrip('/')}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
+            response = requests.post(f"{url.rstrip('/')}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
         except requests.RequestException as error:
-            return Asked(file.name, truth, None, "", 0.0, 0, type(error).__name__)
+            return Asked(file.name, label, None, "", 0.0, 0, type(error).__name__)
         milliseconds = 1000 * (time.perf_counter() - begun)
-        if answer.status_code not in (429, 503):
+        if response.status_code not in (429, 503):
             break
-        time.sleep(float(answer.headers.get("Retry-After", 1)))
-    if not answer.ok:
-        return Asked(file.name, truth, None, "", milliseconds, answer.status_code, f"HTTP {answer.status_code}")
-    found = answer.json()
-    return Asked(file.name, truth, str(found["label"]), str(found["model"]["version"]), milliseconds, answer.status_code, "")
+        time.sleep(float(response.headers.get("Retry-After", 1)))
+    if not response.ok:
+        return Asked(file.name, label, None, "", milliseconds, response.status_code, f"HTTP {response.status_code}")
+    body = response.json()
+    return Asked(file.name, label, str(body["label"]), str(body["model"]["version"]), milliseconds, response.status_code, "")
 
 
-def _recalls(answered: Iterable[Asked]) -> Iterator[tuple[str, float]]:
-    rows = list(answered)
-    for name in sorted({one.truth for one in rows}):
-        mine = [one.label == name for one in rows if one.truth == name]
+def _recalls(predicted: Iterable[Asked]) -> Iterator[tuple[str, float]]:
+    rows = list(predicted)
+    for name in sorted({one.label for one in rows}):
+        mine = [one.prediction == name for one in rows if one.label == name]
         yield name, sum(mine) / len(mine)
 
 

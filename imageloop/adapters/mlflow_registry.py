@@ -1,9 +1,9 @@
-"""The MLflow model registry: versions of the package, and which of them is the champion."""
+"""The MLflow model registry: versions of the package, and the champion alias."""
 
 import hashlib
+import json
 import logging
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
 from imageloop.model.package import PackageError
 from imageloop.promotion.step_artifacts import MadeWith
+from imageloop.renamed_settings import with_new_names
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION
 MADE_WITH = "made_with"  # the tag
 A_PAGE = 1000
 CHANGED = "changed_on_recent"  # the tag
-LABELS = "labels"  # the tag: how many labelled answers, or changed copies, it learnt from or was judged by
-AGAINST = "judged_against"  # the tag: the champion that the gates held it against, empty where there was none
+LABELS = "labels"  # the tag: how many labelled predictions, or changed copies, it was trained or judged on
+AGAINST = "judged_against"  # the tag: the champion that the gates compared it with, empty if there was none
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
 LOADER = "imageloop.model.pyfunc"
@@ -42,9 +43,9 @@ class UnknownVersionError(ImageLoopError):
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """`verdict`: advance, rollback (refused by a gate) or hold (waits for approval); `approved` by a person, where it had waited.
+    """`verdict`: advance, rollback (refused by a gate) or hold (awaits approval); `approved` by a user.
 
-    `judged_against`: the champion of then, empty where there was none; None where that was not kept.
+    `judged_against`: the champion at that time, empty if there was none; None if it was not stored.
     """
 
     name: str
@@ -82,7 +83,7 @@ class ModelRegistry:
     def champion(self) -> str | None:
         """The version that serves, None where there is none yet.
 
-        Raises: ImageLoopError where the registry cannot tell: taken for none, anything would be better than it.
+        Raises: ImageLoopError where the registry does not respond: no champion would mean that any model is better.
         """
         import mlflow
 
@@ -91,17 +92,17 @@ class ModelRegistry:
         except mlflow.MlflowException as error:
             if error.error_code not in NO_CHAMPION:
                 raise ImageLoopError(
-                    f"wanted the registry to tell the champion of '{self.name}', found: {error.message}; try again"
+                    f"expected the champion of '{self.name}' from the registry, got: {error.message}; try again"
                 ) from error
             return None
 
     def promote(self, version: str) -> None:
-        self._remember(version)
+        self._count_champion(version)
         self._client.set_registered_model_alias(self.name, CHAMPION, version)
         logger.info("version %s of '%s' is the champion now", version, self.name)
 
-    def _remember(self, version: str) -> None:
-        """How many champions there were, where it outlives the model: a deleted one counts its versions from 1 again."""
+    def _count_champion(self, version: str) -> None:
+        """Count the champions in a tag that outlives the model: a deleted model counts its versions from 1 again."""
         import mlflow
 
         tag = f"{NUM_CHAMPIONS}{self.name}"
@@ -111,7 +112,9 @@ class ModelRegistry:
             self._client.set_experiment_tag(experiment.experiment_id, tag, str(int(experiment.tags.get(tag, 0)) + 1))
         except mlflow.MlflowException as error:  # a version whose run was deleted for good
             logger.warning(
-                "nothing will remember that '%s' had this champion, should it be deleted: %s", self.name, error.message
+                "the champion of '%s' could not be counted, so a deleted model would be trained anew as a first one: %s",
+                self.name,
+                error.message,
             )
 
     def set_tag(self, version: str, key: str, value: str) -> None:
@@ -130,30 +133,30 @@ class ModelRegistry:
         except mlflow.MlflowException as error:
             known = sorted((v.version for v in self.versions()), key=int)
             if version in known:
-                raise ImageLoopError(f"wanted the registry to tell of version '{version}', found: {error.message}") from error
+                raise ImageLoopError(f"the registry does not describe version '{version}', got: {error.message}") from error
             raise UnknownVersionError(
-                f"wanted version '{version}' of '{self.name}', found only: {', '.join(known) or 'none'}"
+                f"expected version '{version}' of '{self.name}', got only: {', '.join(known) or 'none'}"
             ) from error
 
     def made_with(self, version: str) -> MadeWith | None:
-        """The pictures and the training that a version came of; None where that was not kept, or by another program.
+        """The data and training settings of a version; None where they were not stored, or by another program.
 
         Raises: UnknownVersionError.
         """
         text = self._found(version).tags.get(MADE_WITH)
         try:
-            return MadeWith.model_validate_json(text) if text else None
+            return MadeWith.model_validate(with_new_names(json.loads(text))) if text else None
         except ValidationError:
             logger.warning("version %s was made with settings that are not known here", version)
             return None
 
     def learnt_since(self, version: str, time: float) -> bool:
-        """Whether a version was registered after `time` (Unix seconds), and of labelled answers too. Raises: UnknownVersionError."""
+        """Whether a version was registered after `time` (Unix seconds), and trained on labelled predictions too. Raises: UnknownVersionError."""
         found = self._found(version)
         return bool(found.creation_timestamp > 1000 * time and int(found.tags.get(LABELS, 0)))
 
     def changed_on_recent(self, version: str) -> float:
-        """Of the verdict by which it was registered: one that is given again later compares it with itself."""
+        """The share of recent predictions that a version changed, as its verdict at registration says."""
         return float(self._found(version).tags.get(CHANGED, 0.0))
 
     def versions(self) -> list[RegisteredVersion]:
@@ -180,14 +183,14 @@ class ModelRegistry:
             kept = Path(local_file_uri_to_path(source), "data")
             if not kept.is_dir():
                 raise PackageError(
-                    f"wanted the files of version {version} of '{self.name}', found none in '{kept}'; bring them back"
+                    f"expected the files of version {version} of '{self.name}', got none in '{kept}'; restore them"
                 )
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         else:
             workspace = Workspace.current()
             place = hashlib.sha256(source.encode()).hexdigest()[:12]  # another registry counts from 1, too
             folder = workspace.packages / self.name / f"{version}-{place}"
-            with workspace.lock("packages"):  # a second process would take the folder from under the first
+            with workspace.lock("packages"):  # a second process would remove the folder of the first
                 if not folder.is_dir():
                     with replacing(folder) as aside:
                         aside.mkdir()
@@ -196,9 +199,9 @@ class ModelRegistry:
         return inner[0]
 
     def package_uri(self, version: str) -> str:
-        """Where a server finds a version's package: file:// on this machine, else the artifact store's own address.
+        """The address of a version's package: file:// on this machine, else that of the artifact store.
 
-        An MLflow that hands files on itself says nothing of where it keeps them: `IMAGELOOP_MLFLOW_ARTIFACTS` does.
+        An MLflow server that proxies artifacts does not name the bucket: `IMAGELOOP_MLFLOW_ARTIFACTS` does.
         """
         folder = self.package(version)
         source = self._source(version)
@@ -235,38 +238,5 @@ def _registered(found: Any) -> RegisteredVersion:
 
 
 def promotion_lock(workspace: Workspace) -> "FileLock":
-    """Between 'who is the champion' and 'I am' nobody else may answer: one promotion at a time on this machine."""
+    """The lock that allows one promotion at a time on this machine."""
     return workspace.lock("promotion")
-
-
-def later_champions() -> dict[str, str]:
-    """The champion of every model in the registry and how many there were, but for one that is no news to its own run: the first ever, alone.
-
-    One that was taken away by hand is told without its version.
-    """
-    import mlflow
-    from mlflow.utils import get_results_from_paginated_fn as every_page
-
-    connect()
-    client = mlflow.MlflowClient()
-    models = every_page(lambda size, token: client.search_registered_models(max_results=size, page_token=token), A_PAGE)
-    found = {model.name: str(model.aliases[CHAMPION]) for model in models if CHAMPION in model.aliases}
-    counts = _counts_of_champions(client)
-    own = {name for name in found if counts.get(name, 1) == 1 and _promoted_itself(ModelRegistry(name).versions())}
-    return {name: f"{found.get(name, '')}@{counts[name]}" for name in sorted((counts.keys() | found.keys()) - own)}
-
-
-def _counts_of_champions(client: Any) -> Counter[str]:
-    """By model, as the experiments of its runs remember."""
-    from mlflow.utils import get_results_from_paginated_fn as every_page
-
-    counts: Counter[str] = Counter()
-    for experiment in every_page(lambda size, token: client.search_experiments(max_results=size, page_token=token), A_PAGE):
-        for tag, value in experiment.tags.items():
-            if tag.startswith(NUM_CHAMPIONS):
-                counts[tag.removeprefix(NUM_CHAMPIONS)] += int(value)
-    return counts
-
-
-def _promoted_itself(versions: list[RegisteredVersion]) -> bool:
-    return len(versions) == 1 and versions[0].verdict == "advance" and not versions[0].approved

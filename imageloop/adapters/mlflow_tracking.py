@@ -1,4 +1,4 @@
-"""MLflow tracking: our words (epochs, evaluations) become its parameters, metrics, figures and tags."""
+"""MLflow tracking: epochs and evaluations become parameters, metrics, figures and tags."""
 
 import importlib.metadata
 import logging
@@ -33,14 +33,14 @@ def connect() -> str:
     tracker = stack.experiment_tracker
     if tracker is None or tracker.flavor != "mlflow":
         raise SettingsError(
-            f"wanted a stack with an MLflow tracker, found '{stack.name}' without one; run: zenml stack set local"
+            f"expected a stack with an MLflow tracker, got '{stack.name}' without one; run: zenml stack set local"
         )
     tracker.configure_mlflow()
     return str(tracker.get_tracking_uri())
 
 
 def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> None:
-    """Create the experiment where MLflow keeps its files itself, so that they lie in our folder and not in the current one."""
+    """Create the experiment with an artifact folder of this site, instead of one in the working directory."""
     if not tracking_uri.startswith("sqlite:"):
         return
     import mlflow
@@ -56,7 +56,7 @@ def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> Non
 
 
 def _make_database(file: Path, workspace: Workspace) -> None:
-    """MLflow makes a new one by dozens of migrations, in place: what was killed among them, or met another one, stays broken."""
+    """Create MLflow's database aside and rename it: a creation that is killed in place leaves it broken."""
     import mlflow
 
     with workspace.lock("mlflow"):
@@ -67,7 +67,7 @@ def _make_database(file: Path, workspace: Workspace) -> None:
 
 @contextmanager
 def run_of(run_id: str) -> Iterator[None]:
-    """Log to an existing MLflow run: what is found out later belongs to the run that trained the model."""
+    """Log to an existing MLflow run: later results belong to the run that trained the model."""
     import mlflow
 
     connect()
@@ -99,7 +99,7 @@ class EpochLog:
         metrics = [
             Metric(name, value, now, report.epoch) for report in self._waiting for name, value in _epoch_values(report).items()
         ]
-        for start in range(0, len(metrics), 1000):  # the most that MLflow takes at once
+        for start in range(0, len(metrics), 1000):  # MLflow's maximum of one call
             mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
         self._waiting.clear()
 
@@ -151,7 +151,7 @@ def active_run_id() -> str:
 
     run = mlflow.active_run()
     if run is None:
-        raise ImageLoopError("wanted a run of MLflow, found none; the step needs experiment_tracker=True")
+        raise ImageLoopError("expected a run of MLflow, got none; the step needs experiment_tracker=True")
     return str(run.info.run_id)
 
 
@@ -173,7 +173,7 @@ def read_file(run_id: str, path: str) -> str:
         return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
     except (mlflow.MlflowException, OSError) as error:
         raise ImageLoopError(
-            f"wanted '{path}' of the run '{run_id}', found none; `mlflow runs list` and the dashboard show the runs"
+            f"expected '{path}' of the run '{run_id}', got none; `mlflow runs list` and the dashboard show the runs"
         ) from error
 
 
@@ -183,7 +183,7 @@ def _metric_name(name: str) -> str:
 
 
 def describe_run(training: dict[str, Any], data_version: DataVersion) -> None:
-    """What a run must say of itself to be made again: settings, data with the way back to it, environment."""
+    """Log what is needed to repeat a run: settings, data with their DVC pointers, environment."""
     log_parameters({"training": training, "data_version": data_version.version})
     set_tags({"data_version": data_version.version})
     described = (found.metadata for found in importlib.metadata.distributions())  # each use of it reads the file again

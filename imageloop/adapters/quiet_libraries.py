@@ -1,11 +1,11 @@
-"""Send what libraries say to the log, before they are imported."""
+"""Turn off telemetry, colours and warnings of libraries, before they are imported."""
 
 import os
 import warnings
 
 
 def quiet_libraries() -> None:
-    """Before they load: what libraries tell belongs in the log."""
+    """Call it before libraries are imported; their messages go to the log file."""
     os.environ.setdefault("ZENML_ANALYTICS_OPT_IN", "false")
     os.environ.setdefault("ZENML_ENABLE_RICH_TRACEBACK", "false")
     os.environ.setdefault("ZENML_LOGGING_COLORS_DISABLED", "true")

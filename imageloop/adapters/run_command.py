@@ -1,4 +1,4 @@
-"""The front door, called from a step: pipelines start there, which none can from within a step."""
+"""Run a command of the command line from a step: it may start pipelines, which a step cannot."""
 
 import json
 import os
@@ -22,7 +22,7 @@ IMAGE_VARIABLE = "IMAGELOOP_PIPELINE_IMAGE"  # one that is pushed already, by it
 def run_command(command: str, settings: Settings) -> dict[str, Any]:
     """The result of `python run.py COMMAND --json` with these settings, on the stack of this step.
 
-    Raises: ImageLoopError with what it said.
+    Raises: ImageLoopError with the error message of the command.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -40,9 +40,9 @@ def run_command(command: str, settings: Settings) -> dict[str, Any]:
 
 
 def _in_a_pod(folder: Path) -> dict[str, str]:
-    """A pod's account as a kubeconfig with the orchestrator's context: as a client, the orchestrator looks for nothing else.
+    """A kubeconfig from a pod's service account, with the orchestrator's context, which the orchestrator requires of clients.
 
-    Source: `load_incluster_config` of Kubernetes' Python client, which says where a pod finds what.
+    Source: `load_incluster_config` of Kubernetes' Python client, which names the files of a pod.
     """
     if not (ACCOUNT / "token").exists() or os.environ.get("KUBECONFIG"):
         return {}
@@ -63,7 +63,7 @@ def _in_a_pod(folder: Path) -> dict[str, str]:
 
 
 def _own_image() -> dict[str, str]:
-    """What starts in a pod runs in that pod's image: there is nothing to build another one with."""
+    """A run that starts in a pod uses the pod's image: it cannot build another one."""
     from zenml import get_step_context
     from zenml.constants import ORCHESTRATOR_DOCKER_IMAGE_KEY
 

@@ -1,4 +1,4 @@
-"""Reach ZenML, or say in a sentence why that cannot work."""
+"""Open ZenML's client, and refuse in one sentence where that cannot work."""
 
 import functools
 import logging
@@ -20,9 +20,9 @@ from imageloop.workspace_paths import PROJECT, Workspace
 if TYPE_CHECKING:
     from zenml.client import Client
 
-LOCAL_STACK = "local"  # whose places lie below the folder where `make setup` ran last
+LOCAL_STACK = "local"  # its paths are below the folder where `make setup` ran last
 STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
-OUR_ROOMS = ("imageloop", "seldon", "materializers", "steps")
+OUR_PACKAGES = ("imageloop", "seldon", "materializers", "steps")
 SILENCING = "To silence this warning"  # how ZenML goes on
 
 
@@ -38,10 +38,10 @@ def open_store() -> "Client":
     _silence_console()
     client = Client()
     if client.root is None and not os.environ.get(STACK_VARIABLE):
-        raise SettingsError("wanted a ZenML repository, found none here; run: make setup")
+        raise SettingsError("expected a ZenML repository, got none here; run: make setup")
     if client.active_stack_model.name == "default":
         raise SettingsError(
-            "wanted one of our stacks, found ZenML's 'default', without a tracker; run: zenml stack set local, or make setup"
+            "expected one of our stacks, got ZenML's 'default', without a tracker; run: zenml stack set local, or make setup"
         )
     if client.active_stack_model.name == LOCAL_STACK:
         _refuse_other_home(client)
@@ -49,14 +49,14 @@ def open_store() -> "Client":
 
 
 def _refuse_other_home(client: "Client") -> None:
-    """The stack is the user's, not the folder's: where a second clone was set up since, it keeps everything there."""
+    """Refuse a stack of another clone: ZenML's store is the user's, so a later `make setup` elsewhere moved it."""
     from zenml.enums import StackComponentType
 
-    wanted = _local_artifacts()
-    found = client.active_stack_model.components[StackComponentType.ARTIFACT_STORE][0].configuration.get("path")
-    if wanted and found and Path(found).resolve() != Path(wanted).resolve():
+    expected = _local_artifacts()
+    actual = client.active_stack_model.components[StackComponentType.ARTIFACT_STORE][0].configuration.get("path")
+    if expected and actual and Path(actual).resolve() != Path(expected).resolve():
         raise SettingsError(
-            f"wanted the stack '{LOCAL_STACK}' to keep artifacts in '{wanted}', as its file says here, found '{found}': "
+            f"expected the stack '{LOCAL_STACK}' to keep artifacts in '{expected}', as its file says here, got '{actual}': "
             "another folder was set up since, or the file was changed; run: make setup"
         )
 
@@ -85,7 +85,7 @@ def open_stack() -> "Client":
         own_secret(Workspace.current().artifacts_mark)
     elif client.zen_store.type != StoreType.REST:
         raise SettingsError(
-            f"wanted a ZenML server, found a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
+            f"expected a ZenML server, got a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
     _leave_integrations_alone()
@@ -94,21 +94,21 @@ def open_stack() -> "Client":
 
 
 def _leave_integrations_alone() -> None:
-    """Before each run ZenML loads every integration whose packages it finds, to learn what materializers they bring.
+    """Before each run ZenML loads every integration whose packages it finds, to register their materializers.
 
-    That takes three seconds, for torch and scikit-learn are here. The stack's own integrations are loaded where they are used, and our
-    steps name the materializer of every artifact that ZenML itself has none for: where none is named, it would pickle.
+    That takes three seconds because of torch and scikit-learn. The stack's own integrations are loaded when they are used, and every
+    step names the materializer of an artifact that ZenML has none for: without one, ZenML would pickle it.
     """
     from zenml.integrations.registry import integration_registry
 
     integration_registry.activate_integrations = lambda: None
 
 
-@functools.cache  # once: a watch opens the stack in each pass
+@functools.cache  # once: a monitor opens the stack in each pass
 def _remember_packages() -> None:
-    """For each type that it meets, ZenML asks which package its module is of, and Python reads the lists of all installed files.
+    """For each type, ZenML asks for the package of its module, and Python reads the lists of all installed files.
 
-    MLflow asks too, by the backport, which looks whether each of them is there. What is installed stays the same while a command runs.
+    MLflow does the same by the backport. The installed packages do not change while a command runs, so the result is cached.
     """
     import importlib.metadata
 
@@ -121,9 +121,9 @@ def _remember_packages() -> None:
 
 
 def check_parts(client: "Client") -> None:
-    """ZenML looks at it too, but after an image was built.
+    """Check that the parts of the stack fit, before an image is built.
 
-    Raises: SettingsError where parts of the active stack do not go together, as a registry of this machine and pods elsewhere.
+    Raises: SettingsError where parts do not fit, such as a registry of this machine with pods elsewhere.
     """
     if not runs_elsewhere(client):
         return
@@ -133,7 +133,7 @@ def check_parts(client: "Client") -> None:
         client.active_stack.validate()
     except (StackValidationError, RuntimeError) as error:  # the latter where there is no kubeconfig
         raise SettingsError(
-            f"wanted parts of a stack that go together, found in '{client.active_stack_model.name}': {str(error).partition(SILENCING)[0].strip()} "
+            f"expected parts of a stack that fit, got in '{client.active_stack_model.name}': {str(error).partition(SILENCING)[0].strip()} "
             "Correct the file under stacks/ or the environment that it reads, and run stacks/apply.py"
         ) from error
 
@@ -144,9 +144,9 @@ def runs_elsewhere(client: "Client") -> bool:
 
 
 def finished_run(client: "Client", run_id: Any) -> Any:
-    """The run, if it ended well; on this machine a step that fails has raised before, in a pod it has not.
+    """The run, if it succeeded. A failed step raises on this machine; in a pod, the error is read from the run.
 
-    Raises: ImageLoopError with what the step said that failed.
+    Raises: ImageLoopError with the error of the failed step.
     """
     run = client.get_pipeline_run(run_id)
     if run.status.is_successful:
@@ -155,24 +155,24 @@ def finished_run(client: "Client", run_id: Any) -> Any:
     name, found = (failed[0][0], _words_of(failed[0][1])) if failed else ("", None)
     where = f"step '{name}'" if name else "its first step"
     raise ImageLoopError(
-        f"{found or f'wanted {where} to end, found that its pod ended without a word (memory, image, eviction)'}; "
+        f"{found or f'expected {where} to succeed, got no error message: its pod was ended (memory, image, eviction)'}; "
         f"run {run.name} is {run.status.value}; its pods: kubectl get pods -l run_id={run.id}"
     )
 
 
 def _words_of(step: Any) -> str | None:
-    """Our own errors are sentences; those of others need their name."""
-    told = step.exception_info
-    if told is None or not told.message:
+    """The message of a failed step: our own errors are sentences, others need their type."""
+    failure = step.exception_info
+    if failure is None or not failure.message:
         return None
-    source = str(told.source or "")
-    return str(told.message) if source.partition(".")[0] in OUR_ROOMS else f"{source.rpartition('.')[2]}: {told.message}"
+    source = str(failure.source or "")
+    return str(failure.message) if source.partition(".")[0] in OUR_PACKAGES else f"{source.rpartition('.')[2]}: {failure.message}"
 
 
 def refuse_dead_server() -> None:
-    """A server that is gone costs half a minute and a traceback later on.
+    """Refuse a ZenML server that is gone: without this check, a run hangs for half a minute.
 
-    Raises: SettingsError if ZenML points at a server that does not answer.
+    Raises: SettingsError if the configured server does not respond.
     """
     file = zenml_folder() / "config.yaml"
     store = (yaml.safe_load(file.read_text()) or {}).get("store") or {} if file.exists() else {}
@@ -185,15 +185,15 @@ def refuse_dead_server() -> None:
         ).close()
     except OSError as error:
         raise SettingsError(
-            f"wanted the ZenML server at {address.geturl()}, found nobody there ({error}); "
+            f"expected the ZenML server at {address.geturl()}, got no response ({error}); "
             "start it again (zenml login --local), or go on without it: zenml logout --local"
         ) from error
 
 
 def write_configuration_whole() -> None:
-    """Each command that makes a client rewrites `.zen/config.yaml`, and ZenML empties the file first.
+    """Write configuration files aside and rename them: each command that makes a client rewrites `.zen/config.yaml`, which ZenML empties first.
 
-    A second command that reads it just then finds nothing in it and fails, or takes ZenML's store to be the default one.
+    A second command that reads it at that moment would fail, or use ZenML's default store.
     """
     from zenml.utils import io_utils
 
@@ -210,18 +210,18 @@ def zenml_folder() -> Path:
 
 
 def register_stacks() -> None:
-    """Register our stacks with the store that is named now, in a process of its own: ZenML remembers the first one it saw.
+    """Register the stacks in a process of its own: within one process, ZenML keeps the first store that it opened.
 
     Raises: ImageLoopError.
     """
     command = [sys.executable, str(PROJECT / "stacks" / "apply.py"), "--activate", "local"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     if done.returncode:
-        raise ImageLoopError(f"wanted to register the stacks, found: {done.stderr.strip()[-300:]}; run: make setup")
+        raise ImageLoopError(f"expected to register the stacks, got: {done.stderr.strip()[-300:]}; run: make setup")
 
 
 def _silence_console() -> None:
-    """ZenML's console handler repeats on the terminal what its log store and our log file have."""
+    """Remove ZenML's console handler: it repeats what the log file has."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if type(handler).__name__ == "ZenMLConsoleHandler":

@@ -41,13 +41,13 @@ def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
     try:
         return _read(file, environment)
     except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"wanted a stack in '{file}', found: {str(error).replace(chr(10), ' ')}") from error
+        raise SettingsError(f"expected a stack in '{file}', got: {str(error).replace(chr(10), ' ')}") from error
     except ValidationError as error:
-        raise SettingsError(f"wanted a stack in '{file}', found: {validation_summary(error, 'the file')}") from error
+        raise SettingsError(f"expected a stack in '{file}', got: {validation_summary(error, 'the file')}") from error
 
 
 def validation_summary(error: ValidationError, whole: str) -> str:
-    """`whole`: what is at fault where no key of it is."""
+    """The errors of pydantic in one line; `whole` names the input where no key is at fault."""
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors())
 
 
@@ -56,7 +56,7 @@ def _read(file: Path, environment: dict[str, str]) -> StackFile:
     try:
         root = loader.get_single_node()
         if root is None:
-            raise SettingsError(f"wanted a stack in '{file}', found an empty file")
+            raise SettingsError(f"expected a stack in '{file}', got an empty file")
         for node in _scalars(root):
             if VARIABLE.search(node.value):
                 node.value = fill_in(node.value, environment)
@@ -84,7 +84,7 @@ def known_variables() -> dict[str, str]:
 
 
 def fill_in(text: str, environment: dict[str, str]) -> str:
-    """Innermost variables first, so that a default may name another variable; what the environment says names none."""
+    """Innermost variables first, so that a default may name another variable; values of the environment are not expanded."""
     values: list[str] = []
 
     def value(match: re.Match[str]) -> str:
@@ -93,7 +93,7 @@ def fill_in(text: str, environment: dict[str, str]) -> str:
             return f"\0{len(values) - 1}\0"
         if match["default"] is None:
             raise SettingsError(
-                f"wanted the environment variable {match['name']}, found it unset; set it, or give it a default in the file"
+                f"expected the environment variable {match['name']}, got it unset; set it, or give it a default in the file"
             )
         return match["default"]
 

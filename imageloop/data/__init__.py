@@ -1,0 +1,1 @@
+"""Images from their sources to validated, deduplicated and split training data."""

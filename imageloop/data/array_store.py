@@ -1,9 +1,9 @@
-"""Rows of numbers kept by content hash: decoded pictures, features. What is known is never computed again.
+"""Rows of numbers kept by content hash: decoded images, features. No row is computed twice.
 
 A shard is one .npy file with a .json beside it (keys, checksums, attributes); both are written aside and renamed, so a
 process may be killed at any point and several may write at once. A shard that does not hold what its .json says is
-ignored, and what it held is made again. Where machines share files (imageloop/shared_folder.py), a shard that another one wrote is
-read from there: whole where most of it is wanted, else row by row.
+ignored, and its rows are computed again. Where machines share files (imageloop/shared_folder.py), a shard that another one wrote is
+read from there: whole where most of its rows are needed, else row by row.
 """
 
 import io
@@ -27,7 +27,7 @@ from imageloop.shared_folder import SharedFolder, shared
 
 logger = logging.getLogger(__name__)
 Array = NDArray[Any]
-# The share of a shard's rows, asked for by and by, from which on one request for all of them beats one for each.
+# From this share of a shard's rows on, one request for the whole shard is faster than one for each row.
 WHOLE_ABOVE = 0.25
 CHECKED_AT_ONCE = 64
 
@@ -80,7 +80,7 @@ class ArrayStore:
         """Keep `rows` (N, *row_shape) under `keys`; whole or not at all."""
         rows = np.ascontiguousarray(rows, dtype=self.dtype)
         if rows.shape != (len(keys), *self.row_shape):
-            raise ValueError(f"wanted rows of shape {(len(keys), *self.row_shape)}, found {rows.shape}")
+            raise ValueError(f"expected rows of shape {(len(keys), *self.row_shape)}, got {rows.shape}")
         index = self.folder / f"{uuid.uuid4().hex}.json"
         with replacing(index.with_suffix(".npy")) as aside, aside.open("wb") as file:
             np.save(file, rows)
@@ -106,8 +106,8 @@ class ArrayStore:
         by_shard: dict[Path, list[tuple[int, _Place]]] = {}
         for target, key in enumerate(keys):
             by_shard.setdefault(self._places[key].shard, []).append((target, self._places[key]))
-        for shard, wanted in by_shard.items():
-            for (target, place), row in zip(wanted, self._rows(shard, [place.row for _, place in wanted]), strict=True):
+        for shard, targets in by_shard.items():
+            for (target, place), row in zip(targets, self._rows(shard, [place.row for _, place in targets]), strict=True):
                 rows[target] = row
                 if zlib.crc32(rows[target]) != place.crc32:
                     raise CorruptRowError(shard)
@@ -159,7 +159,7 @@ class ArrayStore:
             rows = np.load(shard, mmap_mode="r")
             expected = (len(places), *self.row_shape)
             if rows.shape != expected or rows.dtype != self.dtype:
-                raise ValueError(f"wanted {expected} {self.dtype}, found {rows.shape} {rows.dtype}")
+                raise ValueError(f"expected {expected} {self.dtype}, got {rows.shape} {rows.dtype}")
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             logger.warning("a shard cannot be read and is made again: %s (%s)", shard, error)
             return

@@ -1,4 +1,4 @@
-"""The catalog: one row for each file that was found, with what became of it."""
+"""The catalog: one row for each file of the source, accepted or quarantined with a reason."""
 
 import logging
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class _Row:
 
 
 def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits: Limits) -> pd.DataFrame:
-    """Read every file below `folder`; new pictures are decoded into `store`, known ones are not.
+    """Read every file below `folder`; new images are decoded into `store`, known ones are not.
 
     Shapes: one row a file in the order of the paths; columns as in `schema.CATALOG`, without groups and splits yet.
     Raises: ImageLoopError if there is no file at all.
     """
     files = list(list_files(folder))
     if not files:
-        raise ImageLoopError(f"wanted pictures, found no file below '{folder}'; point data.source at a folder that holds some")
+        raise ImageLoopError(f"expected images, got no file below '{folder}'; point data.source at a folder that holds some")
     hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
     rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]
     usable = {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name}
@@ -50,7 +50,7 @@ _COLUMNS = [
 
 
 def _own_group(catalog: pd.DataFrame) -> pd.Series:
-    """An accepted picture is its own group until duplicates are looked for."""
+    """An accepted image is its own group until duplicates are searched for."""
     return catalog["sha256"].str[:16].where(catalog["status"] == "accepted", "")
 
 
@@ -78,17 +78,17 @@ def _reason(row: _Row, store: ArrayStore, refused: dict[str, ImageRefusedError],
     if row.sha256 is None:
         return "unreadable: no permission, or the disk fails"
     if row.file.label is None:
-        return "no_label: stands in no class folder"
+        return "no_label: lies in no class folder"
     if row.sha256 in refused:
         return str(refused[row.sha256])
     return _beyond_limits(row.file, store.attributes(row.sha256), limits)
 
 
 def _beyond_limits(file: FoundFile, facts: dict[str, int], limits: Limits) -> str:
-    """A known picture is not decoded again, so today's limits are held against what is known of it."""
+    """Check today's limits against the stored header of an image that was decoded earlier."""
     width, height = facts["width"], facts["height"]
     if min(width, height) < limits.min_side_pixels:
-        return f"too_small: {width} x {height}, {limits.min_side_pixels} wanted on the short side"
+        return f"too_small: {width} x {height}, {limits.min_side_pixels} expected on the short side"
     if width * height > limits.max_pixels:
         return f"too_many_pixels: {width} x {height}, {limits.max_pixels} pixels allowed"
     if file.path.stat().st_size > limits.max_bytes:
@@ -97,7 +97,7 @@ def _beyond_limits(file: FoundFile, facts: dict[str, int], limits: Limits) -> st
 
 
 def quarantine(catalog: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
-    """A catalog in which the rows `reasons` (by index) are put aside for the reason given."""
+    """A catalog in which the rows `reasons` (by index) are quarantined with that reason."""
     catalog = catalog.copy()
     index = list(reasons)
     catalog.loc[index, "status"] = "quarantined"

@@ -1,4 +1,4 @@
-"""What a catalog must look like at every step boundary. See contract 1 of the architecture: nothing is dropped in silence."""
+"""The schema of the catalog, checked at every step boundary: no file is dropped silently."""
 
 import hashlib
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class CatalogError(ImageLoopError):
 
 
 def check_catalog(catalog: pd.DataFrame, schema: pa.DataFrameSchema = CATALOG) -> pd.DataFrame:
-    """Give back the catalog unchanged.
+    """Check a catalog against the schema and return it unchanged.
 
     Raises: CatalogError that names each broken rule with an example.
     """
@@ -68,21 +68,21 @@ def check_catalog(catalog: pd.DataFrame, schema: pa.DataFrameSchema = CATALOG) -
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.drop_duplicates(["column", "check"]).head(5)
         found = "; ".join(f"{row.column or 'table'}: {row.check} (found {row.failure_case!r})" for row in cases.itertuples())
-        raise CatalogError(f"wanted a catalog that keeps its contract, found {found}") from errors
+        raise CatalogError(f"the catalog violates its schema: {found}") from errors
 
 
 def accepted(catalog: pd.DataFrame) -> pd.DataFrame:
-    """The pictures that may be learnt from."""
+    """The rows of accepted images."""
     return catalog[catalog["status"] == "accepted"]
 
 
 def classes_of(catalog: pd.DataFrame) -> list[str]:
-    """The names of the classes, sorted: their places are the model's outputs."""
+    """The names of the classes, sorted: their order is that of the model's outputs."""
     return sorted(accepted(catalog)["label"].unique())
 
 
 def content_hash(catalog: pd.DataFrame) -> str:
-    """The data version: the same for the same pictures, labels and splits, whenever and wherever they were read."""
+    """The data version: the same for the same images, labels and splits, whenever and wherever they were read."""
     rows = catalog.sort_values("path")[HASHED_COLUMNS]
     digest = hashlib.sha256()
     for row in rows.itertuples(index=False):

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RawVersion(BaseModel):
-    """The pictures as they came: where they lay, which reading of which source it was, and DVC's pointer (empty where it is off)."""
+    """The raw images: their folder, the fingerprint of the source when it was read, and DVC's pointer (empty where versioning is off)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -14,7 +14,7 @@ class RawVersion(BaseModel):
 
 
 class DataVersion(BaseModel):
-    """The catalog's content hash, and DVC's pointers to the pictures and to the catalog."""
+    """The catalog's content hash, and DVC's pointers to the images and to the catalog."""
 
     model_config = ConfigDict(frozen=True)
 

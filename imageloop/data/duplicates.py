@@ -1,4 +1,4 @@
-"""Which pictures show the same thing: equal bytes, or perceptual hashes that differ in a few bits."""
+"""Which images show the same thing: equal bytes, or perceptual hashes that differ in a few bits."""
 
 import logging
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lookalikes:
-    """The accepted pictures by what they show: rows of one hash, and which hashes lie within a few bits of each other."""
+    """The accepted images by what they show: rows of one hash, and which hashes lie within a few bits of each other."""
 
     rows: list[list[int]]
     near: dict[int, set[int]]
@@ -26,12 +26,12 @@ class Lookalikes:
 
 
 def find_lookalikes(catalog: pd.DataFrame, max_bits: int) -> Lookalikes:
-    """Gather rows (by index) of equal hash, and link hashes that differ in at most `max_bits` of 64 bits."""
-    pictures = accepted(catalog)
-    hashes = pictures["perceptual_hash"].map(lambda text: int(text, 16)).to_numpy(np.uint64)
+    """Collect rows (by index) of equal hash, and link hashes that differ in at most `max_bits` of 64 bits."""
+    images = accepted(catalog)
+    hashes = images["perceptual_hash"].map(lambda text: int(text, 16)).to_numpy(np.uint64)
     values, inverse = np.unique(hashes, return_inverse=True)
     rows: list[list[int]] = [[] for _ in values]
-    for row, node in zip(pictures.index, inverse, strict=True):
+    for row, node in zip(images.index, inverse, strict=True):
         rows[node].append(row)
     near: dict[int, set[int]] = {}
     for left, right in near_pairs(values, max_bits).tolist():
@@ -41,7 +41,7 @@ def find_lookalikes(catalog: pd.DataFrame, max_bits: int) -> Lookalikes:
 
 
 def quarantine_contradictions(catalog: pd.DataFrame, max_bits: int) -> pd.DataFrame:
-    """Put aside every picture that stands in two classes, under both names: nobody can say which is right."""
+    """Quarantine every image that is in two classes, in both: its label is unknown."""
     alike = find_lookalikes(catalog, max_bits)
     labels, paths = catalog["label"].to_dict(), catalog["path"].to_dict()
     reasons = {}
@@ -51,5 +51,5 @@ def quarantine_contradictions(catalog: pd.DataFrame, max_bits: int) -> pd.DataFr
             for row in rows:
                 other = next(other for other in family if labels[other] != labels[row])
                 reasons[row] = f"two_classes: shows the same as '{paths[other]}' of class '{labels[other]}'"
-    logger.info("%d pictures stand in two classes", len(reasons))
+    logger.info("quarantined %d images that are in two classes", len(reasons))
     return check_catalog(quarantine(catalog, reasons))

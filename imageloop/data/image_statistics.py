@@ -1,4 +1,4 @@
-"""What can be measured of a picture without knowing what it shows: for slices in evaluation, and for drift."""
+"""What can be measured of an image without knowing what it shows: for slices in evaluation, and for drift."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from imageloop.data.preprocessing import UInt8Array
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation")
-EVERY = 8  # rows: the answer is the same to a few percent, and a service pays for it with each picture
+EVERY = 8  # rows: the prediction is the same to a few percent, and a service pays for it with each image
 LUMA = np.array([77, 150, 29], np.float32)  # of 256
 
 
@@ -21,12 +21,12 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
 
 def rows_for_statistics(image_HWC: UInt8Array) -> UInt8Array:
-    """What `statistics_of_rows` needs of a picture, in memory of its own, for one who computes later: (H, W, 3) -> (H / EVERY, W, 3)."""
+    """What `statistics_of_rows` needs of an image, in memory of its own, for one who computes later: (H, W, 3) -> (H / EVERY, W, 3)."""
     return image_HWC[::EVERY].copy()
 
 
 def statistics_of_rows(few_rows_HWC: UInt8Array) -> NDArray[np.float32]:
-    """Of one picture, from every eighth of its rows: (H / EVERY, W, 3) uint8 -> (4,) float32.
+    """Of one image, from every eighth of its rows: (H / EVERY, W, 3) uint8 -> (4,) float32.
 
     In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same.
     """

@@ -1,4 +1,4 @@
-"""Read, check and decode pictures, each content once: facts for the catalog, pixels for the store."""
+"""Read, check and decode images, each content once: facts for the catalog, pixels for the store."""
 
 import hashlib
 import itertools
@@ -13,18 +13,19 @@ import numpy as np
 
 from imageloop.atomic_files import hash_of
 from imageloop.data.array_store import ArrayStore
+from imageloop.data.decoding import check_size, decode_one
 from imageloop.data.perceptual_hash import perceptual_hash
-from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array, check_size, decode, open_image, resize_and_crop
+from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array, resize_and_crop
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.progress import track
 
 logger = logging.getLogger(__name__)
-SHARD_SIZE = 256  # 38 MB of pixels at 224: the most that is lost when a process is killed, and the most that is held
+SHARD_SIZE = 256  # 38 MB of pixels at 224: the maximum that a kill loses, and that is held in memory
 
 
 def prepared_store(folder: Path, side: int) -> ArrayStore:
-    """Pictures as the model sees them, (side, side, 3) uint8, by the SHA-256 of their file."""
+    """Images as the model sees them, (side, side, 3) uint8, by the SHA-256 of their file."""
     return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
 
 
@@ -59,10 +60,10 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
     store.discard_corrupt(paths)
     new = store.missing(paths)
     refused: dict[str, ImageRefusedError] = {}
-    results = track(in_threads(lambda key: _decode_one(key, paths[key], side, limits), new), "decode", len(new))
+    results = track(in_threads(lambda key: _decode_file(key, paths[key], side, limits), new), "decode", len(new))
     for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
         _keep(batch, store, refused)
-    logger.info("decoded %d pictures, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
+    logger.info("decoded %d images, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
     return refused
 
 
@@ -82,18 +83,16 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
         store.append(keys, np.stack(rows), facts)
 
 
-def _decode_one(key: str, path: Path, side: int, limits: Limits) -> Decoded:
+def _decode_file(key: str, path: Path, side: int, limits: Limits) -> Decoded:
     try:
-        check_size(path.stat().st_size, limits)  # a film among pictures is not read at all
+        check_size(path.stat().st_size, limits)  # a film among images is not read at all
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != key:
             return ImageRefusedError("changed", "is not the file that was listed")
-        image = open_image(content, limits)
-        (width, height), format_name = image.size, image.format
-        picture = decode(image, side)
+        image, container = decode_one(content, side, limits)
     except ImageRefusedError as error:
         return error
     except OSError as error:
         return ImageRefusedError("unreadable", f"cannot be read ({error.strerror})")
-    facts = {"width": width, "height": height, "format": format_name, "perceptual_hash": perceptual_hash(picture)}
-    return resize_and_crop(picture, side), facts
+    facts = container._asdict() | {"perceptual_hash": perceptual_hash(image)}
+    return resize_and_crop(image, side), facts

@@ -1,4 +1,4 @@
-"""A 64-bit hash of what a picture shows: scaled, recompressed and slightly changed copies differ in few bits.
+"""A 64-bit hash of what an image shows: scaled, recompressed and slightly changed copies differ in few bits.
 
 Source: the DCT hash known as pHash (Zauner, 2010): signs of the lowest 8 x 8 frequencies against their median.
 """
@@ -33,7 +33,7 @@ def perceptual_hash(image: Image.Image) -> int:
 def near_pairs(hashes: UInt64Array, max_bits: int) -> NDArray[np.int64]:
     """All pairs of distinct hashes that differ in at most `max_bits` bits.
 
-    Cut into `max_bits` + 1 bands, two such hashes agree in at least one band whole; so only pictures that share a band
+    Cut into `max_bits` + 1 bands, two such hashes agree in at least one band whole; so only images that share a band
     are compared, which is linear in their number as long as hashes are spread.
 
     Shapes: (N,) distinct values -> (M, 2) indices into `hashes`, smaller first.

@@ -1,4 +1,4 @@
-"""The data set as training sees it: which prepared pictures, with which label, in which split."""
+"""The data set as training sees it: which prepared images, with which label, in which split."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ from imageloop.errors import ImageLoopError
 ANY = Limits(min_side_pixels=1, max_pixels=2**31, max_bytes=2**40)  # they were accepted by the settings of their own
 
 
-class PicturesGoneError(ImageLoopError):
-    """Pictures that are neither prepared nor where they were when they were catalogued."""
+class ImagesGoneError(ImageLoopError):
+    """Images that are neither prepared nor where they were when they were catalogued."""
 
 
 @dataclass(frozen=True)
-class PreparedPictures:
-    """`table`: one row a picture (sha256, path, label, split, width, height, format); the pixels lie in the store, by sha256."""
+class PreparedImages:
+    """`table`: one row an image (sha256, path, label, split, width, height, format); the pixels lie in the store, by sha256."""
 
     table: pd.DataFrame
     class_names: list[str]
@@ -37,15 +37,15 @@ class PreparedPictures:
         return self.table[self.table["split"] == split]
 
     def targets(self, table: pd.DataFrame) -> NDArray[np.int64]:
-        """The classes of `table`'s rows as places in `class_names`, (N,)."""
+        """The classes of `table`'s rows as indices into `class_names`, (N,)."""
         places = {name: place for place, name in enumerate(self.class_names)}
         targets: NDArray[np.int64] = table["label"].map(places).to_numpy(np.int64)
         return targets
 
-    def at_side(self, side: int, store_folder: Path) -> "PreparedPictures":
-        """The same pictures for a model that sees another size; its store is filled with the test pictures.
+    def at_side(self, side: int, store_folder: Path) -> "PreparedImages":
+        """The same images for a model that sees another size; its store is filled with the test images.
 
-        Raises: PicturesGoneError if a picture is gone or no longer readable since it was catalogued.
+        Raises: ImagesGoneError if an image is gone or no longer readable since it was catalogued.
         """
         if side == self.side_pixels:
             return self
@@ -56,35 +56,35 @@ class PreparedPictures:
         return prepared_store(folder, self.side_pixels)
 
 
-def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: str, raw: Path) -> PreparedPictures:
-    """Make sure that the store holds every accepted picture at `side`; decode those that it lacks.
+def prepare(catalog: pd.DataFrame, store_folder: Path, side: int, data_version: str, raw: Path) -> PreparedImages:
+    """Make sure that the store holds every accepted image at `side`; decode those that it lacks.
 
-    Raises: PicturesGoneError if a picture is gone or no longer readable since it was catalogued.
+    Raises: ImagesGoneError if an image is gone or no longer readable since it was catalogued.
     """
-    pictures = accepted(catalog).drop_duplicates("sha256")
-    _fill(pictures, raw, store_folder, side)
+    images = accepted(catalog).drop_duplicates("sha256")
+    _fill(images, raw, store_folder, side)
     columns = ["sha256", "path", "label", "split", "width", "height", "format"]
-    return PreparedPictures(pictures[columns].reset_index(drop=True), classes_of(catalog), side, data_version, str(raw))
+    return PreparedImages(images[columns].reset_index(drop=True), classes_of(catalog), side, data_version, str(raw))
 
 
-def _fill(pictures: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> None:
-    root = unwrap(raw)  # as the names were found
-    paths = {row.sha256: root / row.path for row in pictures.itertuples()}
+def _fill(images: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> None:
+    root = unwrap(raw)  # where the names of the catalog begin
+    paths = {row.sha256: root / row.path for row in images.itertuples()}
     refused = decode_new(paths, prepared_store(store_folder, side), side, ANY)
     if refused:
         key, error = next(iter(refused.items()))
-        raise PicturesGoneError(
-            f"wanted {len(paths)} pictures, found {len(refused)} gone since they were read, such as '{paths[key]}' ({error}); "
+        raise ImagesGoneError(
+            f"expected {len(paths)} images, got {len(refused)} gone since they were read, such as '{paths[key]}' ({error}); "
             "run again with --no-cache to read the source again"
         )
 
 
 def in_batches(store: ArrayStore, keys: list[str], size: int) -> Iterator[UInt8Array]:
-    """Pictures in the order of `keys`, `size` at a time: (B, S, S, 3) uint8."""
+    """Images in the order of `keys`, `size` at a time: (B, S, S, 3) uint8."""
     for start in range(0, len(keys), size):
         yield store.read(keys[start : start + size])
 
 
 def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly taken from all of `table`."""
+    """At most `count` rows, evenly spaced over `table`."""
     return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]

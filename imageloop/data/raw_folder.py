@@ -1,4 +1,4 @@
-"""The folder `data/raw`: the pictures as they came, which DVC tracks. Filled by us alone, and never at a person's cost."""
+"""The folder `data/raw`: a copy of the raw images, which DVC tracks. Files of others in it are moved aside, never deleted."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def held_source(workspace: Workspace) -> str:
-    """What `data/raw` holds, in the words of who filled it; empty where nobody did, or was interrupted, or it is gone."""
+    """The fingerprint of the source that `data/raw` was filled from; empty if it was not filled, or not completely."""
     return str(_manifest(workspace).get("source") or "") if (workspace.data / "raw").is_dir() else ""
 
 
 def is_placed(settings: DataSettings, workspace: Workspace) -> bool:
-    """Whether the pictures of a folder are copied to `data/raw`; they are read where they lie otherwise."""
+    """Whether the images of a folder are copied to `data/raw`; they are read where they lie otherwise."""
     inside = isinstance(settings.source, FolderSource) and _lies_in(settings.source.path, workspace.data)
     return settings.versioning.enabled and not inside
 
@@ -34,20 +34,20 @@ def _lies_in(folder: Path, other: Path) -> bool:
     return folder.resolve().is_relative_to(other.resolve())
 
 
-def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | None = None) -> Path:
-    """Give back `folder` if it lies in `data/` already, else make `data/raw` hold the same files.
+def place(folder: Path, workspace: Workspace, source: str = "", retained: Path | None = None) -> Path:
+    """Return `folder` if it lies in `data/` already, else copy its files to `data/raw`.
 
-    `source` is remembered for `held_source`; `kept` holds labelled pictures that the service kept.
-    What we did not put into `data/raw` ourselves is moved to `.imageloop/kept`, never deleted.
+    `source` is remembered for `held_source`; `retained` holds labelled images that the service retained.
+    A file that ImageLoop did not put into `data/raw` is moved to `.imageloop/kept`, never deleted.
     """
     if _lies_in(folder, workspace.data):
-        if kept is not None:
+        if retained is not None:
             raise ImageLoopError(
-                f"wanted a source outside '{workspace.data}' to add kept pictures to, found '{folder}'; move them there"
+                f"expected a source outside '{workspace.data}' to add retained images to, got '{folder}'; move them there"
             )
         return folder
     if _lies_in(workspace.home, folder):
-        raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds pictures alone")
+        raise ImageLoopError(f"'{folder}' holds this project itself; name a folder that holds images alone")
     raw = workspace.data / "raw"
     _keep_what_is_not_ours(raw, workspace)
     _write_manifest(workspace, None, "")
@@ -55,8 +55,8 @@ def place(folder: Path, workspace: Workspace, source: str = "", kept: Path | Non
         _take_over(folder, raw)
     else:
         _mirror(folder, raw)
-    if kept is not None:
-        _add_kept(kept, raw)
+    if retained is not None:
+        _add_retained(retained, raw)
     _write_manifest(workspace, _listing(raw), source)
     return raw
 
@@ -87,10 +87,10 @@ def _mirror(folder: Path, raw: Path) -> None:
     )
 
 
-def _add_kept(kept: Path, raw: Path) -> None:
-    """Into a folder of their own within that of their class, so that the catalog can tell them."""
+def _add_retained(retained: Path, raw: Path) -> None:
+    """Copy retained images into a sub-folder of their class, by which the catalog recognises them."""
     root = folders.unwrap(raw)
-    for file in folders.list_files(kept):
+    for file in folders.list_files(retained):
         if file.label is not None and file.has_portable_name:
             _copy(file.path, root / file.label / folders.KEPT_FOLDER / file.path.name)
 
@@ -110,7 +110,7 @@ def _copy(source: Path, target: Path) -> None:
         try:
             shutil.copyfile(source, aside)
         except PermissionError:
-            logger.warning("'%s' may not be read: an empty file stands for it, which the catalog puts aside; grant it", source)
+            logger.warning("'%s' cannot be read, permission is missing: an empty file takes its place and is quarantined", source)
             aside.touch()  # DVC has to read what it tracks
             return
         status = source.stat()
@@ -126,11 +126,11 @@ def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
     kept = workspace.state / "kept" / time.strftime("raw-%Y%m%d-%H%M%S")
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(raw, kept)
-    logger.warning("data/raw held files that did not come from the last source; they are kept in %s", kept)
+    logger.warning("data/raw had files that did not come from the last source; they were moved to %s", kept)
 
 
 def _manifest(workspace: Workspace) -> dict[str, Any]:
-    """Empty where nobody wrote it, or it says nothing any more: then what `data/raw` holds is not taken for ours."""
+    """The manifest of `data/raw`; empty if it is missing or damaged: then its files count as files of others."""
     file = workspace.state / "raw.json"
     try:
         known = json.loads(file.read_bytes())

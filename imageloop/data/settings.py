@@ -12,19 +12,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Drift(Settings):
-    """How the drawn world differs from the one that the first model learnt; zero everywhere is no drift."""
+    """How the drawn images differ from the default ones; zero everywhere is no drift."""
 
     darkness: Fraction = Field(0.0, description="0 daylight, 1 night")
     blur_pixels: float = Field(0.0, ge=0, le=20, description="radius of a Gaussian blur")
     style: Literal["painted", "outlined"] = Field("painted", description="outlined: a new artist draws lines, not surfaces")
-    first_class_share: Fraction = Field(0.5, description="share of the pictures that show the first class")
+    first_class_share: Fraction = Field(0.5, description="share of the images that show the first class")
 
 
 class GeneratedSource(Settings):
-    """Drawn pictures of cats and dogs: needs no download, and can be made to drift."""
+    """Drawn images of cats and dogs: needs no download, and can be made to drift."""
 
     kind: Literal["generated"] = "generated"
-    num_pictures: int = Field(600, ge=40, le=1_000_000, description="600 leave 60 test pictures and are drawn in seconds")
+    num_images: int = Field(600, ge=40, le=1_000_000, description="600 give 60 test images and are drawn in seconds")
     seed: int = Field(7, ge=0)
     drift: Drift = Drift()
 
@@ -46,9 +46,9 @@ class ArchiveSource(Settings):
 
     kind: Literal["archive"] = "archive"
     location: str = Field(description="a path or an http(s) URL")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="wanted for a URL, checked wherever given")
-    max_files: int = Field(1_000_000, ge=1, description="more than this is taken for an attack")
-    max_bytes: int = Field(100 * 2**30, ge=1, description="unpacked size; more than this is taken for an attack")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="required for a URL, checked wherever given")
+    max_files: int = Field(1_000_000, ge=1, description="more is treated as an attack")
+    max_bytes: int = Field(100 * 2**30, ge=1, description="unpacked size; more is treated as an attack")
 
     @property
     def is_url(self) -> bool:
@@ -62,9 +62,9 @@ class ArchiveSource(Settings):
     @model_validator(mode="after")
     def a_url_needs_a_hash(self) -> Self:
         if "://" in self.location and not self.is_url:
-            raise ValueError("wanted a path or an http(s) URL")
+            raise ValueError("expected a path or an http(s) URL")
         if self.is_url and self.sha256 is None:
-            raise ValueError("a URL needs sha256, so that what was asked for is what arrives")
+            raise ValueError("a URL needs sha256, so that a changed archive is noticed")
         return self
 
 
@@ -73,11 +73,11 @@ class KaggleSource(Settings):
 
     kind: Literal["kaggle"] = "kaggle"
     handle: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?(/versions/\d+)?$", description="owner/dataset, or a competition's name")
-    folder: str = Field("", description="the folder inside the download that holds the pictures")
+    folder: str = Field("", description="the folder inside the download that holds the images")
 
 
 class DvcSource(Settings):
-    """Pictures that another DVC repository tracks."""
+    """Images that another DVC repository tracks."""
 
     kind: Literal["dvc"] = "dvc"
     repository: str = Field(description="a path or a Git URL")
@@ -101,22 +101,22 @@ def only_here(source: Source) -> str | None:
 
 
 class Limits(Settings):
-    """Which pictures are refused, checked before a pixel is decoded."""
+    """Limits beyond which an image is refused; they are checked before decoding."""
 
-    min_side_pixels: int = Field(32, ge=1, description="below this a picture holds too little to learn from")
-    max_pixels: int = Field(50_000_000, ge=1, description="what today's cameras give, far below a decompression bomb")
-    max_bytes: int = Field(50 * 2**20, ge=1, description="no photograph worth learning from is larger")
+    min_side_pixels: int = Field(32, ge=1, description="smaller images show too little")
+    max_pixels: int = Field(50_000_000, ge=1, description="as large as images of today's cameras, far below a decompression bomb")
+    max_bytes: int = Field(50 * 2**20, ge=1, description="no useful photograph is larger")
 
 
 class SplitSettings(Settings):
-    """Which share of each class teaches, tunes and judges."""
+    """The share of each class in the train, validation and test split."""
 
     seed: int = Field(7, ge=0)
     train: Fraction = 0.8
     validation: Fraction = 0.1
     test: Fraction = 0.1
-    min_pictures_per_class: int = Field(
-        10, ge=7, description="with 10, each split of 80/10/10 has one; with fewer than 7 none is tested"
+    min_images_per_class: int = Field(
+        10, ge=7, description="with 10, each split of 80/10/10 has one; with fewer than 7 a class has no test image"
     )
 
     @model_validator(mode="after")
@@ -127,27 +127,29 @@ class SplitSettings(Settings):
 
 
 class VersioningSettings(Settings):
-    """What DVC keeps."""
+    """What DVC tracks."""
 
-    enabled: bool = Field(True, description="false reads a folder where it lies and records no way back to it")
+    enabled: bool = Field(True, description="false reads a folder in place; a run then cannot be restored")
     remote: str | None = Field(None, description="a remote of .dvc/config; by default DVC's default remote")
     archive: bool = Field(False, description="one tar file instead of single files: for large sets over a network")
-    prepared: bool = Field(False, description="the prepared pictures too, though they can be made again")
+    prepared: bool = Field(False, description="the prepared images too, though they can be made again")
 
 
 class DataSettings(Settings):
     source: Source = GeneratedSource()
-    kept: Path | None = Field(
+    retained_images: Path | None = Field(
         None,
-        description="labelled pictures that the service kept (`run.py pictures export`): they teach and tune, and judge nothing",
+        description="labelled images that the service retained (`run.py images export`): for training and validation, never for testing",
     )
     limits: Limits = Limits()
-    duplicate_bits: int = Field(4, ge=0, le=7, description="perceptual hashes that differ in so few of 64 bits show one picture")
+    duplicate_bits: int = Field(
+        4, ge=0, le=7, description="perceptual hashes that differ in at most so many of 64 bits are near duplicates"
+    )
     split: SplitSettings = SplitSettings()
     versioning: VersioningSettings = VersioningSettings()
 
     @model_validator(mode="after")
-    def kept_pictures_are_tracked(self) -> Self:
-        if self.kept is not None and not self.versioning.enabled:
-            raise ValueError("kept pictures are copied to data/raw, which versioning.enabled=false leaves alone")
+    def kept_images_are_tracked(self) -> Self:
+        if self.retained_images is not None and not self.versioning.enabled:
+            raise ValueError("retained images are copied to data/raw, which versioning.enabled=false leaves alone")
         return self

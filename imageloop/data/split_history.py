@@ -1,7 +1,7 @@
-"""The memory of which picture stands in which split: the catalog of the last run, and every picture ever split before.
+"""Which image is in which split: the catalog of the last run, and every image that was ever split.
 
-`data/catalog.parquet` is what DVC tracks and a run can bring back; `data/known.parquet` remembers pictures that are not in
-it, of other data sets or taken out, so that one that comes back finds its split.
+`data/catalog.parquet` is tracked by DVC and can be restored; `data/known.parquet` has the images that are not in it any
+more, so that one that returns gets its split again.
 """
 
 import logging
@@ -22,8 +22,8 @@ KNOWN = "known.parquet"
 REMEMBERED = ["sha256", "perceptual_hash", "group", "split", "added_at"]
 
 
-def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
-    """Every picture ever split with `seed`, the last catalog's first: columns `REMEMBERED`.
+def images_split_before(workspace: Workspace, seed: int) -> pd.DataFrame:
+    """Every image ever split with `seed`, the last catalog's first: columns `REMEMBERED`.
 
     Raises: ImageLoopError as `previous_catalog` does.
     """
@@ -41,13 +41,13 @@ def known_pictures(workspace: Workspace, seed: int) -> pd.DataFrame:
 def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
     """The last catalog, None where there is none yet.
 
-    Raises: ImageLoopError where the file is damaged: going on without it would move pictures between splits.
+    Raises: ImageLoopError where the file is damaged: going on without it would move images between splits.
     """
     file = workspace.data / NAME
     fetch(file)
     if not file.exists():
         return None
-    remedy = "bring it back: `dvc checkout data/catalog.parquet.dvc --force`; or delete it and run once with --no-cache"
+    remedy = "restore it: `dvc checkout data/catalog.parquet.dvc --force`; or delete it and run once with --no-cache"
     return check_catalog(_read(file, remedy), SPLIT_CATALOG)
 
 
@@ -56,7 +56,7 @@ def _memory(workspace: Workspace) -> pd.DataFrame:
     file = workspace.data / KNOWN
     if not file.exists():
         return pd.DataFrame(columns=["seed", *REMEMBERED])
-    found = _read(file, "nothing tracks it: delete it, and pictures that are not in the last catalog are split anew")
+    found = _read(file, "nothing tracks it: delete it, and images that are not in the last catalog are split anew")
     return found if "perceptual_hash" in found else found.assign(perceptual_hash="")
 
 
@@ -65,14 +65,14 @@ def _read(file: Path, remedy: str) -> pd.DataFrame:
         return pd.read_parquet(file)
     except (OSError, ValueError, KeyError) as error:
         raise ImageLoopError(
-            f"wanted the splits of earlier runs in '{file}', found a damaged file ({error}); {remedy}"
+            f"expected the splits of earlier runs in '{file}', got a damaged file ({error}); {remedy}"
         ) from error
 
 
 def remember_splits(catalog: pd.DataFrame, workspace: Workspace) -> None:
-    """Let every later split know where these pictures stand, also that of a run which is under way. Call it where the data lock is held."""
+    """Record the splits of these images for later runs, also for one that is under way. Call it while the data lock is held."""
     seed = catalog.attrs[SEED_ATTRIBUTE]
-    mine = known_pictures(workspace, seed)  # brings the memory up to what others made of it, too
+    mine = images_split_before(workspace, seed)  # adds what other runs recorded meanwhile
     others = _memory(workspace)
     now = catalog.loc[catalog["split"] != "", REMEMBERED]
     mine = pd.concat([part for part in (now, mine) if len(part)]).drop_duplicates("sha256").assign(seed=seed)
@@ -83,7 +83,7 @@ def remember_splits(catalog: pd.DataFrame, workspace: Workspace) -> None:
 
 
 def keep_catalog(catalog: pd.DataFrame, workspace: Workspace) -> None:
-    """Make this catalog the one that the next run goes by; what it does not hold is remembered."""
+    """Make this catalog the one that the next run starts from; images that it lacks stay recorded."""
     remember_splits(catalog, workspace)
     with replacing(workspace.data / NAME) as aside:
         catalog.to_parquet(aside)

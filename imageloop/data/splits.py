@@ -1,8 +1,8 @@
-"""Which pictures teach, tune and judge: 80/10/10 of each class, for ever.
+"""Give each image its split: train, validation or test, 80/10/10 of each class, for ever.
 
-A group of duplicates is placed whole, when it is first seen, by a hash; ever after its pictures keep their split and
-newcomers join it, also where it is here no more. So a growing data set moves no picture, and nothing that judges was ever learnt from. What the service kept
-bears labels that strangers gave: it may teach and tune, and judges nothing.
+A group of duplicates is placed whole, when it is first seen, by a hash; ever after its images keep their split and
+new images join its split, even if the group is gone. So a growing data set moves no image, and no test image was ever trained on. Retained
+images have labels from clients: they are for training and validation, never for testing.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ SEED_ATTRIBUTE = "split_seed"
 
 
 def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: SplitSettings, max_bits: int) -> pd.DataFrame:
-    """Give every accepted picture its group and its split, as `known` has them where it knows the picture.
+    """Give every accepted image its group and its split, as `known` has them for images that were split before.
 
-    `known`: pictures split before with the same seed (sha256, perceptual_hash, group, split, added_at).
-    Raises: ImageLoopError if a class is too small to be split, or all its pictures look alike.
+    `known`: images split before with the same seed (sha256, perceptual_hash, group, split, added_at).
+    Raises: ImageLoopError if a class is too small to be split, or all its images are near duplicates.
     """
     catalog = catalog.assign(split="")
     if known is not None:
@@ -34,13 +34,14 @@ def split_catalog(catalog: pd.DataFrame, known: pd.DataFrame | None, settings: S
     roots, ties = _join(catalog, find_lookalikes(catalog, max_bits))
     catalog = quarantine(catalog, ties)
     catalog = _name_groups(catalog, roots)
-    placed = set(accepted(catalog).loc[lambda pictures: pictures["split"] == "", "label"])
+    placed = set(accepted(catalog).loc[lambda images: images["split"] == "", "label"])
     catalog = _place_new_groups(catalog, settings)
     catalog = quarantine(catalog, _kept_in_test(catalog))
     check_splits(catalog, placed)
     catalog.attrs[SEED_ATTRIBUTE] = settings.seed
-    counts = accepted(catalog).groupby("split").size().to_dict()
-    logger.info("split %s, %d pictures tied two splits together", counts, len(ties))
+    counts = accepted(catalog)["split"].value_counts()
+    sizes = ", ".join(f"{counts.get(name, 0)} {name}" for name in SPLITS)
+    logger.info("split images: %s; quarantined as near duplicates of two splits: %d", sizes, len(ties))
     return check_catalog(catalog, SPLIT_CATALOG)
 
 
@@ -49,23 +50,23 @@ def check_class_sizes(catalog: pd.DataFrame, settings: SplitSettings) -> None:
     sizes = accepted(catalog).groupby("label")["sha256"].nunique()
     if len(sizes) < 2:
         raise ImageLoopError(
-            f"wanted two classes or more with usable pictures, found {len(sizes)} ({', '.join(sizes.index) or 'none'}); "
+            f"expected two classes or more with usable images, got {len(sizes)} ({', '.join(sizes.index) or 'none'}); "
             f"{_quarantine_summary(catalog)}"
         )
-    small = sizes[sizes < settings.min_pictures_per_class]
+    small = sizes[sizes < settings.min_images_per_class]
     if len(small):
         named = ", ".join(f"'{label}' has {count}" for label, count in small.items())
         raise ImageLoopError(
-            f"wanted {settings.min_pictures_per_class} usable pictures or more of each class, found: {named}; "
-            f"add pictures or take the class out; {_quarantine_summary(catalog)}"
+            f"expected {settings.min_images_per_class} usable images or more of each class, got: {named}; "
+            f"add images or remove the class; {_quarantine_summary(catalog)}"
         )
 
 
 def _quarantine_summary(catalog: pd.DataFrame) -> str:
     reasons = catalog.loc[catalog["status"] == "quarantined", "reason"].str.split(":").str[0].value_counts()
     if reasons.empty:
-        return "no picture was put aside"
-    return "put aside: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        return "no image was quarantined"
+    return "quarantined: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
 def _inherit(catalog: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -81,8 +82,8 @@ def _inherit(catalog: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _inherit_by_looks(catalog: pd.DataFrame, known: pd.DataFrame, max_bits: int) -> pd.DataFrame:
-    """The same from pictures that are here no more: one that was saved anew has other bytes, and must not judge what it taught."""
-    new = accepted(catalog).loc[lambda pictures: pictures["split"] == "", ["perceptual_hash"]]
+    """The same from images that are here no more: one that was saved anew has other bytes, and must not test what it trained."""
+    new = accepted(catalog).loc[lambda images: images["split"] == "", ["perceptual_hash"]]
     gone = known[~known["sha256"].isin(catalog["sha256"]) & (known["split"] != "") & (known["perceptual_hash"] != "")]
     if new.empty or gone.empty:
         return catalog
@@ -106,11 +107,11 @@ def _inherit_by_looks(catalog: pd.DataFrame, known: pd.DataFrame, max_bits: int)
 
 
 def _tied(splits: set[str]) -> str:
-    return f"ties_splits: shows the same as pictures of {' and '.join(sorted(splits))}"
+    return f"ties_splits: shows the same as images of {' and '.join(sorted(splits))}"
 
 
 class _Groups:
-    """Disjoint sets of look-alikes, each with the split that its pictures have, if any."""
+    """Disjoint sets of near duplicates, each with the split that its images have, if any."""
 
     def __init__(self, num_nodes: int) -> None:
         self._parent = list(range(num_nodes))
@@ -134,9 +135,9 @@ class _Groups:
 
 
 def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int, str]]:
-    """Add one look after the other, the known first; pictures that would tie two splits together are put aside.
+    """Add one image after the other, those with a split first; images that would join groups of two splits are quarantined.
 
-    Returns the group's number for each row, and a reason for each row that is put aside.
+    Returns the group's number for each row, and a reason for each row that is quarantined.
     """
     groups = _Groups(len(alike.rows))
     splits, ages = catalog["split"].to_dict(), catalog["added_at"].to_dict()
@@ -160,10 +161,10 @@ def _join(catalog: pd.DataFrame, alike: Lookalikes) -> tuple[pd.Series, dict[int
 
 
 def _name_groups(catalog: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
-    """A group bears the name of its oldest member, and gives its split to those who have none."""
+    """Name a group after its oldest member, and give its split to members without one."""
     catalog = catalog.copy()
-    pictures = accepted(catalog).assign(root=roots)
-    ordered = pictures.assign(is_new=pictures["split"] == "").sort_values(["is_new", "added_at", "sha256"])
+    images = accepted(catalog).assign(root=roots)
+    ordered = images.assign(is_new=images["split"] == "").sort_values(["is_new", "added_at", "sha256"])
     catalog.loc[ordered.index, "group"] = ordered.groupby("root")["group"].transform("first")
     inherited = ordered["split"].where(ordered["split"] != "").groupby(ordered["root"]).transform("first")
     catalog.loc[ordered.index, "split"] = inherited.fillna("").astype(str)
@@ -171,29 +172,29 @@ def _name_groups(catalog: pd.DataFrame, roots: pd.Series) -> pd.DataFrame:
 
 
 def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
-    """Go through the new groups of each class by their hash and give each to the split that lacks most."""
+    """Give each new group, in the order of its hash, to the split that lacks the largest share."""
     catalog = catalog.copy()
     shares = {"train": settings.train, "validation": settings.validation, "test": settings.test}
     chosen: dict[str, str] = {}
-    for _, pictures in accepted(catalog).groupby("label"):
-        counts = {name: int((pictures["split"] == name).sum()) for name in SPLITS}
-        new = pictures[pictures["split"] == ""].groupby("group")
-        sizes, only_kept = new.size(), new["source"].agg(lambda sources: bool((sources == KEPT_FOLDER).all()))
+    for _, images in accepted(catalog).groupby("label"):
+        counts = {name: int((images["split"] == name).sum()) for name in SPLITS}
+        new = images[images["split"] == ""].groupby("group")
+        sizes, only_retained = new.size(), new["source"].agg(lambda sources: bool((sources == KEPT_FOLDER).all()))
         for group in sorted(sizes.index, key=lambda name: _hash(name, settings.seed)):
             total = sum(counts.values()) + sizes[group]
-            split = max(SPLITS[:2] if only_kept[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
+            split = max(SPLITS[:2] if only_retained[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
             counts[split] += sizes[group]
             chosen[group] = split
-        _spare_one_each(counts, sizes, only_kept, chosen)
+        _spare_one_each(counts, sizes, only_retained, chosen)
     new = (catalog["status"] == "accepted") & (catalog["split"] == "")
     catalog.loc[new, "split"] = catalog.loc[new, "group"].map(chosen)
     return catalog
 
 
-def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_kept: pd.Series, chosen: dict[str, str]) -> None:
-    """A class of few large groups, as bursts and videos give, still has one to judge by and one to tune by, where there are enough."""
+def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_retained: pd.Series, chosen: dict[str, str]) -> None:
+    """Give a class of few large groups, such as bursts and videos, at least one group for test and one for validation."""
     for split in ("test", "validation"):
-        spare = [group for group in sizes.index if chosen[group] == "train" and not (split == "test" and only_kept[group])]
+        spare = [group for group in sizes.index if chosen[group] == "train" and not (split == "test" and only_retained[group])]
         smallest = min(spare, key=lambda group: (sizes[group], group), default=None)
         if counts[split] == 0 and smallest is not None and counts["train"] > sizes[smallest]:
             chosen[smallest] = split
@@ -202,36 +203,36 @@ def _spare_one_each(counts: dict[str, int], sizes: pd.Series, only_kept: pd.Seri
 
 
 def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
-    """`placed`: classes of which something is placed for the first time; what stands since earlier runs is only warned of.
+    """`placed`: classes with new groups; a problem of earlier runs is only logged.
 
-    Raises: ImageLoopError that names each class of which nothing teaches, or nothing judges.
+    Raises: ImageLoopError that names each class without a training or a test image.
     """
-    pictures = accepted(catalog)
-    found = pictures.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
+    images = accepted(catalog)
+    found = images.groupby(["label", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
     lacking = found[(found["train"] == 0) | (found["test"] == 0)]
     if len(lacking):
-        groups = pictures.groupby("label")["group"].nunique()
+        groups = images.groupby("label")["group"].nunique()
         named = ", ".join(
-            f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of look-alikes" for label in lacking.index
+            f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of near duplicates" for label in lacking.index
         )
         sentence = (
-            f"wanted pictures of each class to teach and others to judge by, found too few that differ: {named}; a group is not taken "
-            "apart, so add pictures of other scenes, take the class out, or split anew with another data.split.seed"
+            f"expected images of each class to teach and others to judge by, got too few that differ: {named}; a group is not taken "
+            "apart, so add images of other scenes, remove the class, or split anew with another data.split.seed"
         )
         if placed & set(lacking.index):
             raise ImageLoopError(sentence)
         logger.warning("%s", sentence)
     if not found["validation"].sum():
         raise ImageLoopError(
-            f"wanted some pictures to tune by, found that the {len(pictures)} there are show {pictures['group'].nunique()} different scenes, all of "
-            "which teach or judge; a group of look-alikes is not taken apart, so add pictures of other scenes"
+            f"expected some images to tune by, got that the {len(images)} there are show {images['group'].nunique()} different scenes, all of "
+            "for training or test; a group of near duplicates is not split, so add images of other scenes"
         )
 
 
 def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:
-    """A reason for each row that shows what a test picture shows and came from the service."""
+    """A reason for each retained image that is a near duplicate of a test image."""
     rows = catalog.index[(catalog["source"] == KEPT_FOLDER) & (catalog["split"] == "test")]
-    return dict.fromkeys(rows, "kept_in_test: shows the same as a test picture, which no feedback may touch")
+    return dict.fromkeys(rows, "kept_in_test: shows the same as a test image, which no feedback may touch")
 
 
 def _hash(group: str, seed: int) -> str:

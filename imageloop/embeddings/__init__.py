@@ -1,0 +1,1 @@
+"""Embeddings of images, with which novelty and drift are measured."""

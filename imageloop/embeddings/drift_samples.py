@@ -1,6 +1,6 @@
-"""Pictures as drift is measured on them: what the model said and saw, without the pictures.
+"""Samples for the drift test: predictions, embeddings and statistics of images, without the images.
 
-Shapes: N pictures, D features, K classes.
+Shapes: N images, D features, K classes.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.scenes import scenes_of
 from imageloop.model.package import REFERENCE
 
-MIN_SCENES = 5  # fewer tell nothing of what comes to a service
-MIN_UNSEEN = 50  # with fewer, pictures that the model was fitted on must serve as well
+MIN_SCENES = 5  # fewer are no evidence
+MIN_UNSEEN = 50  # with fewer, images that the model was fitted on must serve as well
 FloatArray = NDArray[np.float32]
 
 
@@ -43,12 +43,12 @@ class Sample:
         )
 
     def spread(self, count: int) -> "Sample":
-        """At most `count` rows, evenly taken from all."""
+        """At most `count` rows, evenly spaced."""
         return self if len(self) <= count else self.some(np.linspace(0, len(self) - 1, count).astype(np.intp))
 
 
 def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:
-    """What a package's model saw and said when it was made, one a scene; of pictures that it was not fitted on, where there are enough."""
+    """The reference of a package, one row a scene; of images that the model was not trained on, where there are enough."""
     table = pd.read_parquet(folder / REFERENCE)
     table = table[~pd.Series(scenes_of(np.stack(table["embedding"].to_list()), scene_distance), table.index).duplicated()]
     unseen = table[table["split"] != "train"]
@@ -81,7 +81,7 @@ def with_scenes(table: pd.DataFrame, distance: float) -> pd.DataFrame:
 
 
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:
-    """The same of records, a row each as the database gives them; those without embedding or statistics are left out."""
+    """A sample of prediction records, as the database returns them; rows without embedding or statistics are left out."""
     rows = table[table["embedding"].notna() & table["statistics"].notna()]
     with_files = len(rows) > 0 and bool(rows["width"].notna().all())
     return Sample(

@@ -1,6 +1,6 @@
-"""How unlike anything in training a picture is: a model answers with confidence what it has never seen.
+"""Novelty: how far an image lies from all training images. A model predicts confidently also what is out of distribution.
 
-Shapes: N pictures of the reference, B pictures, D features.
+Shapes: N images of the reference, B images, D features.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from imageloop.atomic_files import replacing
 from imageloop.embeddings.scenes import scene_distance, unit
 
-FAMILIAR = "familiar.npz"
-NEIGHBOUR = 10  # the nearest ones are as near as near-duplicates make them; of many classes half of the pictures of one, at most
-FALSE_ALARM_SHARE = 0.01  # of known pictures that are called unknown
+NOVELTY_FILE = "novelty.npz"
+OLD_NOVELTY_FILE = "familiar.npz"  # in packages made before 0.2.0
+NEIGHBOUR = 10  # nearer ones may be near duplicates; with many classes at most half of the images of one class
+FALSE_ALARM_SHARE = 0.01  # of in-distribution images that are called novel
 MAX_PAIRED = 400
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Familiarity:
-    """Distances to known pictures, by their `neighbour`th nearest. `limit`: beyond it a picture counts as unlike all of them.
+class Novelty:
+    """Distances to reference images, by the `neighbour`th nearest. `limit`: beyond it an image counts as out of distribution.
 
-    `scene`: two pictures that lie nearer to each other show one scene, as a camera's frames do.
+    `scene`: two images that lie nearer to each other show one scene, as a camera's frames do.
     """
 
     known_ND: FloatArray
@@ -33,7 +34,7 @@ class Familiarity:
     scene: float = 0.0
 
     @classmethod
-    def of(cls, embeddings_ND: FloatArray, num_classes: int, labels_M: NDArray[Any] | None = None) -> "Familiarity":
+    def of(cls, embeddings_ND: FloatArray, num_classes: int, labels_M: NDArray[Any] | None = None) -> "Novelty":
         """Shapes: (N, D), more than ten rows. `labels_M`: the classes of the first M, which are the data set's."""
         known_ND = unit(embeddings_ND.astype(np.float16).astype(np.float32))
         neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
@@ -44,11 +45,11 @@ class Familiarity:
         return cls(known_ND, limit, neighbour, scene)
 
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
-        """The cosine distance to a near known picture, in [0, 2]. Shapes: (B, D) -> (B,)."""
+        """The cosine distance to a near known image, in [0, 2]. Shapes: (B, D) -> (B,)."""
         return _distances(unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
 
     def write(self, folder: Path) -> None:
-        with replacing(folder / FAMILIAR) as aside, aside.open("wb") as file:
+        with replacing(folder / NOVELTY_FILE) as aside, aside.open("wb") as file:
             np.savez(
                 file,
                 known=self.known_ND.astype(np.float16),
@@ -58,25 +59,28 @@ class Familiarity:
             )
 
     @classmethod
-    def read(cls, folder: Path) -> "Familiarity | None":
-        """None in packages of before there was this file."""
-        if not (folder / FAMILIAR).exists():
+    def read(cls, folder: Path) -> "Novelty | None":
+        """None in packages without novelty."""
+        file = next((folder / name for name in (NOVELTY_FILE, OLD_NOVELTY_FILE) if (folder / name).exists()), None)
+        if file is None:
             return None
-        with np.load(folder / FAMILIAR, allow_pickle=False) as content:
-            neighbour = int(content["neighbour"]) if "neighbour" in content else NEIGHBOUR  # which packages of before do not say
+        with np.load(file, allow_pickle=False) as content:
+            neighbour = (
+                int(content["neighbour"]) if "neighbour" in content else NEIGHBOUR
+            )  # missing in packages of earlier releases
             known_ND = content["known"].astype(np.float32)
             scene = float(content["scene"]) if "scene" in content else _scene_distance(known_ND)
             return cls(known_ND, float(content["limit"]), neighbour, scene)
 
 
 def scene_distance_of(package: Path) -> float:
-    """0, which tells equal pictures alone, of a package of before there was one."""
-    familiarity = Familiarity.read(package)
-    return familiarity.scene if familiarity else 0.0
+    """The scene distance of a package; 0, which joins only equal images, where it has none."""
+    novelty = Novelty.read(package)
+    return novelty.scene if novelty else 0.0
 
 
 def _scene_distance(known_ND: FloatArray) -> float:
-    """Where nothing says of which class they are."""
+    """The scene distance where the classes are unknown."""
     return scene_distance(known_ND[:MAX_PAIRED], np.zeros(len(known_ND[:MAX_PAIRED])))
 
 

@@ -1,6 +1,6 @@
-"""Which pictures show one scene, by what a frozen backbone makes of them: a camera's frames are many pictures and one observation.
+"""Which images show one scene, by what a frozen backbone makes of them: a camera's frames are many images and one observation.
 
-Shapes: N pictures, D features.
+Shapes: N images, D features.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = 0.26  # of the distance between two pictures of a class: only frames of one scene lie nearer to each other
+SHARE = 0.26  # of the distance between two images of a class: only frames of one scene lie nearer to each other
 SAME = 1e-6  # what rounding does
 BLOCK = 256
 FloatArray = NDArray[np.float32]
@@ -21,9 +21,9 @@ def unit(rows_ND: FloatArray) -> FloatArray:
 
 
 def scene_distance(embeddings_ND: FloatArray, labels_N: NDArray[Any]) -> float:
-    """The cosine distance below which two pictures show one scene: a share of what lies between two pictures of one class.
+    """The cosine distance below which two images show one scene: a share of the distance between two images of one class.
 
-    A data set of frames, too, has many more pairs of different scenes than of one. 0 where no class has two pictures.
+    A data set of frames, too, has many more pairs of different scenes than of one. 0 where no class has two images.
     """
     unit_ND = unit(embeddings_ND)
     apart = [
@@ -35,11 +35,11 @@ def scene_distance(embeddings_ND: FloatArray, labels_N: NDArray[Any]) -> float:
 
 
 def scenes_of(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
-    """For each row the place of the first of its scene: a row joins the scene of the nearest row before it, where that is near enough.
+    """For each row the index of the first row of its scene: a row joins the scene of the nearest earlier row, if that is near enough.
 
     So light may change and a camera pan, and a row's scene does not depend on rows that come after it. Shapes: (N, D) -> (N,).
     """
-    from threadpoolctl import threadpool_limits  # here: what serves imports this module and has none
+    from threadpoolctl import threadpool_limits  # here: the service imports this module and does not have it
 
     unit_ND, limit = unit(embeddings_ND), max(distance, SAME)
     scenes_N = np.arange(len(unit_ND))

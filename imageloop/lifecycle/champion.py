@@ -1,4 +1,4 @@
-"""The champion's answers to a candidate's test pictures, and to what the service was corrected on."""
+"""Compare a candidate with the champion: on the test images, and on recent labelled predictions."""
 
 import logging
 import os
@@ -9,33 +9,33 @@ import numpy as np
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
-from imageloop.data.prepared_images import PicturesGoneError, PreparedPictures
-from imageloop.data.split_history import known_pictures
+from imageloop.data.prepared_images import ImagesGoneError, PreparedImages
+from imageloop.data.split_history import images_split_before
 from imageloop.embeddings.drift_samples import embeddings_of
-from imageloop.model.linear_head import answer_embeddings
+from imageloop.model.linear_head import predict_from_embeddings
 from imageloop.model.package import PackageError, read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import SignatureError, public_key
 from imageloop.promotion.evaluation import evaluate
 from imageloop.promotion.gates import Champion, RecentComparison
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def compare(
-    candidate: Path, pictures: PreparedPictures, experience: Experience, model_name: str
+    candidate: Path, images: PreparedImages, feedback: FeedbackData, model_name: str
 ) -> tuple[Champion | None, RecentComparison | None]:
-    """What gates hold a candidate against: of test pictures, and of what the service met. Only files that are what was signed are asked."""
-    champion = champion_on(pictures, model_name)
+    """The champion's predictions for the gates: on test images and on recent labelled predictions. Only a verified package is used."""
+    champion = champion_on(images, model_name)
     if champion is not None and not champion.verified:
         return champion, None
-    return champion, compare_on_recent(candidate, experience, model_name)
+    return champion, compare_on_recent(candidate, feedback, model_name)
 
 
-def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
-    """None where there is no champion yet; without answers where it cannot be asked, or was taught all of the test pictures."""
+def champion_on(images: PreparedImages, model_name: str) -> Champion | None:
+    """The champion with its predictions; without predictions where its package cannot be used or all test images trained it; None without a champion."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
     if version is None:
@@ -45,18 +45,18 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     try:
         folder = registry.package(version)
         predictor = Predictor.load(folder, key, threads=os.cpu_count() or 1)
-    except (PackageError, SignatureError) as error:  # or no training could ever take the place of what cannot be served any more
-        logger.warning("version %s, the champion, cannot be asked: %s", version, error)
+    except (PackageError, SignatureError) as error:  # or no training could ever replace a champion that cannot be served any more
+        logger.warning("version %s, the champion, cannot be used: %s", version, error)
         return Champion(version, [], None, verified=False)
     names = predictor.info.class_names
-    if names != pictures.class_names:
+    if names != images.class_names:
         return Champion(version, names, None)
-    fresh = without(pictures, taught_by(registry, [version], workspace))
+    fresh = without(images, taught_by(registry, [version], workspace))
     if fresh.of_split("test").empty:
         return Champion(version, names, None)
     try:
         seen = fresh.at_side(predictor.info.side_pixels, workspace.prepared)
-    except PicturesGoneError as error:  # of another side, where the raw pictures are not at hand, as in a pod
+    except ImagesGoneError as error:  # of another side, where the raw images are not at hand, as in a pod
         seen = _at_hand(fresh, predictor.info.side_pixels, workspace)
         if seen.of_split("test").empty:
             raise
@@ -64,47 +64,47 @@ def champion_on(pictures: PreparedPictures, model_name: str) -> Champion | None:
     return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
 
 
-def _at_hand(pictures: PreparedPictures, side: int, workspace: Workspace) -> PreparedPictures:
-    """Without the test pictures that were never seen at this side."""
-    elsewhere = replace(pictures, side_pixels=side)
+def _at_hand(images: PreparedImages, side: int, workspace: Workspace) -> PreparedImages:
+    """Without the test images that were never seen at this side."""
+    elsewhere = replace(images, side_pixels=side)
     store = elsewhere.open_store(workspace.prepared)
-    return without(elsewhere, {sha256 for sha256 in pictures.of_split("test")["sha256"] if sha256 not in store})
+    return without(elsewhere, {sha256 for sha256 in images.of_split("test")["sha256"] if sha256 not in store})
 
 
 def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace) -> set[str]:
-    """SHA-256 of the pictures that taught or tuned one of `versions`. Raises: UnknownVersionError."""
-    taught: set[str] = set()
+    """SHA-256 of the images that training_images or tuned one of `versions`. Raises: UnknownVersionError."""
+    training_images: set[str] = set()
     for version in versions:
         made = registry.made_with(version)
         if made is not None:
-            known = known_pictures(workspace, made.data.split.seed)
-            taught |= set(known.loc[known["split"] != "test", "sha256"])
-    return taught
+            known = images_split_before(workspace, made.data.split.seed)
+            training_images |= set(known.loc[known["split"] != "test", "sha256"])
+    return training_images
 
 
-def without(pictures: PreparedPictures, unfit: set[str]) -> PreparedPictures:
-    """Without the test pictures among `unfit`: most of them taught, where a version was split by another seed."""
-    table = pictures.table
-    return replace(pictures, table=table[(table["split"] != "test") | ~table["sha256"].isin(unfit)].reset_index(drop=True))
+def without(images: PreparedImages, unfit: set[str]) -> PreparedImages:
+    """Remove the test images in `unfit`, which trained a version that was split by another seed."""
+    table = images.table
+    return replace(images, table=table[(table["split"] != "test") | ~table["sha256"].isin(unfit)].reset_index(drop=True))
 
 
-def compare_on_recent(candidate: Path, experience: Experience, model_name: str) -> RecentComparison | None:
-    """None where nothing was learnt from the service; of no answer where candidate and champion do not see alike."""
+def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) -> RecentComparison | None:
+    """The comparison on held-back predictions; None without feedback data; empty where the two have different backbones."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
-    if version is None or experience.labelled.empty:
+    if version is None or feedback.labelled.empty:
         return None
     info, champion = read_info(candidate), registry.package(version)
     theirs = read_info(champion)
     alike = (theirs.backbone, theirs.side_pixels, theirs.class_names) == (info.backbone, info.side_pixels, info.class_names)
-    if not alike or not experience.fits(info.backbone, info.side_pixels):
+    if not alike or not feedback.fits(info.backbone, info.side_pixels):
         return RecentComparison.impossible()
     refused = [one for one in registry.versions() if one.judged_against == version and one.verdict == "rollback"]
-    judging = experience.of_role("held_back")
-    rows_ND, targets_N = experience.rows("held_back", info.class_names)
-    newest = experience.recent if len(experience.recent) else judging
+    judging = feedback.of_role("held_back")
+    rows_ND, targets_N = feedback.rows("held_back", info.class_names)
+    newest = feedback.recent if len(feedback.recent) else judging
     all_ND, count = np.concatenate([rows_ND, embeddings_of(newest)]), len(rows_ND)
-    ours, before = (answer_embeddings(folder, all_ND).argmax(1) for folder in (candidate, champion))
+    ours, before = (predict_from_embeddings(folder, all_ND).argmax(1) for folder in (candidate, champion))
     changed = pd.Series(ours[count:] != before[count:])
     return RecentComparison(
         np.asarray(ours[:count] == targets_N),
@@ -112,5 +112,5 @@ def compare_on_recent(candidate: Path, experience: Experience, model_name: str) 
         scenes_N=pd.factorize(judging["scene"])[0],
         changed=float(changed.groupby(newest["scene"].to_numpy()).mean().mean()),
         attempt=1 + len(refused),
-        imitated=experience.imitated,
+        augmented=feedback.augmented,
     )

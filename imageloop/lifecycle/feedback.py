@@ -1,4 +1,4 @@
-"""Where the records of what serves lie, and what a training takes from them."""
+"""Open the database of records, and collect the feedback data of a training from it."""
 
 import hashlib
 import os
@@ -7,105 +7,107 @@ from dataclasses import replace
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.embeddings.drift_samples import with_scenes
 from imageloop.embeddings.novelty import scene_distance_of
 from imageloop.errors import ImageLoopError
 from imageloop.model.package import PackageInfo, read_info
-from imageloop.monitoring.model_performance import measure_truth
-from imageloop.monitoring.settings import TruthSettings
+from imageloop.monitoring.model_performance import measure_performance
+from imageloop.monitoring.settings import PerformanceSettings
 from imageloop.records.store.database import DATABASE_VARIABLE, Database
-from imageloop.training.drift_augmentation import imitate
+from imageloop.training.drift_augmentation import augment_with_drift
 from imageloop.training.features import known_features
-from imageloop.training.feedback_data import Experience, collect_feedback, in_scenes, role_of
-from imageloop.training.settings import ExperienceSettings
+from imageloop.training.feedback_data import FeedbackData, in_scenes, role_of, select_feedback
+from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace
 
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
-MAX_ANSWERS, MAX_TOLD = 200_000, 4_000  # that show whether labels are a fair sample
-READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of pictures that teach already
+MAX_PREDICTIONS, MAX_LABELS = 200_000, 4_000  # that show whether labels are a fair sample
+READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of images that teach already
 
 
 class SuspiciousLabelsError(ImageLoopError):
-    """Labels that a person should look at before a model learns from them."""
+    """Labels that await approval before a model is trained on them."""
 
 
 class NothingToLearnError(ImageLoopError):
-    """Answers of which no head can learn, or none can be judged."""
+    """Predictions of which no head can learn, or none can be judged."""
 
 
 def open_database(workspace: Workspace, url: str | None = None) -> Database:
-    """The URL that is given, or that of IMAGELOOP_DATABASE, or SQLite below `.imageloop`.
+    """Open the given URL, or that of IMAGELOOP_DATABASE, or SQLite below `.imageloop`.
 
     Raises: DatabaseError.
     """
-    wanted = url or os.environ.get(DATABASE_VARIABLE)
-    return Database(wanted) if wanted else Database.of_folder(workspace.state / "records")
+    url = url or os.environ.get(DATABASE_VARIABLE)
+    return Database(url) if url else Database.of_folder(workspace.state / "records")
 
 
-def gather_experience(
-    pictures: PreparedPictures, settings: ExperienceSettings, model_name: str, workspace: Workspace
-) -> Experience:
-    """Labelled answers of versions that see with the champion's backbone, or changed copies of the pictures in their place.
+def collect_feedback_data(
+    images: PreparedImages, settings: FeedbackSettings, model_name: str, workspace: Workspace
+) -> FeedbackData:
+    """Labelled predictions of versions with the champion's backbone, or changed copies of images in their place.
 
     Raises: SuspiciousLabelsError where the labels look poisoned, NothingToLearnError where they are too few or of a model whose
-    features were trained too.
+    backbone was trained too.
     """
     registry = ModelRegistry(model_name)
     champion = registry.champion()
     if champion is None:
-        return Experience.none()
+        return FeedbackData.none()
     folder = registry.package(champion)
     info = read_info(folder)
     if not info.backbone:
         raise NothingToLearnError(
-            f"wanted a champion with a frozen backbone, whose answers can teach another head, found version {champion}, whose features were "
-            "trained too; retrain it by hand, with pictures that were kept (data.kept)"
+            f"expected a champion with a frozen backbone, whose embeddings can train another head, got version {champion}, whose features were "
+            "trained too; retrain it by hand, with images that were retained (data.retained_images)"
         )
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    recent = database.predictions(model_name, newest=settings.reference_answers)
-    said = labelled[labelled["model_version"] == champion].tail(MAX_TOLD)
-    answers = database.answers(model_name, newest=MAX_ANSWERS, since=float(said["time"].min()) - 1 if len(said) else 0.0)
+    recent = database.predictions(model_name, newest=settings.reference_predictions)
+    of_champion = labelled[labelled["model_version"] == champion].tail(MAX_LABELS)
+    predictions = database.recent_predictions(
+        model_name, newest=MAX_PREDICTIONS, since=float(of_champion["time"].min()) - 1 if len(of_champion) else 0.0
+    )
     database.close()
     labelled, recent = _seen_alike(registry, info, labelled, recent)
-    if settings.imitation is not None:
-        return imitate(pictures, recent, info.backbone, settings.imitation, workspace)
-    taught = pictures.of_split("train")
-    known = known_features(pictures, taught, info.backbone, workspace), pictures.targets(taught)
+    if settings.drift_augmentation is not None:
+        return augment_with_drift(images, recent, info.backbone, settings.drift_augmentation, workspace)
+    training = images.of_split("train")
+    known = known_features(images, training, info.backbone, workspace), images.targets(training)
     source = info.backbone, info.side_pixels
-    inside, scene = set(pictures.table["sha256"]), scene_distance_of(folder)
-    experience = collect_feedback(labelled, recent, known, pictures.class_names, source, settings, scene, inside)
-    mine = answers[answers["model_version"] == champion]
-    experience = replace(experience, bias=measure_truth(mine, with_scenes(said, scene), TruthSettings()).bias)
-    if suspicion := experience.suspicion(settings):
+    inside, scene = set(images.table["sha256"]), scene_distance_of(folder)
+    feedback = select_feedback(labelled, recent, known, images.class_names, source, settings, scene, inside)
+    mine = predictions[predictions["model_version"] == champion]
+    feedback = replace(feedback, bias=measure_performance(mine, with_scenes(of_champion, scene), PerformanceSettings()).bias)
+    if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
-    usable = experience.labelled[experience.labelled["role"] != "quarantined"]
-    num_scenes, judging = usable["scene"].nunique(), experience.of_role("held_back")["scene"].nunique()
+    usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]
+    num_scenes, judging = usable["scene"].nunique(), feedback.of_role("held_back")["scene"].nunique()
     if num_scenes < settings.fewest_scenes or judging < MIN_JUDGING:
         raise NothingToLearnError(
-            f"wanted labels of {settings.min_labels} pictures that do not show the same scene, {MIN_JUDGING} of them to judge by, found {len(labelled)} "
+            f"expected labels of {settings.min_labels} images that do not show the same scene, {MIN_JUDGING} of them to judge by, got {len(labelled)} "
             f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"
         )
-    return experience
+    return feedback
 
 
-def _seen_alike(registry: ModelRegistry, wanted: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
-    """Of each table the answers with an embedding by the same backbone."""
+def _seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
+    """Of each table the predictions with an embedding by the same backbone."""
     seen = sorted({version for table in tables for version in table["model_version"]})
     infos = {version: read_info(registry.package(version)) for version in seen}
     alike = [
         version
         for version, info in infos.items()
         if (info.backbone, info.side_pixels, info.preprocessing_version)
-        == (wanted.backbone, wanted.side_pixels, PREPROCESSING_VERSION)
+        == (package.backbone, package.side_pixels, PREPROCESSING_VERSION)
     ]
     return [table[table["model_version"].isin(alike) & table["embedding"].notna()] for table in tables]
 
 
-def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: str, workspace: Workspace) -> dict[str, str]:
-    """What the pictures of these requests are for, as far as their answers are known: what the labelled pictures of their scene are for."""
+def roles_of(request_ids: list[str], settings: FeedbackSettings, model_name: str, workspace: Workspace) -> dict[str, str]:
+    """What the images of these requests are for, as far as their predictions are known: what the labelled images of their scene are for."""
     registry = ModelRegistry(model_name)
     champion = registry.champion()
     if champion is None:
@@ -113,20 +115,18 @@ def roles_of(request_ids: list[str], settings: ExperienceSettings, model_name: s
     folder = registry.package(champion)
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    asked = database.answers_to(request_ids)
+    asked = database.predictions_for(request_ids)
     database.close()
     labelled, asked = _seen_alike(registry, read_info(folder), labelled, asked)
     _, found = in_scenes(scene_distance_of(folder), labelled, asked)
     return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
 
 
-def labels_state(settings: ExperienceSettings, model_name: str, workspace: Workspace) -> str:
-    """Another value when a label came or another version became the champion, whose embeddings are asked for: for the cache, which
-    cannot look into the database.
-    """
+def labels_state(settings: FeedbackSettings, model_name: str, workspace: Workspace) -> str:
+    """A value for the cache key, which changes with a new label or a new champion."""
     if not settings.enabled:
         return "none"
     database = open_database(workspace, settings.database)
-    words = ",".join([str(ModelRegistry(model_name).champion()), *database.last_words(model_name)])
+    words = ",".join([str(ModelRegistry(model_name).champion()), *database.newest_label_ids(model_name)])
     database.close()
     return hashlib.sha256(words.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""From records in the database to a measurement and a decision in it."""
+"""Measure what is new in the database of records, and store the decision."""
 
 import time
 import uuid
@@ -15,28 +15,28 @@ from imageloop.lifecycle.feedback import open_database
 from imageloop.model.package import read_info
 from imageloop.monitoring.decisions import Attempt, Situation, Verdict, decide
 from imageloop.monitoring.measurement import Measurement
-from imageloop.monitoring.model_performance import measure_truth
+from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 from imageloop.records.store.database import Database, Decision
 from imageloop.workspace_paths import Workspace
 
-MAX_NEW_WINDOWS = 20  # in one look; what lies further back tells nothing about now
+MAX_NEW_WINDOWS = 20  # in one monitoring run; older ones say nothing about now
 KEPT_WINDOWS = 50
 FRAMES_READ = (5, 20)  # of a scene, on average, for each label that counts: at first, and where these show too few scenes
-MAX_READ = 5_000  # labels in one look, which come with their embeddings
+MAX_READ = 5_000  # labels in one monitoring run, with their embeddings
 NUM_ATTEMPTS = 50
 
 
-def measure(settings: MonitoringSettings, labels_wanted: int, version: str | None, workspace: Workspace) -> Measurement:
-    """Cut what is new into windows, measure them, and hold labels against answers.
+def measure(settings: MonitoringSettings, labels_needed: int, version: str | None, workspace: Workspace) -> Measurement:
+    """Cut new predictions into windows, measure them, and compare labels with predictions.
 
     Raises: ImageLoopError where no version serves.
     """
     registry = ModelRegistry(settings.model_name)
     serving = version or registry.champion()
     if serving is None:
-        raise ImageLoopError(f"wanted a version of '{settings.model_name}' that serves, found none; run: python run.py deploy")
+        raise ImageLoopError(f"expected a version of '{settings.model_name}' that serves, got none; run: python run.py deploy")
     folder = registry.package(serving)
     info = read_info(folder)
     database = open_database(workspace, settings.database)
@@ -44,13 +44,13 @@ def measure(settings: MonitoringSettings, labels_wanted: int, version: str | Non
         scene = scene_distance_of(folder) if info.backbone else 0.0  # measured on features that nothing trained
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
         kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
-        mine = [Window.of_figures(_without_place(row)) for row in kept]
-        answers = database.answers(settings.model_name, settings.keep_records)
+        mine = [Window.of_metrics(_without_place(row)) for row in kept]
+        predictions = database.recent_predictions(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
-        newest = newest_labelled(database, settings, labels_wanted, serving, scene)
+        newest = newest_labelled(database, settings, labels_needed, serving, scene)
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
-        usable = new & labels["teaches"].astype(bool) & labels["true_label"].isin(info.class_names)
+        usable = new & labels["teaches"].astype(bool) & labels["ground_truth"].isin(info.class_names)
         usable &= labels["time"] >= (drifting_since(mine) or 0.0)
         return Measurement(
             model_name=settings.model_name,
@@ -58,7 +58,7 @@ def measure(settings: MonitoringSettings, labels_wanted: int, version: str | Non
             made_at=made_at,
             windows=mine,
             num_new=num_new,
-            truth=measure_truth(answers[answers["model_version"] == serving], newest, settings.truth),
+            performance=measure_performance(predictions[predictions["model_version"] == serving], newest, settings.performance),
             num_labels=len(labels),
             new_labels=num_scenes(labels[new], newest, serving),
             usable_labels=num_scenes(labels[usable], newest, serving),
@@ -70,49 +70,49 @@ def measure(settings: MonitoringSettings, labels_wanted: int, version: str | Non
 
 
 def newest_labelled(
-    database: Database, settings: MonitoringSettings, labels_wanted: int, version: str, scene_distance: float
+    database: Database, settings: MonitoringSettings, labels_needed: int, version: str, scene_distance: float
 ) -> pd.DataFrame:
-    """So many labelled answers of a version that their scenes are enough for all that asks for labels; or as many as one look may read."""
+    """The newest labelled predictions of a version: enough scenes for every setting, or the maximum of one monitoring run."""
     decision = settings.decision
-    wanted = max(settings.truth.max_labels, labels_wanted, decision.new_labels or 0, decision.labels_after_failure)
+    needed = max(settings.performance.max_labels, labels_needed, decision.new_labels or 0, decision.labels_after_failure)
     for frames in FRAMES_READ:
-        newest = max(wanted, min(frames * wanted, MAX_READ))
+        newest = max(needed, min(frames * needed, MAX_READ))
         found = with_scenes(database.labelled(settings.model_name, version=version, newest=newest), scene_distance)
-        if len(found) < newest or found["scene"].nunique() >= wanted:
+        if len(found) < newest or found["scene"].nunique() >= needed:
             break
     return found
 
 
 def _since_attempt(database: Database, model_name: str, labels: pd.DataFrame) -> pd.DataFrame:
-    """Those that came since the last attempt to retrain, the first time or again."""
+    """The labels that came since the last attempt to retrain."""
     tried = database.decisions(model_name, 1, "retrain")
     return labels[labels["feedback_time"] > (tried[-1].time if tried else 0.0)]
 
 
 def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, version: str) -> int:
-    """How many scenes the labelled answers show, as far as the newest of a version tell; those of other versions count one by one."""
-    told = newest[newest["request_id"].isin(labels["request_id"])]
-    return int((labels["model_version"] != version).sum() + told["scene"].nunique())
+    """The number of scenes of labelled predictions, as far as the newest of a version show; those of other versions count one by one."""
+    labelled_here = newest[newest["request_id"].isin(labels["request_id"])]
+    return int((labels["model_version"] != version).sum() + labelled_here["scene"].nunique())
 
 
-def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int, workspace: Workspace) -> Verdict:
-    """The verdict, which is kept. A retraining is kept before it begins, so that a kill does not lose it."""
+def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_needed: int, workspace: Workspace) -> Verdict:
+    """Decide, and store the decision. A retraining is stored before it begins, so that a kill does not lose it."""
     database = open_database(workspace, settings.database)
     try:
         retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
         attempts = [Attempt(one.time, one.outcome) for one in retrained]
         now = time.time()
         situation = Situation(
-            now, measurement.windows, measurement.truth, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
+            now, measurement.windows, measurement.performance, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
             measurement.made_at, attempts, measurement.labels_since,
         )  # fmt: skip
-        verdict = decide(situation, settings.decision, labels_wanted)
+        verdict = decide(situation, settings.decision, labels_needed)
         outcome = None if verdict.action == "retrain" else ""
         before = database.decisions(settings.model_name, 1)
         last = before[-1] if before else None
         if verdict.action == "retrain" or last is None or (last.action, last.reason) != (verdict.action, verdict.reason):
             database.decide(
-                settings.model_name, Decision(uuid.uuid4().hex, now, verdict.action, verdict.reason, verdict.figures, outcome)
+                settings.model_name, Decision(uuid.uuid4().hex, now, verdict.action, verdict.reason, verdict.metrics, outcome)
             )
         return verdict
     finally:
@@ -134,7 +134,7 @@ def _new_windows(
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
         window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)
-        database.keep_window(settings.model_name, version, window.start, window.end, window.figures())
+        database.keep_window(settings.model_name, version, window.start, window.end, window.metrics())
     return whole
 
 

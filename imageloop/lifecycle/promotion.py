@@ -1,7 +1,8 @@
-"""From a verdict to a version in the registry, one promotion at a time."""
+"""Register a package, promote it to champion, and approve a version that awaits it; one promotion at a time."""
 
 import json
 import logging
+from dataclasses import dataclass
 
 from imageloop.adapters.mlflow_registry import (
     AGAINST,
@@ -12,18 +13,18 @@ from imageloop.adapters.mlflow_registry import (
     RegisteredVersion,
     promotion_lock,
 )
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.champion import compare
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registration
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
-OUTCOMES = {"hold": "waiting for approval", "rollback": "refused"}
+OUTCOMES = {"hold": "awaiting approval", "rollback": "refused"}
 PROMOTING = "promoting"  # the verdict of a version that passed and is not the champion yet
 
 
@@ -31,84 +32,112 @@ def register_version(
     package: ModelPackage,
     evaluation: Evaluation,
     verdict: GateVerdict,
-    prepared: PreparedPictures,
+    prepared: PreparedImages,
     run_id: str,
-    experience: Experience,
+    feedback: FeedbackData,
     settings: PromotionSettings,
     made_with: MadeWith,
     workspace: Workspace,
 ) -> Registration:
-    """Register the package and promote it where the verdict and the settings say so.
+    """Register the package, and promote it where the verdict and the settings say so.
 
-    If another run promoted a model since the verdict, the verdict is given again, against that one. What a killed run registered and
-    did not promote, or did not call promoted, the next one does.
+    If another run promoted a model since the verdict, the gates decide again, against that one. The next run completes what a killed
+    run registered and did not promote.
     """
-    registry, digest = ModelRegistry(settings.model_name), package.digest()
-
-    def judge_again() -> GateVerdict:
-        logger.info("another version became the champion meanwhile: the gates judge again")
-        champion, recent = compare(package.folder, prepared, experience, settings.model_name)
-        return judge(evaluation, champion, settings.gates, recent)
-
-    # The lock is of this machine; runs elsewhere, as in pods, are met by looking again before the title is taken.
+    promotion = _Promotion(ModelRegistry(settings.model_name), package, evaluation, prepared, feedback, settings, made_with)
+    # The lock is of this machine; a promotion elsewhere, as in a pod, is noticed by asking again before the alias moves.
     with promotion_lock(workspace):
-        champion, known = registry.champion(), registry.find(digest)
-        if known is not None and (known.version == champion or not _is_open(known, champion, settings)):
-            if known.verdict == PROMOTING:
-                registry.set_tag(known.version, "verdict", "advance")
-            outcome = "champion" if known.version == champion else OUTCOMES.get(known.verdict, "superseded")
-            reason = "these files are registered already"
-            if outcome == "superseded":
-                took = f"version {champion} took their place" if champion else "the title of champion was taken from them"
-                reason += f", and {took}; python run.py approve {known.version} brings them back"
-            return Registration(name=registry.name, version=known.version, outcome=outcome, reason=reason)
+        return promotion.register(verdict, run_id)
+
+
+@dataclass(frozen=True)
+class _Promotion:
+    """One package on its way to the registry."""
+
+    registry: ModelRegistry
+    package: ModelPackage
+    evaluation: Evaluation
+    prepared: PreparedImages
+    feedback: FeedbackData
+    settings: PromotionSettings
+    made_with: MadeWith
+
+    def register(self, verdict: GateVerdict, run_id: str) -> Registration:
+        """Within the lock: register or complete the version, decide again if the champion changed, and promote."""
+        digest = self.package.digest()
+        champion, known = self.registry.champion(), self.registry.find(digest)
+        if known is not None and (known.version == champion or not _is_open(known, champion, self.settings)):
+            return self._already_registered(known, champion)
         if champion != verdict.champion_version:
-            verdict = judge_again()
-        kind = _decided(verdict, experience, settings)
-        reason = verdict.sentence() + (
-            f"; a person decides, for the labels are no fair sample: {experience.bias}" if experience.bias else ""
-        )
-        tags = {
-            "verdict": PROMOTING if kind == "advance" else kind,
-            "reason": reason,
-            "package_digest": digest,
-            "figures": json.dumps(evaluation.overall()),  # model.json has those of each class: too many for a tag
-            MADE_WITH: made_with.model_dump_json(),
-            CHANGED: str(verdict.changed_on_recent),
-            LABELS: str(len(experience.labelled)),
-            AGAINST: verdict.champion_version or "",
-        }
-        if known is None:
-            version = registry.register(package.folder, run_id, tags)
-        else:
-            version = known.version
-            for key, value in tags.items():
-                registry.set_tag(version, key, value)
-        while kind == "advance" and (now := registry.champion()) != champion:
-            champion = now
-            verdict = judge_again()
-            kind = _decided(verdict, experience, settings)
-            reason = verdict.sentence()
-            registry.set_tag(version, "reason", reason)
-            registry.set_tag(version, CHANGED, str(verdict.changed_on_recent))
-            registry.set_tag(version, AGAINST, verdict.champion_version or "")
+            verdict = self._decide_again()
+        version = self._write(known, run_id, verdict, digest)
+        kind = _decided(verdict, self.feedback, self.settings)
+        while kind == "advance" and (now := self.registry.champion()) != champion:
+            champion, verdict = now, self._decide_again()
+            kind = _decided(verdict, self.feedback, self.settings)
+            for key, value in self._tags_of(verdict).items():
+                self.registry.set_tag(version, key, value)
+        reason = self._reason(verdict)
         if kind == "advance":
-            registry.promote(version)
+            self.registry.promote(version)
         else:
             logger.info("version %s: %s", version, reason)
-        registry.set_tag(version, "verdict", kind)
-    outcome = "champion" if kind == "advance" else OUTCOMES[kind]
-    return Registration.model_validate({"name": registry.name, "version": version, "outcome": outcome, "reason": reason})
+        self.registry.set_tag(version, "verdict", kind)
+        outcome = "champion" if kind == "advance" else OUTCOMES[kind]
+        values = {"name": self.registry.name, "version": version, "outcome": outcome, "reason": reason}
+        return Registration.model_validate(values)
+
+    def _already_registered(self, known: RegisteredVersion, champion: str | None) -> Registration:
+        if known.verdict == PROMOTING:
+            self.registry.set_tag(known.version, "verdict", "advance")
+        outcome = "champion" if known.version == champion else OUTCOMES.get(known.verdict, "superseded")
+        reason = "these files are registered already"
+        if outcome == "superseded":
+            successor = f"version {champion} replaced them" if champion else "the alias champion was removed from them"
+            reason += f", and {successor}; python run.py approve {known.version} makes them champion again"
+        values = {"name": self.registry.name, "version": known.version, "outcome": outcome, "reason": reason}
+        return Registration.model_validate(values)
+
+    def _decide_again(self) -> GateVerdict:
+        logger.info("another version became the champion meanwhile: the gates decide again")
+        champion, recent = compare(self.package.folder, self.prepared, self.feedback, self.settings.model_name)
+        return judge(self.evaluation, champion, self.settings.gates, recent)
+
+    def _write(self, known: RegisteredVersion | None, run_id: str, verdict: GateVerdict, digest: str) -> str:
+        kind = _decided(verdict, self.feedback, self.settings)
+        tags = self._tags_of(verdict) | {
+            "verdict": PROMOTING if kind == "advance" else kind,
+            "package_digest": digest,
+            "metrics": json.dumps(self.evaluation.overall()),  # model.json has those of each class: too many for a tag
+            MADE_WITH: self.made_with.model_dump_json(),
+            LABELS: str(len(self.feedback.labelled)),
+        }
+        if known is None:
+            return self.registry.register(self.package.folder, run_id, tags)
+        for key, value in tags.items():
+            self.registry.set_tag(known.version, key, value)
+        return known.version
+
+    def _tags_of(self, verdict: GateVerdict) -> dict[str, str]:
+        return {
+            "reason": self._reason(verdict),
+            CHANGED: str(verdict.changed_on_recent),
+            AGAINST: verdict.champion_version or "",
+        }
+
+    def _reason(self, verdict: GateVerdict) -> str:
+        bias = self.feedback.bias
+        return verdict.sentence() + (f"; approval is needed, for the labels are no fair sample: {bias}" if bias else "")
 
 
-def _decided(verdict: GateVerdict, experience: Experience, settings: PromotionSettings) -> str:
-    """`hold` where a person is asked before a version that passed becomes the champion, else what the gates decided."""
-    asks = settings.approval == "manual" or experience.bias is not None or verdict.comparison == "not verified"
+def _decided(verdict: GateVerdict, feedback: FeedbackData, settings: PromotionSettings) -> str:
+    """`hold` where a version that passed needs approval, else the decision of the gates."""
+    asks = settings.approval == "manual" or feedback.bias is not None or verdict.comparison == "not verified"
     return "hold" if verdict.passed and asks else verdict.decision
 
 
 def _is_open(known: RegisteredVersion, champion: str | None, settings: PromotionSettings) -> bool:
-    """Whether a version that is there already may still become the champion: a run was killed in between, or a person has not spoken."""
+    """Whether a registered version may still become the champion: its run was killed, or it awaits approval."""
     if known.verdict == "hold":
         return settings.approval == "automatic" or (known.judged_against or None) != champion
     return known.verdict == PROMOTING
@@ -123,10 +152,10 @@ def approve_version(name: str, version: str, workspace: Workspace) -> str | None
     with promotion_lock(workspace):
         found, before = registry.get(version), registry.champion()
         if found.verdict == "rollback":
-            raise ImageLoopError(f"wanted a version that passed its gates, found {version} {found.reason}; train a better one")
+            raise ImageLoopError(f"expected a version that passed its gates, got {version} {found.reason}; train a better one")
         if found.verdict == "hold" and found.judged_against is not None and (found.judged_against or None) != before:
             raise ImageLoopError(
-                f"wanted a version that was held against champion {before}, found {version}, held against {found.judged_against or 'none'}; run its "
+                f"expected a version that was held against champion {before}, got {version}, held against {found.judged_against or 'none'}; run its "
                 f"training again, which judges it anew, or see: python run.py compare {before} {version}"
             )
         registry.promote(version)

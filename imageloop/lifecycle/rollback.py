@@ -1,72 +1,32 @@
-"""What the registry and the tracker are told of a rollout."""
+"""Record the verdicts of a rollout in the tracker, and rollbacks in the registry."""
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import ModelRegistry, RegisteredVersion, UnknownVersionError, promotion_lock
+from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError, promotion_lock
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.atomic_files import replacing
-from imageloop.errors import ImageLoopError
-from imageloop.promotion.step_artifacts import Candidate
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 
 
-def candidate(model_name: str, version: str | None, *, also_refused: bool) -> Candidate:
-    """A version that may serve, by default the champion.
-
-    Raises: ImageLoopError if there is none, or a gate refused it.
-    """
-    tell_of_rollbacks(Workspace.current())
-    registry = ModelRegistry(model_name)
-    chosen = version or registry.champion()
-    if chosen is None:
-        raise ImageLoopError(f"wanted a champion of '{model_name}' to deploy, found none; run: python run.py train")
-    found = _may_serve(registry, chosen, also_refused=also_refused)
-    return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=found.run_id)
-
-
-def still_chosen(candidate: Candidate, *, also_refused: bool) -> None:
-    """Right before it is rolled out: somebody may have rolled it back since it was chosen.
-
-    Raises: ImageLoopError.
-    """
-    tell_of_rollbacks(Workspace.current())
-    _may_serve(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
-
-
-def _may_serve(registry: ModelRegistry, version: str, *, also_refused: bool) -> RegisteredVersion:
-    found = registry.get(version)
-    if found.verdict == "rollback" and not also_refused:
-        raise ImageLoopError(
-            f"wanted a version that may serve, found {version}, which was refused: {found.reason}; train a better one, or --set keep_refused_version=true"
-        )
-    return found
-
-
-def package_of(candidate: Candidate) -> Path:
-    """A copy of what shall serve, on this machine."""
-    return ModelRegistry(candidate.model_name).package(candidate.version)
-
-
-def tell_of_verdict(run_id: str, stage: str, figures: dict[str, Any]) -> None:
-    """Figures of one stage, on the MLflow run that made the model."""
+def record_verdict(run_id: str, stage: str, metrics: dict[str, Any]) -> None:
+    """Log the metrics of one stage on the MLflow run that made the model."""
     import mlflow
 
     connect()
     client = mlflow.MlflowClient()
-    place = stage.replace(" ", "_").replace("%", "percent")
-    for who in ("stable", "candidate"):
-        for name, value in (figures.get(who) or {}).items():
+    prefix = stage.replace(" ", "_").replace("%", "percent")
+    for predictor in ("stable", "candidate"):
+        for name, value in (metrics.get(predictor) or {}).items():
             if value is not None:
-                client.log_metric(run_id, f"rollout.{place}.{who}.{name}", float(value))
+                client.log_metric(run_id, f"rollout.{prefix}.{predictor}.{name}", float(value))
 
 
-def take_back(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
-    """A version that was rolled back is champion no more; the one that serves is.
+def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
+    """Mark a version as rolled back; where it is the champion, the version that serves becomes champion again.
 
     Raises: UnknownVersionError.
     """
@@ -83,30 +43,30 @@ def take_back(model_name: str, bad: str, good: str | None, reason: str, workspac
 def note_rollback(
     model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace, *, registry: str | None = None
 ) -> None:
-    """Traffic moves first, and the registry may be out of reach: until it was told, the note keeps the bad version from being chosen.
+    """Write a note that keeps the bad version from being chosen until the registry has recorded the rollback.
 
-    `registry`: its address, where the version is of another than the active stack's.
+    Traffic moves first, and the registry may not respond. `registry`: its address, where it is not the active stack's.
     """
     with replacing(workspace.rollbacks / f"{model_name}--{bad}.json") as aside:
         noted = {"model_name": model_name, "bad": bad, "good": good, "reason": reason, "registry": registry}
         aside.write_text(json.dumps(noted))
 
 
-def tell_of_rollbacks(workspace: Workspace) -> None:
-    """Tell the registry what notes are left for it; what it does not know is set aside."""
+def record_noted_rollbacks(workspace: Workspace) -> None:
+    """Record the rollbacks of all notes in the registry; a note on a version that it does not know is renamed to `.unknown`."""
     for note in sorted(workspace.rollbacks.glob("*.json")):
         noted = json.loads(note.read_text())
         registry = noted.pop("registry", None)
         if registry and registry != connect():
             logger.info(
-                "version %s of '%s' is of another registry: its rollback is told there", noted["bad"], noted["model_name"]
+                "version %s of '%s' belongs to another registry, which records its rollback", noted["bad"], noted["model_name"]
             )
             continue
         try:
-            take_back(**noted, workspace=workspace)
+            revoke(**noted, workspace=workspace)
         except UnknownVersionError as error:
             if registry is None:
                 raise
-            logger.warning("a rollback cannot be told to the registry: %s", error)
+            logger.warning("the registry cannot record a rollback: %s", error)
             note.rename(note.with_suffix(".unknown"))
         note.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The model package: its format, its runtime and its signature."""

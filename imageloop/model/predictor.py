@@ -1,6 +1,6 @@
 """The only code that runs a model once it is trained: evaluation, batch, service and monitoring all call it.
 
-Shapes: B pictures, S pixels a side, K classes, D features, h x w cells of the activation map.
+Shapes: B images, S pixels a side, K classes, D features, h x w cells of the activation map.
 """
 
 import itertools
@@ -14,14 +14,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from imageloop.data.preprocessing import Container, UInt8Array, preprocess, see
+from imageloop.data.decoding import Container
+from imageloop.data.preprocessing import UInt8Array, preprocess, preprocess_with_header
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
 
 FloatArray = NDArray[np.float32]
-SERVED = Limits(min_side_pixels=8)  # smaller ones say nothing, yet are answered with confidence
+SERVED = Limits(min_side_pixels=8)  # smaller images show too little, and are predicted with confidence all the same
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's answer: the most probable class, its probability, and all of them by name."""
+    """The prediction for one image: the most probable class, its probability, and all of them by name."""
 
     label: str
     probability: float
@@ -43,7 +44,7 @@ class Prediction:
 
 
 class Predictor:
-    """A model that answers. Thread-safe, as ONNX Runtime's sessions are."""
+    """A model that predicts. Thread-safe, as ONNX Runtime's sessions are."""
 
     def __init__(self, model: Path, info: PackageInfo, threads: int) -> None:
         self._session = open_session(model, threads)
@@ -66,11 +67,11 @@ class Predictor:
         return cls(_model_file(folder, exact=False), read_info(folder), threads)
 
     def predict(self, images: Sequence[bytes] | UInt8Array) -> Predictions:
-        """Shapes: B files' contents, or pictures (B, S, S, 3) uint8 that are preprocessed already.
+        """Shapes: B files' contents, or images (B, S, S, 3) uint8 that are preprocessed already.
 
-        Raises: ImageRefusedError for the first content that is no usable picture.
+        Raises: ImageRefusedError for the first content that is no usable image.
         """
-        images_BSSC = images if isinstance(images, np.ndarray) else self.see(images)[0]
+        images_BSSC = images if isinstance(images, np.ndarray) else self.preprocess_all(images)[0]
         batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
         if not batches:
             return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
@@ -78,39 +79,39 @@ class Predictor:
         labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
         return Predictions(labels, probabilities_BK, embeddings_BD)
 
-    def see(self, contents: Sequence[bytes]) -> tuple[UInt8Array, list[Container]]:
-        """Pictures as the model sees them, and what their files say of themselves.
+    def preprocess_all(self, contents: Sequence[bytes]) -> tuple[UInt8Array, list[Container]]:
+        """Decode and preprocess files, and read their headers.
 
         Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
         Raises: ImageRefusedError.
         """
         side = self.info.side_pixels
-        seen = [see(content, side, self._limits) for content in contents]
-        images = np.stack([image_SSC for image_SSC, _ in seen]) if seen else np.empty((0, side, side, 3), np.uint8)
-        return images, [container for _, container in seen]
+        prepared = [preprocess_with_header(content, side, self._limits) for content in contents]
+        images = np.stack([image_SSC for image_SSC, _ in prepared]) if prepared else np.empty((0, side, side, 3), np.uint8)
+        return images, [container for _, container in prepared]
 
     def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
-        """Answer one after the other, refusals in their place; decodes on all cores, holds a few pictures at a time."""
+        """Predict one image after the other, in order, refusals included; decodes on all cores, holds a few images at a time."""
         num_threads = os.cpu_count() or 1
         with ThreadPoolExecutor(num_threads) as pool:
             for batch in itertools.batched(contents, BATCH * num_threads * 2):
-                yield from self._answer(list(pool.map(self._try_preprocess, batch)))
+                yield from self._predict_batch(list(pool.map(self._try_preprocess, batch)))
 
     def explain(self, content: bytes, label: str | None = None) -> tuple[Prediction, FloatArray]:
-        """The answer, and how much each place of the picture speaks for it (or for `label`).
+        """The prediction, and its class activation map (or that of `label`).
 
         Shapes: bytes -> heat map (h, w) in [0, 1], over the centre square that the model sees.
         Source: class activation maps, Zhou et al., 2016.
         Raises: ImageRefusedError, ValueError for a label that the model does not know.
         """
         probabilities_BK, _, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self._limits)[None])
-        answer = self._prediction(probabilities_BK[0])
+        prediction = self._prediction(probabilities_BK[0])
         names = self.info.class_names
-        map_hw = maps_BKhw[0, names.index(label or answer.label)] - maps_BKhw[0].mean(0)
+        map_hw = maps_BKhw[0, names.index(label or prediction.label)] - maps_BKhw[0].mean(0)
         spread = map_hw.max() - map_hw.min()
-        return answer, (map_hw - map_hw.min()) / (spread if spread > 0 else 1.0)
+        return prediction, (map_hw - map_hw.min()) / (spread if spread > 0 else 1.0)
 
-    def _answer(self, images: list[UInt8Array | ImageRefusedError]) -> Iterator[Prediction | ImageRefusedError]:
+    def _predict_batch(self, images: list[UInt8Array | ImageRefusedError]) -> Iterator[Prediction | ImageRefusedError]:
         usable = [image for image in images if isinstance(image, np.ndarray)]
         rows: Iterator[FloatArray] = iter(self.predict(np.stack(usable)).probabilities if usable else ())
         for image in images:

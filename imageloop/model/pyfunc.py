@@ -12,20 +12,20 @@ from imageloop.workspace_paths import Workspace
 
 
 class PyfuncModel:
-    """Pictures in, a table of probabilities out."""
+    """Images in, a table of probabilities out."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """One row a picture: `label`, and a column for each class.
+        """One row an image: `label`, and a column for each class.
 
-        Shapes: a list of files' contents, a table whose first column holds them, or pictures (B, S, S, 3) uint8.
+        Shapes: a list of files' contents, a table whose first column holds them, or images (B, S, S, 3) uint8.
         """
         images = model_input.iloc[:, 0].tolist() if isinstance(model_input, pd.DataFrame) else model_input
-        answers = self._predictor.predict(images)
-        table = pd.DataFrame(answers.probabilities, columns=self._predictor.info.class_names)
-        return table.assign(label=answers.labels)
+        predictions = self._predictor.predict(images)
+        table = pd.DataFrame(predictions.probabilities, columns=self._predictor.info.class_names)
+        return table.assign(label=predictions.labels)
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:

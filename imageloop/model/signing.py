@@ -35,7 +35,7 @@ def public_key(keys: Path) -> Path:
     named = _named_file(VERIFICATION_KEY_VARIABLE)
     if named is None and not (keys / PUBLIC_NAME).exists():
         raise SignatureError(
-            f"wanted the key that verifies packages, found none in '{keys}'; bring it back, or name its file in {VERIFICATION_KEY_VARIABLE}. "
+            f"expected the key that verifies packages, got none in '{keys}'; restore it, or name its file in {VERIFICATION_KEY_VARIABLE}. "
             "If it is lost for good, train under another name: --set promotion.model_name=NAME"
         )
     return named or keys / PUBLIC_NAME
@@ -46,7 +46,7 @@ def _named_file(variable: str) -> Path | None:
     if not value:
         return None
     if not Path(value).is_file():
-        raise SignatureError(f"wanted a key in the file that {variable} names, found no file at '{value}'; correct or unset it")
+        raise SignatureError(f"expected a key in the file that {variable} names, got no file at '{value}'; correct or unset it")
     return Path(value)
 
 
@@ -56,7 +56,7 @@ def _own_key(keys: Path) -> Path:
         _make_pair(keys, private, public)
     if not private.exists():
         raise SignatureError(
-            f"wanted the private key of '{public}', found the public one alone; bring it back, or name its file in {SIGNING_KEY_VARIABLE}"
+            f"expected the private key of '{public}', got the public one alone; restore it, or name its file in {SIGNING_KEY_VARIABLE}"
         )
     return private
 
@@ -96,9 +96,9 @@ def verify(folder: Path, key: Path) -> None:
 
     signature = folder / SIGNATURE
     if not signature.is_file():
-        raise SignatureError(f"wanted a signed package, found no signature in '{folder}'; train again or restore the package")
+        raise SignatureError(f"expected a signed package, got no signature in '{folder}'; train again or restore the package")
     if links := [path.name for path in folder.rglob("*") if path.is_symlink()]:
-        raise SignatureError(f"wanted files, found links in '{folder}': {', '.join(links)}; restore the package")
+        raise SignatureError(f"expected files, got links in '{folder}': {', '.join(links)}; restore the package")
     contents = hashing.Config().set_ignored_paths(paths=[signature])
     try:
         verifying.Config().set_hashing_config(contents).use_elliptic_key_verifier(public_key=key).verify(folder, signature)

@@ -1,4 +1,4 @@
-"""Known pictures in the package: one for each class that the model knows well, so that whoever serves it can ask."""
+"""Smoke-test images in the package: one for each class, which a new replica must predict right."""
 
 import json
 from base64 import b64decode, b64encode
@@ -26,7 +26,7 @@ def write_examples(folder: Path, examples: list[Example]) -> None:
 
 
 def read_examples(folder: Path) -> list[Example]:
-    """None in packages of before there were examples."""
+    """Read them; empty in packages without."""
     file = folder / EXAMPLES
     rows = json.loads(file.read_text()) if file.exists() else []
     return [Example(row["label"], row["probability"], b64decode(row["png"])) for row in rows]

@@ -1,0 +1,1 @@
+"""Drift, novelty, performance from ground truth, and decisions of the monitor."""

@@ -1,11 +1,11 @@
-"""Has the world changed? One test over many levels, whose false alarms are as rare as asked for, whatever the levels share.
+"""The drift test: one test over many feature groups with the configured false alarm rate, however the groups are correlated.
 
-Each level is a kernel between pictures: of the embedding, of each statistic, of the files, of the answers. How far a window
-lies from the reference on a level is the maximum mean discrepancy. The same permutations of the pooled pictures give every
-level its p-value, and the smallest of them its own: exact, for everything before it treats all pictures alike.
+Each group is a kernel between images: of the embedding, of each statistic, of the files, of the predictions. The distance of a window
+from the reference is the maximum mean discrepancy. The same permutations of the pooled images give every group its p-value, and
+the smallest of them its own. The test is exact, since everything before it treats all images alike.
 Sources: Gretton et al., A Kernel Two-Sample Test, 2012; Westfall and Young, Resampling-Based Multiple Testing, 1993.
 
-Shapes: N pictures, the reference first; L levels; P permutations, the true order first.
+Shapes: N images, the reference first; G feature groups; P permutations, the original order first.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.drift_samples import Sample
 from imageloop.monitoring.settings import DriftSettings
 
-EMBEDDING = "what they show"
-ANSWERS = "answers"
+EMBEDDING = "embedding"
+PREDICTIONS = "predictions"
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Level:
-    """One level: its own p-value, and its mean before and after where it has one."""
+class FeatureGroup:
+    """One group: its own p-value, and its mean before and after where it has one."""
 
     name: str
     p_value: float
@@ -35,20 +35,20 @@ class Level:
 
 @dataclass(frozen=True)
 class Drift:
-    """`p_value` over all levels; an alarm where it is at most the configured rate. The likeliest culprits come first."""
+    """`p_value` over all feature groups; an alarm where it is at most the configured rate. The most significant groups come first."""
 
     p_value: float
     alarm: bool
-    levels: list[Level]
+    feature_groups: list[FeatureGroup]
 
 
 def measure_drift(reference: Sample, window: Sample, settings: DriftSettings, seed: int = 0) -> Drift:
-    """Hold a window against the reference.
+    """Test a window against the reference.
 
-    Raises: ValueError for windows of fewer than two pictures.
+    Raises: ValueError for windows of fewer than two images.
     """
     if min(len(reference), len(window)) < 2:
-        raise ValueError(f"wanted two pictures or more on both sides, found {len(reference)} and {len(window)}")
+        raise ValueError(f"expected two images or more on both sides, got {len(reference)} and {len(window)}")
     with threadpool_limits(1):  # more threads wait for each other where a service works beside them
         return _measure(reference, window.spread(settings.max_compared), settings, seed)
 
@@ -56,23 +56,25 @@ def measure_drift(reference: Sample, window: Sample, settings: DriftSettings, se
 def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: int) -> Drift:
     kernels = _kernels(reference, window, settings.components)
     members = _permutations(len(reference), len(window), settings.permutations, np.random.default_rng(seed))
-    p_values_LP = np.stack([_p_values(_discrepancies(kernel, members, len(window))) for kernel in kernels.values()])
-    # the embedding notices first: it has half of the false alarms, the other levels share the rest
+    p_values_GP = np.stack([_p_values(_discrepancies(kernel, members, len(window))) for kernel in kernels.values()])
+    # the embedding is the most sensitive: it has half of the false alarms, the other groups share the rest
     weights = np.array([1.0 if name == EMBEDDING else 1.0 / (len(kernels) - 1) for name in kernels])
-    smallest_P = (p_values_LP / weights[:, None]).min(0)
+    smallest_P = (p_values_GP / weights[:, None]).min(0)
     overall = float((smallest_P <= smallest_P[0] + 1e-12).mean())
     means = _means(reference, window)
-    levels = [Level(name, float(p), *means.get(name, (None, None))) for name, p in zip(kernels, p_values_LP[:, 0], strict=True)]
-    return Drift(overall, overall <= settings.false_alarm_rate, sorted(levels, key=lambda level: level.p_value))
+    feature_groups = [
+        FeatureGroup(name, float(p), *means.get(name, (None, None))) for name, p in zip(kernels, p_values_GP[:, 0], strict=True)
+    ]
+    return Drift(overall, overall <= settings.false_alarm_rate, sorted(feature_groups, key=lambda group: group.p_value))
 
 
 def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, FloatArray]:
-    """One symmetric (N, N) matrix a level, made from all pictures alike."""
+    """One symmetric (N, N) matrix a group, made from all images alike."""
     embeddings_ND = np.concatenate([reference.embeddings_ND, window.embeddings_ND])
     kernels = {EMBEDDING: _gaussian(_whitened(embeddings_ND, components))}
     statistics_NS = np.concatenate([reference.statistics_NS, window.statistics_NS])
     kernels |= {name: _distance(_ranks(column_N)) for name, column_N in zip(NAMES, statistics_NS.T, strict=True)}
-    kernels[ANSWERS] = _distance(np.concatenate([reference.probabilities_NK, window.probabilities_NK]))
+    kernels[PREDICTIONS] = _distance(np.concatenate([reference.probabilities_NK, window.probabilities_NK]))
     if reference.pixels_N is not None and window.pixels_N is not None:
         kernels["size"] = _distance(_ranks(np.concatenate([reference.pixels_N, window.pixels_N])))
     if reference.formats_N is not None and window.formats_N is not None:
@@ -82,7 +84,7 @@ def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, Fl
 
 
 def _whitened(rows_ND: FloatArray, components: int) -> FloatArray:
-    """The leading principal components of all rows together, each with variance 1. Shapes: (N, D) -> (N, components)."""
+    """The leading principal components of all rows, each with variance 1. Shapes: (N, D) -> (N, components)."""
     centred_ND = rows_ND - rows_ND.mean(0)
     _, vectors_NN = np.linalg.eigh(centred_ND @ centred_ND.T)
     whitened: FloatArray = vectors_NN[:, -components:] * np.sqrt(len(rows_ND))
@@ -111,7 +113,7 @@ def _ranks(values_N: NDArray[np.floating]) -> FloatArray:
 
 
 def _permutations(num_reference: int, num_window: int, count: int, rng: np.random.Generator) -> FloatArray:
-    """Which pictures are taken for the window: (P, N) of 0 and 1, as it is first."""
+    """Which images count as the window: (P, N) of 0 and 1, the original first."""
     total = num_reference + num_window
     members_PN = np.zeros((count + 1, total), np.float32)
     members_PN[0, num_reference:] = 1
@@ -145,12 +147,12 @@ def _p_values(discrepancies_P: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _means(reference: Sample, window: Sample) -> dict[str, tuple[float, float]]:
-    """Before and after, of the levels that have a unit."""
+    """Before and after, of the feature groups that have a unit."""
     means = {
         name: (float(reference.statistics_NS[:, place].mean()), float(window.statistics_NS[:, place].mean()))
         for place, name in enumerate(NAMES)
     }
     if reference.pixels_N is not None and window.pixels_N is not None:
         means["size"] = (float(np.median(reference.pixels_N)) / 1e6, float(np.median(window.pixels_N)) / 1e6)
-    means[ANSWERS] = (float(reference.probabilities_NK.max(1).mean()), float(window.probabilities_NK.max(1).mean()))
+    means[PREDICTIONS] = (float(reference.probabilities_NK.max(1).mean()), float(window.probabilities_NK.max(1).mean()))
     return means

@@ -1,9 +1,9 @@
-"""All that one look at a served model found, as steps hand it on."""
+"""The result of one monitoring run before its decision, as an artifact between steps."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imageloop.monitoring.model_performance import Part, Truth
+from imageloop.monitoring.model_performance import ModelPerformance, Part
 from imageloop.monitoring.windows import Window
 
 
@@ -11,9 +11,9 @@ from imageloop.monitoring.windows import Window
 class Measurement:
     """`windows` of the version that serves, the newest last; `num_new`: how many of them are new.
 
-    `new_labels` came since the model was made; `usable_labels` are those of them, on answers since the drift began where there is
-    one, from which a head can learn; `labels_since` came since the last attempt to retrain. Each counts one a scene, as far as the newest
-    tell.
+    `new_labels` came since the model was made; `usable_labels` are those of them, on predictions since the drift began where there is
+    one, that can train a head; `labels_since` came since the last attempt to retrain. Each counts one a scene, as far as the newest
+    show.
     """
 
     model_name: str
@@ -21,7 +21,7 @@ class Measurement:
     made_at: float
     windows: list[Window]
     num_new: int
-    truth: Truth
+    performance: ModelPerformance
     num_labels: int
     new_labels: int
     usable_labels: int
@@ -33,5 +33,9 @@ class Measurement:
 
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> "Measurement":
-        truth = Truth(**{**values["truth"], "parts": [Part(**part) for part in values["truth"]["parts"]]})
-        return cls(**{**values, "truth": truth, "windows": [Window.of_figures(window) for window in values["windows"]]})
+        performance = ModelPerformance(
+            **{**values["performance"], "parts": [Part(**part) for part in values["performance"]["parts"]]}
+        )
+        return cls(
+            **{**values, "performance": performance, "windows": [Window.of_metrics(window) for window in values["windows"]]}
+        )

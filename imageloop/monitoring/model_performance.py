@@ -1,4 +1,4 @@
-"""How the answers fare, from the labels that come in later: with intervals, in parts, and with a word on whom they come from."""
+"""Model performance by ground truth: with intervals, by class, version, source and slice, and with a check for biased labels."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imageloop.intervals import wealth, wilson
-from imageloop.monitoring.settings import TruthSettings
+from imageloop.intervals import e_value, wilson
+from imageloop.monitoring.settings import PerformanceSettings
 from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
 
-FALSE_ALARM_RATE = 0.05  # of a model that is just as good as wanted; an interval of one look is left by chance sooner or later
-BIAS_P_VALUE = 0.001  # so rarely does a fair sample look as if it were none
+FALSE_ALARM_RATE = (
+    0.05  # of a model exactly at the threshold, over all monitoring runs; a plain interval would alarm sooner or later
+)
+BIAS_P_VALUE = 0.001  # the false alarm rate of the bias check
 NUM_PERIODS = 12
-PARTS = ("true_label", "model_version", "feedback_source")
+PARTS = ("ground_truth", "model_version", "feedback_source")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the labelled answers: of one class, of one version, of dark pictures, of a stretch of time."""
+    """Some of the labelled predictions: of one class, of one version, of dark images, of a stretch of time."""
 
     kind: str
     name: str
@@ -30,8 +32,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """`count` labels, one a scene. `bias` says in a sentence why they are no fair sample; None where nothing speaks against them."""
+class ModelPerformance:
+    """`count` labels, one a scene. `bias` is the reason why they are no fair sample; None if they are."""
 
     count: int
     accuracy: float | None
@@ -41,76 +43,76 @@ class Truth:
     bias: str | None
     parts: list[Part]
 
-    def below(self, wanted: float) -> bool:
-        """Whether fewer answers are right than wanted, by evidence that may be asked for at every look."""
+    def below(self, threshold: float) -> bool:
+        """Whether accuracy is below the threshold, by an e-value that may be read at every monitoring run."""
         if self.accuracy is None:
             return False
         right = round(self.accuracy * self.count)
-        return wealth(self.count - right, right, 1 - wanted) >= 1 / FALSE_ALARM_RATE
+        return e_value(self.count - right, right, 1 - threshold) >= 1 / FALSE_ALARM_RATE
 
     @property
     def fair(self) -> bool:
         return self.bias is None
 
 
-def measure_truth(answers: pd.DataFrame, labelled: pd.DataFrame, settings: TruthSettings) -> Truth:
-    """The newest labelled answers of all that were given; of a scene the last one, for the newest tell how it goes now.
+def measure_performance(predictions: pd.DataFrame, labelled: pd.DataFrame, settings: PerformanceSettings) -> ModelPerformance:
+    """The performance on the newest labelled predictions, one a scene, the last one.
 
-    Shapes: rows as the database gives them; `labelled` has `true_label`, `feedback_source` and `scene` besides.
+    Shapes: rows as the database gives them; `labelled` has `ground_truth`, `feedback_source` and `scene` besides.
     """
     in_order = labelled.sort_values("time", ignore_index=True)
     newest = in_order.drop_duplicates("scene", keep="last").tail(settings.max_labels)
-    right = (newest["label"] == newest["true_label"]).to_numpy()
+    right = (newest["label"] == newest["ground_truth"]).to_numpy()
     low, high = wilson(int(right.sum()), len(newest))
-    told = in_order.loc[newest.index.min() :] if len(newest) else in_order
-    told = told[told["time"] >= answers["time"].min()] if len(answers) else told
-    of_these = answers[answers["time"].between(told["time"].min(), told["time"].max())]
-    coverage = len(told) / max(1, len(told), len(of_these))
-    rest = of_these[~of_these["request_id"].isin(told["request_id"])]
-    return Truth(
+    labelled_frames = in_order.loc[newest.index.min() :] if len(newest) else in_order
+    labelled_frames = (
+        labelled_frames[labelled_frames["time"] >= predictions["time"].min()] if len(predictions) else labelled_frames
+    )
+    candidates = predictions[predictions["time"].between(labelled_frames["time"].min(), labelled_frames["time"].max())]
+    coverage = len(labelled_frames) / max(1, len(labelled_frames), len(candidates))
+    rest = candidates[~candidates["request_id"].isin(labelled_frames["request_id"])]
+    return ModelPerformance(
         count=len(newest),
         accuracy=float(right.mean()) if len(newest) >= settings.min_labels else None,
         low=low,
         high=high,
         coverage=coverage,
-        bias=_bias(newest, told, rest, settings),
+        bias=_bias(newest, labelled_frames, rest, settings),
         parts=_parts(newest, right),
     )
 
 
-def _bias(newest: pd.DataFrame, told: pd.DataFrame, rest: pd.DataFrame, settings: TruthSettings) -> str | None:
-    """Labels tell of all answers only if they are a fair sample of them, and true. `told`: all that were labelled since the first of the
-    `newest`, frame by frame; `rest`: the answers of the same time without a label.
+def _bias(newest: pd.DataFrame, labelled_frames: pd.DataFrame, rest: pd.DataFrame, settings: PerformanceSettings) -> str | None:
+    """Why the labels are no fair sample of the predictions, or poisoned; None if they are fair. `labelled_frames`: the labelled predictions since
+    the first of the `newest`, frame by frame; `rest`: those of the same time without a label.
     """
     if len(newest) < settings.min_labels:
         return None
     if (contradicted := contradicted_share(newest)) > MAX_CONTRADICTED:
-        return (
-            f"{contradicted:.0%} of the answers that the model was surest of are contradicted: lies, or classes that were renamed"
-        )
-    share_wrong = float((newest["label"] != newest["true_label"]).mean())
-    without = len(rest) / max(1, len(rest) + len(told))
+        return f"{contradicted:.0%} of the most confident predictions are contradicted: poisoned labels, or renamed classes"
+    share_wrong = float((newest["label"] != newest["ground_truth"]).mean())
+    without = len(rest) / max(1, len(rest) + len(labelled_frames))
     if 1 - without < settings.min_coverage and share_wrong > settings.max_share_wrong:
         return (
-            f"{share_wrong:.0%} of the {len(newest)} labels contradict the answer and {without:.0%} of the answers have none: "
+            f"{share_wrong:.0%} of the {len(newest)} labels contradict the prediction and {without:.0%} of the predictions have none: "
             "complaints, not a sample"
         )
-    return _choice(told, rest) if min(len(told), len(rest)) >= settings.min_labels else None
+    return _choice(labelled_frames, rest) if min(len(labelled_frames), len(rest)) >= settings.min_labels else None
 
 
-def _choice(told: pd.DataFrame, rest: pd.DataFrame) -> str | None:
-    """Whether people chose which answers they labelled. Frames are held against frames, but are as much evidence as their scenes: those
-    of one scene may well be labelled together.
+def _choice(labelled_frames: pd.DataFrame, rest: pd.DataFrame) -> str | None:
+    """Whether predictions were chosen for labelling, by a test of their confidence. Frames are compared with frames, but count as much
+    evidence as their scenes, since those of one scene may be labelled at once.
     """
     from scipy.stats import ks_2samp, kstwobign  # half a second to load
 
-    distance = ks_2samp(told["confidence"], rest["confidence"]).statistic
-    scenes = told["scene"].nunique()
-    others = len(rest) * scenes / len(told)
+    distance = ks_2samp(labelled_frames["confidence"], rest["confidence"]).statistic
+    scenes = labelled_frames["scene"].nunique()
+    others = len(rest) * scenes / len(labelled_frames)
     p_value = float(kstwobign.sf(distance * np.sqrt(scenes * others / (scenes + others))))
     if p_value < BIAS_P_VALUE:
         return (
-            f"the labelled answers differ from the others in confidence ({told['confidence'].mean():.3f} and "
+            f"the labelled predictions differ from the others in confidence ({labelled_frames['confidence'].mean():.3f} and "
             f"{rest['confidence'].mean():.3f} on average, p = {p_value:.1g}): labels are given by choice, not at random"
         )
     return None

@@ -1,4 +1,4 @@
-"""What a person reads in a minute: what changed, since when, what says so, what it costs, what was decided."""
+"""The monitoring report: what changed, since when, by which feature groups, its cost, and the decision."""
 
 from datetime import UTC, datetime
 
@@ -13,43 +13,43 @@ UNITS = {
     "sharpness": "",
     "saturation": "of 1",
     "size": "megapixels",
-    "answers": "confidence",
+    "predictions": "confidence",
 }
 MAX_WINDOWS = 12
 
 
 def monitoring_report(measurement: Measurement) -> str:
     """An HTML page of the newest windows and labels."""
-    return html_pages.page("Has the world changed?", _lead(measurement), *_parts(measurement))
+    return html_pages.page("Monitoring report", _lead(measurement), *_parts(measurement))
 
 
 def verdict_report(verdict: Verdict) -> str:
     rows = [
         (name, "" if value is None else value if isinstance(value, (int, float)) else str(value))
-        for name, value in verdict.figures.items()
+        for name, value in verdict.metrics.items()
     ]
-    return html_pages.page(f"Decision: {verdict.action}", verdict.reason, html_pages.table(["figure", "value"], rows))
+    return html_pages.page(f"Decision: {verdict.action}", verdict.reason, html_pages.table(["metric", "value"], rows))
 
 
 def _lead(measurement: Measurement) -> str:
     windows = measurement.windows
     if not windows:
-        return "There is no whole window of answers yet."
+        return "There is no whole window of predictions yet."
     newest = windows[-1]
     since = drifting_since(windows)
     changed = (
-        f"Something changed{f', since {_time(since)}' if since else ''}: {newest.levels[0].name} first (p = {newest.p_value:.3f})."
+        f"The images drifted{f', since {_time(since)}' if since else ''}: {newest.feature_groups[0].name} first (p = {newest.p_value:.3f})."
         if newest.alarm
-        else f"Nothing has changed that {_extent(newest)} could show (p = {newest.p_value:.2f})."
+        else f"No drift that {_extent(newest)} could show (p = {newest.p_value:.2f})."
     )
-    cost = f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}; before it was {newest.reference_accuracy:.1%}."
-    truth = measurement.truth
+    cost = f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}; on the reference it is {newest.reference_accuracy:.1%}."
+    performance = measurement.performance
     known = (
-        f" With {truth.count} labels, one a scene, it is {truth.accuracy:.1%} ({truth.low:.1%} to {truth.high:.1%})."
-        if truth.accuracy is not None
-        else f" There are {truth.count} labels, one a scene: too few to tell."
+        f" With {performance.count} labels, one a scene, it is {performance.accuracy:.1%} ({performance.low:.1%} to {performance.high:.1%})."
+        if performance.accuracy is not None
+        else f" There are {performance.count} labels, one a scene: too few for an estimate."
     )
-    return changed + cost + known + (f" But: {truth.bias}." if truth.bias else "")
+    return changed + cost + known + (f" But: {performance.bias}." if performance.bias else "")
 
 
 def _parts(measurement: Measurement) -> list[str]:
@@ -57,14 +57,18 @@ def _parts(measurement: Measurement) -> list[str]:
     if measurement.windows:
         newest = measurement.windows[-1]
         rows = [
-            (level.name, level.p_value, _value(level.before), _value(level.after), UNITS.get(level.name, ""))
-            for level in newest.levels
+            (group.name, group.p_value, _value(group.before), _value(group.after), UNITS.get(group.name, ""))
+            for group in newest.feature_groups
         ]
         parts.append(
-            html_pages.section("What says so, the likeliest first", html_pages.table(["level", "p", "before", "now", ""], rows))
+            html_pages.section(
+                "Feature groups, the most significant first", html_pages.table(["group", "p", "before", "now", ""], rows)
+            )
         )
         parts.append(
-            html_pages.section("Unlike anything known", f"<p>{newest.unfamiliar_share:.1%} of the pictures; 1 % is usual.</p>")
+            html_pages.section(
+                "Out of distribution", f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
+            )
         )
         history = [
             (
@@ -75,13 +79,13 @@ def _parts(measurement: Measurement) -> list[str]:
                 w.p_value,
                 "drift" if w.alarm else "",
                 w.estimated_accuracy,
-                w.unfamiliar_share,
+                w.out_of_distribution_share,
             )
             for w in measurement.windows[-MAX_WINDOWS:]
         ]
-        header = ["until", "version", "answers", "scenes", "p", "", "estimated accuracy", "unfamiliar"]
+        header = ["until", "version", "predictions", "scenes", "p", "", "estimated accuracy", "out of distribution"]
         parts.append(html_pages.section("Windows", html_pages.table(header, history)))
-    if measurement.truth.parts:
+    if measurement.performance.parts:
         found = [
             (
                 part.kind.replace("_", " "),
@@ -91,7 +95,7 @@ def _parts(measurement: Measurement) -> list[str]:
                 part.low,
                 part.high,
             )
-            for part in measurement.truth.parts
+            for part in measurement.performance.parts
         ]
         parts.append(
             html_pages.section("Accuracy by labels", html_pages.table(["part", "", "labels", "accuracy", "from", "to"], found))
@@ -101,7 +105,7 @@ def _parts(measurement: Measurement) -> list[str]:
 
 def _extent(window: Window) -> str:
     scenes = window.num_scenes
-    return f"{window.count} answers" + ("" if scenes in (None, window.count) else f" of {scenes} scene{'s' * (scenes != 1)}")
+    return f"{window.count} predictions" + ("" if scenes in (None, window.count) else f" of {scenes} scene{'s' * (scenes != 1)}")
 
 
 def _value(value: float | None) -> str:

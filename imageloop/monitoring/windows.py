@@ -1,4 +1,4 @@
-"""One window of answers in figures: what changed, how much it may cost, and how much of it is unlike anything known."""
+"""The metrics of one window of predictions: drift, estimated accuracy, share out of distribution."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,15 +8,15 @@ import pandas as pd
 
 from imageloop.embeddings.drift_samples import MIN_SCENES, Sample, sample_of_records, with_scenes
 from imageloop.embeddings.novelty import FALSE_ALARM_SHARE
-from imageloop.monitoring.drift import Drift, Level, measure_drift
+from imageloop.monitoring.drift import Drift, FeatureGroup, measure_drift
 from imageloop.monitoring.settings import DriftSettings
 
 
 @dataclass(frozen=True)
 class Window:
-    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same before the world changed.
+    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same on the reference.
 
-    `num_scenes`: how many of the `count` answers, one a scene, are held against the reference; None in windows of before that was asked.
+    `num_scenes`: how many of the `count` predictions, one a scene, are compared with the reference; None in windows of early releases.
     """
 
     version: str
@@ -25,17 +25,17 @@ class Window:
     count: int
     p_value: float
     alarm: bool
-    levels: list[Level]
+    feature_groups: list[FeatureGroup]
     estimated_accuracy: float
     reference_accuracy: float
-    unfamiliar_share: float
-    unfamiliar_alarm: bool
+    out_of_distribution_share: float
+    out_of_distribution_alarm: bool
     labels: dict[str, int]
     num_scenes: int | None = None
 
     @property
-    def tells(self) -> bool:
-        """Whether it shows scenes enough to say that something changed, or that nothing did."""
+    def is_conclusive(self) -> bool:
+        """Whether it has enough scenes for a statement."""
         return self.num_scenes is None or self.num_scenes >= MIN_SCENES
 
     @property
@@ -47,25 +47,29 @@ class Window:
         """1 less the p-value: near 1 where something changed."""
         return 1 - self.p_value
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def of_figures(cls, figures: dict[str, Any]) -> "Window":
-        return cls(**{**figures, "levels": [Level(**level) for level in figures["levels"]]})
+    def of_metrics(cls, metrics: dict[str, Any]) -> "Window":
+        return cls(**{**metrics, "feature_groups": [FeatureGroup(**group) for group in metrics["feature_groups"]]})
 
 
 def measure_window(
     records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings, scene_distance: float = 0.0
 ) -> Window:
-    """Rows of one version, as the database gives them; of a scene the first one counts."""
+    """Measure the predictions of one version, as the database returns them; of a scene the first one counts."""
     apart = with_scenes(records, scene_distance).drop_duplicates("scene")
     sample = sample_of_records(apart, class_names)
     drift = (
-        measure_drift(reference, sample, settings) if min(len(sample), len(reference)) > 1 else Drift(1.0, alarm=False, levels=[])
+        measure_drift(reference, sample, settings)
+        if min(len(sample), len(reference)) > 1
+        else Drift(1.0, alarm=False, feature_groups=[])
     )
     judged, scenes = (table["in_distribution"].dropna().astype(bool) for table in (records, apart))
-    unfamiliar = len(scenes) > 0 and _is_more_than_usual(int((~scenes).sum()), len(scenes), settings.false_alarm_rate)
+    out_of_distribution = len(scenes) > 0 and _exceeds_expected_share(
+        int((~scenes).sum()), len(scenes), settings.false_alarm_rate
+    )
     return Window(
         version=str(records["model_version"].iloc[-1]),
         start=float(records["time"].iloc[0]),
@@ -73,31 +77,31 @@ def measure_window(
         count=len(records),
         p_value=drift.p_value,
         alarm=drift.alarm,
-        levels=drift.levels,
+        feature_groups=drift.feature_groups,
         estimated_accuracy=float(sample.probabilities_NK.max(1).mean()),
         reference_accuracy=float(reference.probabilities_NK.max(1).mean()),
-        unfamiliar_share=int((~judged).sum()) / max(1, len(judged)),
-        unfamiliar_alarm=unfamiliar,
+        out_of_distribution_share=int((~judged).sum()) / max(1, len(judged)),
+        out_of_distribution_alarm=out_of_distribution,
         labels={str(name): int(count) for name, count in records["label"].value_counts().items()},
         num_scenes=len(apart),
     )
 
 
 def drifting_since(windows: Sequence[Window]) -> float | None:
-    """The start of the first window of the unbroken row of alarms that the newest one ends; None where it is no alarm.
+    """The start of the unbroken sequence of alarms up to the newest window; None if that is no alarm.
 
-    Windows that tell nothing break no row.
+    Inconclusive windows do not break the sequence.
     """
     start = None
-    for window in (one for one in reversed(windows) if one.tells):
+    for window in (one for one in reversed(windows) if one.is_conclusive):
         if not window.alarm:
             break
         start = window.start
     return start
 
 
-def _is_more_than_usual(count: int, total: int, false_alarm_rate: float) -> bool:
-    """Twice the usual share is taken for usual still: the limit was drawn on few pictures."""
+def _exceeds_expected_share(count: int, total: int, false_alarm_rate: float) -> bool:
+    """Whether more than twice the expected share is out of distribution: the limit was estimated on few images."""
     from scipy.stats import binomtest  # half a second to load
 
     return bool(binomtest(count, total, 2 * FALSE_ALARM_SHARE, alternative="greater").pvalue <= false_alarm_rate)

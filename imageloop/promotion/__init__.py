@@ -1,0 +1,1 @@
+"""Evaluation, calibration and the gates before a version becomes champion."""

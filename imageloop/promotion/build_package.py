@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from imageloop.code_fingerprint import core_fingerprint
-from imageloop.data.prepared_images import PreparedPictures, in_batches
+from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
 from imageloop.model.network import Classifier
 from imageloop.model.onnx_export import attach_head, export_features, quantise
@@ -24,12 +24,12 @@ from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 MAX_DIFFERENCE = 1e-4  # between torch and ONNX, in probability
-NUM_AT_ONCE = 256  # pictures in memory
+NUM_AT_ONCE = 256  # images in memory
 
 
 @dataclass(frozen=True)
 class Int8Verdict:
-    """Why the quantised model is in the package, or is not; figures are of the validation pictures."""
+    """Whether the int8 model is in the package, and why; measured on the validation images."""
 
     accepted: bool
     accuracy_loss: float
@@ -40,7 +40,7 @@ def build_package(
     trained: TrainedModel,
     temperature: float,
     info: PackageInfo,
-    pictures: PreparedPictures,
+    images: PreparedImages,
     settings: ExportSettings,
     workspace: Workspace,
     target: Path,
@@ -53,16 +53,16 @@ def build_package(
     info.write(target)
     model = trained.build()
     torch.save(model.state_dict(), target / WEIGHTS)
-    features = _features_file(trained, model, pictures.side_pixels, workspace, target)
+    features = _features_file(trained, model, images.side_pixels, workspace, target)
     weight_KD, bias_K = (value.detach().numpy() for value in (model.head.weight, model.head.bias))
     attach_head(features, target / EXACT_MODEL, weight_KD, bias_K, temperature)
     exact = Predictor(target / EXACT_MODEL, info, threads=2)
-    _check_agreement(model, temperature, exact, pictures, workspace)
+    _check_agreement(model, temperature, exact, images, workspace)
     verdict = None
     if settings.int8:
-        small = _quantised_file(features, pictures, settings, workspace)
+        small = _quantised_file(features, images, settings, workspace)
         attach_head(small, target / INT8_MODEL, weight_KD, bias_K, temperature)
-        verdict = _judge_int8(trained, Predictor(target / INT8_MODEL, info, threads=2), pictures, settings, workspace)
+        verdict = _judge_int8(trained, Predictor(target / INT8_MODEL, info, threads=2), images, settings, workspace)
         if not verdict.accepted:
             (target / INT8_MODEL).unlink()
     (target / "features.onnx").unlink(missing_ok=True)
@@ -77,46 +77,46 @@ def _features_file(trained: TrainedModel, model: Classifier, side: int, workspac
     return file
 
 
-def _quantised_file(features: Path, pictures: PreparedPictures, settings: ExportSettings, workspace: Workspace) -> Path:
-    """Kept by what it was made of, since a frozen backbone is quantised alike for every head."""
-    keys = sorted(pictures.of_split("train")["sha256"])
-    chosen = [keys[i] for i in np.linspace(0, len(keys) - 1, min(settings.num_calibration_pictures, len(keys))).astype(int)]
+def _quantised_file(features: Path, images: PreparedImages, settings: ExportSettings, workspace: Workspace) -> Path:
+    """The int8 model from the cache: a frozen backbone is quantised once for every head."""
+    keys = sorted(images.of_split("train")["sha256"])
+    chosen = [keys[i] for i in np.linspace(0, len(keys) - 1, min(settings.num_calibration_images, len(keys))).astype(int)]
     identity = hashlib.sha256("".join([core_fingerprint(), *chosen]).encode() + features.read_bytes()).hexdigest()[:16]
     file = workspace.backbones / f"int8-{identity}.onnx"
     if not is_whole(file):
         logger.info("quantising the model, which takes some seconds")
         with waiting("quantise"):
-            quantise(features, file, pictures.open_store(workspace.prepared).read(chosen))
+            quantise(features, file, images.open_store(workspace.prepared).read(chosen))
         seal(file)
     return file
 
 
 def _check_agreement(
-    model: Classifier, temperature: float, exact: Predictor, pictures: PreparedPictures, workspace: Workspace
+    model: Classifier, temperature: float, exact: Predictor, images: PreparedImages, workspace: Workspace
 ) -> None:
-    keys = pictures.of_split("validation")["sha256"].tolist()[:16]
-    images_BSSC = pictures.open_store(workspace.prepared).read(keys)
+    keys = images.of_split("validation")["sha256"].tolist()[:16]
+    images_BSSC = images.open_store(workspace.prepared).read(keys)
     with torch.inference_mode():
-        wanted = (model(torch.from_numpy(images_BSSC)) / temperature).softmax(1).numpy()
-    difference = float(np.abs(wanted - exact.predict(images_BSSC).probabilities).max())
+        expected_probabilities = (model(torch.from_numpy(images_BSSC)) / temperature).softmax(1).numpy()
+    difference = float(np.abs(expected_probabilities - exact.predict(images_BSSC).probabilities).max())
     if difference > MAX_DIFFERENCE:
         raise ImageLoopError(
-            f"wanted the same probabilities from torch and ONNX, found {difference:.2g} between them; do not use this export"
+            f"expected the same probabilities from torch and ONNX, got {difference:.2g} between them; do not use this export"
         )
     logger.info("torch and ONNX differ by at most %.2g", difference)
 
 
 def _judge_int8(
-    trained: TrainedModel, small: Predictor, pictures: PreparedPictures, settings: ExportSettings, workspace: Workspace
+    trained: TrainedModel, int8: Predictor, images: PreparedImages, settings: ExportSettings, workspace: Workspace
 ) -> Int8Verdict:
-    """Hold the quantised answers against the exact ones, which training gave on the same validation pictures."""
-    keys = pictures.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled answers come after
-    store = pictures.open_store(workspace.prepared)
+    """Compare the int8 predictions with those of the exact model on the same validation images."""
+    keys = images.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled predictions come after
+    store = images.open_store(workspace.prepared)
     batches = track(in_batches(store, keys, NUM_AT_ONCE), "try int8", len(keys), NUM_AT_ONCE)
-    answers = np.concatenate([small.predict(images).probabilities.argmax(1) for images in batches])
+    predicted = np.concatenate([int8.predict(batch).probabilities.argmax(1) for batch in batches])
     exact, targets = trained.validation_logits_NK[: len(keys)].argmax(1), trained.validation_targets_N[: len(keys)]
-    loss = float((exact == targets).mean() - (answers == targets).mean())
-    agreement = float((exact == answers).mean())
+    loss = float((exact == targets).mean() - (predicted == targets).mean())
+    agreement = float((exact == predicted).mean())
     passed = loss <= settings.int8_max_accuracy_loss and agreement >= settings.int8_min_agreement
     logger.info("int8 %s: accuracy loss %.4f, agreement %.4f", "passed" if passed else "refused", loss, agreement)
     return Int8Verdict(passed, loss, agreement)

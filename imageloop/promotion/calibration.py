@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, fitted on the validation split.
+"""Calibrate the probabilities by one temperature, fitted on the validation split.
 
 Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
 """
@@ -13,7 +13,7 @@ NUM_DRAWS = 1000
 def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]) -> float:
     """The temperature in [0.05, 20] that minimises the negative log likelihood of the targets.
 
-    As if one more picture had been answered right and one wrong: a hundred right answers are no proof of a hundred percent.
+    One more right and one more wrong image are assumed: a hundred right predictions are no proof of a hundred percent.
     Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
     """
     import torch
@@ -35,7 +35,7 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]
 
 
 def reliability(confidence_N: NDArray[np.float32], right_N: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-    """For each filled bin of confidence: mean confidence, share of right answers, number of pictures."""
+    """For each filled bin of confidence: mean confidence, share of right predictions, number of images."""
     bins_N = _bins(confidence_N)
     return [
         (float(confidence_N[bins_N == b].mean()), float(right_N[bins_N == b].mean()), int((bins_N == b).sum()))
@@ -44,15 +44,15 @@ def reliability(confidence_N: NDArray[np.float32], right_N: NDArray[np.bool_]) -
 
 
 def expected_calibration_error(confidence_N: NDArray[np.float32], right_N: NDArray[np.bool_]) -> float:
-    """Mean distance between confidence and share of right answers, in [0, 1]."""
+    """Mean distance between confidence and share of right predictions, in [0, 1]."""
     gaps_B = np.bincount(_bins(confidence_N), confidence_N - right_N, NUM_BINS)
     return float(np.abs(gaps_B).sum() / max(1, len(confidence_N)))
 
 
 def chance_of_error(error: float, confidence_N: NDArray[np.float32], seed: int = 0) -> float:
-    """How often pure chance gives so large an error to a model that is right exactly as often as it says.
+    """The p-value of a calibration error: how often a perfectly calibrated model has so large an error by chance.
 
-    By simulation: the bins of twenty pictures are never filled as wanted. Source: Bröcker and Smith, Increasing the Reliability of
+    By simulation, since bins of twenty images vary much. Source: Bröcker and Smith, Increasing the Reliability of
     Reliability Diagrams, 2007.
     """
     rng = np.random.default_rng(seed)

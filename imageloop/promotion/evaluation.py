@@ -1,6 +1,6 @@
-"""What a package is worth, measured with the exported files through `Predictor`: what serves is what is measured.
+"""Evaluate a package through `Predictor` with the exported files, which are those that serve.
 
-Shapes: N pictures, K classes.
+Shapes: N images, K classes.
 """
 
 import logging
@@ -14,29 +14,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imageloop.data.image_statistics import NAMES, image_statistics
-from imageloop.data.prepared_images import PreparedPictures, in_batches, spread
+from imageloop.data.prepared_images import PreparedImages, in_batches, spread
 from imageloop.embeddings.drift_samples import MIN_SCENES, MIN_UNSEEN, embeddings_of
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.intervals import Interval, wilson
-from imageloop.model.linear_head import answer_embeddings
+from imageloop.model.linear_head import predict_from_embeddings
 from imageloop.model.package import BATCH, REFERENCE, size_bytes
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track
 from imageloop.promotion.calibration import expected_calibration_error, reliability
 from imageloop.training.classification_metrics import ClassificationScores, confusion_matrix, score
 from imageloop.training.features import known_features
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_RESAMPLES = 2000
-NUM_REFERENCE_PICTURES = 400
+NUM_REFERENCE_IMAGES = 400
 SMALL_SIDE_PIXELS = 224  # smaller originals were enlarged
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test pictures that may fare worse than the rest."""
+    """A part of the test images with metrics of its own."""
 
     name: str
     count: int
@@ -46,7 +46,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`predictions`: one row a test picture (sha256, path, label, predicted, confidence, right, a column a class)."""
+    """`predictions`: one row a test image (sha256, path, label, predicted, confidence, right, a column a class)."""
 
     class_names: list[str]
     scores: ClassificationScores
@@ -56,34 +56,34 @@ class Evaluation:
     confusion_KK: NDArray[np.int64]
     slices: list[Slice]
     predictions: pd.DataFrame
-    milliseconds_per_picture: float
+    milliseconds_per_image: float
     package_bytes: int
     precision: str
 
     def summary(self) -> dict[str, Any]:
-        """The figures as one flat table, those of each class among them."""
+        """The metrics as one flat table, with those of each class."""
         return {**self.scores.flat(), **self.overall()}
 
     def overall(self) -> dict[str, Any]:
-        """Those of all classes together, which are as many however many classes there are."""
+        """The metrics over all classes."""
         return {
             **self.scores.together(),
             "accuracy_low": self.intervals["accuracy"][0],
             "accuracy_high": self.intervals["accuracy"][1],
             "calibration_error": self.calibration_error,
-            "milliseconds_per_picture": self.milliseconds_per_picture,
+            "milliseconds_per_image": self.milliseconds_per_image,
             "package_megabytes": self.package_bytes / 2**20,
-            "num_test_pictures": len(self.predictions),
+            "num_test_images": len(self.predictions),
         }
 
 
-def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, workspace: Workspace) -> Evaluation:
-    """Answer every test picture, a batch in memory at a time, and compare with the truth."""
-    table = pictures.of_split("test")
-    probabilities_NK = np.empty((len(table), len(pictures.class_names)), np.float32)
+def evaluate(predictor: Predictor, folder: Path, images: PreparedImages, workspace: Workspace) -> Evaluation:
+    """Predict every test image, a batch in memory at a time, and compare with the ground truth."""
+    table = images.of_split("test")
+    probabilities_NK = np.empty((len(table), len(images.class_names)), np.float32)
     statistics_N4 = np.empty((len(table), len(NAMES)), np.float32)
     seconds, start = 0.0, 0
-    batches = in_batches(pictures.open_store(workspace.prepared), table["sha256"].tolist(), BATCH)
+    batches = in_batches(images.open_store(workspace.prepared), table["sha256"].tolist(), BATCH)
     for images_BSSC in track(batches, "evaluate", len(table), BATCH):
         if not start:
             predictor.predict(images_BSSC[:8])  # the first run allocates
@@ -92,9 +92,9 @@ def evaluate(predictor: Predictor, folder: Path, pictures: PreparedPictures, wor
         seconds += time.perf_counter() - began
         statistics_N4[rows] = image_statistics(images_BSSC)
         start = rows.stop
-    predictions = _predictions(table, probabilities_NK, pictures.class_names)
+    predictions = _predictions(table, probabilities_NK, images.class_names)
     milliseconds = 1000 * seconds / max(1, len(table))
-    return describe(predictions, pictures.class_names, statistics_N4, milliseconds, size_bytes(folder), predictor.precision)
+    return describe(predictions, images.class_names, statistics_N4, milliseconds, size_bytes(folder), predictor.precision)
 
 
 def describe(
@@ -105,7 +105,7 @@ def describe(
     package_bytes: int,
     precision: str,
 ) -> Evaluation:
-    """All figures that follow from the answers."""
+    """All metrics that follow from the predictions."""
     places = {name: place for place, name in enumerate(class_names)}
     targets, predicted = (predictions[column].map(places).to_numpy(np.int64) for column in ("label", "predicted"))
     confidence, right = predictions["confidence"].to_numpy(np.float32), predicted == targets
@@ -119,57 +119,55 @@ def describe(
         confusion_KK=confusion_matrix(predicted, targets, len(class_names)),
         slices=_slices(predictions, statistics_N4),
         predictions=predictions,
-        milliseconds_per_picture=milliseconds,
+        milliseconds_per_image=milliseconds,
         package_bytes=package_bytes,
         precision=precision,
     )
 
 
 def write_reference(
-    predictor: Predictor, pictures: PreparedPictures, workspace: Workspace, folder: Path, experience: Experience
+    predictor: Predictor, images: PreparedImages, workspace: Workspace, folder: Path, feedback: FeedbackData
 ) -> None:
-    """Keep what the model saw and said, as the served file does: pictures that it was not fitted on, and training pictures for the rest.
+    """Write the reference for drift with the predictions of the served file: of images that it was not trained on, if there are enough.
 
-    A model that learnt from its service, or to see in its light, is held against the world that it learnt there: the newest answers,
-    where there are some, of some scenes. Where the embeddings are known, nothing is answered again.
+    A model that was trained on feedback data or with drift augmentation gets the newest predictions as its reference, if they show enough
+    scenes. Known embeddings are not computed again.
     """
-    unseen = spread(pictures.table[pictures.table["split"] != "train"], NUM_REFERENCE_PICTURES)
-    table = pd.concat([unseen, spread(pictures.of_split("train"), NUM_REFERENCE_PICTURES - len(unseen))])
-    if experience.fits(predictor.info.backbone, predictor.info.side_pixels) and _are_enough(experience.recent):
-        learnt = experience.labelled[experience.labelled["role"] != "quarantined"]
-        reference = _recent_reference(_not_fitted_on(experience), pictures.class_names, folder)
-        embeddings_ND = np.concatenate(
-            [known_features(pictures, table, predictor.info.backbone, workspace), embeddings_of(learnt)]
-        )
+    unseen = spread(images.table[images.table["split"] != "train"], NUM_REFERENCE_IMAGES)
+    table = pd.concat([unseen, spread(images.of_split("train"), NUM_REFERENCE_IMAGES - len(unseen))])
+    if feedback.fits(predictor.info.backbone, predictor.info.side_pixels) and _are_enough(feedback.recent):
+        learnt = feedback.labelled[feedback.labelled["role"] != "quarantined"]
+        reference = _recent_reference(_not_fitted_on(feedback), images.class_names, folder)
+        embeddings_ND = np.concatenate([known_features(images, table, predictor.info.backbone, workspace), embeddings_of(learnt)])
     else:
-        reference, embeddings_ND = _reference(predictor, table, pictures, workspace, folder)
+        reference, embeddings_ND = _reference(predictor, table, images, workspace, folder)
     reference.to_parquet(folder / REFERENCE, index=False)
-    Familiarity.of(embeddings_ND, len(pictures.class_names), table["label"].to_numpy(str)).write(folder)
+    Novelty.of(embeddings_ND, len(images.class_names), table["label"].to_numpy(str)).write(folder)
 
 
-def _not_fitted_on(experience: Experience) -> pd.DataFrame:
-    """The newest answers but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
-    fitted = experience.labelled[experience.labelled["role"].isin(("train", "validation"))]
-    rest = experience.recent[~experience.recent["scene"].isin(fitted["scene"])]
-    return rest if _are_enough(rest) else experience.recent
+def _not_fitted_on(feedback: FeedbackData) -> pd.DataFrame:
+    """The newest predictions but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
+    fitted = feedback.labelled[feedback.labelled["role"].isin(("train", "validation"))]
+    rest = feedback.recent[~feedback.recent["scene"].isin(fitted["scene"])]
+    return rest if _are_enough(rest) else feedback.recent
 
 
-def _are_enough(answers: pd.DataFrame) -> bool:
-    return len(answers) >= MIN_UNSEEN and answers["scene"].nunique() >= MIN_SCENES
+def _are_enough(predictions: pd.DataFrame) -> bool:
+    return len(predictions) >= MIN_UNSEEN and predictions["scene"].nunique() >= MIN_SCENES
 
 
 def _reference(
-    predictor: Predictor, table: pd.DataFrame, pictures: PreparedPictures, workspace: Workspace, folder: Path
+    predictor: Predictor, table: pd.DataFrame, images: PreparedImages, workspace: Workspace, folder: Path
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Answers to pictures of the data set, and their embeddings, (N, D): the backbone's, where the file that serves holds it unchanged."""
-    images_NSSC = pictures.open_store(workspace.prepared).read(table["sha256"].tolist())
+    """Predictions and embeddings (N, D) of images of the data set; the stored ones of the backbone, if the served file has it unchanged."""
+    images_NSSC = images.open_store(workspace.prepared).read(table["sha256"].tolist())
     if predictor.info.backbone and predictor.precision == "fp32":
-        embeddings_ND = known_features(pictures, table, predictor.info.backbone, workspace)
-        probabilities_NK = answer_embeddings(folder, embeddings_ND)
+        embeddings_ND = known_features(images, table, predictor.info.backbone, workspace)
+        probabilities_NK = predict_from_embeddings(folder, embeddings_ND)
     else:
-        answers = predictor.predict(images_NSSC)
-        embeddings_ND, probabilities_NK = answers.embeddings, answers.probabilities
-    reference = _predictions(table, probabilities_NK, pictures.class_names).assign(
+        predicted = predictor.predict(images_NSSC)
+        embeddings_ND, probabilities_NK = predicted.embeddings, predicted.probabilities
+    reference = _predictions(table, probabilities_NK, images.class_names).assign(
         split=table["split"].to_numpy(),
         format=table["format"].to_numpy(),
         embedding=list(embeddings_ND.astype(np.float16)),
@@ -179,8 +177,8 @@ def _reference(
 
 
 def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path) -> pd.DataFrame:
-    """The same table of answers that were given, with what the new head says of them."""
-    probabilities_NK = answer_embeddings(folder, embeddings_of(recent))
+    """The same table of recorded predictions, with the predictions of the new head."""
+    probabilities_NK = predict_from_embeddings(folder, embeddings_of(recent))
     table = recent.assign(path="", split="served").drop(columns="label").assign(label="")
     rows = _predictions(table, probabilities_NK, class_names)
     statistics = {name: [row[name] for row in recent["statistics"]] for name in NAMES}
@@ -212,7 +210,7 @@ def _intervals(predicted: NDArray[np.int64], targets: NDArray[np.int64], class_n
 
 
 def _slices(predictions: pd.DataFrame, statistics_N4: NDArray[np.float32]) -> list[Slice]:
-    """The tenth that is darkest, brightest, most blurred, and the originals smaller than the model's input."""
+    """The darkest, brightest and most blurred tenth, and images smaller than the model's input."""
     if predictions.empty:
         return []
     brightness, sharpness = statistics_N4[:, 0], statistics_N4[:, 2]

@@ -1,4 +1,4 @@
-"""An evaluation and a verdict as pages."""
+"""The evaluation, the gates and the label issues as HTML pages."""
 
 import pandas as pd
 
@@ -11,13 +11,13 @@ MAX_MISTAKES = 24
 
 
 def evaluation_report(evaluation: Evaluation, look: Look) -> str:
-    """An HTML page: figures with intervals, slices, charts, and the worst mistakes as pictures."""
+    """An HTML page: metrics with intervals, slices, charts, and the worst mistakes as images."""
     from imageloop.promotion.evaluation_charts import calibration_figure, confusion_figure, png_of, roc_figure
 
     scores, (low, high) = evaluation.scores, evaluation.intervals["accuracy"]
     lead = (
-        f"{scores.accuracy:.1%} of {len(evaluation.predictions):,} test pictures are answered right (95 % interval {low:.1%} to {high:.1%}). "
-        f"{evaluation.milliseconds_per_picture:.1f} ms a picture, {evaluation.precision}."
+        f"{scores.accuracy:.1%} of {len(evaluation.predictions):,} test images are predicted right (95 % interval {low:.1%} to {high:.1%}). "
+        f"{evaluation.milliseconds_per_image:.1f} ms an image, {evaluation.precision}."
     )
     by_class = [
         (name, row.precision, row.recall, row.f1, "{:.3f} to {:.3f}".format(*evaluation.intervals[f"{name}_recall"]), row.support)
@@ -31,9 +31,9 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
         "How good the model is",
         lead,
         html_pages.section(
-            "By class", html_pages.table(["class", "precision", "recall", "F1", "recall, 95 %", "pictures"], by_class)
+            "By class", html_pages.table(["class", "precision", "recall", "F1", "recall, 95 %", "images"], by_class)
         ),
-        html_pages.section("By kind of picture", html_pages.table(["slice", "pictures", "accuracy", "95 %"], slices)),
+        html_pages.section("By kind of image", html_pages.table(["slice", "images", "accuracy", "95 %"], slices)),
         html_pages.section("Charts", html_pages.grid(charts)),
         html_pages.section("The worst mistakes", mistakes_grid(evaluation.predictions, look)),
     )
@@ -44,34 +44,32 @@ def mistakes_report(evaluation: Evaluation, look: Look) -> str:
     wrong = int((~evaluation.predictions["right"]).sum())
     return html_pages.page(
         "The worst mistakes",
-        f"{wrong} of {len(evaluation.predictions)} answers are wrong.",
+        f"{wrong} of {len(evaluation.predictions)} predictions are wrong.",
         mistakes_grid(evaluation.predictions, look),
     )
 
 
 def mistakes_grid(predictions: pd.DataFrame, look: Look) -> str:
-    """Wrong answers, the most confident first."""
+    """Wrong predictions, the most confident first."""
     wrong = predictions[~predictions["right"]].sort_values("confidence", ascending=False)
     if wrong.empty:
         return "<p>None.</p>"
     return html_pages.grid(
-        html_pages.picture(look(row.sha256), f"{row.path}: '{row.predicted}' ({row.confidence:.0%}), is '{row.label}'")
+        html_pages.image(look(row.sha256), f"{row.path}: '{row.predicted}' ({row.confidence:.0%}), is '{row.label}'")
         for row in wrong.head(MAX_MISTAKES).itertuples()
     )
 
 
 def verdict_report(verdict: GateVerdict) -> str:
-    rows = [(check.name, check.found, check.wanted, "passed" if check.passed else "FAILED") for check in verdict.checks]
-    return html_pages.page("May it serve?", verdict.sentence(), html_pages.table(["gate", "found", "wanted", ""], rows))
+    rows = [(check.name, check.got, check.expected, "passed" if check.passed else "FAILED") for check in verdict.checks]
+    return html_pages.page("Gates", verdict.sentence(), html_pages.table(["gate", "found", "expected", ""], rows))
 
 
 def label_issues_report(issues: pd.DataFrame, look: Look) -> str:
-    """The pictures whose labels look wrong, the likeliest first."""
+    """The images with label issues, the likeliest first."""
     figures = [
-        html_pages.picture(
-            look(row.sha256), f"{row.path}: labelled '{row.label}', looks like '{row.suggested}' ({row.quality:.3f})"
-        )
+        html_pages.image(look(row.sha256), f"{row.path}: labelled '{row.label}', suggested '{row.suggested}' ({row.quality:.3f})")
         for row in issues.head(60).itertuples()
     ]
-    lead = f"{len(issues):,} labels look wrong, judged by models that had not seen them. The likeliest come first."
-    return html_pages.page("Labels to look at again", lead, html_pages.grid(figures))
+    lead = f"{len(issues):,} labels are contradicted by models that have not seen them. The most likely issues come first."
+    return html_pages.page("Label issues", lead, html_pages.grid(figures))

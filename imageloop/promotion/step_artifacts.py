@@ -12,7 +12,7 @@ from imageloop.training.settings import TrainingSettings
 
 
 class Calibration(BaseModel):
-    """The temperature, and the expected calibration error on the validation pictures before and after it."""
+    """The temperature, and the expected calibration error on the validation images before and after it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,18 +22,18 @@ class Calibration(BaseModel):
 
 
 class Registration(BaseModel):
-    """The version in the registry, and what became of it: champion, waiting for approval, refused, or a champion of before."""
+    """A registered version and its outcome: champion, awaiting approval, refused, or superseded."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     version: str
-    outcome: Literal["champion", "waiting for approval", "refused", "superseded"]
+    outcome: Literal["champion", "awaiting approval", "refused", "superseded"]
     reason: str
 
 
 class MadeWith(BaseModel):
-    """What a version came of, so that a retraining can repeat it."""
+    """The data and training settings of a version, so that a retraining can repeat them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +70,7 @@ class Candidate(BaseModel):
 
 
 class RolloutRecord(BaseModel):
-    """What came of a rollout: promoted, withdrawn (a shadow) or unchanged; one that was undone fails its run instead."""
+    """The outcome of a rollout: promoted, withdrawn (a shadow) or unchanged; an undone one fails its run instead."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,0 +1,1 @@
+"""Prediction and feedback records, and the database that stores them."""

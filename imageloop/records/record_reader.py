@@ -1,4 +1,4 @@
-"""Read what services wrote, also while they write on."""
+"""Read the records of services, also while they are written."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ class Chunk:
 
 
 def read_chunk(file: Path, start: int, max_bytes: int = 16 * 2**20) -> Chunk:
-    """What stands in a file from `start` on; a line that is not whole yet is left for the next time."""
+    """Read the complete lines of a file from `start` on."""
     with file.open("rb") as lines:
         lines.seek(start)
         whole, newline, _ = lines.read(max_bytes).rpartition(b"\n")

@@ -1,4 +1,4 @@
-"""What the service remembers of an answer, and what it learns of the truth: one JSON line each, never a picture."""
+"""The prediction record and the feedback record: one JSON line each, never an image."""
 
 from base64 import b64decode, b64encode
 from datetime import datetime
@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 
 class PredictionRecord(BaseModel):
-    """One answer. `request_id` is minted by us for each; a caller's own id stands beside it, for callers send anything.
+    """One prediction. The service makes `request_id`; `caller_id` is the client's own id.
 
     `statistics` are those of `imageloop.data.image_statistics`; `embedding` is float16 in base64; what older services did not
     write is None.
@@ -41,14 +41,14 @@ class PredictionRecord(BaseModel):
 
 
 class FeedbackRecord(BaseModel):
-    """The true label of an answer that was given before. `feedback_id` tells one word from the next, however often it is read."""
+    """The ground truth of an earlier prediction. `feedback_id` identifies it, however often the line is read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: Literal["feedback"] = "feedback"
     time: datetime
     request_id: str
-    true_label: str
+    ground_truth: str = Field(validation_alias=AliasChoices("ground_truth", "true_label"))  # as services before 0.2.0 wrote it
     source: str
     feedback_id: str = ""
 
@@ -58,5 +58,5 @@ def encode_embedding(embedding_D: NDArray[np.float32]) -> str:
 
 
 def decode_embedding(text: str) -> bytes:
-    """The float16 values as bytes, as the database keeps them."""
+    """The float16 values as bytes, as the database stores them."""
     return b64decode(text)

@@ -1,4 +1,4 @@
-"""Write records beside the answering: a full disk or a slow one never delays or fails an answer; what is lost is counted."""
+"""Write records in a thread of their own: a full or slow disk never delays or fails a prediction; lost records are counted."""
 
 import contextlib
 import fcntl
@@ -16,10 +16,10 @@ from typing import IO, Any
 import orjson
 
 logger = logging.getLogger(__name__)
-QUEUE_LENGTH = 2_000  # some ten seconds of answers, and some 25 KB each until it is written
+QUEUE_LENGTH = 2_000  # some ten seconds of predictions, and some 25 KB each until it is written
 GATHER_SECONDS = 0.1  # many are made and written at once: code that just ran is faster, and the file is opened less often
 ROTATE_BYTES = 64 * 2**20
-KEPT_BYTES = 512 * 2**20  # of one folder, where nobody collects
+KEPT_BYTES = 512 * 2**20  # of one folder, where no collector runs
 PATTERN = "records-*.jsonl"
 Make = Callable[[], dict[str, Any]]  # makes a record
 
@@ -27,7 +27,7 @@ Make = Callable[[], dict[str, Any]]  # makes a record
 class RecordWriter:
     """Appends JSON lines to files of this process's own. Thread-safe.
 
-    A file never gets another name, and a name is never used again: so a reader may keep how far it has come by name.
+    A file is never renamed, and no name is used twice: so a reader may store its position by name.
     """
 
     def __init__(self, folder: Path, on_loss: Callable[[int], None]) -> None:
@@ -40,7 +40,7 @@ class RecordWriter:
         self._thread.start()
 
     def write(self, make: Make) -> None:
-        """Hand over what makes a record; it is made beside the answering. Never waits."""
+        """Queue the function that makes a record. Never waits."""
         if self._queue.qsize() < QUEUE_LENGTH:
             self._queue.put(make)
         else:
@@ -122,7 +122,7 @@ class RecordWriter:
         return self._folder / f"records-{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
     def _remove_surplus(self) -> None:
-        """The oldest first; what nobody had collected by then is lost, and counted."""
+        """Remove the oldest files; records that were not collected are lost, and counted."""
         sizes = {file: size_of(file) for file in sorted(self._folder.glob(PATTERN))}
         surplus = sum(sizes.values()) - KEPT_BYTES
         for file, size in sizes.items():

@@ -1,7 +1,7 @@
-"""Pictures that people shall label, kept where the operator wants that: encrypted for a key that the service does not have.
+"""Image retention: images to be labelled, only where the operator turns it on, encrypted for a key that the service does not have.
 
-One file a picture in age's format, named by its request id, so that a word about a request finds its picture. `waiting/` holds
-answered pictures until their truth comes or the room is needed: a right answer removes its picture, a wrong one keeps it.
+One file an image in age's format, named by its request id, so that feedback finds its image. `waiting/` has
+images until their ground truth comes or space is needed: a right prediction removes its image, a wrong one retains it.
 
 Source: https://age-encryption.org/v1
 """
@@ -18,18 +18,19 @@ import pyrage
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError, SettingsError
 
-RECIPIENT_VARIABLE = "IMAGELOOP_KEEP_PICTURES_FOR"
-LIMIT_VARIABLE = "IMAGELOOP_KEPT_PICTURES_MB"
+RECIPIENT_VARIABLE = "IMAGELOOP_RETAIN_IMAGES_FOR"
+OLD_RECIPIENT_VARIABLE = "IMAGELOOP_KEEP_PICTURES_FOR"  # in manifests made before 0.2.0
+LIMIT_VARIABLE = "IMAGELOOP_RETAINED_IMAGES_MB"
 DEFAULT_LIMIT_MB = 256
-FOLDER = "pictures"  # below the records'
+FOLDER, OLD_FOLDER = "images", "pictures"  # below the records'; the second until 0.2.0
 WAITING = "waiting"
 SUFFIX = ".age"
-LOOKS = 32  # pictures that one process keeps before it looks whether there is room
+LOOKS = 32  # images that one process writes between two checks of the space
 
 
 @dataclass(frozen=True)
-class KeptPicture:
-    """`time`: when it was answered, in Unix seconds."""
+class RetainedImage:
+    """A retained image. `time`: of its prediction, in Unix seconds."""
 
     request_id: str
     file: Path
@@ -37,35 +38,46 @@ class KeptPicture:
     size_bytes: int
 
 
-class PictureKeeper:
-    """What the service keeps. A full disk never fails an answer; what is lost is counted."""
+def folder_of(records: Path) -> Path:
+    """The folder of retained images below the records; one with the name that it had before 0.2.0 is renamed."""
+    folder, old = records / FOLDER, records / OLD_FOLDER
+    if old.is_dir() and not folder.exists():
+        with contextlib.suppress(OSError):  # another worker renamed it
+            old.rename(folder)
+    return folder
+
+
+class ImageRetention:
+    """Write retained images. A full disk never fails a prediction; lost images are counted."""
 
     def __init__(self, folder: Path, recipient: str, limit_mb: float, on_loss: Callable[[], None]) -> None:
-        """Raises: SettingsError for what is no public key of age's."""
+        """Raises: SettingsError for what is no public key of age."""
         try:
             self._recipient = pyrage.x25519.Recipient.from_str(recipient)
         except pyrage.RecipientError as error:
             raise SettingsError(
-                f"{RECIPIENT_VARIABLE}: wanted a public key (age1...), found something else ({error}); make one: python run.py pictures key"
+                f"{RECIPIENT_VARIABLE}: expected a public key (age1...), got something else ({error}); make one: python run.py images key"
             ) from error
         self._folder, self._limit_bytes, self._on_loss = folder, int(limit_mb * 2**20), on_loss
         self._kept = 0
 
     @classmethod
-    def from_environment(cls, records: str | None, on_loss: Callable[[], None]) -> "PictureKeeper | None":
-        """None unless the operator asks for it. Raises: SettingsError where pictures would have no place."""
-        recipient = os.environ.get(RECIPIENT_VARIABLE)
+    def from_environment(cls, records: str | None, on_loss: Callable[[], None]) -> "ImageRetention | None":
+        """None unless the operator turns it on. Raises: SettingsError without a folder for records."""
+        recipient = os.environ.get(RECIPIENT_VARIABLE) or os.environ.get(OLD_RECIPIENT_VARIABLE)
         if not recipient:
             return None
         if not records:
-            raise SettingsError(f"{RECIPIENT_VARIABLE}: wanted a folder for records, found none to keep pictures in")
+            raise SettingsError(
+                f"{RECIPIENT_VARIABLE}: expected a folder for records, got none; retained images are stored in it"
+            )
         limit = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT_MB)
         if not limit.isdecimal() or int(limit) < 1:
-            raise SettingsError(f"{LIMIT_VARIABLE}: wanted a number of megabytes, found '{limit}'")
-        return cls(Path(records) / FOLDER, recipient, int(limit), on_loss)
+            raise SettingsError(f"{LIMIT_VARIABLE}: expected a number of megabytes, got '{limit}'")
+        return cls(folder_of(Path(records)), recipient, int(limit), on_loss)
 
     def keep(self, request_id: str, label: str, content: bytes, *, for_labelling: bool) -> None:
-        """Until its truth comes, or for a person to label."""
+        """Write an image, to wait for its ground truth or to be labelled."""
         name = f"{request_id}{SUFFIX}" if for_labelling else f"{WAITING}/{request_id}-{_mark(label)}{SUFFIX}"
         try:
             with replacing(self._folder / name) as aside:
@@ -76,21 +88,21 @@ class PictureKeeper:
         except OSError:
             self._on_loss()
 
-    def learn(self, request_id: str, true_label: str) -> None:
-        """The truth came: what was answered wrong stays."""
+    def set_ground_truth(self, request_id: str, ground_truth: str) -> None:
+        """Apply the ground truth: the image of a wrong prediction is retained, that of a right one removed."""
         for file in (self._folder / WAITING).glob(f"{request_id}-*{SUFFIX}"):
             with contextlib.suppress(OSError):  # it went for lack of room, or another worker was faster
-                if file.stem == f"{request_id}-{_mark(true_label)}":
+                if file.stem == f"{request_id}-{_mark(ground_truth)}":
                     file.unlink()
                 else:
                     file.replace(self._folder / f"{request_id}{SUFFIX}")
 
     def _make_room(self) -> None:
-        """The oldest first, and what waits before what is to be labelled."""
-        waiting = sorted(kept_pictures(self._folder / WAITING), key=lambda one: one.time)
-        wanted = sorted(kept_pictures(self._folder), key=lambda one: one.time)
-        surplus = sum(one.size_bytes for one in (*waiting, *wanted)) - self._limit_bytes
-        for one in (*waiting, *wanted):
+        """Remove the oldest images, those that wait before those to be labelled."""
+        waiting = sorted(retained_images(self._folder / WAITING), key=lambda one: one.time)
+        to_label = sorted(retained_images(self._folder), key=lambda one: one.time)
+        surplus = sum(one.size_bytes for one in (*waiting, *to_label)) - self._limit_bytes
+        for one in (*waiting, *to_label):
             if surplus <= 0:
                 return
             one.file.unlink(missing_ok=True)
@@ -98,20 +110,20 @@ class PictureKeeper:
 
 
 def _mark(label: str) -> str:
-    """Of a class in a file's name: its place among the classes would be another one in the next version."""
+    """A short mark of a class for a file name; its index would change with the classes."""
     return hashlib.sha256(label.encode()).hexdigest()[:12]
 
 
-def kept_pictures(folder: Path) -> Iterator[KeptPicture]:
+def retained_images(folder: Path) -> Iterator[RetainedImage]:
     """Those in `folder` itself."""
     for file in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):
             status = file.stat()
-            yield KeptPicture(file.stem, file, status.st_mtime, status.st_size)
+            yield RetainedImage(file.stem, file, status.st_mtime, status.st_size)
 
 
-def delete_pictures(folder: Path, request_ids: list[str]) -> int:
-    """Of these requests, wherever they lie, all pictures of a request that sent several; how many there were."""
+def delete_images(folder: Path, request_ids: list[str]) -> int:
+    """Of these requests, wherever they lie, all images of a request that sent several; how many there were."""
     gone = 0
     for request_id in request_ids:
         endings = ("", "-*") if "." in request_id else ("", "-*", ".*")
@@ -121,14 +133,14 @@ def delete_pictures(folder: Path, request_ids: list[str]) -> int:
     return gone
 
 
-def read_picture(picture: KeptPicture, identity: Path) -> bytes:
-    """The picture as it was sent. Raises: ImageLoopError for a key that is no key, or not the one it was kept for."""
+def read_image(image: RetainedImage, identity: Path) -> bytes:
+    """Decrypt an image. Raises: ImageLoopError for a malformed key, or another than it was encrypted for."""
     try:
         key = pyrage.x25519.Identity.from_str(identity.read_text().strip())
-        return bytes(pyrage.decrypt(picture.file.read_bytes(), [key]))
+        return bytes(pyrage.decrypt(image.file.read_bytes(), [key]))
     except (OSError, pyrage.IdentityError, pyrage.DecryptError) as error:
         raise ImageLoopError(
-            f"wanted to read the picture of request {picture.request_id} with the key '{identity}', could not ({error}); name the key it was kept for"
+            f"the image of request {image.request_id} cannot be decrypted with the key '{identity}' ({error}); use the key that it was encrypted for"
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Models, augmentation and the training loop."""

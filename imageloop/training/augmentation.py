@@ -1,9 +1,9 @@
-"""Changes that leave the class as it is, drawn anew for each picture and epoch.
+"""Augmentation: random changes that leave the class as it is, drawn anew for each image and epoch.
 
-torchvision's own transforms change a whole batch alike, and take several times as long for one picture after the other, on a GPU more
-than the network does (`make bench-gpu`). These change each picture of a batch by itself, where the batch lies.
+torchvision's own transforms change a whole batch alike, and take several times as long for one image after the other, on a GPU more
+than the network does (`make bench-gpu`). These change each image of a batch by itself, where the batch lies.
 
-Shapes: B pictures of S x S pixels.
+Shapes: B images of S x S pixels.
 """
 
 import math
@@ -34,14 +34,14 @@ def augment(images_BSSC: Tensor, transform: v2.Transform) -> Tensor:
 
 
 class EachResizedCrop(v2.Transform):
-    """v2.RandomResizedCrop to the size that the pictures have, and v2.RandomHorizontalFlip, for each picture by itself."""
+    """v2.RandomResizedCrop to the size that the images have, and v2.RandomHorizontalFlip, for each image by itself."""
 
     def __init__(self, scale: tuple[float, float], ratio: tuple[float, float], mirrored: float) -> None:
         super().__init__()
         self.scale, self.ratio, self.mirrored = scale, ratio, mirrored
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The part of each picture to see as shares of its sides, (B,), and whether it is seen in a mirror."""
+        """The part of each image to see as shares of its sides, (B,), and whether it is seen in a mirror."""
         count = len(flat_inputs[0])
         area = torch.empty(count).uniform_(*self.scale)
         ratio = torch.empty(count).uniform_(math.log(self.ratio[0]), math.log(self.ratio[1])).exp()
@@ -56,7 +56,7 @@ class EachResizedCrop(v2.Transform):
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         sides = torch.where(params["mirror"], -params["width"], params["width"])
-        places = torch.zeros(len(inpt), 2, 3)  # of what is seen, in a picture that reaches from -1 to 1
+        places = torch.zeros(len(inpt), 2, 3)  # of the visible part, in an image that reaches from -1 to 1
         places[:, 0, 0], places[:, 0, 2] = sides, 2 * params["left"] + params["width"] - 1
         places[:, 1, 1], places[:, 1, 2] = params["height"], 2 * params["top"] + params["height"] - 1
         grid_BSS2 = torch.nn.functional.affine_grid(places.to(inpt.device), list(inpt.shape), align_corners=False)
@@ -64,9 +64,9 @@ class EachResizedCrop(v2.Transform):
 
 
 class EachColorJitter(v2.Transform):
-    """v2.ColorJitter for each picture by itself, in one order; a share of the pictures stays as it is.
+    """v2.ColorJitter for each image by itself, in one order; a share of the images stays as it is.
 
-    Each of its changes is linear in a pixel's colours, so all of them are one matrix a picture. The hue is turned in the YIQ space.
+    Each of its changes is linear in a pixel's colours, so all of them are one matrix an image. The hue is turned in the YIQ space.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, share: float) -> None:

@@ -1,4 +1,4 @@
-"""Where a fitting stood when its process ended. A run of the same settings on the same data goes on from there."""
+"""Checkpoints: a training that was interrupted goes on with the same settings on the same data."""
 
 import logging
 import time
@@ -10,11 +10,11 @@ import torch
 from imageloop.atomic_files import replacing
 
 logger = logging.getLogger(__name__)
-SECONDS_BETWEEN = 5.0  # the most that is lost; a head that trains in a second never writes one
+SECONDS_BETWEEN = 5.0  # the maximum that is lost; a head that trains in a second never writes one
 
 
 class Checkpoint:
-    """One file under the name of what is being fitted; gone when the fitting is done."""
+    """The checkpoint file of one training; removed when the training is done."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.file = folder / f"{key}.pt"

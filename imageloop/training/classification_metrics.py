@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall and F1, together and for each class."""
+"""Accuracy, precision, recall and F1, over all classes and for each."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -50,14 +50,14 @@ class ClassificationScores:
 
 
 def confusion_matrix(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
-    """Rows: the true class; columns: the answer. (K, K) counts."""
+    """Rows: the true class; columns: the prediction. (K, K) counts."""
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (targets_N, predicted_N), 1)
     return matrix
 
 
 def score(predicted_N: NDArray[np.int64], targets_N: NDArray[np.int64], class_names: list[str]) -> ClassificationScores:
-    """Compare answers with the truth, both as places in `class_names`."""
+    """Compare predictions with the ground truth, both as indices into `class_names`."""
     matrix = confusion_matrix(predicted_N, targets_N, len(class_names))
     right, support = matrix.diagonal(), matrix.sum(1)
     precision = right / np.maximum(matrix.sum(0), 1)

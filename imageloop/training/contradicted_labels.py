@@ -3,13 +3,13 @@
 import pandas as pd
 
 SURE, MIN_SURE = 0.9, 10
-MAX_CONTRADICTED = 0.5  # calibrated answers of that confidence are wrong in a tenth
+MAX_CONTRADICTED = 0.5  # calibrated predictions of that confidence are wrong in a tenth
 
 
 def contradicted_share(labelled: pd.DataFrame) -> float:
-    """Of the answers that the model was sure of, the share whose label says otherwise; 0 where there are too few of them.
+    """The share of confident predictions that their label contradicts; 0 if there are too few.
 
-    A changed world makes a model unsure before it makes it surely wrong.
+    Drift makes a model unsure before it makes it wrong with confidence.
     """
     sure = labelled[labelled["confidence"] >= SURE]
-    return float((sure["label"] != sure["true_label"]).mean()) if len(sure) >= MIN_SURE else 0.0
+    return float((sure["label"] != sure["ground_truth"]).mean()) if len(sure) >= MIN_SURE else 0.0

@@ -1,4 +1,4 @@
-"""Where a training computes: on a GPU where there is one."""
+"""Choose the device of a training: a GPU where there is one."""
 
 import ctypes
 import logging
@@ -8,21 +8,21 @@ from typing import Literal
 from imageloop.errors import SettingsError
 
 logger = logging.getLogger(__name__)
-Wanted = Literal["auto", "cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 Device = Literal["cpu", "cuda"]
 
 
-def device_of(wanted: Wanted) -> Device:
-    """What is there of what is wanted; torch, which takes seconds to load, is asked only where a driver is installed.
+def device_of(choice: DeviceChoice) -> Device:
+    """The device to use; torch, which takes seconds to import, is imported only if a driver is installed.
 
-    Raises: SettingsError where a GPU is wanted and there is none that PyTorch can use.
+    Raises: SettingsError where a GPU is expected and there is none that PyTorch can use.
     """
-    found = wanted != "cpu" and _has_driver() and _is_usable()
-    if wanted == "cuda" and not found:
+    has_gpu = choice != "cpu" and _has_driver() and _is_usable()
+    if choice == "cuda" and not has_gpu:
         raise SettingsError(
-            "training.device: wanted a GPU, found none that PyTorch can use here; set training.device=cpu, or auto, which takes what there is"
+            "training.device: expected a GPU, got none that PyTorch can use here; set training.device=cpu, or auto, which takes what there is"
         )
-    return "cuda" if found else "cpu"
+    return "cuda" if has_gpu else "cpu"
 
 
 def _has_driver() -> bool:

@@ -1,9 +1,8 @@
-"""Old pictures in the new world's light: where nobody has said yet what the new pictures show, changed copies of the known ones
-teach the head what the change does to them.
+"""Drift augmentation: without labels for the changed images, the head is trained on copies of known images that reproduce the change.
 
-Only what light and lens do can be imitated: brightness, contrast, colour, blur and grain. A new class or a new style cannot.
+Only changes of light and lens can be reproduced: brightness, contrast, colour, blur and grain. A new class or a new style cannot.
 
-Shapes: B pictures, S pixels a side, D features.
+Shapes: B images, S pixels a side, D features.
 """
 
 import hashlib
@@ -15,17 +14,17 @@ import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 
 from imageloop.data.image_statistics import NAMES, image_statistics
-from imageloop.data.prepared_images import PreparedPictures, in_batches, spread
+from imageloop.data.prepared_images import PreparedImages, in_batches, spread
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.model.package import BATCH
 from imageloop.training.features import FeatureExtractor
-from imageloop.training.feedback_data import COLUMNS, Experience
-from imageloop.training.settings import Imitation
+from imageloop.training.feedback_data import COLUMNS, FeedbackData
+from imageloop.training.settings import DriftAugmentation
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 ROLES = {"train": "train", "validation": "validation", "test": "held_back"}  # of a copy, by the split of its original
-NUM_FITTED = 48  # pictures that the change is fitted on
+NUM_FITTED = 48  # images that the change is fitted on
 NUM_ROUNDS = 4  # light, colour and sharpness move each other a little
 NUM_HALVINGS = 7
 MAX_BLUR_PIXELS, MAX_GRAIN, MAX_SATURATION = 8.0, 64.0, 4.0
@@ -33,7 +32,7 @@ MAX_BLUR_PIXELS, MAX_GRAIN, MAX_SATURATION = 8.0, 64.0, 4.0
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to a picture, in this order: blur (a radius in pixels) or grain (a deviation), colour, tone (gain and offset)."""
+    """The change of an image, in this order: blur (a radius in pixels) or grain (a deviation), colour, tone (gain and offset)."""
 
     blur_pixels: float = 0.0
     grain: float = 0.0
@@ -42,7 +41,7 @@ class Change:
     offset: float = 0.0
 
     def apply(self, images_BSSC: UInt8Array) -> UInt8Array:
-        """Shapes: (B, S, S, 3) uint8 -> the same. The same pictures give the same copies."""
+        """Change images; the same images give the same copies. Shapes: (B, S, S, 3) uint8 -> the same."""
         return np.stack([self._one(image_SSC) for image_SSC in images_BSSC]) if len(images_BSSC) else images_BSSC
 
     def _one(self, image_SSC: UInt8Array) -> UInt8Array:
@@ -57,10 +56,10 @@ class Change:
         return (self.gain * values + self.offset).clip(0, 255).astype(np.uint8)
 
 
-def fit_change(images_BSSC: UInt8Array, wanted: Imitation) -> Change:
-    """The change that moves the statistics of these pictures as `wanted` says, as far as it can."""
+def fit_drift(images_BSSC: UInt8Array, augmentation: DriftAugmentation) -> Change:
+    """The change that moves the statistics of these images as `expected` says, as far as it can."""
     before = _means(images_BSSC)
-    target = {name: before[name] * getattr(wanted, name) for name in NAMES}
+    target = {name: before[name] * getattr(augmentation, name) for name in NAMES}
     change = Change()
     for _ in range(NUM_ROUNDS):
         change = _with_sharpness(images_BSSC, change, target["sharpness"])
@@ -75,15 +74,15 @@ def fit_change(images_BSSC: UInt8Array, wanted: Imitation) -> Change:
     return change
 
 
-def imitate(
-    pictures: PreparedPictures, recent: pd.DataFrame, backbone: str, wanted: Imitation, workspace: Workspace
-) -> Experience:
-    """Changed copies of the data set's pictures as labelled answers: each teaches, watches or judges as its original does."""
-    store, extractor = pictures.open_store(workspace.prepared), FeatureExtractor.of(backbone, pictures.side_pixels, workspace)
-    sample = spread(pictures.of_split("train"), NUM_FITTED)
-    change = fit_change(store.read(sample["sha256"].tolist()), wanted)
-    logger.info("imitating the change of the world: %s", change)
-    table = pictures.table
+def augment_with_drift(
+    images: PreparedImages, recent: pd.DataFrame, backbone: str, augmentation: DriftAugmentation, workspace: Workspace
+) -> FeedbackData:
+    """Changed copies of the data set's images as labelled predictions: each teaches, watches or judges as its original does."""
+    store, extractor = images.open_store(workspace.prepared), FeatureExtractor.of(backbone, images.side_pixels, workspace)
+    sample = spread(images.of_split("train"), NUM_FITTED)
+    change = fit_drift(store.read(sample["sha256"].tolist()), augmentation)
+    logger.info("drift augmentation: %s", change)
+    table = images.table
     embeddings = [
         row.astype(np.float16).tobytes()
         for images_BSSC in in_batches(store, table["sha256"].tolist(), BATCH)
@@ -93,16 +92,16 @@ def imitate(
     rows = pd.DataFrame(
         {
             "request_id": [f"{key[:24]}{mark}" for key in table["sha256"]], "time": 0.0, "sha256": table["sha256"], "scene": table["sha256"],
-            "label": table["label"], "true_label": table["label"], "feedback_source": "imitation", "model_version": "", "embedding": embeddings,
+            "label": table["label"], "ground_truth": table["label"], "feedback_source": "drift_augmentation", "model_version": "", "embedding": embeddings,
             "role": table["split"].map(ROLES), "reason": "", "quality": np.nan,
         }
     )  # fmt: skip
     recent = recent.assign(scene=recent["sha256"])
-    return Experience(rows[COLUMNS].reset_index(drop=True), recent, backbone, pictures.side_pixels, imitated=True)
+    return FeedbackData(rows[COLUMNS].reset_index(drop=True), recent, backbone, images.side_pixels, augmented=True)
 
 
 def _with_sharpness(images_BSSC: UInt8Array, change: Change, target: float) -> Change:
-    """As much blur as it takes, or grain where the new pictures are the rougher ones."""
+    """As much blur as it takes, or grain where the new images are the rougher ones."""
     plain = replace(change, blur_pixels=0.0, grain=0.0)
     softer = _sharpness(images_BSSC, plain) >= target
     low, high = 0.0, MAX_BLUR_PIXELS if softer else MAX_GRAIN

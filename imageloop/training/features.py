@@ -1,8 +1,8 @@
-"""What a frozen backbone says of each picture: computed once, by ONNX Runtime or on a GPU by PyTorch, kept by content hash.
+"""Features of a frozen backbone: computed once an image, by ONNX Runtime or on a GPU by PyTorch, and stored by content hash.
 
     python -m imageloop.training.features
 
-exports the default backbone, which the first training would do otherwise.
+exports the default backbone ahead of the first training.
 """
 
 import logging
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.array_store import ArrayStore
-from imageloop.data.prepared_images import PreparedPictures, in_batches
+from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.model.onnx_session import open_session
@@ -58,7 +58,7 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
 
 
 def seal(file: Path) -> None:
-    """Keep the hash of a finished file beside it."""
+    """Write the hash of a finished file beside it."""
     with replacing(file.with_suffix(".sha256")) as aside:
         aside.write_text(hash_of(file))
 
@@ -70,7 +70,7 @@ def is_whole(file: Path) -> bool:
 
 
 class FeatureExtractor:
-    """Features by SHA-256 of the picture and by view, (N, D) float32."""
+    """Features by SHA-256 of the image and by view, (N, D) float32."""
 
     @classmethod
     def of(cls, backbone: str, side: int, workspace: Workspace, device: Device = "cpu") -> "FeatureExtractor":
@@ -84,7 +84,7 @@ class FeatureExtractor:
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{PREPROCESSING_VERSION}"
 
-    def extract(self, pictures: PreparedPictures, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
+    def extract(self, images: PreparedImages, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
         """The features of `keys` in their order; those that are known are not computed.
 
         Shapes: N keys -> (N, D) float32.
@@ -96,7 +96,7 @@ class FeatureExtractor:
         for start in ticks:
             shard = new[start : start + SHARD_SIZE]
             store.append(shard, self._run_all(prepared, shard, flipped=view == "flipped"))
-        logger.info("computed features of %d pictures (%s), %d were known", len(new), view, len(keys) - len(new))
+        logger.info("computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
         return store.read(keys)
 
     def _run_all(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
@@ -104,7 +104,7 @@ class FeatureExtractor:
         return np.concatenate([self.run(images_BSSC[:, :, ::-1] if flipped else images_BSSC) for images_BSSC in batches])
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
-        """The features of pictures that nobody keeps. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
+        """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
         size = self._batch_size
         batches = [np.ascontiguousarray(images_NSSC[start : start + size]) for start in range(0, len(images_NSSC), size)]
         return np.concatenate([self._embed(images_BSSC) for images_BSSC in batches])
@@ -131,7 +131,7 @@ class _OnGpu:
             return self._embed(images_BSSC)
         except torch.OutOfMemoryError as error:
             raise ImageLoopError(
-                f"wanted memory of the GPU for {len(images_BSSC)} pictures, found too little; end what else runs there, lower the model's "
+                f"expected memory of the GPU for {len(images_BSSC)} images, got too little; end what else runs there, lower the model's "
                 "side_pixels, or set training.device=cpu"
             ) from error
 
@@ -147,14 +147,14 @@ class _OnGpu:
 
 
 def known_features(
-    pictures: PreparedPictures, table: pd.DataFrame, backbone: str, workspace: Workspace, device: Device = "cpu"
+    images: PreparedImages, table: pd.DataFrame, backbone: str, workspace: Workspace, device: Device = "cpu"
 ) -> FloatArray:
-    """What a frozen backbone says of the pictures of `table` as they are, in their order; from the store where it is known.
+    """The features of the images of `table`, without augmentation, in their order; from the store where it has them.
 
     Shapes: N rows -> (N, D) float32.
     """
-    extractor = FeatureExtractor.of(backbone, pictures.side_pixels, workspace, device)
-    return extractor.extract(pictures, table["sha256"].tolist(), "plain", pictures.open_store(workspace.prepared))
+    extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace, device)
+    return extractor.extract(images, table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
 
 
 if __name__ == "__main__":

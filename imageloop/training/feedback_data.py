@@ -1,7 +1,7 @@
-"""What the served model met, and what people said of it: rows for the head, without a picture.
+"""Feedback data: labelled predictions as training rows for the head, without images.
 
-The embeddings of one frozen backbone stay what they are whichever head answers: with their true labels they are as good as
-pictures for training a head. Nobody's label is taken on trust.
+The embeddings of a frozen backbone do not depend on the head: with their ground truth they train a head as well as images do. Every
+label is checked before it trains.
 
 Shapes: N rows, D features.
 """
@@ -19,37 +19,37 @@ from threadpoolctl import threadpool_limits
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
 from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
-from imageloop.training.settings import ExperienceSettings
+from imageloop.training.settings import FeedbackSettings
 
 logger = logging.getLogger(__name__)
 ROLES = ("train", "validation", "held_back", "quarantined")
 COLUMNS = [
-    "request_id", "time", "sha256", "scene", "label", "true_label", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
+    "request_id", "time", "sha256", "scene", "label", "ground_truth", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
 ]  # fmt: skip
-VALIDATION_SHARE = 0.125  # of what is not held back
+VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
-STRETCH = 40  # labels of different scenes that came one after the other and are judged together
-WEIGHT = 4.0  # of a label beside a checked picture: of a new world there are few
+STRETCH = 40  # consecutive labels of different scenes that are judged as one
+WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Experience:
-    """`labelled`: answers whose truth is known, each with its role; `recent`: the newest answers, whatever is known of them.
+class FeedbackData:
+    """`labelled`: predictions with ground truth, each with its role; `recent`: the newest predictions, with or without.
 
-    `backbone` and `side_pixels` say whose embeddings these are; `imitated`: they are of changed copies of the data set's pictures.
-    `bias`: why the labels are no fair sample of the answers, in a sentence. Empty for a training that goes by pictures alone.
+    `backbone` and `side_pixels` describe the embeddings; `augmented`: they are of changed copies of the data set's images. `bias`: why
+    the labels are no fair sample of the predictions. Empty for a training on images alone.
     """
 
     labelled: pd.DataFrame
     recent: pd.DataFrame
     backbone: str
     side_pixels: int
-    imitated: bool = False
+    augmented: bool = False
     bias: str | None = None
 
     @classmethod
-    def none(cls) -> "Experience":
+    def none(cls) -> "FeedbackData":
         return cls(pd.DataFrame(columns=COLUMNS), pd.DataFrame(), "", 0)
 
     def of_role(self, role: str) -> pd.DataFrame:
@@ -59,13 +59,13 @@ class Experience:
         """Embeddings and classes, (N, D) and (N,); empty where there are none."""
         table = self.of_role(role)
         places = {name: place for place, name in enumerate(class_names)}
-        return embeddings_of(table), table["true_label"].map(places).to_numpy(np.int64)
+        return embeddings_of(table), table["ground_truth"].map(places).to_numpy(np.int64)
 
     def fits(self, backbone: str, side_pixels: int) -> bool:
         return (self.backbone, self.side_pixels) == (backbone, side_pixels) and len(self.labelled) > 0
 
-    def suspicion(self, settings: ExperienceSettings) -> str | None:
-        """Why all of these labels should wait for a person; None where that is not so."""
+    def suspicion(self, settings: FeedbackSettings) -> str | None:
+        """Why all of these labels should await approval; None where that is not so."""
         judged = self.labelled[self.labelled["quality"].notna()]
         scenes = judged.groupby("scene")["quality"].mean()
         share = float((scenes < settings.min_label_quality).mean()) if len(scenes) else 0.0
@@ -73,33 +73,33 @@ class Experience:
             return None
         return (
             f"the labels of {share:.0%} of {len(scenes)} scenes contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
-            "they look poisoned, and wait for a person"
+            "they may be poisoned, and await approval"
         )
 
 
-def collect_feedback(
+def select_feedback(
     labelled: pd.DataFrame,
     recent: pd.DataFrame,
     known: tuple[FloatArray, NDArray[np.int64]],
     class_names: list[str],
     source: tuple[str, int],
-    settings: ExperienceSettings,
+    settings: FeedbackSettings,
     scene_distance: float = 0.0,
     data_set: Collection[str] = (),
-) -> Experience:
-    """Give every labelled answer its role. `known`: embeddings and classes of pictures whose labels were checked; `data_set`: the SHA-256
-    of its pictures, which teach or judge already.
+) -> FeedbackData:
+    """Give every labelled prediction its role. `known`: embeddings and classes of images whose labels were checked; `data_set`: the
+    SHA-256 of its images, which have a split already.
 
-    One answer a picture, and one role for all pictures of a scene (`in_scenes`), so that none teaches and judges: it follows from the
-    picture of the scene that was labelled first, and so does not change. A scene that the data set teaches judges nothing.
+    Each image counts once, and all images of a scene have one role (`in_scenes`), so that none trains and evaluates: the role follows
+    from the first labelled image of the scene, and so does not change. A scene of the training images evaluates nothing.
     """
     labelled, recent = in_scenes(scene_distance, labelled, recent)
     table = labelled[~labelled["sha256"].isin(data_set)].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
     table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
-    taught = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
-    table.loc[table["scene"].isin(taught), "role"] = "train"
-    unknown = ~table["true_label"].isin(class_names)
+    in_training = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
+    table.loc[table["scene"].isin(in_training), "role"] = "train"
+    unknown = ~table["ground_truth"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown
     table.loc[surplus, ["role", "reason"]] = "quarantined", f"more than {settings.max_per_source} labels from one source"
@@ -108,20 +108,20 @@ def collect_feedback(
         with threadpool_limits(1):
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
         contradicted = usable & (table["quality"] < settings.min_label_quality)
-        table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it say otherwise"
+        table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it contradict it"
     lies = _contradicted_stretches(table) & (table["role"] != "quarantined")
     table.loc[lies, ["role", "reason", "quality"]] = (
         "quarantined",
-        "it came among labels that contradict what the model is sure of",
+        "it came among labels that contradict confident predictions",
         0.0,
     )
     counts = table["role"].value_counts().to_dict()
     logger.info("of %d labels: %s", len(table), ", ".join(f"{counts.get(role, 0)} {role.replace('_', ' ')}" for role in ROLES))
-    return Experience(table[COLUMNS].reset_index(drop=True), recent, *source)
+    return FeedbackData(table[COLUMNS].reset_index(drop=True), recent, *source)
 
 
 def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
-    """Labels that came one after the other and mostly contradict answers that the model was sure of, (N,) of bool."""
+    """Consecutive labels that mostly contradict confident predictions, (N,) of bool."""
     found = pd.Series(data=False, index=table.index)
     one_each = table.sort_values("feedback_time").drop_duplicates("scene")
     for start in range(0, len(one_each), STRETCH):
@@ -132,8 +132,8 @@ def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
 
 
 def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of both tables the answers that have an embedding, with `scene`: the SHA-256 of the first picture that shows it, in the order in
-    which they were labelled first. The others come after all that are labelled, and change no scene of theirs.
+    """The rows of both tables with an embedding, and their `scene`: the SHA-256 of its first image, in the order of the first label.
+    Rows without a label come last, and change no scene of labelled ones.
     """
     tables = [table[table["embedding"].notna()] for table in (labelled, others)]
     in_order = [
@@ -141,15 +141,15 @@ def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> 
     ]
     if not in_order:
         return tables[0].assign(scene=""), tables[1].assign(scene="")
-    pictures = pd.concat([table[["sha256", "embedding"]] for table in in_order]).drop_duplicates("sha256")
-    firsts = scenes_of(embeddings_of(pictures), distance)
-    scene_of = dict(zip(pictures["sha256"], pictures["sha256"].to_numpy()[firsts], strict=True))
+    images = pd.concat([table[["sha256", "embedding"]] for table in in_order]).drop_duplicates("sha256")
+    firsts = scenes_of(embeddings_of(images), distance)
+    scene_of = dict(zip(images["sha256"], images["sha256"].to_numpy()[firsts], strict=True))
     first, second = (table.assign(scene=table["sha256"].map(scene_of)) for table in tables)
     return first, second
 
 
 def role_of(scene: str, held_back: float) -> str:
-    """What the labelled pictures of a scene are for: it follows from its name, and so does not change."""
+    """What the labelled images of a scene are for: it follows from its name, and so does not change."""
     place = int(hashlib.sha256(scene.encode()).hexdigest()[:8], 16) / 2**32
     if place < held_back:
         return "held_back"
@@ -157,22 +157,22 @@ def role_of(scene: str, held_back: float) -> str:
 
 
 def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]], class_names: list[str]) -> NDArray[np.float64]:
-    """The probability of each label by a model of the known pictures and of the other labels, (N,)."""
+    """The probability of each label by a model of the known images and of the other labels, (N,)."""
     from sklearn.linear_model import LogisticRegression
 
     known_ND, known_N = known
     mine_ND = embeddings_of(table)
-    mine_N = table["true_label"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
+    mine_N = table["ground_truth"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
     scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
     folds_N = pd.factorize(table["scene"])[0] % NUM_FOLDS
     qualities_N = np.empty(len(table))
     for fold in np.unique(folds_N):
-        taught, asked = folds_N != fold, folds_N == fold
-        rows_ND = np.concatenate([known_ND, mine_ND[taught]]) / scale
-        targets_N = np.concatenate([known_N, mine_N[taught]])
-        weights_N = np.concatenate([np.ones(len(known_N)), np.full(int(taught.sum()), WEIGHT)])
+        other_folds, this_fold = folds_N != fold, folds_N == fold
+        rows_ND = np.concatenate([known_ND, mine_ND[other_folds]]) / scale
+        targets_N = np.concatenate([known_N, mine_N[other_folds]])
+        weights_N = np.concatenate([np.ones(len(known_N)), np.full(int(other_folds.sum()), WEIGHT)])
         model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets_N, sample_weight=weights_N)
-        probabilities_NK = model.predict_proba(mine_ND[asked] / scale)
-        places = np.searchsorted(model.classes_, mine_N[asked])
-        qualities_N[asked] = probabilities_NK[np.arange(len(places)), places]
+        probabilities_NK = model.predict_proba(mine_ND[this_fold] / scale)
+        places = np.searchsorted(model.classes_, mine_N[this_fold])
+        qualities_N[this_fold] = probabilities_NK[np.arange(len(places)), places]
     return qualities_N

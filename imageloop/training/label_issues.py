@@ -1,6 +1,6 @@
-"""Pictures whose labels look wrong, the likeliest first.
+"""Images with label issues, the likeliest first.
 
-Every picture is judged by a model that has not seen it (cross-validation on the backbone's features), as confident
+Every image is judged by a model that has not seen it (cross-validation on the backbone's features), as confident
 learning does. Source: Northcutt et al., Confident Learning, 2021, through the library cleanlab.
 """
 
@@ -12,28 +12,30 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from imageloop.background_imports import loading
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.progress import waiting
-from imageloop.training.devices import Wanted, device_of
+from imageloop.training.devices import DeviceChoice, device_of
 from imageloop.training.features import known_features
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_FOLDS = 5
-MAX_TAUGHT = 20_000
+MAX_TRAINED = 20_000
 
 
-def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Workspace, wanted: Wanted = "auto") -> pd.DataFrame:
-    """Rank the pictures of train and validation by what `backbone` says of them; the test split stays unseen.
+def find_label_issues(
+    images: PreparedImages, backbone: str, workspace: Workspace, device_choice: DeviceChoice = "auto"
+) -> pd.DataFrame:
+    """Rank the images of train and validation by label quality, on features of `backbone`; the test split stays unseen.
 
-    Shapes: one row a picture that looks wrong (path, label, suggested, quality, sha256), the lowest quality first.
+    Shapes: one row an image with a label issue (path, label, suggested, quality, sha256), the lowest quality first.
     """
-    table = pictures.table[pictures.table["split"] != "test"]
-    table = table[table.groupby("label")["label"].transform("size") > 1]  # nothing can be said of the only one of its class
+    table = images.table[images.table["split"] != "test"]
+    table = table[table.groupby("label")["label"].transform("size") > 1]  # a class with one image cannot be judged
     names, targets = np.unique(table["label"].to_numpy(str), return_inverse=True)
-    device = device_of(wanted)
+    device = device_of(device_choice)
     with loading("sklearn.linear_model", "sklearn.model_selection", "cleanlab.filter", "torch"):  # the last for the training
-        features_ND = known_features(pictures, table, backbone, workspace, device)
+        features_ND = known_features(images, table, backbone, workspace, device)
     with waiting("judge labels"):
         probabilities_NK = _out_of_sample(features_ND, targets)
     from cleanlab.filter import find_label_issues as find
@@ -43,12 +45,12 @@ def find_label_issues(pictures: PreparedPictures, backbone: str, workspace: Work
     wrong = find(targets, probabilities_NK, n_jobs=1)
     suggested = names[probabilities_NK.argmax(1)]
     issues = table[["path", "label", "sha256"]].assign(suggested=suggested, quality=quality)[wrong]
-    logger.info("%d of %d labels look wrong", len(issues), len(table))
+    logger.info("found %d label issues in %d labels", len(issues), len(table))
     return issues.sort_values("quality").reset_index(drop=True)
 
 
 def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each row's probabilities by a model of other rows, (N, K): of at most `MAX_TAUGHT`, for time grows with rows times classes."""
+    """Each row's probabilities by a model of other rows, (N, K); of at most `MAX_TRAINED` rows, since time grows with rows times classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
@@ -57,10 +59,12 @@ def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64
     scaled = features_ND / np.linalg.norm(features_ND, axis=1).mean()
     probabilities = np.empty((len(targets_N), targets_N.max() + 1))
     with threadpool_limits(1):  # twenty times as fast as with two threads, which wait for each other at every small product
-        for taught, asked in folds.split(scaled, targets_N):
-            some = taught
-            if len(taught) > MAX_TAUGHT:
-                some, _ = train_test_split(taught, train_size=MAX_TAUGHT, random_state=0, stratify=targets_N[taught])
+        for training_rows, held_out_rows in folds.split(scaled, targets_N):
+            some = training_rows
+            if len(training_rows) > MAX_TRAINED:
+                some, _ = train_test_split(
+                    training_rows, train_size=MAX_TRAINED, random_state=0, stratify=targets_N[training_rows]
+                )
             model = LogisticRegression(C=10.0, max_iter=200).fit(scaled[some], targets_N[some])
-            probabilities[asked] = model.predict_proba(scaled[asked])
+            probabilities[held_out_rows] = model.predict_proba(scaled[held_out_rows])
     return probabilities

@@ -1,11 +1,11 @@
-"""Which model is fitted, and how."""
+"""Settings of training: model, loop, device, feedback data."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from imageloop.settings import Settings
-from imageloop.training.devices import Wanted
+from imageloop.training.devices import DeviceChoice
 
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
@@ -17,7 +17,7 @@ Times = Annotated[float, Field(gt=0, le=10)]
 
 
 class LoopSettings(Settings):
-    """What any fitting needs; it stops when the validation loss has not fallen for `patience_epochs`."""
+    """Settings of a training loop; it stops when the validation loss has not fallen for `patience_epochs`."""
 
     max_epochs: AtLeastOne
     batch_size: Annotated[int, Field(ge=2)]
@@ -51,32 +51,32 @@ class FineTuneLoop(LoopSettings):
 
 
 class BaselineCnn(Settings):
-    """A small network trained from scratch: what the pictures alone give."""
+    """A small network that is trained from scratch."""
 
     kind: Literal["baseline_cnn"] = "baseline_cnn"
     side_pixels: int = Field(112, ge=32, le=512, description="a quarter of the pixels for four times the epochs in the same time")
-    channels: tuple[int, ...] = Field((24, 48, 96, 192), min_length=2, description="of each stage; each halves the picture")
+    channels: tuple[int, ...] = Field((24, 48, 96, 192), min_length=2, description="of each stage; each halves the image")
     dropout: float = Field(0.2, ge=0, lt=1)
     max_minutes: float = Field(10.0, gt=0, description="stop then, with the best weights so far")
     loop: NetworkLoop = NetworkLoop()
 
 
 class Transfer(Settings):
-    """A backbone that knows ImageNet, with a head trained on its features."""
+    """Transfer learning: a head on the features of a backbone that was trained on ImageNet."""
 
     kind: Literal["transfer"] = "transfer"
     backbone: str = Field(
         "efficientnet_lite0",
         pattern=r"^[a-z0-9_.]+$",
-        description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's and downloads them",
+        description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's, whose weights are downloaded",
     )
     side_pixels: int | None = Field(None, ge=32, le=1024, description="by default the backbone's own")
-    flipped_views: bool = Field(True, description="mirrored pictures as further training rows")
-    experience_weight: int = Field(
-        4, ge=1, le=100, description="times that a labelled answer counts: a changed world is rare among old pictures"
+    flipped_views: bool = Field(True, description="mirrored images as further training rows")
+    feedback_weight: int = Field(
+        4, ge=1, le=100, description="weight of a labelled prediction beside an image: labels after a change are few"
     )
     fine_tune_blocks: int = Field(
-        0, ge=0, description="how many of the last blocks are trained too, by pictures alone; 0 keeps the backbone frozen"
+        0, ge=0, description="how many of the last blocks are trained too, on images; 0 keeps the backbone frozen"
     )
     loop: HeadLoop = HeadLoop()
     fine_tune: FineTuneLoop = FineTuneLoop()
@@ -88,8 +88,8 @@ Model = Annotated[Transfer | BaselineCnn, Field(discriminator="kind")]
 class TrainingSettings(Settings):
     model: Model = Transfer()
     seed: int = Field(7, ge=0)
-    class_weights: bool = Field(True, description="rare classes weigh more, so that they are not given up for the common ones")
-    device: Wanted = Field("auto", description="auto takes a GPU where there is one that PyTorch can use")
+    class_weights: bool = Field(True, description="rare classes get a larger weight in the loss")
+    device: DeviceChoice = Field("auto", description="auto uses a GPU if PyTorch can use one")
 
     @property
     def side_pixels(self) -> int:
@@ -104,8 +104,8 @@ class TrainingSettings(Settings):
         return self.model.backbone if isinstance(self.model, Transfer) else Transfer().backbone
 
 
-class Imitation(Settings):
-    """A change of the world by its statistics: what the mean of each became, in times of what it was."""
+class DriftAugmentation(Settings):
+    """A change of the images, by the factor of each mean statistic."""
 
     brightness: Times = 1.0
     contrast: Times = 1.0
@@ -113,25 +113,23 @@ class Imitation(Settings):
     saturation: Times = 1.0
 
 
-class ExperienceSettings(Settings):
-    """What a retraining takes from the records of the model that serves."""
+class FeedbackSettings(Settings):
+    """Settings of the feedback data of a retraining."""
 
-    enabled: bool = Field(False, description="off for a training by hand: only pictures count")
-    database: str | None = Field(None, description="a URL, as `monitoring.database`; the watch fills in its own")
+    enabled: bool = Field(False, description="off for a training by hand, which uses images alone")
+    database: str | None = Field(None, description="a URL, as `monitoring.database`; the monitor fills in its own")
     max_labels: int = Field(2000, ge=20, description="the newest")
-    min_labels: int = Field(
-        60, ge=10, description="one a scene; of fewer, those that judge hardly ever show a gain by more than chance"
+    min_labels: int = Field(60, ge=10, description="one a scene; fewer can hardly show a gain beyond chance")
+    held_back: Share = Field(0.3, description="share of the labels that evaluate the new model and do not train it")
+    reference_predictions: int = Field(200, ge=50, le=400, description="of the newest, as the reference of the retrained model")
+    max_per_source: int = Field(1000, ge=1, description="maximum of one source: no single source may dominate")
+    min_label_quality: Share = Field(0.2, description="minimum probability of the label by models that have not seen it")
+    drift_augmentation: DriftAugmentation | None = Field(
+        None, description="train on changed copies of images, without labels; the monitor fills it in"
     )
-    held_back: Share = Field(0.3, description="share of the labels that judge the new model and teach it nothing")
-    reference_answers: int = Field(200, ge=50, le=400, description="of the newest, what the next drift is measured against")
-    max_per_source: int = Field(1000, ge=1, description="labels from one source: nobody alone may turn a model round")
-    min_label_quality: Share = Field(0.2, description="probability of the given label by models that have not seen it")
-    imitation: Imitation | None = Field(
-        None, description="learn from changed copies of the pictures, and from no label; a watch that may do so fills it in"
-    )
-    max_quarantined: Share = Field(0.25, description="with more suspicious labels than this, all of them wait for a person")
+    max_quarantined: Share = Field(0.25, description="with a larger share of suspicious labels, all of them await approval")
 
     @property
     def fewest_scenes(self) -> float:
-        """Of which something can be learnt: of `min_labels` so many may be quarantined."""
+        """The minimum of scenes after quarantine: of `min_labels` a share may be quarantined."""
         return self.min_labels * (1 - self.max_quarantined)

@@ -1,4 +1,4 @@
-"""What training gives: known without torch, which only those load who fit a model or build one."""
+"""The result of a training; importing it does not import torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ class EpochReport:
 class TrainedModel:
     """`state`: tensors by name, the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`).
 
-    The validation rows are those of the pictures, then those of labelled answers.
+    The validation rows are those of the images, then those of labelled predictions.
     """
 
     settings: TrainingSettings
@@ -41,7 +41,7 @@ class TrainedModel:
 
     def build(self) -> "Classifier":
         """The torch model, in evaluation mode."""
-        from imageloop.training.trainer import new_classifier
+        from imageloop.training.new_classifier import new_classifier
 
         model = new_classifier(self.settings, len(self.class_names))
         model.load_state_dict(self.state, strict=not self.head_only)

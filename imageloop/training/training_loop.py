@@ -1,7 +1,7 @@
-"""The training loop, to be read from top to bottom.
+"""The training loop.
 
-Each epoch has its own seed, so the same settings give the same losses on the same kind of device, and a run that was cut
-off goes on as if it had not been. Shapes: B rows a batch, K classes; inputs are pictures (B, S, S, 3) uint8 or features (B, D) float32.
+Each epoch has its own seed, so the same settings give the same losses on the same kind of device, and a run that was
+interrupted goes on as if it had not been. Shapes: B rows a batch, K classes; inputs are images (B, S, S, 3) uint8 or features (B, D) float32.
 """
 
 import copy
@@ -32,7 +32,7 @@ Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # the batches of epo
 
 @dataclass
 class Fitted:
-    """The history of a fitting, and what the best model says of the validation rows."""
+    """The history of a training, and the logits of the best model for the validation rows."""
 
     history: list[EpochReport] = field(default_factory=list)
     best_epoch: int = -1
@@ -57,7 +57,10 @@ class Work:
 def fit(
     model: nn.Module, work: Work, settings: LoopSettings, checkpoint: Checkpoint, report: Callable[[EpochReport], None]
 ) -> Fitted:
-    """Train `model` in place and leave it with the weights of the epoch whose validation loss was lowest."""
+    """Train `model` in place and leave it with the weights of the epoch whose validation loss was lowest.
+
+    Raises: ImageLoopError where the loss is not a finite number.
+    """
     model.to(work.device)
     weights = work.class_weights.to(work.device) if work.class_weights is not None else None
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.0)
@@ -81,34 +84,12 @@ def fit(
     with torch.backends.cudnn.flags(**REPEATABLE), counted("train, batches", len(epochs) * work.num_batches) as advance:
         for epoch in epochs:
             if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
-                break  # asked here, so that a run that was killed after its last epoch does not go on
+                break  # checked here, so that a run that was killed after its last epoch does not go on
             started = time.monotonic()
-            torch.manual_seed(work.seed * 100_003 + epoch)
-            model.train()
-            losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
-            for inputs, targets_B in work.batches(epoch):
-                loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                losses += loss.detach() * len(targets_B)
-                num_rows += len(targets_B)
-                advance(1)
-
-            logits_NK = predict_logits(model, work.validation(), work.device)
-            validation_loss = loss_of(
-                torch.from_numpy(logits_NK).to(work.device), torch.from_numpy(work.validation_targets).to(work.device)
-            ).item()
-            if not math.isfinite(validation_loss):
-                raise ImageLoopError(
-                    f"wanted a loss that falls, found {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
-                    f"(it was {settings.learning_rate:g})"
-                )
-            scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
-            fitted.history.append(EpochReport(epoch, losses.item() / num_rows, validation_loss, scores))
+            train_loss = _train_epoch(model, work, epoch, loss_of, optimizer, schedule, advance)
+            fitted.history.append(_validate(model, work, epoch, train_loss, loss_of, settings.learning_rate))
             report(fitted.history[-1])
-            if validation_loss <= min(past.validation_loss for past in fitted.history):
+            if fitted.history[-1].validation_loss <= min(past.validation_loss for past in fitted.history):
                 fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
             spent += time.monotonic() - started
             if checkpoint.is_due():
@@ -117,13 +98,44 @@ def fit(
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)
     checkpoint.remove()
-    logger.info(
-        "best epoch %d of %d, validation loss %.4f",
-        fitted.best_epoch,
-        len(fitted.history),
-        fitted.history[fitted.best_epoch].validation_loss,
-    )
+    loss = fitted.history[fitted.best_epoch].validation_loss
+    logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch, len(fitted.history), loss)
     return fitted
+
+
+def _train_epoch(
+    model: nn.Module, work: Work, epoch: int, loss_of: nn.Module, optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler, advance: Callable[[int], None],
+) -> float:  # fmt: skip
+    """One pass over the training rows; the mean loss of a row."""
+    torch.manual_seed(work.seed * 100_003 + epoch)
+    model.train()
+    losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
+    for inputs, targets_B in work.batches(epoch):
+        loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses += loss.detach() * len(targets_B)
+        num_rows += len(targets_B)
+        advance(1)
+    return float(losses.item() / num_rows)
+
+
+def _validate(
+    model: nn.Module, work: Work, epoch: int, train_loss: float, loss_of: nn.Module, learning_rate: float
+) -> EpochReport:
+    logits_NK = predict_logits(model, work.validation(), work.device)
+    targets_N = torch.from_numpy(work.validation_targets).to(work.device)
+    validation_loss = loss_of(torch.from_numpy(logits_NK).to(work.device), targets_N).item()
+    if not math.isfinite(validation_loss):
+        raise ImageLoopError(
+            f"expected a loss that falls, got {validation_loss} in epoch {epoch + 1}; lower the loop's learning_rate "
+            f"(it was {learning_rate:g})"
+        )
+    scores = score(logits_NK.argmax(1), work.validation_targets, work.class_names)
+    return EpochReport(epoch, train_loss, validation_loss, scores)
 
 
 def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""The demo loop: traffic, drift and retraining on one machine."""

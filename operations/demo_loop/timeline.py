@@ -1,4 +1,4 @@
-"""The story as one picture: accuracy, drift, and which version had which share of the traffic."""
+"""Draw the demo loop: accuracy, drift, and which version had which share of the traffic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,42 +8,42 @@ from typing import Any
 import numpy as np
 
 from imageloop.atomic_files import replacing
-from operations.demo_loop.traffic import Answered
+from operations.demo_loop.traffic import SentRequest
 
-ROLLING = 60  # answers of one point of the accuracy
+ROLLING = 60  # predictions of one point of the accuracy
 BIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened when, in a few words."""
+    """What happened, and when (Unix seconds)."""
 
     time: float
     text: str
 
 
-def draw_timeline(answered: Sequence[Answered], windows: Sequence[dict[str, Any]], events: Sequence[Event], target: Path) -> None:
-    """Write a PNG. `windows` as the database gives them."""
+def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[dict[str, Any]], events: Sequence[Event], target: Path) -> None:
+    """Write a PNG. `windows`: rows of the database."""
     from matplotlib.figure import Figure
 
-    start = answered[0].time
-    seconds = np.array([one.time - start for one in answered])
+    start = sent[0].time
+    seconds = np.array([one.time - start for one in sent])
     figure = Figure(figsize=(11, 7), layout="constrained")
     accuracy, drift, traffic = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 2])
-    right = np.array([one.right for one in answered], float)
+    right = np.array([one.right for one in sent], float)
     sums = np.cumsum(np.insert(right, 0, 0))
-    accuracy.plot(seconds[ROLLING - 1 :], (sums[ROLLING:] - sums[:-ROLLING]) / ROLLING, color="#14733c", label="true accuracy")
+    accuracy.plot(seconds[ROLLING - 1 :], (sums[ROLLING:] - sums[:-ROLLING]) / ROLLING, color="#14733c", label="accuracy")
     ends = [window["end"] - start for window in windows]
     accuracy.plot(
         ends, [w["estimated_accuracy"] for w in windows], "o--", ms=3, lw=1, color="#8a8f9c", label="estimate without labels"
     )
-    accuracy.set(ylabel=f"accuracy\n(last {ROLLING} answers)", ylim=(0.4, 1.02))
+    accuracy.set(ylabel=f"accuracy\n(last {ROLLING} predictions)", ylim=(0.4, 1.02))
     accuracy.legend(loc="lower left", fontsize=8)
     colours = ["#b3261e" if window["alarm"] else "#3b6ea8" for window in windows]
     drift.bar(ends, [1 - window["p_value"] for window in windows], width=1.5, color=colours)
     drift.axhline(0.95, color="#b3261e", lw=0.8, ls=":")
     drift.set(ylabel="drift score\n(1 - p)", ylim=(0, 1.05))
-    _draw_traffic(traffic, seconds, [one.version for one in answered])
+    _draw_traffic(traffic, seconds, [one.version for one in sent])
     _write_events(accuracy, [drift, traffic], [(event.time - start, event.text) for event in events])
     with replacing(target) as aside:
         figure.savefig(aside, format="png", dpi=110)

@@ -1,4 +1,4 @@
-"""People who send pictures, and some of whom say later what they showed."""
+"""Send images to a service at a steady rate, and labels for some of them."""
 
 import itertools
 import threading
@@ -11,105 +11,106 @@ from typing import Any
 import numpy as np
 import requests
 
-from operations.demo_loop.traffic_images import World
+from operations.demo_loop.traffic_images import ImageStream
 
-NUM_CALLERS = 2
+NUM_CLIENTS = 2
 TIMEOUT_SECONDS = 20
-CALM = 4  # times slower while nobody waits for their answers: they share the cores with a training
-NUM_RECENT = 20  # answers that show whether two versions are compared
+IDLE_FACTOR = 4  # times slower in the background: the clients share the cores with a training
+NUM_RECENT = 20  # predictions that show whether two versions are compared
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One request: when, by which version, and whether it was right."""
+class SentRequest:
+    """One request: when it was sent (Unix seconds), which version predicted, and whether that was right."""
 
     time: float
     version: str
     right: bool
-    truth: str
+    label: str
     request_id: str
 
 
-class Visitors:
-    """Callers until they are stopped, at a steady rate while somebody waits for their answers: `wait_for`, or a rollout of two versions.
+class Traffic:
+    """Clients that send images until they are stopped: at full rate within `wait_for` or while two versions are compared.
 
-    `world` may change at any time; `labels` is the share that says the truth at once.
+    `images` may change at any time; `labelled_share` of the images is labelled at once.
     """
 
-    def __init__(self, url: str, per_second: float, world: World) -> None:
-        self.world = world
-        self.labels = 0.0
-        self.answered: list[Answered] = []
+    def __init__(self, url: str, per_second: float, images: ImageStream) -> None:
+        self.images = images
+        self.labelled_share = 0.0
+        self.sent: list[SentRequest] = []
         self.failures: list[str] = []
-        self._url, self._pause = url, NUM_CALLERS / per_second
-        self._told: set[str] = set()
+        self._url, self._pause = url, NUM_CLIENTS / per_second
+        self._labelled: set[str] = set()
         self._class_names: list[str] = []
         self._numbers = itertools.count()
         self._stopping, self._awaited = threading.Event(), threading.Event()
-        self._pool = ThreadPoolExecutor(NUM_CALLERS)
-        self._work = [self._pool.submit(self._call_on) for _ in range(NUM_CALLERS)]
+        self._pool = ThreadPoolExecutor(NUM_CLIENTS)
+        self._work = [self._pool.submit(self._send_images) for _ in range(NUM_CLIENTS)]
 
-    def __enter__(self) -> "Visitors":
+    def __enter__(self) -> "Traffic":
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._stopping.set()
         self._pool.shutdown(wait=True)
 
-    def wait_for(self, count: int, seconds: float = 120.0) -> Sequence[Answered]:
-        """The next `count` answers, or fewer when the time is over."""
-        begun, deadline = len(self.answered), time.monotonic() + seconds
+    def wait_for(self, count: int, seconds: float = 120.0) -> Sequence[SentRequest]:
+        """The next `count` requests, or fewer when the time is over."""
+        begun, deadline = len(self.sent), time.monotonic() + seconds
         self._awaited.set()
-        while len(self.answered) < begun + count and time.monotonic() < deadline:
+        while len(self.sent) < begun + count and time.monotonic() < deadline:
             time.sleep(0.05)
         self._awaited.clear()
-        return self.answered[begun:]
+        return self.sent[begun:]
 
-    def tell(self, answers: Sequence[Answered], *, lie: bool = False) -> int:
-        """Send the truth about answers, or the other class; how many were told."""
-        wanted = [answer for answer in answers if answer.request_id not in self._told]
-        with ThreadPoolExecutor(NUM_CALLERS) as pool:
-            list(
-                pool.map(lambda answer: self._tell(answer.request_id, self._other(answer.truth) if lie else answer.truth), wanted)
-            )
-        return len(wanted)
+    def send_labels(self, sent: Sequence[SentRequest], *, poisoned: bool = False) -> int:
+        """Send the ground truth of these requests, or another class if `poisoned`; return how many labels were sent."""
+        unlabelled = [one for one in sent if one.request_id not in self._labelled]
 
-    def _call_on(self) -> None:
+        def send(one: SentRequest) -> None:
+            self._send_label(one.request_id, self._other_class(one.label) if poisoned else one.label)
+
+        with ThreadPoolExecutor(NUM_CLIENTS) as pool:
+            list(pool.map(send, unlabelled))
+        return len(unlabelled)
+
+    def _send_images(self) -> None:
         with requests.Session() as session:
             while not self._stopping.is_set():
                 begun = time.monotonic()
                 try:
-                    self._call(session, next(self._numbers))
+                    self._send_image(session, next(self._numbers))
                 except requests.RequestException as error:
-                    self.failures.append(_words_of(error))
-                self._stopping.wait(max(0.0, self._pause_now() - (time.monotonic() - begun)))
+                    self.failures.append(_description(error))
+                self._stopping.wait(max(0.0, self._current_pause() - (time.monotonic() - begun)))
 
-    def _pause_now(self) -> float:
-        compared = len({one.version for one in self.answered[-NUM_RECENT:]}) > 1
-        return self._pause if self._awaited.is_set() or compared else CALM * self._pause
+    def _current_pause(self) -> float:
+        compared = len({one.version for one in self.sent[-NUM_RECENT:]}) > 1
+        return self._pause if self._awaited.is_set() or compared else IDLE_FACTOR * self._pause
 
-    def _call(self, session: requests.Session, number: int) -> None:
-        truth, content = self.world.picture(number)
+    def _send_image(self, session: requests.Session, number: int) -> None:
+        label, content = self.images.image(number)
         headers = {"Content-Type": "image/jpeg"}
-        answer = session.post(f"{self._url}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
-        answer.raise_for_status()
-        said: dict[str, Any] = answer.json()
-        self._class_names = sorted(said["probabilities"])
-        found = Answered(time.time(), said["model"]["version"], said["label"] == truth, truth, said["request_id"])
-        self.answered.append(found)
-        if np.random.default_rng(number).random() < self.labels:
-            self._tell(found.request_id, truth)
+        response = session.post(f"{self._url}/predict", content, headers=headers, timeout=TIMEOUT_SECONDS)
+        response.raise_for_status()
+        body: dict[str, Any] = response.json()
+        self._class_names = sorted(body["probabilities"])
+        sent = SentRequest(time.time(), body["model"]["version"], body["label"] == label, label, body["request_id"])
+        self.sent.append(sent)
+        if np.random.default_rng(number).random() < self.labelled_share:
+            self._send_label(sent.request_id, label)
 
-    def _tell(self, request_id: str, label: str) -> None:
-        self._told.add(request_id)
+    def _send_label(self, request_id: str, label: str) -> None:
+        self._labelled.add(request_id)
         body = {"request_id": request_id, "label": label}
         requests.post(f"{self._url}/feedback", json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
 
-    def _other(self, label: str) -> str:
+    def _other_class(self, label: str) -> str:
         return next(name for name in self._class_names if name != label)
 
 
-def _words_of(error: requests.RequestException) -> str:
-    """What went wrong, and what the other side said of it, if it said anything."""
-    answer = error.response
-    return repr(error) if answer is None else f"{answer.status_code} from {answer.url}: {answer.text[:300]}"
+def _description(error: requests.RequestException) -> str:
+    response = error.response
+    return repr(error) if response is None else f"{response.status_code} from {response.url}: {response.text[:300]}"

@@ -1,0 +1,1 @@
+"""SeldonDeployments, the clusters that serve them, and rollouts."""

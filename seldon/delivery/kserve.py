@@ -8,7 +8,7 @@ from typing import Any
 
 from seldon.delivery.manifest import MANAGED_BY, PredictorSpec, dump
 
-CONTAINER = "kserve-container"  # the name that KServe looks for
+CONTAINER = "kserve-container"  # the name that KServe requires
 
 
 def inference_service(name: str, namespace: str, predictor: PredictorSpec) -> dict[str, Any]:

@@ -1,22 +1,19 @@
-"""The SeldonDeployment: the interface to every place that serves. The fields of the CRD that we use, and how we render one.
+"""The SeldonDeployment, which every cluster takes: the fields of the CRD that we use, and how one is rendered.
 
-Source: machinelearning.seldon.io/v1 of Seldon Core 1.17. `extra` fields of a manifest that a person wrote are kept, so that
-a cluster that cannot honour one can say so.
+Source: machinelearning.seldon.io/v1 of Seldon Core 1.17. Unknown fields of a hand-written manifest are preserved, so that
+a cluster that does not support one can report it.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from seldon.service.serving_protocols import SELDON, Protocol
-
 CONTAINER = "classifier"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
-ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # what is going on, for whoever finds it interrupted
+ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # the state of a rollout, with which an interrupted one is resumed
 HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
 MAX_HISTORY = 5
 
@@ -141,15 +138,15 @@ class DeploymentSpec(Part):
     def _weights_make_sense(self) -> "DeploymentSpec":
         names = [predictor.name for predictor in self.predictors]
         if len(set(names)) < len(names):
-            raise ValueError(f"wanted predictors with names of their own, found {names}")
+            raise ValueError(f"expected predictors with names of their own, got {names}")
         serving = [predictor for predictor in self.predictors if not predictor.shadow]
         total = sum(predictor.traffic for predictor in serving)
         if len(serving) == 1 and total in (0, 100):
             return self
         if total != 100:
-            raise ValueError(f"wanted traffic that adds up to 100, found {total}")
+            raise ValueError(f"expected traffic that adds up to 100, got {total}")
         if any(predictor.traffic and not predictor.replicas for predictor in serving):
-            raise ValueError("wanted a replica for each predictor with traffic, found one without")
+            raise ValueError("expected a replica for each predictor with traffic, got one without")
         return self
 
 
@@ -189,7 +186,7 @@ class Manifest(Part):
 
     @property
     def rollout(self) -> dict[str, Any] | None:
-        """What a rollout that has not ended says of itself."""
+        """Return the state of a rollout that has not ended."""
         text = self.metadata.annotations.get(ROLLOUT_ANNOTATION)
         return json.loads(text) if text else None
 
@@ -197,7 +194,7 @@ class Manifest(Part):
         return next((predictor for predictor in self.spec.predictors if predictor.name == name), None)
 
     def with_predictors(self, predictors: list[PredictorSpec], rollout: Mapping[str, Any] | None) -> "Manifest":
-        """The same deployment with other predictors, and what is going on."""
+        """Return the deployment with other predictors, and the state of the rollout."""
         annotations = {name: value for name, value in self.metadata.annotations.items() if name != ROLLOUT_ANNOTATION}
         if rollout is not None:
             annotations[ROLLOUT_ANNOTATION] = json.dumps(rollout, sort_keys=True)
@@ -206,51 +203,12 @@ class Manifest(Part):
         return Manifest.model_validate(dump(self.model_copy(update={"metadata": metadata, "spec": spec})))
 
     def with_history(self, history: list[PredictorSpec]) -> "Manifest":
-        """The same with another past; what is long past is forgotten."""
+        """Return the deployment with another history, cut to its newest entries."""
         text = json.dumps([dump(part) for part in history[-MAX_HISTORY:]], sort_keys=True)
         annotations = self.metadata.annotations | {HISTORY_ANNOTATION: text}
         return self.model_copy(update={"metadata": self.metadata.model_copy(update={"annotations": annotations})})
 
 
 def dump(part: Part) -> dict[str, Any]:
-    """A part as the CRD names it, without what is not set."""
+    """Return a part with the CRD's field names, without unset fields."""
     return part.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def render_predictor(
-    *, version: str, model_name: str, model_uri: str, replicas: int, traffic: int = 0, shadow: bool = False,
-    image: str | None = None, environment: Mapping[str, str] | None = None, protocol: Protocol = SELDON,
-) -> PredictorSpec:  # fmt: skip
-    """One version of the model, named after it, so that promoting one is a matter of weights alone."""
-    given = protocol.environment(model_name, version) | dict(environment or {})
-    env = tuple(EnvVar(name=name, value=value) for name, value in sorted(given.items()))
-    probe = Probe(http_get=HttpGet(path=protocol.ready_path))
-    # MLServer is told by the operator that its model has the container's name.
-    name = CONTAINER if protocol is SELDON else _label(model_name)
-    container = Container(name=name, image=image, env=env, readiness_probe=probe)
-    return PredictorSpec(
-        name=f"v{version}",
-        replicas=replicas,
-        traffic=traffic,
-        shadow=shadow,
-        graph=Graph(
-            name=name,
-            model_uri=model_uri,
-            parameters=(Parameter(name="model_name", value=model_name), Parameter(name="model_version", value=version)),
-        ),
-        component_specs=(ComponentSpec(spec=PodSpec(containers=(container,))),),
-        annotations={"seldon.io/no-engine": "true"},
-    )
-
-
-def _label(name: str) -> str:
-    """As Kubernetes names things. Source: RFC 1123."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-") or CONTAINER
-
-
-def render(name: str, namespace: str, predictors: list[PredictorSpec], protocol: Protocol = SELDON) -> Manifest:
-    """A deployment of `predictors`."""
-    return Manifest(
-        metadata=Metadata(name=name, namespace=namespace, labels=dict([MANAGED_BY])),
-        spec=DeploymentSpec(predictors=tuple(predictors), protocol=protocol.name),
-    )

@@ -1,0 +1,1 @@
+"""The HTTP routes, messages, metrics and limits of the prediction service."""

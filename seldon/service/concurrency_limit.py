@@ -1,4 +1,4 @@
-"""How many requests may be at work and may wait: what is too much is refused at once, and no queue grows."""
+"""Limits how many requests may run and wait: more are rejected at once, so that no queue grows."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from seldon.service.request_errors import RequestError
 
-AT_WORK = 2  # one picture is decoded while another is with the model, which releases Python's lock
+AT_WORK = 2  # one image is decoded while another is with the model, which releases Python's lock
 WAITING = 30  # a tenth of a second's work on two cores; a longer wait helps no caller
 
 
@@ -20,12 +20,14 @@ class Admission:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """A place in the queue, for a request that is being read, worked on or answered.
+        """Hold a slot for a request from its head to its response.
 
         Raises: RequestError when there is none.
         """
         if not self._places.acquire(blocking=False):
-            raise RequestError(503, "full", "wanted a free place, found none; try again in a second", retry_after_seconds=1)
+            raise RequestError(
+                503, "full", "expected a free slot, got a full queue; try again in a second", retry_after_seconds=1
+            )
         try:
             yield
         finally:
@@ -39,5 +41,5 @@ class Admission:
 
 
 def from_environment() -> Admission:
-    """`IMAGELOOP_MAX_WAITING` requests wait at most in each worker."""
+    """Return the limit of a worker, `IMAGELOOP_MAX_WAITING` waiting requests."""
     return Admission(waiting=int(os.environ.get("IMAGELOOP_MAX_WAITING", WAITING)))

@@ -1,4 +1,4 @@
-"""The truth about an answer, as Seldon's feedback message or as our own short form."""
+"""The ground truth of a prediction, from Seldon's feedback message or our own short form."""
 
 import re
 from typing import Any
@@ -15,17 +15,17 @@ def parse_feedback(fields: Any, class_names: list[str]) -> tuple[str, str]:
     Raises: RequestError.
     """
     if not isinstance(fields, dict) or not isinstance(fields.get("request_id"), str) or not isinstance(fields.get("label"), str):
-        raise RequestError(400, "wrong_field", "wanted {'request_id': ..., 'label': ...}, found other fields")
+        raise RequestError(400, "wrong_field", "expected {'request_id': ..., 'label': ...}, got other fields")
     return _checked(fields["request_id"], fields["label"], class_names)
 
 
 def parse_seldon_feedback(fields: Any, class_names: list[str]) -> tuple[str, str]:
-    """{'response': {'meta': {'puid': ...}}, 'truth': ...} -> the same two.
+    """Return the same two from {'response': {'meta': {'puid': ...}}, 'truth': ...}.
 
     Raises: RequestError.
     """
     if not isinstance(fields, dict):
-        raise RequestError(400, "wrong_field", "wanted a feedback message, found no object")
+        raise RequestError(400, "wrong_field", "expected a feedback message, got no object")
     response, truth = fields.get("response"), fields.get("truth")
     meta = response.get("meta") if isinstance(response, dict) else None
     puid = meta.get("puid") if isinstance(meta, dict) else None
@@ -34,7 +34,7 @@ def parse_seldon_feedback(fields: Any, class_names: list[str]) -> tuple[str, str
         raise RequestError(
             400,
             "wrong_field",
-            "wanted response.meta.puid, and the label in truth.strData, truth.jsonData.label or truth.data.ndarray; found less",
+            "expected response.meta.puid, and the label in truth.strData, truth.jsonData.label or truth.data.ndarray; got less",
         )
     return _checked(puid, label, class_names)
 
@@ -52,8 +52,8 @@ def _label(truth: dict[str, Any]) -> Any:
 def _checked(request_id: str, label: str, class_names: list[str]) -> tuple[str, str]:
     if not REQUEST_ID.fullmatch(request_id):
         raise RequestError(
-            422, "unknown_request", "wanted the request id of an answer (32 hexadecimal digits), found something else"
+            422, "unknown_request", "expected the request id of a prediction (32 hexadecimal digits), got something else"
         )
     if label not in (*class_names, OTHER):
-        raise RequestError(422, "unknown_label", f"wanted one of {', '.join(class_names)} or '{OTHER}', found another label")
+        raise RequestError(422, "unknown_label", f"expected one of {', '.join(class_names)} or '{OTHER}', got another label")
     return request_id, label

@@ -6,52 +6,54 @@ from typing import Any
 
 from imageloop.model.package import PackageInfo
 
-PICTURE = {
+IMAGE = {
     "image/*": {"schema": {"type": "string", "format": "binary"}},
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
 }
 ERRORS = {
-    "400": "no picture, no JSON, or not the fields that are wanted",
+    "400": "no image, no JSON, or not the fields that are expected",
     "403": "a web page of another origin",
-    "408": "the body stopped coming",
+    "408": "the upload stalled",
     "413": "more than 20 MiB",
     "415": "another content type",
     "422": "readable, but refused: too small, too many pixels, wrong shape, unknown label",
-    "503": "full, or not loaded yet; Retry-After says when to try again",
+    "503": "overloaded, or not loaded yet; retry after Retry-After",
 }
 
 
 def document(info: PackageInfo, name: str) -> dict[str, Any]:
-    """OpenAPI 3.1 of the routes that callers use; `info` gives the class names and the side of prepared pictures."""
+    """Return the OpenAPI 3.1 document of the routes that callers use; `info` gives the class names and the side of images."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"ImageLoop: {name}",
             "version": "1",
-            "description": f"Says which of {', '.join(info.class_names)} a picture shows.",
+            "description": f"Classifies images as {', '.join(info.class_names)}.",
         },
         "servers": [{"url": "."}],
         "paths": {
             "/predict": {
-                "post": _post(
-                    "Say what a picture shows", "predict", PICTURE | _json("SeldonMessage"), "Prediction", "SeldonAnswer"
-                )
+                "post": _post("Classify an image", "predict", IMAGE | _json("SeldonMessage"), "Prediction", "SeldonAnswer")
             },
             "/api/v1.0/predictions": {
-                "post": _post("The same in Seldon's form", "seldonPredict", _json("SeldonMessage") | _FORM, "SeldonAnswer")
+                "post": _post(
+                    "Classify images of a Seldon message", "seldonPredict", _json("SeldonMessage") | _FORM, "SeldonAnswer"
+                )
             },
-            "/explain": {"post": _post("Show which places speak for the answer", "explain", PICTURE, "Explanation", image=True)},
-            "/feedback": {"post": _post("Tell the true label of an answer", "feedback", _json("Feedback"), "Receipt")},
+            "/explain": {
+                "post": _post(
+                    "Show which regions of the image support the prediction", "explain", IMAGE, "Explanation", image=True
+                )
+            },
+            "/feedback": {"post": _post("Send the ground truth of a prediction", "feedback", _json("Feedback"), "Receipt")},
             "/api/v1.0/feedback": {
-                "post": _post("The same in Seldon's form", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")
+                "post": _post("Send Seldon's feedback message", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")
             },
-            "/health/ping": {"get": _get("Whether the process lives", "ping", "text/html")},
-            "/health/status": {"get": _get("Whether the model is ready", "status", "application/json")},
-            "/metadata": {"get": _get("What the model is", "metadata", "application/json")},
-            "/loop": {
-                "get": _get("How it fares: windows, accuracy, decisions, as the watch found them", "loop", "application/json")
-            },
-            "/metrics": {"get": _get("Figures for Prometheus", "metrics", "text/plain")},
+            "/health/ping": {"get": _get("Liveness of the process", "ping", "text/html")},
+            "/health/status": {"get": _get("Readiness of the model", "status", "application/json")},
+            "/metadata": {"get": _get("Model name, version and classes", "metadata", "application/json")},
+            "/loop": {"get": _get("Status of the monitor: windows, accuracy, decisions", "loop", "application/json")},
+            "/metrics": {"get": _get("Prometheus metrics", "metrics", "text/plain")},
         },
         "components": {"schemas": _schemas(info)},
     }
@@ -65,7 +67,7 @@ _FORM = {
 
 
 def page(description: dict[str, Any]) -> str:
-    """The document as one plain page."""
+    """Render the document as one plain HTML page."""
     parts = [
         f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(what['summary'])}</p>{_bodies(what)}</section>"
         for path, methods in description["paths"].items()
@@ -77,7 +79,7 @@ def page(description: dict[str, Any]) -> str:
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(description['info']['title'])}</title>"
         '<meta name=viewport content="width=device-width"><link rel=icon href="data:,"><link rel=stylesheet href="page.css"></head><body><main>'
         f"<h1>{html.escape(description['info']['title'])}</h1><p>{html.escape(description['info']['description'])}</p>"
-        '<pre>curl -H "Content-Type: image/jpeg" --data-binary @picture.jpg ADDRESS/predict</pre>'
+        '<pre>curl -H "Content-Type: image/jpeg" --data-binary @image.jpg ADDRESS/predict</pre>'
         f'<p><a href="openapi.json">openapi.json</a></p>{"".join(parts)}<h2>Errors</h2><ul>{errors}</ul>'
         f"<h2>Schemas</h2><pre>{schemas}</pre></main></body></html>"
     )
@@ -88,17 +90,17 @@ def _bodies(what: dict[str, Any]) -> str:
     return f"<p>Takes {html.escape(', '.join(kinds))}</p>" if kinds else ""
 
 
-def _post(summary: str, name: str, content: dict[str, Any], *answers: str, image: bool = False) -> dict[str, Any]:
-    schemas = [{"$ref": f"#/components/schemas/{answer}"} for answer in answers]
-    found: dict[str, Any] = {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
+def _post(summary: str, operation: str, content: dict[str, Any], *responses: str, image: bool = False) -> dict[str, Any]:
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in responses]
+    response: dict[str, Any] = {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
     if image:
-        found["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+        response["image/png"] = {"schema": {"type": "string", "format": "binary"}}
     failures = {code: {"description": text, "content": _json("Failure")} for code, text in ERRORS.items()}
     return {
         "summary": summary,
-        "operationId": name,
+        "operationId": operation,
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": {"description": "the answer", "content": found}, **failures},
+        "responses": {"200": {"description": "success", "content": response}, **failures},
     }
 
 
@@ -106,7 +108,7 @@ def _get(summary: str, name: str, content_type: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "operationId": name,
-        "responses": {"200": {"description": "as asked", "content": {content_type: {}}}},
+        "responses": {"200": {"description": "success", "content": {content_type: {}}}},
     }
 
 
@@ -121,7 +123,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 def _schemas(info: PackageInfo) -> dict[str, Any]:
     label, number = {"type": "string", "enum": list(info.class_names)}, {"type": "number"}
     request_id = {"type": "string", "pattern": r"^[0-9a-f]{32}(\.[0-9]{1,2})?$"}
-    truth = {"type": "string", "enum": [*info.class_names, "other"]}
+    ground_truth = {"type": "string", "enum": [*info.class_names, "other"]}
     model = _object(
         model={"type": "string"}, version={"type": "string"}, predictor={"type": "string"}, precision={"type": "string"}
     )
@@ -131,7 +133,8 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     return {
         "Prediction": _object(
             request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
-            in_distribution={"type": ["boolean", "null"], "description": "whether it resembles any known picture"}, model=model, milliseconds=number,
+            in_distribution={"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},
+            model=model, milliseconds=number,
         ),
         "SeldonMessage": {
             "anyOf": [
@@ -144,10 +147,10 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
             data=_object(names={"type": "array", "items": label}, ndarray=rows), meta=_object(puid=request_id, tags={"type": "object"})
         ),
         "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
-        "Feedback": _object(request_id=request_id, label=truth),
+        "Feedback": _object(request_id=request_id, label=ground_truth),
         "Receipt": _object(request_id=request_id),
         "SeldonFeedback": _object(
-            response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=truth), _object(jsonData=_object(label=truth))]}
+            response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=ground_truth), _object(jsonData=_object(label=ground_truth))]}
         ),
         "SeldonReceipt": _object(meta=_object(puid=request_id)),
         "Failure": _object(

@@ -1,4 +1,4 @@
-"""From pictures to answers, with everything that an answer leaves behind: figures and a record."""
+"""Predicts images, and writes metrics and a record for each prediction."""
 
 import hashlib
 import hmac
@@ -15,29 +15,30 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from imageloop.data.decoding import Container
 from imageloop.data.image_statistics import NAMES, rows_for_statistics, statistics_of_rows
-from imageloop.data.preprocessing import Container, UInt8Array
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.data.preprocessing import UInt8Array
+from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageRefusedError
 from imageloop.model.predictor import Predictor
 from imageloop.records.record_types import encode_embedding
 from imageloop.records.record_writer import RecordWriter
-from imageloop.records.retained_images import PictureKeeper
+from imageloop.records.retained_images import ImageRetention
 from seldon.service import prometheus_metrics
 from seldon.service.concurrency_limit import Admission
-from seldon.service.request_errors import RequestError, refused_picture
+from seldon.service.request_errors import RequestError, refused_image
 from seldon.service.seldon_messages import Contents
 
-Facts = Callable[[], dict[str, Any]]  # what a record keeps of a picture, computed when the record is made
-Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # a picture as it came, its facts and its embedding
-UNCERTAIN_BELOW = 0.8  # probability: a label tells more of such a picture than of others
-# A site's own secret (`seldon/delivery/clusters/open_cluster.py` makes one): whoever knows it finds a caller's name by trying names.
+Facts = Callable[[], dict[str, Any]]  # what a record holds of an image, computed when the record is made
+Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # the file's content, its statistics and its embedding
+UNCERTAIN_BELOW = 0.8  # probability: a label of such an image is worth more
+# A site's own secret (`seldon/delivery/clusters/open_cluster.py` makes one): with it a caller's name can be found by trying names.
 SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which model answers, and as which predictor of the deployment."""
+    """The model, its version, and the predictor that serves it."""
 
     model_name: str
     model_version: str
@@ -45,10 +46,10 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model says of one picture; `request_id` is ours, and what feedback refers to.
+class ServedPrediction:
+    """The prediction for one image; feedback refers to its `request_id`.
 
-    `in_distribution`: whether the picture resembles any that the model was made of; None where the package cannot tell.
+    `in_distribution`: whether the image resembles the training data; None where the package has no novelty reference.
     """
 
     request_id: str
@@ -59,7 +60,7 @@ class Answer:
     in_distribution: bool | None = None
 
 
-class Answering:
+class PredictionHandler:
     """One model at work in one process."""
 
     def __init__(
@@ -68,16 +69,16 @@ class Answering:
         identity: Identity,
         admission: Admission,
         writer: RecordWriter | None,
-        familiarity: Familiarity | None = None,
-        keeper: PictureKeeper | None = None,
+        novelty: Novelty | None = None,
+        retention: ImageRetention | None = None,
     ) -> None:
         self.predictor, self.identity, self.admission = predictor, identity, admission
-        self._writer, self._familiarity, self._keeper = writer, familiarity, keeper
+        self._writer, self._novelty, self._retention = writer, novelty, retention
 
-    def answer(self, contents: Contents, caller_id: str | None, source: str) -> list[Answer]:
-        """One answer a picture, in their order.
+    def predict(self, contents: Contents, caller_id: str | None, source: str) -> list[ServedPrediction]:
+        """Return a prediction for each image, in their order.
 
-        Raises: RequestError if one of them is no usable picture.
+        Raises: RequestError if one of them is no usable image.
         """
         begun = time.perf_counter()
         try:
@@ -87,44 +88,44 @@ class Answering:
                 facts = self._facts(contents, images_BSSC, containers)
                 found = self.predictor.predict(images_BSSC)
         except ImageRefusedError as error:
-            raise refused_picture(error) from error
+            raise refused_image(error) from error
         request_id = uuid.uuid4().hex
         ids = [request_id] if len(contents) == 1 else [f"{request_id}.{index}" for index in range(len(contents))]
-        novelty = self._familiarity.distance(found.embeddings).tolist() if self._familiarity else [None] * len(ids)
+        novelty = self._novelty.distance(found.embeddings).tolist() if self._novelty else [None] * len(ids)
         rows = zip(ids, found.labels, found.probabilities.tolist(), novelty, strict=True)
-        answers = [self._answer(*row) for row in rows]
+        predictions = [self._serve(*row) for row in rows]
         milliseconds = 1000 * (time.perf_counter() - begun)
-        for answer, seen in zip(answers, zip(contents, facts, found.embeddings, strict=True), strict=True):
-            self._remember(answer, seen, caller_id, source, milliseconds)
-        return answers
+        for prediction, seen in zip(predictions, zip(contents, facts, found.embeddings, strict=True), strict=True):
+            self._store(prediction, seen, caller_id, source, milliseconds)
+        return predictions
 
-    def learn(self, request_id: str, true_label: str, source: str) -> None:
-        """Keep the true label of an answer; it is written before the caller is told that it is.
+    def store_feedback(self, request_id: str, ground_truth: str, source: str) -> None:
+        """Store the ground truth of a prediction; it is written before the caller gets a response.
 
         Raises: RequestError where it cannot be.
         """
-        record = {"kind": "feedback", "time": _now(), "request_id": request_id, "true_label": true_label, "source": source}
+        record = {"kind": "feedback", "time": _now(), "request_id": request_id, "ground_truth": ground_truth, "source": source}
         if self._writer is not None and not self._writer.write_through(record | {"feedback_id": uuid.uuid4().hex}):
             raise RequestError(503, "not_kept", "the label could not be written; send it again", retry_after_seconds=5)
-        prometheus_metrics.feedback.labels(self.identity.predictor, true_label).inc()
-        if self._keeper is not None:
-            self._keeper.learn(request_id, true_label)
+        prometheus_metrics.feedback.labels(self.identity.predictor, ground_truth).inc()
+        if self._retention is not None:
+            self._retention.set_ground_truth(request_id, ground_truth)
 
     def close(self) -> None:
         """Write the records that wait."""
         if self._writer is not None:
             self._writer.close()
 
-    def tags(self, answers: list[Answer]) -> dict[str, Any]:
-        """What a Seldon answer says beside the probabilities."""
+    def tags(self, predictions: list[ServedPrediction]) -> dict[str, Any]:
+        """Return the tags of a Seldon response."""
         return {
-            "labels": [answer.label for answer in answers],
-            "request_ids": [answer.request_id for answer in answers],
-            "in_distribution": [answer.in_distribution for answer in answers],
-            **self.speaker(),
+            "labels": [prediction.label for prediction in predictions],
+            "request_ids": [prediction.request_id for prediction in predictions],
+            "in_distribution": [prediction.in_distribution for prediction in predictions],
+            **self.model_identity(),
         }
 
-    def speaker(self) -> dict[str, str]:
+    def model_identity(self) -> dict[str, str]:
         return {
             "model": self.identity.model_name,
             "version": self.identity.model_version,
@@ -133,34 +134,34 @@ class Answering:
         }
 
     def _see(self, contents: Contents) -> tuple[UInt8Array, Sequence[Container | None]]:
-        """Pixels are taken as they are, and have no file that says anything of itself."""
-        return (contents, [None] * len(contents)) if isinstance(contents, np.ndarray) else self.predictor.see(contents)
+        """Return facts for pixels, which have no file."""
+        return (contents, [None] * len(contents)) if isinstance(contents, np.ndarray) else self.predictor.preprocess_all(contents)
 
     def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[Facts]:
         if self._writer is None:
             return [dict for _ in contents]
         return [_facts_of(*seen) for seen in zip(contents, images_BSSC, containers, strict=True)]
 
-    def _answer(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> Answer:
+    def _serve(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> ServedPrediction:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
-        known = None if novelty is None or self._familiarity is None else novelty <= self._familiarity.limit
-        return Answer(request_id, label, values[label], values, novelty, known)
+        known = None if novelty is None or self._novelty is None else novelty <= self._novelty.limit
+        return ServedPrediction(request_id, label, values[label], values, novelty, known)
 
-    def _remember(self, answer: Answer, seen: Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
+    def _store(self, prediction: ServedPrediction, seen: Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
         content, facts, embedding_D = seen
-        prometheus_metrics.predictions.labels(self.identity.predictor, self.identity.model_version, answer.label).inc()
-        prometheus_metrics.confidence.labels(self.identity.predictor).observe(answer.probability)
-        if answer.in_distribution is False:
-            prometheus_metrics.unfamiliar.labels(self.identity.predictor).inc()
-        if self._keeper is not None:
-            for_labelling = answer.probability < UNCERTAIN_BELOW or answer.in_distribution is False
-            self._keeper.keep(answer.request_id, answer.label, _as_file(content), for_labelling=for_labelling)
+        prometheus_metrics.predictions.labels(self.identity.predictor, self.identity.model_version, prediction.label).inc()
+        prometheus_metrics.confidence.labels(self.identity.predictor).observe(prediction.probability)
+        if prediction.in_distribution is False:
+            prometheus_metrics.out_of_distribution.labels(self.identity.predictor).inc()
+        if self._retention is not None:
+            for_labelling = prediction.probability < UNCERTAIN_BELOW or prediction.in_distribution is False
+            self._retention.keep(prediction.request_id, prediction.label, _as_file(content), for_labelling=for_labelling)
         if self._writer is not None:
-            self._writer.write(partial(self._record, answer, facts, embedding_D, caller_id, source, milliseconds, _now()))
+            self._writer.write(partial(self._record, prediction, facts, embedding_D, caller_id, source, milliseconds, _now()))
 
     def _record(
         self,
-        answer: Answer,
+        prediction: ServedPrediction,
         facts: Facts,
         embedding_D: np.ndarray,
         caller_id: str | None,
@@ -171,24 +172,24 @@ class Answering:
         return {
             "kind": "prediction",
             "time": when,
-            "request_id": answer.request_id,
+            "request_id": prediction.request_id,
             "caller_id": caller_id,
             "model_name": self.identity.model_name,
             "model_version": self.identity.model_version,
             "predictor": self.identity.predictor,
             **facts(),
             "embedding": encode_embedding(embedding_D),
-            "label": answer.label,
-            "probabilities": {name: round(value, 6) for name, value in answer.probabilities.items()},
+            "label": prediction.label,
+            "probabilities": {name: round(value, 6) for name, value in prediction.probabilities.items()},
             "latency_ms": round(milliseconds, 3),
             "source": source,
-            "novelty": answer.novelty,
-            "in_distribution": answer.in_distribution,
+            "novelty": prediction.novelty,
+            "in_distribution": prediction.in_distribution,
         }
 
 
 def source_of(route: str, client: str | None) -> str:
-    """Who says so, for a cap on what one source may say: not the name that the gateway gave, nor to be found from this."""
+    """Return a pseudonym of the caller, for the limit of feedback from one source; the name cannot be found from it."""
     return route if not client else f"{route}:{hmac.digest(SOURCE_SALT, client.encode(), 'sha256').hex()[:16]}"
 
 
@@ -202,7 +203,7 @@ def _as_file(content: bytes | np.ndarray) -> bytes:
 
 
 def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> Facts:
-    """Of a picture: its hash, size, format and statistics. Holds neither the picture nor the file."""
+    """Of an image: its hash, size, format and statistics. Holds neither the image nor the file."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     if container is not None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told. Right with several workers where PROMETHEUS_MULTIPROC_DIR is set, as the launcher does."""
+"""Prometheus metrics of the service, over all workers where PROMETHEUS_MULTIPROC_DIR is set, as the launcher does."""
 
 import os
 from pathlib import Path
@@ -12,30 +12,33 @@ PRICE_VARIABLE = "IMAGELOOP_PRICE_PER_CPU_HOUR"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # Each bucket is 1.1 times the one before: a quantile read from them is off by less than 5 %.
 SECONDS_BUCKETS = tuple(0.001 * 1.1**power for power in range(98))
-DIED = 502  # whose worker died before it answered; the gateway's own words to the caller may be others
+DIED = 502  # its worker died before it responded; the caller may get another code from the gateway
 CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 
 requests = Counter(
-    "imageloop_requests_total", "Requests that were answered, or whose worker died (502)", ["predictor", "route", "code"]
+    "imageloop_requests_total", "Requests by response code; 502 where their worker died", ["predictor", "route", "code"]
 )
-seconds = Histogram("imageloop_request_seconds", "From a request's head to its answer", ["predictor"], buckets=SECONDS_BUCKETS)
-predictions = Counter("imageloop_predictions_total", "Pictures that were answered", ["predictor", "version", "label"])
-confidence = Histogram("imageloop_confidence", "Probability of the answer", ["predictor"], buckets=CONFIDENCE_BUCKETS)
-unfamiliar = Counter("imageloop_unfamiliar_total", "Pictures unlike any that the model was made of", ["predictor"])
-feedback = Counter("imageloop_feedback_total", "True labels that were received", ["predictor", "label"])
-refused = Counter("imageloop_refused_total", "Requests that were refused", ["predictor", "reason"])
-records_lost = Counter("imageloop_records_lost_total", "Records that could not be kept", ["predictor"])
-pictures_lost = Counter("imageloop_pictures_lost_total", "Pictures for labelling that could not be kept", ["predictor"])
-cpu_seconds = Counter("imageloop_cpu_seconds_total", "Processor time that answering took", ["predictor"])
-price = Gauge("imageloop_price_per_cpu_hour", "What IMAGELOOP_PRICE_PER_CPU_HOUR says", ["predictor"], multiprocess_mode="max")
-in_flight = Gauge("imageloop_in_flight", "Requests at work or waiting", ["predictor", "route"], multiprocess_mode="livesum")
+seconds = Histogram(
+    "imageloop_request_seconds", "Seconds from a request's head to its response", ["predictor"], buckets=SECONDS_BUCKETS
+)
+predictions = Counter("imageloop_predictions_total", "Predictions by label", ["predictor", "version", "label"])
+confidence = Histogram("imageloop_confidence", "Probability of the predicted class", ["predictor"], buckets=CONFIDENCE_BUCKETS)
+out_of_distribution = Counter("imageloop_out_of_distribution_total", "Images that are out of distribution", ["predictor"])
+feedback = Counter("imageloop_feedback_total", "Feedback received, by ground truth", ["predictor", "label"])
+refused = Counter("imageloop_refused_total", "Rejected requests, by reason", ["predictor", "reason"])
+records_lost = Counter("imageloop_records_lost_total", "Records that could not be stored", ["predictor"])
+images_lost = Counter("imageloop_images_lost_total", "Images for labelling that could not be stored", ["predictor"])
+cpu_seconds = Counter("imageloop_cpu_seconds_total", "CPU time of requests", ["predictor"])
+price = Gauge("imageloop_price_per_cpu_hour", "Value of IMAGELOOP_PRICE_PER_CPU_HOUR", ["predictor"], multiprocess_mode="max")
+in_flight = Gauge("imageloop_in_flight", "Running and queued requests", ["predictor", "route"], multiprocess_mode="livesum")
 model_info = Gauge(
-    "imageloop_model_info", "Which model answers", ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max"
+    "imageloop_model_info", "Model, version and precision of the predictor",
+    ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max",
 )  # fmt: skip
 
 
 def exposition() -> tuple[bytes, str]:
-    """All workers' figures together, and their content type."""
+    """Return the metrics of all workers, and their content type."""
     registry = REGISTRY
     if MULTIPROCESS_VARIABLE in os.environ:
         registry = CollectorRegistry()
@@ -46,20 +49,20 @@ def exposition() -> tuple[bytes, str]:
 
 
 def ensure_folder() -> None:
-    """Where workers keep their figures, if there are several."""
+    """Create the folder of the workers' metrics, if there are several."""
     if MULTIPROCESS_VARIABLE in os.environ:
         Path(os.environ[MULTIPROCESS_VARIABLE]).mkdir(parents=True, exist_ok=True)
 
 
 def start_afresh(folder: Path) -> None:
-    """Before the first worker: what dead workers left counts no more."""
+    """Remove the metrics of earlier workers, before the first one starts."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink()
 
 
 def worker_is_gone(pid: int) -> None:
-    """Its gauges count no more; its counters do. What it was still at is counted here, as failed: it cannot do so itself any more."""
+    """Drop the gauges of a dead worker, keep its counters, and count the requests that it was working on as failed."""
     left = Path(os.environ[MULTIPROCESS_VARIABLE]).glob(f"gauge_livesum_{pid}.db")
     for metric in MultiProcessCollector.merge([str(file) for file in left], accumulate=False):  # type: ignore[no-untyped-call]
         for sample in metric.samples:

@@ -1,15 +1,15 @@
-"""What a caller is told when a request cannot be answered: Seldon's status shape, with a code to act on."""
+"""Errors of requests, in Seldon's status format, with a reason code for programs."""
 
 from typing import Any
 
 from imageloop.errors import ImageRefusedError
 
-# contract: 400 not a picture, 413 too large, 415 wrong type, 422 readable but refused, 503 full
-PICTURE_CODES = {"not_a_picture": 400, "damaged": 400, "too_large": 413, "too_many_pixels": 422, "too_small": 422}
+# contract: 400 not an image, 413 too large, 415 wrong type, 422 readable but refused, 503 full
+IMAGE_CODES = {"not_an_image": 400, "damaged": 400, "too_large": 413, "too_many_pixels": 422, "too_small": 422}
 
 
 class RequestError(Exception):
-    """A request that is refused: `code` as in HTTP, `reason` for programs, `info` for people. Never holds what was sent."""
+    """A rejected request: `code` as in HTTP, `reason` for programs, `info` for people. Never holds what was sent."""
 
     def __init__(self, code: int, reason: str, info: str, retry_after_seconds: int | None = None) -> None:
         super().__init__(info)
@@ -20,6 +20,6 @@ class RequestError(Exception):
         return {"status": {"status": "FAILURE", "code": self.code, "reason": self.reason.upper(), "info": self.info}}
 
 
-def refused_picture(error: ImageRefusedError) -> RequestError:
-    """A picture that cannot be used, as an answer."""
-    return RequestError(PICTURE_CODES[error.reason], error.reason, f"wanted a usable picture, found one that is {error}")
+def refused_image(error: ImageRefusedError) -> RequestError:
+    """Return the error of an image that cannot be used."""
+    return RequestError(IMAGE_CODES[error.reason], error.reason, f"expected a usable image, got one that is {error}")

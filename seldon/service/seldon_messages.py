@@ -1,6 +1,6 @@
-"""Seldon's messages: which pictures one holds, and the message that answers it.
+"""Seldon's messages: the images of a request, and the response.
 
-Shapes: B pictures, S pixels a side, K classes.
+Shapes: B images, S pixels a side, K classes.
 """
 
 import base64
@@ -13,82 +13,84 @@ import numpy as np
 from imageloop.data.preprocessing import UInt8Array
 from seldon.service.request_errors import RequestError
 
-MAX_PICTURES = 64
-# A list of nothing takes thirty times its characters once it is read; pixels have a bracket for eight characters at most.
+MAX_IMAGES = 64
+# Nested empty lists take thirty times their text in memory; pixels have at most one bracket in eight characters.
 SMALL, CHARACTERS_A_CONTAINER = 1000, 6
 Contents = list[bytes] | UInt8Array
-FORMS = "binData, jsonData {'image': base64}, or data.ndarray of an upright, prepared picture"
+FORMS = "binData, jsonData {'image': base64}, or data.ndarray of an upright, prepared image"
 
 
 def parse_message(message: bytes | str | dict[str, Any], side: int) -> Contents:
-    """The pictures in a Seldon message, as files' contents or as (B, S, S, 3) uint8.
+    """Return the images of a Seldon message, as files' contents or as (B, S, S, 3) uint8.
 
-    Raises: RequestError for what is no message, or holds no picture.
+    Raises: RequestError for something that is no message, or holds no image.
     """
     fields = read_json(message) if isinstance(message, bytes | str) else message
     if not isinstance(fields, dict):
-        raise RequestError(400, "wrong_field", f"wanted a JSON object with {FORMS}, found {type(fields).__name__}")
+        raise RequestError(400, "wrong_field", f"expected a JSON object with {FORMS}, got {type(fields).__name__}")
     if "binData" in fields:
         return [_decode(fields["binData"], "binData")]
     if "jsonData" in fields:
         return _from_json_data(fields["jsonData"])
     if "data" in fields:
         return _from_data(fields["data"], side)
-    raise RequestError(400, "wrong_field", f"wanted {FORMS}, found {_names(fields)}")
+    raise RequestError(400, "wrong_field", f"expected {FORMS}, got {_names(fields)}")
 
 
 def read_json(text: bytes | str) -> Any:
-    """Raises: RequestError; the text itself is not repeated, for it may be a picture."""
+    """Raises: RequestError; the text itself is not repeated, for it may be an image."""
     if not text:
-        raise RequestError(400, "empty_body", f"wanted a JSON object with {FORMS}, found an empty body")
+        raise RequestError(400, "empty_body", f"expected a JSON object with {FORMS}, got an empty body")
     refuse_brackets(text)
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise RequestError(400, "not_json", "wanted a JSON object, found one that is nested too deeply") from error
+        raise RequestError(400, "not_json", "expected a JSON object, got one that is nested too deeply") from error
     except ValueError as error:
         raise RequestError(
-            400, "not_json", "wanted a JSON object, found something else; send a picture's bytes as image/*"
+            400, "not_json", "expected a JSON object, got something else; send an image's bytes as image/*"
         ) from error
 
 
 def refuse_brackets(text: bytes | str) -> None:
-    """Raises: RequestError for a text that would take many times its size once it is read."""
+    """Raises: RequestError for a text that would take many times its size in memory."""
     if _num_containers(text) > max(SMALL, len(text) // CHARACTERS_A_CONTAINER):
-        raise RequestError(400, "not_json", "wanted pictures or a label in JSON, found little but brackets")
+        raise RequestError(400, "not_json", "expected images or a label in JSON, got little but brackets")
 
 
 def _num_containers(text: bytes | str) -> int:
     return text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
 
 
-def answer_message(names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]) -> dict[str, Any]:
-    """Seldon's answer: the probabilities by class name, our id of it, and which model spoke."""
+def prediction_message(
+    names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]
+) -> dict[str, Any]:
+    """Return Seldon's response: the probabilities by class name, our request id, and the model."""
     return {"data": {"names": names, "ndarray": probabilities}, "meta": {"puid": request_id, "tags": tags}}
 
 
 def _from_json_data(value: Any) -> list[bytes]:
     if not isinstance(value, dict) or not ({"image", "images"} & value.keys()):
-        raise RequestError(400, "wrong_field", "wanted jsonData {'image': base64} or {'images': [base64, ...]}, found neither")
+        raise RequestError(400, "wrong_field", "expected jsonData {'image': base64} or {'images': [base64, ...]}, got neither")
     images = value["images"] if "images" in value else [value["image"]]
-    if not isinstance(images, list) or not 1 <= len(images) <= MAX_PICTURES:
-        raise RequestError(422, "wrong_count", f"wanted a list of 1 to {MAX_PICTURES} pictures in jsonData.images")
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
+        raise RequestError(422, "wrong_count", f"expected a list of 1 to {MAX_IMAGES} images in jsonData.images")
     return [_decode(image, "jsonData") for image in images]
 
 
 def _from_data(value: Any, side: int) -> UInt8Array:
     if not isinstance(value, dict):
-        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor, found no object")
+        raise RequestError(400, "wrong_field", "expected data.ndarray or data.tensor, got no object")
     try:
         numbers = value["ndarray"] if "ndarray" in value else value["tensor"]["values"]
         if isinstance(_first_leaf(numbers), str):
-            raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found text")
+            raise RequestError(400, "wrong_field", "expected data.ndarray or data.tensor of numbers, got text")
         # As numbers at once: of texts NumPy would make a table whose every cell is as long as the longest.
         array = np.asarray(numbers, dtype=np.float32)
         if "ndarray" not in value:
             array = array.reshape(value["tensor"]["shape"])
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise RequestError(400, "wrong_field", "wanted data.ndarray or data.tensor of numbers, found no array") from error
+        raise RequestError(400, "wrong_field", "expected data.ndarray or data.tensor of numbers, got no array") from error
     return checked_pixels(array, side)
 
 
@@ -99,7 +101,7 @@ def _first_leaf(value: Any) -> Any:
 
 
 def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
-    """Upright, prepared pictures. Shapes: (S, S, 3) or (B, S, S, 3) numbers -> (B, S, S, 3) uint8.
+    """Upright, prepared images. Shapes: (S, S, 3) or (B, S, S, 3) numbers -> (B, S, S, 3) uint8.
 
     Raises: RequestError for other shapes, counts or values.
     """
@@ -107,24 +109,24 @@ def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
         array = array[None]
     if array.ndim != 4 or array.shape[1:] != (side, side, 3):
         raise RequestError(
-            422, "wrong_shape", f"wanted pixels of shape ({side}, {side}, 3) or (N, {side}, {side}, 3), found {array.shape}"
+            422, "wrong_shape", f"expected pixels of shape ({side}, {side}, 3) or (N, {side}, {side}, 3), got {array.shape}"
         )
-    if not 1 <= len(array) <= MAX_PICTURES:
-        raise RequestError(422, "wrong_count", f"wanted 1 to {MAX_PICTURES} pictures, found {len(array)}")
+    if not 1 <= len(array) <= MAX_IMAGES:
+        raise RequestError(422, "wrong_count", f"expected 1 to {MAX_IMAGES} images, got {len(array)}")
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-        raise RequestError(422, "wrong_values", "wanted pixels from 0 to 255, found others")
+        raise RequestError(422, "wrong_values", "expected pixels from 0 to 255, got others")
     return np.round(array).astype(np.uint8)
 
 
 def _decode(value: Any, field: str) -> bytes:
     if not isinstance(value, str | bytes):
-        raise RequestError(400, "wrong_field", f"wanted base64 in {field}, found {type(value).__name__}")
+        raise RequestError(400, "wrong_field", f"expected base64 in {field}, got {type(value).__name__}")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError(400, "wrong_field", f"wanted base64 in {field}, found something else") from error
+        raise RequestError(400, "wrong_field", f"expected base64 in {field}, got something else") from error
 
 
 def _names(fields: dict[str, Any]) -> str:
-    """The fields that were found; their names only, shortened, since anything may stand in them."""
+    """Return the names of a message's fields, shortened, without their values."""
     return ", ".join(repr(str(name)[:20]) for name in list(fields)[:5]) or "no field"

@@ -1,4 +1,4 @@
-"""How a predictor is spoken to: what its container is told, and where it says how it is."""
+"""The protocols of a predictor: paths, health checks, and environment of its container."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 @dataclass(frozen=True)
 class Protocol:
-    """Paths are those of the container; `name` is what the manifest says, None where it says nothing.
+    """One protocol. Paths are those of the container; `name` is the manifest's, None where it names none.
 
-    `environment`: what the container must be told of the model, by its name and version.
+    `environment`: the container's variables for the model's name and version.
     """
 
     name: str | None

@@ -1,0 +1,1 @@
+"""Steps from the source to prepared, versioned data."""

@@ -1,4 +1,4 @@
-"""Pictures in: every file of the source is read once, and the raw pictures are tracked."""
+"""Images in: every file of the source is read once, and the raw images are tracked."""
 
 from typing import Annotated
 
@@ -25,17 +25,17 @@ def ingest(
     side_pixels: int,
     fingerprint: str,
 ) -> tuple[Annotated[pd.DataFrame, "files"], Annotated[RawVersion, "raw_version"]]:
-    """Bring the source in, decode what is new, and put aside with a reason what is no usable picture.
+    """Fetch the source, decode new images, and quarantine unusable ones with a reason.
 
-    `fingerprint` says what the source holds now, so that a changed folder is read again, and which filling of `data/raw`
-    this is, so that a set that another one took the place of is brought back.
+    `fingerprint` identifies the source's content, so that a changed folder is read again, and the content of `data/raw`,
+    so that a data set that another one has replaced is fetched again.
     """
     workspace = Workspace.current()
     with dvc.data_lock(workspace):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
-        raw = place(folder, workspace, fingerprint, settings.kept) if settings.versioning.enabled else folder
+        raw = place(folder, workspace, fingerprint, settings.retained_images) if settings.versioning.enabled else folder
         store = prepared_store(workspace.prepared, side_pixels)
         with loading(*dvc.LIBRARIES if settings.versioning.enabled else ()):
             files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
-        pointer = dvc.track_pictures(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
+        pointer = dvc.track_images(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
     return files, RawVersion(folder=str(raw), pointer=pointer, fingerprint=fingerprint)

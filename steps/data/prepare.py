@@ -1,4 +1,4 @@
-"""Make sure that every accepted picture is at hand as the model sees it."""
+"""Make sure that every accepted image is at hand as the model sees it."""
 
 import tempfile
 from functools import partial
@@ -11,8 +11,8 @@ from zenml import step
 from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog
 from imageloop.data.data_version import DataVersion, RawVersion
-from imageloop.data.prepared_images import PicturesGoneError, PreparedPictures
-from imageloop.data.prepared_images import prepare as prepare_pictures
+from imageloop.data.prepared_images import ImagesGoneError, PreparedImages
+from imageloop.data.prepared_images import prepare as prepare_images
 from imageloop.data.settings import VersioningSettings
 from imageloop.workspace_paths import Workspace
 from materializers.prepared import PreparedMaterializer
@@ -22,20 +22,20 @@ from steps.cache_keys import ON_CODE_AND_PREPARED
 @step(cache_policy=ON_CODE_AND_PREPARED, output_materializers={"prepared": PreparedMaterializer})
 def prepare(
     catalog: pd.DataFrame, raw_version: RawVersion, data_version: DataVersion, settings: VersioningSettings, side_pixels: int
-) -> Annotated[PreparedPictures, "prepared"]:
-    """Decode what ingest did not: pictures at another size, or shards that were lost."""
+) -> Annotated[PreparedImages, "prepared"]:
+    """Decode what ingest did not: images at another size, or shards that were lost."""
     workspace = Workspace.current()
     check_catalog(catalog, SPLIT_CATALOG)
-    prepared_from = partial(prepare_pictures, catalog, workspace.prepared, side_pixels, data_version.version)
+    prepared_from = partial(prepare_images, catalog, workspace.prepared, side_pixels, data_version.version)
     try:
-        pictures = prepared_from(Path(raw_version.folder))
-    except PicturesGoneError:  # another data set stands there now: take this one from DVC
+        images = prepared_from(Path(raw_version.folder))
+    except ImagesGoneError:  # another data set is there now: check this one out of DVC
         if not raw_version.pointer:
             raise
         with tempfile.TemporaryDirectory(dir=workspace.state) as scratch:
             dvc.restore(raw_version.pointer, Path(scratch, "raw"), workspace, settings.remote)
-            pictures = prepared_from(Path(scratch, "raw"))
+            images = prepared_from(Path(scratch, "raw"))
     if settings.enabled and settings.prepared:
         with dvc.data_lock(workspace):
             dvc.track(workspace.prepared, workspace, settings)
-    return pictures
+    return images

@@ -1,4 +1,4 @@
-"""Hold the catalog against its contract, and put aside pictures that stand in two classes."""
+"""Validate the catalog with its pandera schema, and quarantine images that are in two classes."""
 
 from typing import Annotated
 

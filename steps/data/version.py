@@ -1,4 +1,4 @@
-"""Give the data its version, and keep the way back to it."""
+"""Version the data with DVC."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from steps.cache_keys import ON_CODE
 def version(
     catalog: pd.DataFrame, raw_version: RawVersion, settings: VersioningSettings
 ) -> Annotated[DataVersion, "data_version"]:
-    """Keep the catalog for the next run and track it beside the pictures."""
+    """Store the catalog for the next run, and track it with the images."""
     workspace = Workspace.current()
     number = content_hash(check_catalog(catalog, SPLIT_CATALOG))
     with dvc.data_lock(workspace):

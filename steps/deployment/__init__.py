@@ -1,0 +1,1 @@
+"""Steps from a registered version to a served one."""

@@ -1,4 +1,4 @@
-"""Hold what serves now against labelled pictures, through the gateway."""
+"""Test the deployed version with labelled images, through the gateway."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -13,16 +13,18 @@ from seldon.delivery.rollouts.settings import DeploySettings
 
 @step(enable_cache=False)
 def evaluate_served(rollout: RolloutRecord, settings: DeploySettings) -> Annotated[dict[str, Any], "live_evaluation"]:
-    """Accuracy, latency and errors; nothing where no labelled pictures are given."""
-    wanted = settings.afterwards
-    if wanted.data is None:
+    """Measure accuracy, latency and errors through the gateway; returns nothing without labelled images."""
+    afterwards = settings.afterwards
+    if afterwards.data is None:
         return {}
-    with folder_of(wanted.data) as folder:
-        found = evaluate_endpoint(rollout.url, folder, wanted.clients)
-    log_metadata({"accuracy": found.accuracy, "p95_ms": found.p95_ms, "failed": found.failed, "refused": found.refused})
-    if found.accuracy < wanted.min_accuracy or found.failed:
+    with folder_of(afterwards.data) as folder:
+        evaluation = evaluate_endpoint(rollout.url, folder, afterwards.clients)
+    log_metadata(
+        {"accuracy": evaluation.accuracy, "p95_ms": evaluation.p95_ms, "failed": evaluation.failed, "refused": evaluation.refused}
+    )
+    if evaluation.accuracy < afterwards.min_accuracy or evaluation.failed:
         raise ImageLoopError(
-            f"wanted an accuracy of at least {wanted.min_accuracy:.1%} and no failed request of what serves, found {found.accuracy:.1%} "
-            f"and {found.failed}; python run.py rollback gives the traffic back"
+            f"expected an accuracy of at least {afterwards.min_accuracy:.1%} and no failed request, got {evaluation.accuracy:.1%} "
+            f"and {evaluation.failed}; python run.py rollback restores the previous version"
         )
-    return asdict(found)
+    return asdict(evaluation)

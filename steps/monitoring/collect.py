@@ -1,4 +1,4 @@
-"""Bring the records of what serves into the database."""
+"""Collect the service's records into the database."""
 
 import time
 from typing import Annotated
@@ -15,7 +15,7 @@ from seldon.delivery.deployer.active_deployer import active_deployer
 
 @step(enable_cache=False)
 def collect(settings: MonitoringSettings) -> Annotated[dict[str, int], "collected"]:
-    """Each answer once; what is older or more than the settings keep is removed."""
+    """Store each record once, and remove those beyond the retention settings."""
     folder = active_deployer().cluster.records(*settings.place)
     database = open_database(Workspace.current(), settings.database)
     collected = collect_records(folder, database) if folder is not None else Collected()

@@ -1,4 +1,4 @@
-"""Measure drift and accuracy of what serves."""
+"""Measure drift and accuracy of the deployed version."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def measure(collected: dict[str, int], settings: MonitoringSettings, labels_want
     measurement = measure_served(settings, labels_wanted, serving, Workspace.current())
     log_metadata(
         {
-            "answers": collected["predictions"],
+            "predictions": collected["predictions"],
             "new_windows": measurement.num_new,
             "labels": measurement.num_labels,
             "labels_of_no_answer": measurement.orphans,

@@ -1,15 +1,15 @@
-"""Look after what serves, with nobody at hand."""
+"""Run the monitor unattended, as a step of a scheduled pipeline."""
 
 from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
 from imageloop.adapters.run_command import run_command
-from steps.pipeline_settings import WatchSettings
+from steps.pipeline_settings import MonitorSettings
 
 
 @step(enable_cache=False)
-def run_monitoring(settings: WatchSettings) -> Annotated[dict[str, Any], "look"]:
+def run_monitoring(settings: MonitorSettings) -> Annotated[dict[str, Any], "look"]:
     """One pass of `monitor`: measured, decided and carried out, each by a pipeline of its own on the active stack."""
     found = run_command("monitor", settings)
     log_metadata({"action": found["action"], "reason": found["reason"], "outcome": str(found["outcome"])})

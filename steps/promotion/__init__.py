@@ -1,0 +1,1 @@
+"""Steps from a trained model to a registered version."""

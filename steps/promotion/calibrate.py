@@ -1,4 +1,4 @@
-"""Make the probabilities mean what they say."""
+"""Calibrate the probabilities with temperature scaling."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Measure the exported files on the test pictures."""
+"""Measure the exported files on the test images."""
 
 import os
 from typing import Annotated
@@ -6,22 +6,20 @@ from typing import Annotated
 from zenml import step
 
 from imageloop.adapters import mlflow_tracking
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.model.predictor import Predictor
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.evaluation import evaluate as measure
 from imageloop.promotion.evaluation_report import mistakes_report
 from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.workspace_paths import Workspace
-from materializers.artifact_files import prepared_pictures
+from materializers.artifact_files import prepared_images
 from materializers.evaluation import EvaluationMaterializer
 from steps.cache_keys import ON_CODE
 
 
 @step(cache_policy=ON_CODE, output_materializers={"evaluation": EvaluationMaterializer})
-def evaluate(
-    exported_package: ModelPackage, prepared: PreparedPictures, tracking_run: str
-) -> Annotated[Evaluation, "evaluation"]:
+def evaluate(exported_package: ModelPackage, prepared: PreparedImages, tracking_run: str) -> Annotated[Evaluation, "evaluation"]:
     """Through `Predictor`, as in service: the number in the registry is the number in production."""
     from imageloop.promotion import evaluation_charts
 
@@ -34,7 +32,7 @@ def evaluate(
                 "figures/confusion_matrix.png": evaluation_charts.confusion_figure(evaluation),
                 "figures/roc.png": evaluation_charts.roc_figure(evaluation),
                 "figures/calibration.png": evaluation_charts.calibration_figure(evaluation),
-                "mistakes.html": mistakes_report(evaluation, prepared_pictures(prepared.side_pixels)),
+                "mistakes.html": mistakes_report(evaluation, prepared_images(prepared.side_pixels)),
             }
         )
     return evaluation

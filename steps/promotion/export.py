@@ -10,7 +10,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from imageloop.adapters.git import commit_of
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.model.package import PackageInfo
 from imageloop.promotion.settings import ExportSettings
@@ -23,7 +23,7 @@ from steps.cache_keys import ON_CODE
 
 @step(cache_policy=ON_CODE, output_materializers={"exported_package": PackageMaterializer})
 def export(
-    trained_model: TrainedModel, calibration: Calibration, prepared: PreparedPictures, tracking_run: str, settings: ExportSettings
+    trained_model: TrainedModel, calibration: Calibration, prepared: PreparedImages, tracking_run: str, settings: ExportSettings
 ) -> Annotated[ModelPackage, "exported_package"]:
     """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
     from imageloop.promotion.build_package import build_package

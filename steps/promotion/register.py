@@ -4,14 +4,14 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.settings import DataSettings
 from imageloop.lifecycle.promotion import register_version
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registration
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import TrainingSettings
 from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
@@ -23,21 +23,21 @@ def register(
     package: ModelPackage,
     evaluation: Evaluation,
     verdict: GateVerdict,
-    prepared: PreparedPictures,
+    prepared: PreparedImages,
     tracking_run: str,
-    experience: Experience,
+    feedback: FeedbackData,
     settings: PromotionSettings,
     data: DataSettings,
     training: TrainingSettings,
 ) -> Annotated[Registration, "registration"]:
-    """A refused model is registered as refused; files that are registered already keep their version."""
+    """Register a model, also a refused one, which is tagged; files that are registered already keep their version."""
     registration = register_version(
         package,
         evaluation,
         verdict,
         prepared,
         tracking_run,
-        experience,
+        feedback,
         settings,
         MadeWith(data=data, training=training),
         Workspace.current(),

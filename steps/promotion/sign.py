@@ -4,16 +4,16 @@ from typing import Annotated
 
 from zenml import step
 
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.model.package import read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key
 from imageloop.model.signing import sign as sign_folder
-from imageloop.promotion.choose_smoke_test_images import write_known_pictures
+from imageloop.promotion.choose_smoke_test_images import write_smoke_test_images
 from imageloop.promotion.evaluation import Evaluation, write_reference
 from imageloop.promotion.settings import GateSettings
 from imageloop.promotion.step_artifacts import ModelPackage
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
 from steps.cache_keys import ON_CODE
@@ -23,19 +23,19 @@ from steps.cache_keys import ON_CODE
 def sign(
     exported_package: ModelPackage,
     evaluation: Evaluation,
-    prepared: PreparedPictures,
-    experience: Experience,
+    prepared: PreparedImages,
+    feedback: FeedbackData,
     settings: GateSettings,
 ) -> Annotated[ModelPackage, "package"]:
-    """Write the figures, the reference for drift and known pictures into the package; from here on no byte of it may change.
+    """Write the metrics, the reference for drift and known images into the package; from here on no byte of it may change.
 
-    A refused model is signed as well: it is registered with its figures, and nothing moves.
+    A refused model is signed as well: it is registered with its metrics, and nothing moves.
     """
     workspace, folder = Workspace.current(), exported_package.folder
     predictor = Predictor.unsigned(folder, threads=2)
-    write_reference(predictor, prepared, workspace, folder, experience)
-    write_known_pictures(predictor, evaluation.predictions, prepared, workspace, folder)
-    figures = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
-    read_info(folder).model_copy(update=figures).write(folder)
+    write_reference(predictor, prepared, workspace, folder, feedback)
+    write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
+    metrics = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
+    read_info(folder).model_copy(update=metrics).write(folder)
     sign_folder(folder, private_key(workspace.keys))
     return exported_package

@@ -1,0 +1,1 @@
+"""Steps that train a model and find label issues."""

@@ -1,25 +1,25 @@
-"""What the service met since, with the labels that people gave: for a retraining."""
+"""Collect feedback data for a retraining."""
 
 from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.data.prepared_images import PreparedPictures
-from imageloop.lifecycle.feedback import gather_experience
-from imageloop.training.feedback_data import Experience
-from imageloop.training.settings import ExperienceSettings
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.lifecycle.feedback import collect_feedback_data
+from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace
-from materializers.feedback_data import ExperienceMaterializer
+from materializers.feedback_data import FeedbackDataMaterializer
 from steps.cache_keys import ON_CODE
 
 
-@step(cache_policy=ON_CODE, output_materializers={"experience": ExperienceMaterializer})
+@step(cache_policy=ON_CODE, output_materializers={"feedback": FeedbackDataMaterializer})
 def collect_feedback(
-    prepared: PreparedPictures, settings: ExperienceSettings, model_name: str, fingerprint: str
-) -> Annotated[Experience, "experience"]:
-    """Nothing for a training that goes by pictures alone. `fingerprint` says which labels there are now."""
+    prepared: PreparedImages, settings: FeedbackSettings, model_name: str, fingerprint: str
+) -> Annotated[FeedbackData, "feedback"]:
+    """Return nothing for a training without feedback. `fingerprint` identifies the present labels."""
     if not settings.enabled:
-        return Experience.none()
-    experience = gather_experience(prepared, settings, model_name, Workspace.current())
-    log_metadata({"labels_state": fingerprint, "labels": experience.labelled["role"].value_counts().to_dict()})
-    return experience
+        return FeedbackData.none()
+    feedback = collect_feedback_data(prepared, settings, model_name, Workspace.current())
+    log_metadata({"labels_state": fingerprint, "labels": feedback.labelled["role"].value_counts().to_dict()})
+    return feedback

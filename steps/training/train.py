@@ -7,8 +7,8 @@ from zenml import step
 from imageloop.adapters import mlflow_tracking
 from imageloop.background_imports import loading
 from imageloop.data.data_version import DataVersion
-from imageloop.data.prepared_images import PreparedPictures
-from imageloop.training.feedback_data import Experience
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import TrainedModel
 from imageloop.workspace_paths import Workspace
@@ -18,7 +18,7 @@ from steps.cache_keys import ON_CODE
 
 @step(cache_policy=ON_CODE, experiment_tracker=True, output_materializers={"trained_model": TrainedModelMaterializer})
 def train(
-    prepared: PreparedPictures, data_version: DataVersion, experience: Experience, settings: TrainingSettings
+    prepared: PreparedImages, data_version: DataVersion, feedback: FeedbackData, settings: TrainingSettings
 ) -> tuple[Annotated[TrainedModel, "trained_model"], Annotated[str, "tracking_run"]]:
     """Every epoch goes to the tracker; a run that was cut off goes on at its last checkpoint."""
     from imageloop.training.trainer import train as fit_model
@@ -26,6 +26,6 @@ def train(
     mlflow_tracking.describe_run(settings.model_dump(mode="json"), data_version)
     epochs = mlflow_tracking.EpochLog()
     with loading("model_signing"):  # half a second, which `sign` needs soon
-        model = fit_model(prepared, settings, Workspace.current(), epochs, experience)
+        model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)
     epochs.flush()
     return model, mlflow_tracking.active_run_id()

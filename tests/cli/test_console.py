@@ -16,7 +16,7 @@ def test_plain_lines_appear_where_there_is_no_terminal_and_only_for_long_work(ca
     bars.advance(4)
     bars.finish()
 
-    assert capsys.readouterr().err == "  decode: 8 of 10\n"
+    assert capsys.readouterr().err == "  decode: 8 of 10, 2.0/s, 1 s left\n"
 
 
 def test_work_that_nobody_can_count_says_that_it_goes_on(capsys, monkeypatch):
@@ -69,7 +69,7 @@ def test_the_log_of_a_watch_that_began_long_ago_stays_while_it_writes(tmp_path):
     for index in range(KEPT_LOGS + 5):
         (workspace.logs / f"2020{index:04d}.log").touch()
         os.utime(workspace.logs / f"2020{index:04d}.log", (1000 + index, 1000 + index))
-    (workspace.logs / "20200000.log").write_text("still looking")
+    (workspace.logs / "20200000.log").write_text("still running")
 
     Session("train", workspace)
 
@@ -89,18 +89,18 @@ def test_old_logs_are_deleted(tmp_path):
     assert len(list(workspace.logs.glob("*.log"))) == KEPT_LOGS
 
 
-def test_tracked_items_tell_the_listener_even_when_the_work_breaks_off():
-    told = []
+def test_tracked_items_reach_the_listener_also_when_the_work_breaks_off():
+    events = []
 
     class Ear:
         def start(self, what, total):
-            told.append((what, total))
+            events.append((what, total))
 
         def advance(self, count):
-            told.append(count)
+            events.append(count)
 
         def finish(self):
-            told.append("end")
+            events.append("end")
 
     token = progress.listener.set(Ear())
     try:
@@ -110,4 +110,4 @@ def test_tracked_items_tell_the_listener_even_when_the_work_breaks_off():
     finally:
         progress.listener.reset(token)
 
-    assert told[:2] == [("work", 3), 1]
+    assert events[:2] == [("work", 3), 1]

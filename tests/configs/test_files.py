@@ -4,7 +4,7 @@ import pytest
 
 from imageloop.settings_files import load_settings
 from seldon.delivery.rollouts.settings import DeploySettings
-from steps.pipeline_settings import TrainSettings, WatchSettings
+from steps.pipeline_settings import MonitorSettings, TrainSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -12,14 +12,14 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
 def test_every_file_under_configs_is_valid(file):
     kinds = dict.fromkeys(("deploy", "staging", "production"), DeploySettings) | {
-        "monitor": WatchSettings,
-        "demo-loop": WatchSettings,
+        "monitor": MonitorSettings,
+        "demo-loop": MonitorSettings,
     }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])
 
 
 def test_a_number_may_stand_for_a_replicas_variable():
-    settings = load_settings(DeploySettings, None, ["environment.IMAGELOOP_KEPT_PICTURES_MB=512", "environment.RATE=0.05"])
+    settings = load_settings(DeploySettings, None, ["environment.IMAGELOOP_RETAINED_IMAGES_MB=512", "environment.RATE=0.05"])
 
-    assert settings.environment == {"IMAGELOOP_KEPT_PICTURES_MB": "512", "RATE": "0.05"}
+    assert settings.environment == {"IMAGELOOP_RETAINED_IMAGES_MB": "512", "RATE": "0.05"}

@@ -135,7 +135,7 @@ def test_it_says_which_version_and_commit_it_is_and_is_not_root():
     assert docker("run", "--rm", "imageloop-serve", "id", "-u") == "10001"
 
 
-def test_known_pictures_are_answered_right(run, package):
+def test_known_images_are_answered_right(run, package):
     service = run()
     answers = [(example.label, call(f"{service.url}/predict", example.content, "image/png")) for example in package.examples]
 
@@ -143,11 +143,11 @@ def test_known_pictures_are_answered_right(run, package):
     assert [json.loads(body)["label"] for _, (_, body) in answers] == [label for label, _ in answers]
 
 
-def test_bad_pictures_are_refused_and_many_at_once_are_answered_or_told_to_wait(run, package):
+def test_bad_images_are_refused_and_many_at_once_are_answered_or_told_to_wait(run, package):
     service = run()
     good = package.examples[0].content
 
-    assert call(f"{service.url}/predict", b"no picture")[0] == 400
+    assert call(f"{service.url}/predict", b"no image")[0] == 400
     assert call(f"{service.url}/predict", b"")[0] == 400
     assert call(f"{service.url}/predict", bytes(25 * MEGABYTE))[0] in (413, 0)
     with ThreadPoolExecutor(64) as pool:
@@ -201,10 +201,10 @@ def test_a_package_that_was_changed_is_not_served(run, package, tmp_path):
 @pytest.mark.skipif("IMAGELOOP_TEST_V2_IMAGE" not in os.environ, reason=".ci/container-image --all builds it")
 def test_the_image_of_mlserver_gives_the_same_answers(run, package):
     image = os.environ["IMAGELOOP_TEST_V2_IMAGE"]
-    told = [word for name, value in V2.environment("pets", "3").items() for word in ("-e", f"{name}={value}")]
-    usual, v2 = run(), run(*told, image=image, protocol=V2)
+    environment = [word for name, value in V2.environment("pets", "3").items() for word in ("-e", f"{name}={value}")]
+    usual, v2 = run(), run(*environment, image=image, protocol=V2)
     contents = [example.content for example in package.examples]
-    wanted = [json.loads(call(f"{usual.url}/predict", content, "image/png")[1])["probabilities"] for content in contents]
+    expected = [json.loads(call(f"{usual.url}/predict", content, "image/png")[1])["probabilities"] for content in contents]
     body = {
         "inputs": [
             {
@@ -219,7 +219,7 @@ def test_the_image_of_mlserver_gives_the_same_answers(run, package):
     assert code == 200, answer
     outputs = {output["name"]: output["data"] for output in json.loads(answer)["outputs"]}
     assert outputs["labels"] == [example.label for example in package.examples]
-    assert outputs["probabilities"] == pytest.approx([value for one in wanted for value in one.values()], abs=1e-5)
+    assert outputs["probabilities"] == pytest.approx([value for one in expected for value in one.values()], abs=1e-5)
     assert docker("run", "--rm", image, "id", "-u") == "10001"
     assert labels_of(image)["org.opencontainers.image.version"] != "0.0.0"
 
@@ -243,12 +243,12 @@ def push():
 
 
 def test_it_goes_to_a_registry_and_comes_back_by_its_digest(push):
-    wanted = docker("image", "inspect", "-f", "{{.Id}}", "imageloop-serve")
+    expected = docker("image", "inspect", "-f", "{{.Id}}", "imageloop-serve")
     digest = push("imageloop-serve")
 
     docker("pull", "-q", digest)
 
-    assert docker("image", "inspect", "-f", "{{.Id}}", digest) == wanted
+    assert docker("image", "inspect", "-f", "{{.Id}}", digest) == expected
 
 
 @pytest.mark.skipif(shutil.which("cosign") is None, reason="no cosign here")

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 
@@ -27,8 +27,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    told = subprocess.run([PROJECT / "deploy" / "compose" / "secrets.sh", "-"], capture_output=True, text=True, check=True).stdout
-    return dict(line.split("=") for line in told.splitlines())
+    done = subprocess.run([PROJECT / "deploy" / "compose" / "secrets.sh", "-"], capture_output=True, text=True, check=True).stdout
+    return dict(line.split("=") for line in done.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -78,18 +78,18 @@ def compose(tmp_path_factory, secrets):
         compose("down", "-v", "-t", "5")
 
 
-def answered(url: str, key: str, picture: Path) -> str | None:
+def answered(url: str, key: str, image: Path) -> str | None:
     headers = {"Content-Type": "image/png", "X-API-Key": key}
     try:
-        answer = requests.post(f"{url}/predict", picture.read_bytes(), headers=headers, timeout=10)
+        answer = requests.post(f"{url}/predict", image.read_bytes(), headers=headers, timeout=10)
     except requests.RequestException:
         return None
     return answer.json()["label"] if answer.ok else None
 
 
-def wait_for_answer(compose, key: str, picture: Path, seconds: float) -> str:
+def wait_for_answer(compose, key: str, image: Path, seconds: float) -> str:
     deadline = time.monotonic() + seconds
-    while (label := answered(compose.url, key, picture)) is None:
+    while (label := answered(compose.url, key, image)) is None:
         logs = compose("logs", "--tail", "60", "imageloop")
         assert "error: " not in logs, logs
         assert time.monotonic() < deadline, logs
@@ -98,17 +98,17 @@ def wait_for_answer(compose, key: str, picture: Path, seconds: float) -> str:
 
 
 def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, secrets, tmp_path):
-    picture = tmp_path / "cat.png"
-    draw_picture("cat", (5, 5), Drift()).save(picture)
+    image = tmp_path / "cat.png"
+    draw_image("cat", (5, 5), Drift()).save(image)
     key = secrets["IMAGELOOP_API_KEY"]
 
     compose("up", "-d", "--no-build", "--no-deps", "mlflow", "imageloop")
 
-    assert wait_for_answer(compose, key, picture, 600) == "cat"
+    assert wait_for_answer(compose, key, image, 600) == "cat"
     compose("kill", "imageloop")
-    assert answered(compose.url, key, picture) is None
+    assert answered(compose.url, key, image) is None
     compose("up", "-d", "--no-build", "--no-deps", "imageloop")
-    assert wait_for_answer(compose, key, picture, 120) == "cat"
+    assert wait_for_answer(compose, key, image, 120) == "cat"
     logs = compose("logs", "imageloop")
     assert logs.count("version 1 of 'imageloop' is the champion now") == 1
     assert "Traceback" not in logs
@@ -117,8 +117,8 @@ def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, 
     assert time.monotonic() - begun < 45
     assert "stopped default/imageloop" in compose("logs", "imageloop")
     compose("up", "-d", "--no-build", "--no-deps", "imageloop")
-    assert wait_for_answer(compose, key, picture, 120) == "cat"
-    assert compose("logs", "imageloop").count("version 1 served here, and is brought back") == 2
+    assert wait_for_answer(compose, key, image, 120) == "cat"
+    assert compose("logs", "imageloop").count("resuming version 1, which served here") == 2
 
 
 def test_nobody_in_the_image_is_root_and_no_password_is_in_it():

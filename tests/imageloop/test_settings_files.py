@@ -32,7 +32,7 @@ def test_another_variant_is_chosen_by_its_kind():
 
 def test_overrides_win_over_the_short_way_and_that_over_the_file(tmp_path):
     file = tmp_path / "train.yaml"
-    file.write_text(yaml.safe_dump({"data": {"source": {"kind": "generated", "num_pictures": 50}}, "training": {"seed": 1}}))
+    file.write_text(yaml.safe_dump({"data": {"source": {"kind": "generated", "num_images": 50}}, "training": {"seed": 1}}))
 
     settings = load("training.seed=2", file=file, data__source={"kind": "folder", "path": str(tmp_path)})
 
@@ -53,14 +53,14 @@ def test_settings_survive_what_zenml_does_to_them():
     [
         ("trainig.seed=1", "trainig: there is no such key .*did you mean 'training'"),
         ("training.model.bakbone=x", "training.model.bakbone: there is no such key .*did you mean 'backbone'"),
-        ("data.source.xyz=1", "data.source.xyz: there is no such key .*there are: drift, kind, num_pictures, seed"),
+        ("data.source.xyz=1", "data.source.xyz: there is no such key .*there are: drift, kind, num_images, seed"),
         ("training.seed=many", "training.seed: .*integer.*'many'"),
         ("training.model.loop.max_epochs=0", "training.model.loop.max_epochs: .*greater than or equal to 1"),
         ("data.split.train=0.9", "data.split: train, validation and test must be above 0 and add up to 1"),
         ("training.model.kind=forest", "training.model: .*'forest'"),
-        ("training.seed", "wanted key.path=value"),
+        ("training.seed", "expected key.path=value"),
         ("training.seed.deeper=1", "training.seed"),
-        ("training.seed=[1", "wanted YAML"),
+        ("training.seed=[1", "expected YAML"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_the_way_out(override, words):
@@ -68,7 +68,7 @@ def test_a_wrong_setting_is_named_with_its_value_and_the_way_out(override, words
         load(override)
 
 
-@pytest.mark.parametrize(("content", "words"), [("a: [", "line 1"), ("- a", "key: value"), (None, "found none that can be read")])
+@pytest.mark.parametrize(("content", "words"), [("a: [", "line 1"), ("- a", "key: value"), (None, "got none that can be read")])
 def test_a_file_that_is_no_yaml_is_refused(tmp_path, content, words):
     file = tmp_path / "train.yaml"
     if content is not None:
@@ -82,7 +82,7 @@ def test_a_value_below_a_plain_value_is_refused(tmp_path):
     file = tmp_path / "train.yaml"
     file.write_text("training: {seed: 1}")
 
-    with pytest.raises(SettingsError, match="wanted a group of keys"):
+    with pytest.raises(SettingsError, match="expected a group of keys"):
         load("training.seed.x=1", file=file)
 
 

@@ -18,7 +18,7 @@ PLACES = {OLD: "/srv/site2", ZENML: "/var/zenml"}
         ("/srv/site/mlartifacts/1", "/srv/site2/mlartifacts/1"),
         ("file:///srv/site/a and /srv/site", "file:///srv/site2/a and /srv/site2"),
         ('{"uri": "/srv/site/zenml/local_stores"}', '{"uri": "/var/zenml/local_stores"}'),
-        ("/srv/site-pictures/cats", "/srv/site-pictures/cats"),
+        ("/srv/site-images/cats", "/srv/site-images/cats"),
         ("/srv/site.old/cats", "/srv/site.old/cats"),
         ("/mnt/srv/site/cats", "/mnt/srv/site/cats"),
         ("it lies in /srv/site.", "it lies in /srv/site2."),
@@ -56,5 +56,5 @@ def test_what_a_killed_process_left_of_another_database_is_not_read_into_the_rec
 def test_a_site_with_records_is_not_empty(workspace, tmp_path):
     _keep(workspace.state / "records" / "records.db", 3)
 
-    with pytest.raises(SettingsError, match="found 3 rows of 'predictions'"):
+    with pytest.raises(SettingsError, match="got 3 rows of 'predictions'"):
         _refuse_full_site(workspace, tmp_path)

@@ -1,4 +1,4 @@
-"""Which place is remembered as the one that was deployed to last, and what is brought back there."""
+"""Which cluster is recorded as the last one, and what `--resume` deploys there."""
 
 from types import SimpleNamespace
 
@@ -6,11 +6,11 @@ import pytest
 
 from imageloop.errors import ImageLoopError, SettingsError
 from operations import deployment
-from operations.deployment import _as_it_served, _remembered
+from operations.deployment import _remembered, _settings_to_resume
 from seldon.delivery.clusters.kubernetes import pods
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
-from seldon.delivery.manifest import render, render_predictor
+from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
 
 STAGING = Deployed(cluster=LocalSettings(), namespace="staging", name="pets")
@@ -46,7 +46,7 @@ def test_what_was_deployed_is_remembered(workspace):
 
 
 IMAGE = f"registry.example/serve@sha256:{'0' * 64}"
-GIVEN = {"IMAGELOOP_KEEP_PICTURES_FOR": "age1abc", "GUNICORN_WORKERS": "4"}
+GIVEN = {"IMAGELOOP_RETAIN_IMAGES_FOR": "age1abc", "GUNICORN_WORKERS": "4"}
 
 
 def cluster_with(manifest, complete=lambda predictor: predictor) -> SimpleNamespace:
@@ -73,7 +73,7 @@ def champion(monkeypatch):
 @pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])
 def test_what_served_is_brought_back_with_all_that_it_was_given(champion, complete):
     manifest = render("pets", "staging", [predictor_of("1", complete)])
-    found = _as_it_served(cluster_with(manifest, complete), LocalSettings(), STAGING)
+    found = _settings_to_resume(cluster_with(manifest, complete), LocalSettings(), STAGING)
 
     assert found == DeploySettings(
         namespace="staging", name="pets", model_name="served", version="1", replicas=3, image=IMAGE, environment=GIVEN,
@@ -88,15 +88,17 @@ def test_of_a_rollout_that_was_cut_off_what_served_is_brought_back_or_the_first_
     parts = [predictor_of("1").model_copy(update={"traffic": 90}), predictor_of("2").model_copy(update={"traffic": 10})]
     note = {"strategy": "canary", "from": came_from, "to": "v2"}
     manifest = render("pets", "staging", parts if came_from else [predictor_of("2")])
-    found = _as_it_served(cluster_with(manifest.with_predictors(list(manifest.spec.predictors), note)), LocalSettings(), STAGING)
+    found = _settings_to_resume(
+        cluster_with(manifest.with_predictors(list(manifest.spec.predictors), note)), LocalSettings(), STAGING
+    )
 
     assert (found.version, found.keep_refused_version, found.name) == (version, refused_too, "pets")
 
 
 def test_where_nothing_served_the_champion_does_and_another_cluster_is_not_taken_for_this_one(champion):
-    assert _as_it_served(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
-    assert _as_it_served(cluster_with(None), LocalSettings(), None) == DeploySettings()
+    assert _settings_to_resume(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
+    assert _settings_to_resume(cluster_with(None), LocalSettings(), None) == DeploySettings()
     with pytest.raises(
-        SettingsError, match=r"was deployed to \(local\), found the active one's to be another \(kubernetes prod\)"
+        SettingsError, match=r"was deployed to \(local\), got the active stack with another cluster \(kubernetes prod\)"
     ):
-        _as_it_served(cluster_with(None), KubernetesSettings(context="prod"), STAGING)
+        _settings_to_resume(cluster_with(None), KubernetesSettings(context="prod"), STAGING)

@@ -1,4 +1,4 @@
-"""What the watch does with a retraining that fails, without one that runs: that takes a minute, in tests/system."""
+"""What the monitor does with a retraining that fails, without one that runs: that takes a minute, in tests/system."""
 
 import time
 from types import SimpleNamespace
@@ -7,11 +7,10 @@ import pytest
 
 from imageloop.lifecycle.feedback import open_database
 from imageloop.records.store.database import Decision
-from operations import monitoring
-from steps.pipeline_settings import WatchSettings
+from operations import monitor_status, monitoring, retraining
+from steps.pipeline_settings import MonitorSettings
 
-SETTINGS = WatchSettings()
-RETRAIN_AND_ROLL_OUT = monitoring._retrain_and_roll_out
+SETTINGS = MonitorSettings()
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def begun(workspace):
     def begin(seconds_ago: float) -> tuple[list[str], str | None]:
         database = open_database(workspace)
         database.decide("imageloop", Decision(f"of-{seconds_ago}", time.time() - seconds_ago, "retrain", "drift", {}))
-        outcomes = monitoring._finish_what_was_begun(SETTINGS, workspace)
+        outcomes = monitoring._finish_interrupted(SETTINGS, workspace)
         (kept,) = database.decisions("imageloop", 5)
         database.close()
         return outcomes, kept.outcome
@@ -34,7 +33,7 @@ def failing(monkeypatch):
     def fail(_settings, _decision):
         raise ConnectionError("the tracker is away")
 
-    monkeypatch.setattr(monitoring, "_retrain_and_roll_out", fail)
+    monkeypatch.setattr(monitoring, "retrain_and_roll_out", fail)
 
 
 @pytest.mark.parametrize(("learnt_at", "trained"), [(50.0, True), (150.0, False)])
@@ -44,15 +43,15 @@ def test_a_champion_that_was_made_before_the_kill_is_rolled_out_and_not_trained_
     )
     asked = []
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
-    monkeypatch.setattr(monitoring, "open_store", lambda: None)
+    monkeypatch.setattr(retraining, "open_store", lambda: None)
     monkeypatch.setattr(
-        monitoring, "_retrain", lambda *_: asked.append("training") or {"outcome": "champion", "model_version": "5"}
+        retraining, "_retrain", lambda *_: asked.append("training") or SimpleNamespace(outcome="champion", model_version="5")
     )
     monkeypatch.setattr(
-        "operations.deployment.deploy", lambda _settings: {"version": "5" if asked else "4", "outcome": "promoted"}
+        "operations.deployment.deploy", lambda _settings: SimpleNamespace(version="5" if asked else "4", outcome="promoted")
     )
 
-    said = RETRAIN_AND_ROLL_OUT(SETTINGS, Decision("cut-off", 100.0, "retrain", "drift", {}))
+    said = retraining.retrain_and_roll_out(SETTINGS, Decision("cut-off", 100.0, "retrain", "drift", {}))
 
     assert (asked == ["training"]) == trained
     assert said.startswith(f"promoted: version {5 if trained else 4} serves")
@@ -64,33 +63,33 @@ def test_a_retraining_that_fails_is_tried_again_and_stops_no_look(begun):
 
 def test_one_that_failed_for_long_is_given_up(begun, workspace):
     said = "failed: ConnectionError: the tracker is away"
-    monitoring._remember(workspace, "failing since of-7200", time.time() - 7000)
+    monitor_status.remember(workspace, "failing since of-7200", time.time() - 7000)
 
     assert begun(7200) == ([said], said)
 
 
 def test_one_that_was_begun_long_ago_is_tried_again_where_it_fails_for_the_first_time(begun, workspace):
     assert begun(7200) == ([], None)
-    assert monitoring._remembered(workspace)["failing since of-7200"] > time.time() - 60
+    assert monitor_status.read_memory(workspace)["failing since of-7200"] > time.time() - 60
 
 
 @pytest.fixture
 def channel(monkeypatch):
-    """What a channel was told; while it is `away` it hears nothing."""
+    """A notification channel; while it is `away` it fails."""
     heard = SimpleNamespace(texts=[], away=False)
 
-    def tell(_kind, _model, text, _figures, *, is_news):
+    def notify(_kind, _model, text, _metrics, *, is_news):
         if is_news and not heard.away:
             heard.texts.append(text)
         return not heard.away
 
-    monkeypatch.setattr("imageloop.adapters.alerter.alerter.active_alerter", lambda: SimpleNamespace(tell=tell))
+    monkeypatch.setattr("imageloop.adapters.alerter.alerter.active_alerter", lambda: SimpleNamespace(notify=notify))
     return heard
 
 
 def test_a_channel_is_told_once_and_again_where_it_did_not_hear(workspace, channel):
     def look(decision: str) -> None:
-        monitoring._tell({"action": "alert", "reason": decision}, [], decision, SETTINGS, workspace)
+        monitoring._notify(monitoring.MonitoringRun("local", "alert", decision), [], decision, SETTINGS, workspace)
 
     for decision in ("drift", "drift"):
         look(decision)

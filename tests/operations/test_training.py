@@ -1,4 +1,4 @@
-"""Whether there may be other pictures, which decides what comes from the cache."""
+"""Whether there may be other images, which decides what comes from the cache."""
 
 import subprocess
 

@@ -26,23 +26,24 @@ from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key, sign
 from imageloop.model.smoke_test_images import Example, write_examples
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
-from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.local_cluster import LocalCluster
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
-from seldon.delivery.manifest import render_predictor
+from seldon.delivery.render_manifest import render_predictor
 from tests.fakes.kubernetes.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
 
 
-def picture(red: int, blue: int, side: int = 64, kind: str = "PNG", seed: int = 0) -> bytes:
+def image(red: int, blue: int, side: int = 64, kind: str = "PNG", seed: int = 0) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 20, (side, side, 3))
     out = io.BytesIO()
     Image.fromarray((np.array([red, 60, blue]) + noise).clip(0, 255).astype(np.uint8)).save(out, kind)
     return out.getvalue()
 
 
-PICTURES = [picture(200, 40, seed=n, kind="JPEG") if n % 2 else picture(40, 200, seed=n, kind="JPEG") for n in range(40)]
+IMAGES = [image(200, 40, seed=n, kind="JPEG") if n % 2 else image(40, 200, seed=n, kind="JPEG") for n in range(40)]
 
 
 def red_or_blue(bias: float, work: int, side: int) -> onnx.ModelProto:
@@ -128,7 +129,7 @@ def make_package(tmp_path_factory, keys):
         info.write(folder)
         if examples:
             predictor = Predictor.unsigned(folder, threads=1)
-            known = [("red", picture(200, 40)), ("blue", picture(40, 200))]
+            known = [("red", image(200, 40)), ("blue", image(40, 200))]
             answers = [(label, content, predictor.predict([content])) for label, content in known]
             write_examples(folder, [Example(label, float(a.probabilities[0].max()), content) for label, content, a in answers])
         sign(folder, private_key(keys))
@@ -178,7 +179,7 @@ def cluster(make_cluster) -> LocalCluster:
 
 
 class Load:
-    """`clients` threads that send pictures to /predict, one after the other, and count what comes back."""
+    """`clients` threads that send images to /predict, one after the other, and count what comes back."""
 
     def __init__(self, url: str, clients: int = 4) -> None:
         self._url = urlsplit(url)
@@ -204,8 +205,8 @@ class Load:
         return sum(count for code, count in self.codes.items() if code != 200)
 
     def wait_for(self, requests: int, seconds: float = 60) -> None:
-        wanted, deadline = sum(self.codes.values()) + requests, time.monotonic() + seconds
-        while sum(self.codes.values()) < wanted:
+        expected, deadline = sum(self.codes.values()) + requests, time.monotonic() + seconds
+        while sum(self.codes.values()) < expected:
             assert time.monotonic() < deadline, f"only {sum(self.codes.values())} answers"
             time.sleep(0.02)
 
@@ -215,7 +216,7 @@ class Load:
             number += 1
             try:
                 connection = connection or http.client.HTTPConnection(self._url.hostname, self._url.port, timeout=60)
-                content = PICTURES[number % len(PICTURES)]
+                content = IMAGES[number % len(IMAGES)]
                 connection.request("POST", f"{self._url.path}/predict", content, {"Content-Type": "image/jpeg"})
                 answer = connection.getresponse()
                 body = answer.read()
@@ -242,7 +243,7 @@ def load():
 
 @pytest.fixture(scope="session")
 def colours():
-    return SimpleNamespace(picture=picture, pictures=PICTURES, red=picture(200, 40), blue=picture(40, 200))
+    return SimpleNamespace(image=image, images=IMAGES, red=image(200, 40), blue=image(40, 200))
 
 
 def send(url: str, data: bytes | None = None, content_type: str | None = None, method: str | None = None, **headers: str):
@@ -281,7 +282,7 @@ def start_service(tmp_path_factory, keys):
             "PREDICTIVE_UNIT_PARAMETERS": json.dumps([{"name": n, "value": v, "type": "STRING"} for n, v in parameters]),
             "IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub"),
             "IMAGELOOP_RECORDS": str(home / "records"),
-            "IMAGELOOP_LOOP": str(home / "loop.json"),
+            "IMAGELOOP_MONITOR_STATUS": str(home / "monitor_status.json"),
             "GUNICORN_WORKERS": "1",
             **environment,
         }

@@ -31,43 +31,43 @@ def page(browser, service):
     page.close()
 
 
-def upload(page, content: bytes, name: str = "picture.png", kind: str = "image/png") -> None:
+def upload(page, content: bytes, name: str = "image.png", kind: str = "image/png") -> None:
     page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
 
 
-def test_a_picture_gets_an_answer_with_its_heat_map(page, colours):
+def test_an_image_gets_a_prediction_with_its_heat_map(page, colours):
     expect(page.locator("#classes")).to_have_text("colours, version 7: red, blue")
-    expect(page.locator("#kept")).to_have_text("Nothing that you drop here is kept.")
+    expect(page.locator("#retention")).to_have_text("Images are not stored.")
 
     upload(page, colours.red)
 
     expect(page.locator("#label")).to_contain_text("red (")
-    expect(page.locator("#speaker")).to_contain_text("colours version 7 (default, fp32) took")
+    expect(page.locator("#model")).to_contain_text("colours version 7 (default, fp32) took")
     expect(page.locator(".bar")).to_have_count(2)
-    seen, heated = (page.evaluate(f"document.getElementById('{name}').toDataURL()") for name in ("seen", "heat"))
-    assert len(seen) > 1000
-    assert seen != heated
+    crop, heated = (page.evaluate(f"document.getElementById('{name}').toDataURL()") for name in ("crop", "heat"))
+    assert len(crop) > 1000
+    assert crop != heated
     assert page.outside == []
 
 
-def test_wrong_answers_become_feedback_by_the_keyboard_alone(page, service, colours, eventually):
+def test_wrong_predictions_become_feedback_by_keyboard(page, service, colours, eventually):
     upload(page, colours.red)
-    expect(page.locator("#answer")).to_be_visible()
-    page.locator("#right").focus()
+    expect(page.locator("#prediction")).to_be_visible()
+    page.locator("#correct").focus()
 
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "truth"
+    assert page.evaluate("document.activeElement.id") == "ground-truth"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
 
-    expect(page.locator("#thanks")).to_have_text("Kept: it is 'blue'. Thank you.")
-    expect(page.locator("#right")).to_be_disabled()
-    assert eventually(lambda: any(record.get("true_label") == "blue" for record in records(service)))
+    expect(page.locator("#receipt")).to_have_text("Stored: the ground truth is 'blue'. Thank you.")
+    expect(page.locator("#correct")).to_be_disabled()
+    assert eventually(lambda: any(record.get("ground_truth") == "blue" for record in records(service)))
 
 
-def test_an_error_is_told_and_the_next_picture_is_answered(page, colours):
-    upload(page, b"no picture at all", "picture.jpg", "image/jpeg")
-    expect(page.get_by_role("alert")).to_contain_text("not_a_picture")
+def test_an_error_is_shown_and_the_next_image_is_predicted(page, colours):
+    upload(page, b"no image at all", "image.jpg", "image/jpeg")
+    expect(page.get_by_role("alert")).to_contain_text("not_an_image")
 
     upload(page, colours.blue)
 
@@ -75,17 +75,17 @@ def test_an_error_is_told_and_the_next_picture_is_answered(page, colours):
     expect(page.locator("#error")).to_be_hidden()
 
 
-def test_what_a_screen_reader_needs_is_there(page, colours):
+def test_the_page_is_accessible(page, colours):
     upload(page, colours.red)
-    expect(page.locator("#answer")).to_be_visible()
+    expect(page.locator("#prediction")).to_be_visible()
 
     assert page.locator("html").get_attribute("lang") == "en"
-    assert page.get_by_label("Wrong, it is").get_attribute("id") == "truth"
-    assert page.locator("#answer").get_attribute("aria-live") == "polite"
+    assert page.get_by_label("Wrong, it is").get_attribute("id") == "ground-truth"
+    assert page.locator("#prediction").get_attribute("aria-live") == "polite"
     assert page.get_by_role("img").count() == 2
 
 
-def test_how_the_model_fares_is_shown_where_somebody_watches(page, service, colours):
+def test_the_status_of_the_monitor_is_shown(page, service, colours):
     expect(page.locator("#loop")).to_be_hidden()
     window = {
         "version": "7",
@@ -95,10 +95,10 @@ def test_how_the_model_fares_is_shown_where_somebody_watches(page, service, colo
         "p_value": 0.002,
         "alarm": True,
         "estimated_accuracy": 0.8,
-        "unfamiliar_share": 0.4,
+        "out_of_distribution_share": 0.4,
     }
     decision = {"time": 2.0, "action": "alert", "reason": "the camera changed", "outcome": ""}
-    figures = {"accuracy": 0.875, "estimated_accuracy": 0.8, "drift_p_value": 0.002, "unfamiliar_share": 0.4}
+    metrics = {"accuracy": 0.875, "estimated_accuracy": 0.8, "drift_p_value": 0.002, "out_of_distribution_share": 0.4}
     loop = {
         "time": "2026-01-01T00:00:00+00:00",
         "timestamp": 2.0,
@@ -106,15 +106,15 @@ def test_how_the_model_fares_is_shown_where_somebody_watches(page, service, colo
         "version": "7",
         "action": "alert",
         "reason": "the camera changed",
-        "figures": figures,
+        "metrics": metrics,
     }
-    file = service.home / "loop.json"
+    file = service.home / "monitor_status.json"
     try:
         file.write_text(json.dumps(loop | {"windows": [window, window | {"alarm": False}], "decisions": [decision]}))
         page.reload()
 
         expect(page.locator("#loop-lead")).to_have_text("alert: the camera changed")
-        expect(page.locator("#loop-figures")).to_contain_text("87.5 %")
+        expect(page.locator("#loop-metrics")).to_contain_text("87.5 %")
         assert page.locator("#loop-chart rect").count() == 2
         assert page.locator("#loop-chart rect.alarm").count() == 1
         expect(page.locator("#loop-decisions li")).to_have_text("alert: the camera changed")

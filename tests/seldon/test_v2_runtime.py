@@ -72,14 +72,14 @@ def probabilities(answer: dict) -> np.ndarray:
 
 
 def test_answers_are_those_of_the_microservice(v2, service, call, colours):
-    wanted = [
+    expected = [
         json.loads(call(f"{service.url}/predict", one, "image/png")[1])["probabilities"] for one in (colours.red, colours.blue)
     ]
 
     code, answer = infer(call, v2, "BYTES", [2], [base64.b64encode(one).decode() for one in (colours.red, colours.blue)])
 
     assert (code, answer["model_name"], answer["model_version"]) == (200, "colours", "7")
-    np.testing.assert_allclose(probabilities(answer), [list(one.values()) for one in wanted], atol=1e-6)
+    np.testing.assert_allclose(probabilities(answer), [list(one.values()) for one in expected], atol=1e-6)
     (labels,) = [output["data"] for output in answer["outputs"] if output["name"] == "labels"]
     assert labels == ["red", "blue"]
 
@@ -98,17 +98,17 @@ def test_prepared_pixels_are_answered_as_they_are(v2, call, colours, package):
 @pytest.mark.parametrize(
     ("datatype", "shape", "data", "said"),
     [
-        ("BYTES", [1], [base64.b64encode(b"no picture").decode()], "not_a_picture"),
-        ("BYTES", [0], [], "wanted 1 to 64 pictures"),
-        ("UINT8", [1, 2, 2, 3], [1] * 12, "wanted pixels of shape"),
-        ("FP32", [1], [0.5], "wanted one input"),
-        ("UINT8", [1, 2, 2, 3], [1] * 11, "wanted one input"),
-        ("UINT8", [1, 2, 2, 3], [300] * 12, "wanted one input"),
-        ("UINT8", [1, 2, 2, 3], ["a"] * 12, "wanted one input"),
-        ("BYTES", [1], [1], "wanted one input"),
+        ("BYTES", [1], [base64.b64encode(b"no image").decode()], "not_an_image"),
+        ("BYTES", [0], [], "expected 1 to 64 images"),
+        ("UINT8", [1, 2, 2, 3], [1] * 12, "expected pixels of shape"),
+        ("FP32", [1], [0.5], "expected one input"),
+        ("UINT8", [1, 2, 2, 3], [1] * 11, "expected one input"),
+        ("UINT8", [1, 2, 2, 3], [300] * 12, "expected one input"),
+        ("UINT8", [1, 2, 2, 3], ["a"] * 12, "expected one input"),
+        ("BYTES", [1], [1], "expected one input"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_a_reason(v2, call, datatype, shape, data, said):
+def test_what_is_no_image_is_refused_with_a_reason(v2, call, datatype, shape, data, said):
     code, answer = infer(call, v2, datatype, shape, data)
 
     assert code == 400

@@ -42,7 +42,7 @@ def test_variables_are_filled_in_and_defaults_may_name_others():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: [", "found: while parsing"),
+        ("name: [", "got: while parsing"),
         ("nmae: a\ncomponents: {}\n", "nmae: Extra inputs are not permitted"),
         (None, "No such file"),
     ],
@@ -52,10 +52,10 @@ def test_what_is_no_stack_is_said_with_its_file(tmp_path, text, words):
     if text is not None:
         file.write_text(text)
 
-    with pytest.raises(SettingsError, match=words) as told:
+    with pytest.raises(SettingsError, match=words) as refused:
         read_stack(file, {})
 
-    assert str(file) in str(told.value)
+    assert str(file) in str(refused.value)
 
 
 def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path):
@@ -76,7 +76,8 @@ def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path
 
 
 def test_no_step_or_pipeline_asks_which_stack_is_active():
-    for room in ("steps", "pipelines", "imageloop", "materializers"):
+    core = [f"imageloop/{room}" for room in ("data", "embeddings", "model", "monitoring", "promotion", "training")]
+    for room in ("steps", "pipelines", "materializers", *core):
         for file in (PROJECT / room).rglob("*.py"):
             assert "active_stack" not in file.read_text(), file
 
@@ -173,10 +174,10 @@ def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_ove
 
     assert call("two", "stacks/apply.py", "--activate", "local").returncode == 0
     wrong = call("two", "stacks/apply.py", "--activate", "local", "stacks/kubernetes.yaml")
-    assert "wanted a stack of the files that are applied (kubernetes), found 'local'" in wrong.stderr
+    assert "expected a stack of the files that are applied (kubernetes), got 'local'" in wrong.stderr
     assert call("one", "stacks/apply.py", "--applied").returncode == 1
     refused = call("one", "run.py", "train")
     assert refused.returncode == 2
-    assert f"found '{tmp_path / 'two'}/.imageloop/artifacts': another folder was set up since" in refused.stderr
+    assert f"got '{tmp_path / 'two'}/.imageloop/artifacts': another folder was set up since" in refused.stderr
     assert call("one", "stacks/apply.py", "--activate", "local", IMAGELOOP_HOME=f"{tmp_path / 'one'}/").returncode == 0
     assert call("one", "run.py", "versions").returncode == 0

@@ -70,7 +70,7 @@ class Site:
 
 
 def watching(model: str, name: str) -> tuple[str, ...]:
-    """The settings of a watch over `model`, which is deployed as `name`."""
+    """The settings of a monitor over `model`, which is deployed as `name`."""
     settings = {
         "monitoring.model_name": model, "monitoring.deployment": f"default/{name}", "training.promotion.model_name": model,
         "rollout.model_name": model, "rollout.name": name,
@@ -87,7 +87,7 @@ def site(tmp_path_factory, exported_backbones) -> Site:
 
 
 def new_site(root: Path) -> Site:
-    """One that remembers nothing: `site` knows in which split the pictures of other tests stand."""
+    """One that remembers nothing: `site` knows in which split the images of other tests stand."""
     home = root / "home"
     home.mkdir()
     environment = os.environ | {
@@ -154,11 +154,11 @@ def laptop(tmp_path_factory, sharing) -> Site:
 
 @pytest.fixture
 def draw():
-    """Fill a folder with random pictures of a class each: draw(folder, cat=20, dog=20)."""
-    return draw_pictures
+    """Fill a folder with random images of a class each: draw(folder, cat=20, dog=20)."""
+    return draw_images
 
 
-def draw_pictures(folder, seed=0, **counts):
+def draw_images(folder, seed=0, **counts):
     rng = np.random.default_rng(seed)
     for place, (label, count) in enumerate(counts.items()):
         (folder / label).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The memory of a site, brought back on another path."""
+"""Backup of a site, restored to another path."""
 
 import json
 import tarfile
@@ -26,8 +26,8 @@ def elsewhere(site, tmp_path):
 
 @pytest.mark.acceptance
 def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsewhere, draw, tmp_path):
-    pictures = draw(tmp_path / "pictures", cat=20, dog=20)
-    trained = site.train("kept", "--data", str(pictures))
+    images = draw(tmp_path / "images", cat=20, dog=20)
+    trained = site.train("kept", "--data", str(images))
     archive = tmp_path / "kept.tar.gz"
     uncollected = ".imageloop/serving/records/default/kept/records-1-2-3.jsonl"
     (site.home / uncollected).parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsew
     made = site.json("backup", str(archive))
     with tarfile.open(archive) as content:
         names = content.getnames()
-    before = site.json("predict", str(pictures / "cat"), "--model", "kept")
-    recovered = elsewhere.json("recover", str(archive))
+    before = site.json("predict", str(images / "cat"), "--model", "kept")
+    recovered = elsewhere.json("restore-backup", str(archive))
     site_home_hidden = str(site.home)
-    after = elsewhere.json("predict", str(pictures / "cat"), "--model", "kept")
+    after = elsewhere.json("predict", str(images / "cat"), "--model", "kept")
 
     assert made["size_bytes"] == archive.stat().st_size
     assert not any("signing.key" in name for name in names)
@@ -52,21 +52,21 @@ def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsew
     lineage = _lineage(elsewhere, trained["run"])
     assert lineage == _lineage(site, trained["run"])
     assert all(site_home_hidden not in uri for uri in lineage["uris"])
-    _, err = elsewhere.run("recover", str(archive), expect=2)
-    assert "wanted an empty site" in err
+    _, err = elsewhere.run("restore-backup", str(archive), expect=2)
+    assert "expected an empty site" in err
     _, err = elsewhere.run(
-        "train", "--data", str(pictures), "--set", "promotion.model_name=kept", "--set", "training.seed=3", expect=1
+        "train", "--data", str(images), "--set", "promotion.model_name=kept", "--set", "training.seed=3", expect=1
     )
-    assert "found the public one alone" in err
+    assert "got the public one alone" in err
 
 
 def test_what_is_no_archive_is_refused_and_changes_nothing(elsewhere, tmp_path):
     (tmp_path / "no.tar.gz").write_bytes(b"no archive")
 
     before = sorted(path.name for path in (elsewhere.home / ".imageloop").iterdir())
-    _, err = elsewhere.run("recover", str(tmp_path / "no.tar.gz"), expect=2)
+    _, err = elsewhere.run("restore-backup", str(tmp_path / "no.tar.gz"), expect=2)
 
-    assert "wanted an archive" in err
+    assert "is no archive" in err
     assert sorted({*before, "logs"}) == sorted(path.name for path in (elsewhere.home / ".imageloop").iterdir())
 
 

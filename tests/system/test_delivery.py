@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import CLASSES, draw_picture
+from imageloop.data.sources.draw_animals import CLASSES, draw_image
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("delivery")]
 PROJECT = Path(__file__).parents[2]
@@ -44,12 +44,12 @@ def production(site) -> dict:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Pictures that the model has not seen, by class."""
+    """Images that the model has not seen, by class."""
     folder = tmp_path_factory.mktemp("labelled")
     for label in CLASSES:
         (folder / label).mkdir()
         for number in range(30):
-            draw_picture(label, (777, number), Drift()).save(folder / label / f"{number}.jpg", quality=90)
+            draw_image(label, (777, number), Drift()).save(folder / label / f"{number}.jpg", quality=90)
     return folder
 
 
@@ -66,14 +66,14 @@ def good(site):
 
 
 @pytest.fixture
-def visitors(labelled):
+def callers(labelled):
     """Somebody must ask, or a canary has nothing to be judged by."""
     stopping, threads = threading.Event(), []
-    pictures = [file.read_bytes() for file in sorted(labelled.rglob("*.jpg"))]
+    images = [file.read_bytes() for file in sorted(labelled.rglob("*.jpg"))]
 
     def ask(url: str) -> None:
         while not stopping.is_set():
-            for content in pictures:
+            for content in images:
                 request = urllib.request.Request(f"{url}/predict", content, {"Content-Type": "image/jpeg"})
                 with urllib.request.urlopen(request, timeout=30):
                     pass
@@ -100,7 +100,7 @@ def test_a_good_version_goes_through_staging_to_production(site, good, staging):
     command = [sys.executable, PROJECT / ".ci/release-notes", site.home / "delivered" / "production.json", "HEAD"]
     notes = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout
     assert f"model version {good}" in notes
-    assert "known picture" in notes
+    assert "smoke-test image" in notes
 
 
 def test_a_place_whose_variables_are_missing_overwrites_no_stack(site):
@@ -110,7 +110,7 @@ def test_a_place_whose_variables_are_missing_overwrites_no_stack(site):
     )
 
     assert done.returncode == 1
-    assert "wanted the namespace of this place" in done.stderr
+    assert "expected the namespace of this environment" in done.stderr
 
 
 def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site, good, staging):
@@ -120,14 +120,14 @@ def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site,
 
     said = deploy(site, "staging", *staging, "--set", "afterwards.min_accuracy=0.75", *chosen, expect=1)
 
-    assert "wanted an accuracy of at least 75.0%" in said or "known picture" in said
+    assert "expected an accuracy of at least 75.0%" in said or "smoke-test image" in said
     assert [part["version"] for part in production(site)["predictors"]] == [good]
 
 
-def test_what_slips_through_is_rolled_back_in_production(site, good, visitors):
+def test_what_slips_through_is_rolled_back_in_production(site, good, callers):
     versions = site.json("versions", "--model", MODEL)["versions"]
     bad = next(one["version"] for one in versions if one["version"] != good)
-    visitors(production(site)["url"])
+    callers(production(site)["url"])
 
     said = deploy(site, "production", *HASTE, "--version", bad, "--set", "keep_refused_version=true", "--set", "judge.min_agreement=0.95", "--set", "judge.max_mix_distance=0.1", expect=1)  # fmt: skip
 

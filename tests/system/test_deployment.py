@@ -20,9 +20,9 @@ from PIL import Image
 
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Drift, Limits
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 from imageloop.training.feedback_data import role_of
-from imageloop.training.settings import ExperienceSettings
+from imageloop.training.settings import FeedbackSettings
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
@@ -35,7 +35,7 @@ KEPT = watching(MODEL, "pets")
 def deployed(site):
     """Version 1, served."""
     trained = site.train(MODEL)
-    key = site.json("pictures", "key")
+    key = site.json("images", "key")
     kept = ("--set", f"environment.{key['variable']}={key['recipient']}")
     result = site.json("deploy", *PLACE, "--set", "replicas=1", *kept)
     yield result | {"trained": trained["model_version"], "kept": kept}
@@ -53,8 +53,8 @@ def test_deploy_serves_the_champion(site, deployed):
 
     assert (deployed["version"], deployed["outcome"]) == (deployed["trained"], "promoted")
     assert metadata["name"] == MODEL
-    assert deployed["tried"]["label"] == deployed["tried"]["wanted"]
-    assert any(line.startswith("known picture") for line in deployed["smoke"])
+    assert deployed["tried"]["label"] == deployed["tried"]["expected"]
+    assert any(line.startswith("smoke-test image") for line in deployed["smoke"])
 
 
 def test_status_shows_what_is_served(site, deployed):
@@ -71,40 +71,40 @@ def test_status_shows_what_is_served(site, deployed):
     )
 
 
-def test_a_wrongly_answered_picture_is_there_to_be_labelled(site, deployed, tmp_path):
+def test_a_wrongly_answered_image_is_there_to_be_labelled(site, deployed, tmp_path):
     number, judging = next((number, drawn(number)) for number in range(100) if _judges(drawn(number)))
     teaching = next(drawn(number) for number in range(100) if not _judges(drawn(number)))
     frame = next(drawn(number, quality) for quality in range(70, 90) if not _judges(drawn(number, quality)))  # of what judges
     contents = [judging, teaching, frame, teaching, judging, teaching, frame, teaching]
     asked = [post(f"{deployed['url']}/predict", content, "image/jpeg") for content in contents]
     for answer in asked:
-        truth = "dog" if answer["label"] == "cat" else "cat"
-        told = json.dumps({"request_id": answer["request_id"], "label": truth}).encode()
-        post(f"{deployed['url']}/feedback", told, "application/json")
+        ground_truth = "dog" if answer["label"] == "cat" else "cat"
+        text = json.dumps({"request_id": answer["request_id"], "label": ground_truth}).encode()
+        post(f"{deployed['url']}/feedback", text, "application/json")
 
-    wanted = {answer["request_id"] for answer in asked}
-    assert wanted <= {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
+    expected = {answer["request_id"] for answer in asked}
+    assert expected <= {row["request_id"] for row in site.json("images", "list", *KEPT)["images"]}
     site.run("monitor", *KEPT)  # it collects the labels
-    found = site.json("pictures", "export", str(tmp_path / "out"), *KEPT)
+    found = site.json("images", "export", str(tmp_path / "out"), *KEPT)
     files = list((tmp_path / "out").rglob("*.jpeg"))  # those of the smoke tests are PNG
     assert 0 < len(files) <= 4
     assert found["left"] >= 4  # those that judge the next model are not given out
     assert found["labelled"] >= len(files)
     assert {file.read_bytes() for file in files} == {teaching}
-    assert {file.parent.name for file in (tmp_path / "out" / "labelled").rglob("*.jpeg")} == {truth}
-    assert site.json("pictures", "delete", *sorted(wanted), *KEPT)["deleted"] == 8
-    assert not wanted & {row["request_id"] for row in site.json("pictures", "list", *KEPT)["pictures"]}
-    _, error = site.run("pictures", "delete", "*", expect=1)
-    assert "wanted the request id of an answer" in error
+    assert {file.parent.name for file in (tmp_path / "out" / "labelled").rglob("*.jpeg")} == {ground_truth}
+    assert site.json("images", "delete", *sorted(expected), *KEPT)["deleted"] == 8
+    assert not expected & {row["request_id"] for row in site.json("images", "list", *KEPT)["images"]}
+    _, error = site.run("images", "delete", "*", expect=1)
+    assert "expected the request id of a prediction" in error
 
 
 def drawn(number: int, quality: int = 95) -> bytes:
-    draw_picture("cat", (9, number), Drift()).save(out := io.BytesIO(), "JPEG", quality=quality)
+    draw_image("cat", (9, number), Drift()).save(out := io.BytesIO(), "JPEG", quality=quality)
     return out.getvalue()
 
 
 def _judges(content: bytes) -> bool:
-    return role_of(hashlib.sha256(content).hexdigest(), ExperienceSettings().held_back) == "held_back"
+    return role_of(hashlib.sha256(content).hexdigest(), FeedbackSettings().held_back) == "held_back"
 
 
 def test_deploying_again_changes_nothing(site, deployed):
@@ -115,7 +115,7 @@ def test_what_is_being_rolled_out_is_not_stopped(site, deployed):
     with FileLock(site.workspace.state / "serving" / "locks" / "default--pets.lock"):
         _, error = site.run("down", expect=1)
 
-    assert "found another rollout at work on it" in error
+    assert "another rollout of" in error
     assert site.json("status")["deployments"][0]["state"] == "Available"
 
 
@@ -131,7 +131,7 @@ def test_a_manifest_is_printed_and_nothing_applied(site, deployed):
     assert (service["kind"], manifest["kind"]) == ("InferenceService", "SeldonDeployment")
     assert uri == manifest["spec"]["predictors"][0]["graph"]["modelUri"]
     assert "--set image=" in missing
-    assert "found 'helm'" in unknown
+    assert "got 'helm'" in unknown
 
 
 def test_a_laptop_keeps_no_schedule_and_says_what_does_the_same(site):
@@ -139,7 +139,7 @@ def test_a_laptop_keeps_no_schedule_and_says_what_does_the_same(site):
     _, wrong = site.run("schedule", "--cron", "hourly", expect=2)
 
     assert "python run.py watch" in laptop
-    assert "found 'hourly'" in wrong
+    assert "got 'hourly'" in wrong
 
 
 def test_zenml_lists_what_is_served(site, deployed):
@@ -153,10 +153,10 @@ def test_zenml_lists_what_is_served(site, deployed):
 
 
 def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_path, request):
-    """500 photographs where there are some, through the gateway; one in five also as `ndarray`, the upright, prepared picture."""
-    files = pictures(tmp_path, request)
+    """500 photographs where there are some, through the gateway; one in five also as `ndarray`, the upright, prepared image."""
+    files = images(tmp_path, request)
     rows = site.json("predict", *map(str, files), "--model", MODEL)["predictions"]
-    wanted = {row["path"]: list(row["probabilities"].values()) for row in rows}
+    expected = {row["path"]: list(row["probabilities"].values()) for row in rows}
 
     def ask(place: int, file: Path) -> float:
         content = file.read_bytes()
@@ -174,7 +174,7 @@ def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_pa
         if place % 5 == 0:
             pixels = preprocess(content, 224, Limits()).tolist()
             found.append(post(api, json.dumps({"data": {"ndarray": pixels}}).encode(), kind)["data"]["ndarray"][0])
-        return float(np.abs(np.array(found) - wanted[str(file)]).max())
+        return float(np.abs(np.array(found) - expected[str(file)]).max())
 
     with ThreadPoolExecutor(4) as pool:
         differences = list(pool.map(ask, range(len(files)), files))
@@ -185,32 +185,32 @@ def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_pa
 
 @pytest.fixture
 def labelled(tmp_path):
-    """Pictures in class folders, one of which is none."""
+    """Images in class folders, one of which is none."""
     for label in ("cat", "dog"):
         (tmp_path / "labelled" / label).mkdir(parents=True)
         for index in range(10):
             noise = np.random.default_rng(index).integers(0, 255, (12, 15, 3)).astype(np.uint8)
             Image.fromarray(noise).resize((300, 240)).save(tmp_path / "labelled" / label / f"{index}.jpg")
-    (tmp_path / "labelled" / "cat" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "labelled" / "cat" / "broken.jpg").write_bytes(b"no image")
     return tmp_path / "labelled"
 
 
-def test_a_live_endpoint_is_held_against_labelled_pictures(site, deployed, labelled):
+def test_a_live_endpoint_is_held_against_labelled_images(site, deployed, labelled):
     found = site.json("evaluate", "--url", deployed["url"], "--data", str(labelled))
 
     assert (found["count"], found["refused"], found["failed"]) == (20, 1, 0)
-    assert found["accuracy"] == 0.5  # the same pictures lie in both folders
+    assert found["accuracy"] == 0.5  # the same images lie in both folders
     assert found["versions"] == {deployed["version"]: 20}
     assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"]
     _, err = site.run("evaluate", "--url", deployed["url"], "--data", str(labelled), "--min-accuracy", "0.9", expect=1)
-    assert "wanted an accuracy of at least 90.0%" in err
+    assert "expected at least 90.0%" in err
     _, err = site.run("evaluate", "--url", "http://127.0.0.1:9", "--data", str(labelled), expect=1)
-    assert "wanted answers from" in err
+    assert "expected responses from" in err
     _, err = site.run("evaluate", "--url", "nowhere", "--data", str(labelled), expect=2)
-    assert "wanted an http address" in err
+    assert "expected an http address" in err
 
 
-def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site, deployed, labelled):
+def test_what_serves_is_evaluated_after_a_rollout_where_images_are_given(site, deployed, labelled):
     _, err = site.run(
         "deploy",
         *PLACE,
@@ -224,7 +224,7 @@ def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site,
         expect=1,
     )
 
-    assert "wanted an accuracy of at least 90.0%" in err
+    assert "expected an accuracy of at least 90.0%" in err
     assert (
         site.json(
             "deploy",
@@ -241,7 +241,7 @@ def test_what_serves_is_evaluated_after_a_rollout_where_pictures_are_given(site,
     )
 
 
-def pictures(folder: Path, request) -> list[Path]:
+def images(folder: Path, request) -> list[Path]:
     try:
         photographs = request.getfixturevalue("photographs")
     except pytest.skip.Exception:
@@ -256,7 +256,7 @@ def pictures(folder: Path, request) -> list[Path]:
 
 def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, deployed, tmp_path, request):
     second = site.train(MODEL, "--set", "training.seed=99", "--set", "promotion.gates.champion_margin=1")
-    stop, content = threading.Event(), pictures(tmp_path, request)[0].read_bytes()
+    stop, content = threading.Event(), images(tmp_path, request)[0].read_bytes()
     failures = []
 
     def ask() -> None:
@@ -278,7 +278,7 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
         "strategy.watch={min_requests: 30, min_seconds: 1}",
     )
     try:
-        # one picture over and over: two good models may well differ in it
+        # one image over and over: two good models may well differ in it
         result = site.json(
             "deploy", *PLACE, *canary, "--set", "replicas=1", "--set", "judge={max_mix_distance: 1, min_agreement: 0}"
         )
@@ -290,7 +290,7 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
 
     assert (result["version"], result["before"], result["outcome"]) == (second["model_version"], deployed["version"], "promoted")
     assert result["verdicts"][0].startswith("canary 50 %: advance")
-    assert (back["from"], back["to"]) == (second["model_version"], deployed["version"])
+    assert (back["from_version"], back["to_version"]) == (second["model_version"], deployed["version"])
     assert failures == []
     assert site.json("versions", "--model", MODEL)["champion"] == deployed["version"]
     assert [part["version"] for part in site.json("status")["deployments"][0]["predictors"]] == [deployed["version"]]
@@ -312,14 +312,14 @@ def test_a_restart_in_the_middle_of_a_canary_brings_back_what_served(site, deplo
     process.kill()
     process.communicate()
     stopped, _ = site.run("down", "--keep")
-    told, _ = site.run("status")
+    text, _ = site.run("status")
     _, both = site.run("deploy", "--resume", "--version", third, expect=2)
 
     again = site.json("deploy", "--resume")
 
-    assert "stopped default/pets; python run.py deploy --resume brings it back" in stopped
-    assert "nothing would be started again; run: python run.py deploy --resume" in told
-    assert "wanted no other option beside it" in both
+    assert "stopped default/pets; python run.py deploy --resume starts it again" in stopped
+    assert "nothing would be started again; run: python run.py deploy --resume" in text
+    assert "expected no other option" in both
     assert (again["name"], again["version"], again["outcome"]) == ("pets", deployed["version"], "unchanged")
     assert site.json("versions", "--model", MODEL)["champion"] == third
     assert (served(site)["state"], served(site)["rollout"], served(site)["url"]) == ("Available", None, deployed["url"])
@@ -336,7 +336,7 @@ def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(sit
 
     _, error = site.run("deploy", *PLACE, *nobody_asks, "--set", "replicas=1", expect=1)
 
-    assert f"version {third} was rolled back: canary 10 %: wanted 10 answers" in error
+    assert f"version {third} was rolled back: canary 10 %: expected 10 predictions" in error
     assert "Traceback" not in error
     listed = site.json("versions", "--model", MODEL)
     assert listed["champion"] == deployed["version"]
@@ -346,13 +346,13 @@ def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(sit
 def test_a_wrong_setting_is_answered_before_anything_starts(site):
     _, error = site.run("deploy", "--set", "strategy.kind=canary", "--set", "strategy.steps=[50,10]", expect=2)
 
-    assert "wanted steps that grow" in error
+    assert "expected steps that grow" in error
 
 
 def test_without_a_champion_there_is_nothing_to_deploy(site):
     _, error = site.run("deploy", "--set", "model_name=nobody", expect=1)
 
-    assert "wanted a champion of 'nobody' to deploy, found none" in error
+    assert "expected a champion of 'nobody' to deploy, got none" in error
 
 
 def test_where_nothing_was_deployed_status_says_so(tmp_path, site):

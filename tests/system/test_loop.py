@@ -1,4 +1,4 @@
-"""The loop with real ZenML, MLflow, services and databases; and the whole story, as `make demo-loop` plays it."""
+"""The loop with real ZenML, MLflow, services and databases; and the demo loop."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 from imageloop.lifecycle.feedback import open_database
 from imageloop.monitoring.decisions import HELPED
 from tests.system.conftest import watching
@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
 MODEL = "watched"
 HASTE = (
     *watching(MODEL, "watched"), "--set", "monitoring.drift.window=20",
-    "--set", "monitoring.truth.min_labels=10", "--set", "monitoring.truth.max_labels=60", "--set", "monitoring.decision.cool_down_minutes=0",
+    "--set", "monitoring.performance.min_labels=10", "--set", "monitoring.performance.max_labels=60", "--set", "monitoring.decision.cool_down_minutes=0",
     "--set", "monitoring.decision.min_accuracy=0.9", "--set", "monitoring.decision.labels_after_failure=1000",
-    "--set", "rollout.strategy.kind=rolling", "--set", "training.data.source.num_pictures=60", "--set", "training.data.source.kind=generated",
-    "--set", "training.training.model.loop.max_epochs=10", "--set", "training.promotion.export.num_calibration_pictures=8",
+    "--set", "rollout.strategy.kind=rolling", "--set", "training.data.source.num_images=60", "--set", "training.data.source.kind=generated",
+    "--set", "training.training.model.loop.max_epochs=10", "--set", "training.promotion.export.num_calibration_images=8",
     "--set", "training.promotion.gates.min_accuracy=0.3", "--set", "training.promotion.gates.min_class_recall=0.0",
-    "--set", "training.promotion.gates.max_calibration_error=1.0", "--set", "training.experience.min_labels=20",
+    "--set", "training.promotion.gates.max_calibration_error=1.0", "--set", "training.feedback.min_labels=20",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def served(site):
 
 def drawn(number: int) -> bytes:
     out = io.BytesIO()
-    draw_picture(("cat", "dog")[number % 2], (9, number), Drift(style="outlined", darkness=0.8)).save(out, "PNG")
+    draw_image(("cat", "dog")[number % 2], (9, number), Drift(style="outlined", darkness=0.8)).save(out, "PNG")
     return out.getvalue()
 
 
@@ -49,13 +49,13 @@ def ask(url: str, count: int, seed: int) -> list[dict]:
         return answer.json()
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(one, range(count)))
+        predictions = list(pool.map(one, range(count)))
     time.sleep(0.5)  # records are written a few times a second
-    return answers
+    return predictions
 
 
-def tell(url: str, answers: list[dict], label: str) -> None:
-    for answer in answers:
+def send_labels(url: str, predictions: list[dict], label: str) -> None:
+    for answer in predictions:
         requests.post(f"{url}/feedback", json={"request_id": answer["request_id"], "label": label}, timeout=30).raise_for_status()
 
 
@@ -74,7 +74,7 @@ def test_a_changed_world_is_noticed_and_without_labels_nothing_is_retrained(site
     assert found["action"] == "alert"
     assert found["new_windows"] == 3
     assert found["collected"]["predictions"] >= 70
-    assert found["figures"]["violated"] == 3
+    assert found["metrics"]["violated"] == 3
     shown = requests.get(f"{served}/loop", timeout=10).json()
     assert shown["action"] == "alert"
     assert len(shown["windows"]) == 3
@@ -82,10 +82,10 @@ def test_a_changed_world_is_noticed_and_without_labels_nothing_is_retrained(site
 
 
 def test_a_retraining_that_was_killed_is_carried_out_by_the_next_pass(site, served):
-    answers = ask(served, 60, 5000)
-    wrong = [answer for answer in answers if answer["probability"] < 0.9]
+    predictions = ask(served, 60, 5000)
+    wrong = [answer for answer in predictions if answer["probability"] < 0.9]
     for label in ("cat", "dog"):
-        tell(served, [answer for answer in wrong if answer["label"] != label], label)
+        send_labels(served, [answer for answer in wrong if answer["label"] != label], label)
 
     process = site.start("monitor", *HASTE)
     database = open_database(site.workspace)
@@ -111,7 +111,7 @@ def test_two_cannot_look_after_one_site(site, served):
     with site.workspace.lock("watch"):
         _, err = site.run("monitor", *HASTE, expect=1)
 
-    assert "found another process at it" in err
+    assert "another process runs the monitor here" in err
 
 
 def test_a_watch_looks_again_and_again_until_it_is_told_to_stop(site, served):
@@ -125,43 +125,43 @@ def test_wrong_settings_of_the_watch_are_said_at_once(site):
 
     assert "did you mean 'window'?" in err
     _, err = site.run("watch", "--set", "monitoring.model_name=pets", expect=2)
-    assert "wanted one model" in err
+    assert "expected one model" in err
     _, err = site.run("watch", "--set", "monitoring.deployment=default/pets", expect=2)
-    assert "wanted what is watched to be what is rolled out" in err
+    assert "expected the monitored deployment to be the one that is rolled out" in err
 
 
-def accuracy_gain(found: dict) -> float:
-    return found["accuracy"]["accuracy is back"] - found["accuracy"]["world changes"]
+def accuracy_gain(result: dict) -> float:
+    return result["accuracy"]["after retraining"] - result["accuracy"]["changed images"]
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.acceptance
-@pytest.mark.parametrize("world", ["drawn", "photographed"])
-def test_the_whole_story(site, tmp_path, world, request):
-    """The photographs are blurred, darkened and badly saved; their known world is known better, and their new one is harder."""
+@pytest.mark.parametrize("images", ["drawn", "photographed"])
+def test_the_demo_loop(site, tmp_path, images, request):
+    """The photographs are blurred, darkened and badly saved; the model is better on unchanged ones, and the change is harder."""
     options = []
-    if world == "photographed":
+    if images == "photographed":
         folder = request.getfixturevalue("photographs") / "catsdogs"
         options = ["--data", str(folder), "--set", "monitoring.decision.min_accuracy=0.95"]
-    found = json.loads(site.run("story", *options, "--to", str(tmp_path / "story"), "--json", timeout_seconds=880)[0])
+    result = json.loads(site.run("demo-loop", *options, "--to", str(tmp_path / "demo"), "--json", timeout_seconds=880)[0])
 
-    said = {act["title"]: act["came_of_it"] for act in found["acts"]}
-    assert said["known world"].startswith("nothing")
-    assert "no retraining: there is nothing new to learn from" in said["world changes"]
-    assert "→ promoted: version" in said["labels arrive"]
-    if world == "drawn":
-        assert said["accuracy is back"].startswith(("nothing", "alert"))
+    outcomes = {scenario["title"]: scenario["outcome"] for scenario in result["scenarios"]}
+    assert outcomes["unchanged images"].startswith("nothing")
+    assert "no retraining: there is nothing new to learn from" in outcomes["changed images"]
+    assert "→ promoted: version" in outcomes["labels arrive"]
+    if images == "drawn":
+        assert outcomes["after retraining"].startswith(("nothing", "alert"))
     else:  # below 95 % it tries again with more labels, and does not go in circles
-        assert said["accuracy is back"].startswith("retrain") <= (
-            "→ refused" in said["accuracy is back"] or HELPED in said["accuracy is back"]
+        assert outcomes["after retraining"].startswith("retrain") <= (
+            "→ refused" in outcomes["after retraining"] or HELPED in outcomes["after retraining"]
         )
-        assert accuracy_gain(found) > 0.05
-        assert found["accuracy"]["known world"] > 0.97
-    assert "lies" in said["lies arrive"].partition(";")[2]
-    assert "retrain:" not in said["lies arrive"]
-    assert "was rolled back" in said["bad model is pushed"]
-    accuracy = found["accuracy"]
-    assert accuracy["world changes"] < accuracy["known world"]
-    assert accuracy["accuracy is back"] > accuracy["world changes"]
-    assert found["failed_requests"] == []
-    assert Path(found["timeline"]).stat().st_size > 20_000
+        assert accuracy_gain(result) > 0.05
+        assert result["accuracy"]["unchanged images"] > 0.97
+    assert "poisoned" in outcomes["poisoned labels arrive"].partition(";")[2]
+    assert "retrain:" not in outcomes["poisoned labels arrive"]
+    assert "was rolled back" in outcomes["bad model is deployed"]
+    accuracy = result["accuracy"]
+    assert accuracy["changed images"] < accuracy["unchanged images"]
+    assert accuracy["after retraining"] > accuracy["changed images"]
+    assert result["failed_requests"] == []
+    assert Path(result["timeline"]).stat().st_size > 20_000

@@ -19,12 +19,13 @@ import requests
 import yaml
 
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 from imageloop.model.signing import private_key
 from imageloop.records.store.database import Database
 from operations.training import STEP_NAMES
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
-from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+from seldon.delivery.clusters.local.local_cluster import LocalCluster
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 from tests.fakes.kubernetes.api_server import FakeApiServer, running
@@ -154,7 +155,7 @@ def kubeconfig(url: str, trusted: Path) -> str:
 
 
 def make_secrets(server: FakeApiServer, person: Site, environment: dict[str, str]) -> None:
-    """What docs/kubernetes.md tells a person to make."""
+    """What docs/how-to/kubernetes.md says to create."""
     keys = {name: (person.workspace.keys / name).read_bytes() for name in ("signing.key", "signing.pub")}
     for name, values in (
         ("imageloop-signing", keys),
@@ -172,56 +173,56 @@ def wait_until(condition, seconds=60):
 
 
 @pytest.fixture(scope="module")
-def pictures(sharing, tmp_path_factory) -> Iterator[tuple[str, ...]]:
-    """A team's pictures as any machine finds them: pointers in Git, the files in a bucket."""
+def images(sharing, tmp_path_factory) -> Iterator[tuple[str, ...]]:
+    """A team's images as any machine finds them: pointers in Git, the files in a bucket."""
     root = tmp_path_factory.mktemp("git")
     for label in ("cat", "dog"):
-        (root / "pictures" / "data" / "raw" / label).mkdir(parents=True)
+        (root / "images" / "data" / "raw" / label).mkdir(parents=True)
         for number in range(30):
-            draw_picture(label, (7, number), Drift()).save(root / "pictures" / "data" / "raw" / label / f"{number}.png")
+            draw_image(label, (7, number), Drift()).save(root / "images" / "data" / "raw" / label / f"{number}.png")
     dvc, identity = Path(sys.executable).parent / "dvc", ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (
-        ["git", "init", "-q"], [dvc, "init", "-q"], [dvc, "remote", "add", "-d", "bucket", "s3://imageloop/pictures"], [dvc, "add", "-q", "data/raw"],
-        ["git", "add", "."], ["git", *identity, "commit", "-qm", "Pictures"], [dvc, "push", "-q"],
+        ["git", "init", "-q"], [dvc, "init", "-q"], [dvc, "remote", "add", "-d", "bucket", "s3://imageloop/images"], [dvc, "add", "-q", "data/raw"],
+        ["git", "add", "."], ["git", *identity, "commit", "-qm", "Images"], [dvc, "push", "-q"],
     ):  # fmt: skip
         subprocess.run(
             command,
-            cwd=root / "pictures",
+            cwd=root / "images",
             env=os.environ | sharing | {"DVC_NO_ANALYTICS": "true"},
             check=True,
             capture_output=True,
         )
     with servers.git(root) as url:
         settings = yaml.safe_load(Path(SMOKE[1]).read_text())
-        settings["data"]["source"] = {"kind": "dvc", "repository": f"{url}/pictures"}
+        settings["data"]["source"] = {"kind": "dvc", "repository": f"{url}/images"}
         (root / "train.yaml").write_text(yaml.safe_dump(settings))
         yield "--config", str(root / "train.yaml")
 
 
 @pytest.fixture(scope="module")
-def trained(cluster, pictures) -> dict:
-    return cluster.site.json("train", *pictures, *TRAINED, timeout_seconds=1200)
+def trained(cluster, images) -> dict:
+    return cluster.site.json("train", *images, *TRAINED, timeout_seconds=1200)
 
 
-def test_a_training_in_pods_makes_the_model_of_a_laptop(cluster, trained, pictures, sharing, tmp_path):
+def test_a_training_in_pods_makes_the_model_of_a_laptop(cluster, trained, images, sharing, tmp_path):
     fresh = new_site(tmp_path)
     keys = {name: value for name, value in sharing.items() if name.startswith("AWS")}
     laptop = Site(fresh.home, fresh.environment | keys)
-    laptop.json("train", *pictures, *TRAINED)
+    laptop.json("train", *images, *TRAINED)
 
     assert (trained["outcome"], trained["stack"]) == ("champion", "kubernetes")
     assert package_hashes(cluster.site, MODEL) == package_hashes(laptop, MODEL)
 
 
 def test_each_step_ran_in_a_pod_that_the_stack_file_describes(cluster, trained):
-    wanted = yaml.safe_load((PROJECT / "stacks" / "kubernetes.yaml").read_text())["components"]["orchestrator"]["config"]
+    expected = yaml.safe_load((PROJECT / "stacks" / "kubernetes.yaml").read_text())["components"]["orchestrator"]["config"]
 
     for step in STEP_NAMES:
         (pod,) = cluster.pods(step)
         (container,) = pod["spec"]["containers"]
         assert container["image"] == IMAGE
-        assert container["resources"] == wanted["pod_settings"]["resources"]
-        assert pod["spec"]["nodeSelector"] == wanted["pod_settings"]["node_selectors"]
+        assert container["resources"] == expected["pod_settings"]["resources"]
+        assert pod["spec"]["nodeSelector"] == expected["pod_settings"]["node_selectors"]
         assert pod["spec"]["serviceAccountName"] == "imageloop"
         assert {volume["name"] for volume in pod["spec"]["volumes"]} == {"scratch", "keys"}
         assert container["envFrom"] == [{"secretRef": {"name": "imageloop-pipeline"}}]
@@ -246,7 +247,7 @@ def test_no_token_is_left_behind_and_none_is_in_a_pods_own_words(cluster, traine
 def test_what_a_run_in_pods_was_trained_on_comes_back_byte_for_byte(cluster, trained, tmp_path):
     cluster.site.run("restore", trained["tracking_run"], "--to", str(tmp_path / "back"))
 
-    draw_picture("dog", (7, 4), Drift()).save(tmp_path / "dog.png")
+    draw_image("dog", (7, 4), Drift()).save(tmp_path / "dog.png")
     assert next((tmp_path / "back").rglob("dog/4.png")).read_bytes() == (tmp_path / "dog.png").read_bytes()
     assert len(list((tmp_path / "back").rglob("*.png"))) == 60
 
@@ -257,7 +258,7 @@ def deployed(cluster, trained) -> dict:
 
 
 def test_a_rollout_from_a_pod_serves_what_pods_trained(deployed, tmp_path):
-    draw_picture("cat", (7, 1), Drift()).save(tmp_path / "cat.png")
+    draw_image("cat", (7, 1), Drift()).save(tmp_path / "cat.png")
 
     answer = requests.post(f"{deployed['url']}/predict", (tmp_path / "cat.png").read_bytes(), headers={"Content-Type": "image/png"}, timeout=30)  # fmt: skip
 

@@ -20,20 +20,20 @@ def trained(site):
 
 @pytest.fixture
 def mixed(site, trained, tmp_path):
-    """Three pictures, a text that calls itself one, and a name with a space."""
+    """Three images, a text that calls itself one, and a name with a space."""
     for index in range(3):
-        Image.effect_noise((200, 150), 60).convert("RGB").save(tmp_path / f"picture {index}.jpg")
-    (tmp_path / "text.jpg").write_text("no picture")
+        Image.effect_noise((200, 150), 60).convert("RGB").save(tmp_path / f"image {index}.jpg")
+    (tmp_path / "text.jpg").write_text("no image")
     return tmp_path
 
 
 def test_a_table_goes_on_after_bad_files_and_lists_them(site, mixed):
     out, _ = site.run("predict", str(mixed), "--model", "predicting")
 
-    assert out.count("picture ") == 3
+    assert out.count("image ") == 3
     assert "refused 1:" in out
-    assert "text.jpg: not_a_picture" in out
-    assert "3 pictures by predicting 1" in out
+    assert "text.jpg: not_an_image" in out
+    assert "3 images by predicting 1" in out
 
 
 def test_json_is_one_document_and_csv_has_its_columns(site, mixed):
@@ -46,8 +46,8 @@ def test_json_is_one_document_and_csv_has_its_columns(site, mixed):
     assert list(rows[0]) == ["path", "label", "probability"]
 
 
-def test_heat_maps_are_written_as_pictures(site, mixed, tmp_path):
-    result = site.json("predict", str(mixed / "picture 0.jpg"), "--model", "predicting", "--explain", str(tmp_path / "maps"))
+def test_heat_maps_are_written_as_images(site, mixed, tmp_path):
+    result = site.json("predict", str(mixed / "image 0.jpg"), "--model", "predicting", "--explain", str(tmp_path / "maps"))
 
     with Image.open(result["predictions"][0]["heat_map"]) as heat_map:
         assert heat_map.size == (448, 244)
@@ -59,10 +59,10 @@ def test_the_exact_model_may_be_asked_for(site, mixed):
 
 def test_what_is_not_there_is_said(site, trained, tmp_path):
     for arguments, code, words in [
-        ((str(tmp_path / "gone.jpg"),), 2, "found nothing"),
-        ((str(tmp_path),), 1, "found no file"),
+        ((str(tmp_path / "gone.jpg"),), 2, "got nothing"),
+        ((str(tmp_path),), 1, "got no file"),
         ((__file__, "--model", "unknown"), 1, "train a model first"),
-        ((__file__, "--model", "predicting", "--version", "9"), 1, "found only: 1"),
+        ((__file__, "--model", "predicting", "--version", "9"), 1, "got only: 1"),
     ]:
         _, err = site.run("predict", *arguments, expect=code)
         assert words in err
@@ -79,14 +79,14 @@ def test_a_package_that_was_changed_in_the_registry_is_refused(site, mixed):
 
     assert "is not what was signed" in err
     after = site.train("tampered", "--set", "training.seed=2")
-    assert after["outcome"] == "waiting for approval"
-    assert "champion 1 cannot be verified: not comparable, a person decides" in after["reason"]
+    assert after["outcome"] == "awaiting approval"
+    assert "champion 1 cannot be verified: not comparable, approval is needed" in after["reason"]
     site.run("approve", after["model_version"], "--model", "tampered")
-    site.run("predict", str(mixed / "picture 0.jpg"), "--model", "tampered")
+    site.run("predict", str(mixed / "image 0.jpg"), "--model", "tampered")
 
     shutil.rmtree(max(site.workspace.state.glob("mlartifacts/**/data"), key=lambda path: path.stat().st_mtime))
     lost = site.train("tampered", "--set", "training.seed=3")
-    assert lost["outcome"] == "waiting for approval"
+    assert lost["outcome"] == "awaiting approval"
 
 
 def test_mlflow_loads_the_champion(site, mixed, trained):
@@ -97,7 +97,7 @@ def test_mlflow_loads_the_champion(site, mixed, trained):
     address = f"sqlite:///{site.workspace.state}/mlflow.db"
 
     done = subprocess.run(
-        [sys.executable, "-c", program, mixed / "picture 0.jpg"],
+        [sys.executable, "-c", program, mixed / "image 0.jpg"],
         env=os.environ | site.environment | {"MLFLOW_TRACKING_URI": address}, capture_output=True, text=True, check=True,
     )  # fmt: skip
 

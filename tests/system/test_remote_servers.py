@@ -18,7 +18,7 @@ import requests
 import yaml
 
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 from imageloop.lifecycle.feedback import open_database
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
@@ -32,7 +32,7 @@ API_KEY = "a-key-that-is-long-enough"
 
 @pytest.fixture(scope="module")
 def team(site, tmp_path_factory, zenml, mlflow, postgresql, s3) -> Site:
-    """What compose.yaml tells the container `imageloop`."""
+    """What compose.yaml sets for the container `imageloop`."""
     root = tmp_path_factory.mktemp("team")
     (root / "home").mkdir()
     url, _ = zenml
@@ -56,7 +56,7 @@ def stacks(zenml) -> dict[str, dict]:
 
 
 def lasts_minutes(zenml, stack: dict) -> int:
-    """What the stack's alerter was told."""
+    """The notifications of the stack's alerter."""
     url, _ = zenml
     alerter = stack["metadata"]["components"]["alerter"][0]["id"]
     found = requests.get(f"{url}/api/v1/components/{alerter}?hydrate=true", headers=servers.zenml_admin(url), timeout=30).json()
@@ -65,7 +65,7 @@ def lasts_minutes(zenml, stack: dict) -> int:
 
 @contextlib.contextmanager
 def started(team: Site, log: Path) -> Iterator[str]:
-    """What the container runs, until it is told to stop; the address of the service."""
+    """The command of the container, until it is stopped; the address of the service."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [PROJECT / "deploy" / "compose" / "start.sh"], env=team.environment, stdout=out, stderr=subprocess.STDOUT
@@ -134,16 +134,16 @@ def test_a_person_with_few_rights_registers_the_same_stacks(few_rights, zenml):
 
 @pytest.mark.timeout(1800)
 def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, mlflow, s3, tmp_path):
-    picture = tmp_path / "cat.png"
-    draw_picture("cat", (5, 5), Drift()).save(picture)
+    image = tmp_path / "cat.png"
+    draw_image("cat", (5, 5), Drift()).save(image)
     with started(team, tmp_path / "first.log") as url:
         headers = {"Content-Type": "image/png", "X-API-Key": API_KEY}
-        answer = requests.post(f"{url}/predict", picture.read_bytes(), headers=headers, timeout=30)
+        answer = requests.post(f"{url}/predict", image.read_bytes(), headers=headers, timeout=30)
         assert (answer.status_code, answer.json().get("label")) == (200, "cat")
-        assert requests.post(f"{url}/predict", picture.read_bytes(), timeout=30).status_code == 401
+        assert requests.post(f"{url}/predict", image.read_bytes(), timeout=30).status_code == 401
         deadline = time.monotonic() + 90
         targets = team.home / "observability" / "targets.json"
-        while not _recorded(team) or not targets.exists():  # the watch looked, and Prometheus knows whom to ask
+        while not _recorded(team) or not targets.exists():  # the monitor looked, and Prometheus knows whom to ask
             assert time.monotonic() < deadline, (tmp_path / "first.log").read_text()[-3000:]
             time.sleep(1)
     assert json.loads(targets.read_text())[0]["targets"]
@@ -157,8 +157,8 @@ def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, m
     assert (found["champion"], len(found["versions"])) == ("1", 1)
     credentials = ("admin", servers.PASSWORD)
     run = found["versions"][0]["run_id"]
-    told = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={run}", auth=credentials, timeout=30).json()["run"]["data"]
-    assert "test_accuracy" in {metric["key"] for metric in told["metrics"]}
+    run_data = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={run}", auth=credentials, timeout=30).json()["run"]["data"]
+    assert "test_accuracy" in {metric["key"] for metric in run_data["metrics"]}
     keys = {"aws_access_key_id": "imageloop", "aws_secret_access_key": servers.PASSWORD, "region_name": "us-east-1"}
     listed = boto3.client("s3", endpoint_url=s3, **keys).list_objects_v2(Bucket="imageloop", Prefix="artifacts/")
     assert any("/package/" in one["Key"] for one in listed["Contents"])
@@ -184,20 +184,20 @@ def test_a_machine_goes_on_with_what_another_one_shared(laptop, team, sharing, t
     out, err = pod.run("train", "--set", "promotion.model_name=shared", "--set", "training.seed=8", "--json", "--no-cache")
 
     assert json.loads(out)["model_version"] == "1"
-    assert "decoded 0 pictures" in err
-    assert "computed features of 0 pictures (plain)" in err
+    assert "decoded 0 images" in err
+    assert "computed features of 0 images (plain)" in err
     assert "exporting the backbone" not in err
 
 
-def test_pictures_of_this_machine_are_refused_for_pods_before_anything_is_built(team, zenml, draw, tmp_path):
+def test_images_of_this_machine_are_refused_for_pods_before_anything_is_built(team, zenml, draw, tmp_path):
     draw(tmp_path, cat=20, dog=20)
 
     kubernetes = stacks(zenml)["kubernetes"]["id"]
     _, trained = team.run("train", "--data", str(tmp_path), expect=2, ZENML_ACTIVE_STACK_ID=kubernetes)
     _, deployed = team.run("deploy", "--set", f"afterwards.data={tmp_path}", expect=2, ZENML_ACTIVE_STACK_ID=kubernetes)
 
-    assert f"found '{tmp_path}' of this machine" in trained
-    assert f"found '{tmp_path}' of this machine" in deployed
+    assert f"got '{tmp_path}' of this machine" in trained
+    assert f"got '{tmp_path}' of this machine" in deployed
 
 
 def test_a_wrong_login_is_said_in_a_sentence(team):

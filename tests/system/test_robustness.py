@@ -15,7 +15,7 @@ from tests.system.conftest import PROJECT, new_site
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("robustness")]
 
 
-def test_prepared_pictures_that_were_damaged_or_deleted_are_made_again(site, tmp_path, draw):
+def test_prepared_images_that_were_damaged_or_deleted_are_made_again(site, tmp_path, draw):
     folder = draw(tmp_path / "pets", seed=9, cat=20, dog=20)
     site.train("healing", "--data", str(folder))
     for shard in site.workspace.prepared.rglob("*.npy"):
@@ -61,18 +61,18 @@ def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path, draw):
 
     out, _ = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
 
-    assert "30 pictures" in out
+    assert "30 images" in out
     for path in folder.rglob("*.png"):
-        assert (tmp_path / "back" / "pictures" / path.relative_to(folder)).read_bytes() == path.read_bytes()
+        assert (tmp_path / "back" / "images" / path.relative_to(folder)).read_bytes() == path.read_bytes()
     assert (tmp_path / "back" / "catalog.parquet").stat().st_size > 0
     _, err = site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"), expect=1)
-    assert "found" in err
+    assert "got" in err
     assert "there already" in err
     _, err = site.run("restore", "no-such-run", "--to", str(tmp_path / "other"), expect=1)
     assert "no-such-run" in err
 
 
-def test_pictures_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path, draw):
+def test_images_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path, draw):
     folder = draw(tmp_path / "pets", seed=6, cat=12, dog=12)
     options = ("--set", "data.versioning.archive=true", "--set", "data.versioning.prepared=true")
 
@@ -80,7 +80,7 @@ def test_pictures_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path, 
     site.run("restore", run["tracking_run"], "--to", str(tmp_path / "back"))
 
     names = lambda root: {path.relative_to(root).as_posix() for path in root.rglob("*.png")}
-    assert names(tmp_path / "back" / "pictures") == names(folder)
+    assert names(tmp_path / "back" / "images") == names(folder)
     assert (site.workspace.data / "prepared.dvc").exists()
 
 
@@ -99,7 +99,7 @@ def test_a_failing_step_shows_one_sentence_and_the_log_file(site, tmp_path, draw
     out, err = site.run("train", "--config", "configs/smoke.yaml", "--data", str(folder), expect=1)
 
     assert out == ""
-    assert "error: wanted 10 usable pictures or more of each class, found: 'dog' has 1" in err
+    assert "error: expected 10 usable images or more of each class, got: 'dog' has 1" in err
     assert "Traceback" not in err
     log = err.split("the details are in ")[1].split()[0]
     assert "Traceback" in Path(log).read_text()
@@ -133,12 +133,12 @@ KILLED = """
 import os
 import sys
 
-import run
+from cli.app import app
 from imageloop.adapters.mlflow_registry import ModelRegistry
 
 ModelRegistry.promote = lambda *_: os._exit(9)
 sys.argv = ["run.py", *sys.argv[1:]]
-run.app()
+app()
 """
 
 
@@ -196,8 +196,8 @@ def test_the_baseline_goes_the_same_way(site, tmp_path, draw):
         *(part for option in options for part in ("--set", f"training.{option}")),
     )  # fmt: skip
     result = site.json(*arguments)
-    _, err = site.run(*arguments, "--set", "experience.enabled=true", expect=1)
+    _, err = site.run(*arguments, "--set", "feedback.enabled=true", expect=1)
 
     assert result["outcome"] == "champion"
-    assert "wanted a champion with a frozen backbone, whose answers can teach another head, found version 1" in err
+    assert "expected a champion with a frozen backbone, whose embeddings can train another head, got version 1" in err
     assert site.json("predict", str(folder / "cat"), "--model", "baseline")["predictions"]

@@ -27,7 +27,7 @@ from steps.pipeline_settings import TrainSettings
 from pipelines.training import training
 
 settings = TrainSettings.model_validate(TrainSettings().model_dump())
-training.prepare(settings.data, settings.training, settings.promotion, settings.experience, 224, "fingerprint", "none")
+training.prepare(settings.data, settings.training, settings.promotion, settings.feedback, 224, "fingerprint", "none")
 snapshot = compiled(training)
 print(json.dumps({
     "stack": client.active_stack.name,
@@ -125,5 +125,5 @@ def test_pods_and_a_store_of_this_machine_are_refused_before_anything_is_built(s
     for command in ("train", "monitor"):
         _, err = site.run(command, expect=2, ZENML_ACTIVE_STACK_ID=stack)
 
-        assert "wanted a ZenML server" in err
+        assert "expected a ZenML server" in err
         assert "zenml login" in err

@@ -1,4 +1,4 @@
-"""The main job, from pictures to a registered, signed, usable model, on a real ZenML store and a real MLflow database."""
+"""The main job, from images to a registered, signed, usable model, on a real ZenML store and a real MLflow database."""
 
 import json
 import sqlite3
@@ -20,7 +20,7 @@ def trained(site):
 
 
 def test_the_first_run_does_every_step_and_makes_a_champion(trained):
-    assert set(trained["seconds"]) - {"start_up", "together"} == STEPS
+    assert set(trained["seconds"]) - {"start_up", "total"} == STEPS
     assert {"train", "register"}.isdisjoint(trained["cached"])
     assert trained["outcome"] == "champion"
     assert trained["model_version"] == "1"
@@ -73,11 +73,11 @@ def test_the_lineage_in_zenml_goes_from_the_catalog_to_the_registration(site, tr
     assert "main" in models
 
 
-def test_each_artifact_has_its_picture(site, trained):
+def test_each_artifact_has_its_image(site, trained):
     pages = {path.name for path in (site.workspace.state / "artifacts").rglob("*") if path.suffix in (".html", ".png")}
 
     assert {
-        "pictures.html",
+        "images.html",
         "losses.png",
         "evaluation.html",
         "verdict.html",
@@ -87,7 +87,7 @@ def test_each_artifact_has_its_picture(site, trained):
     } <= pages
 
 
-def test_a_new_picture_runs_ingest_again_and_decodes_only_itself(site, tmp_path, draw):
+def test_a_new_image_runs_ingest_again_and_decodes_only_itself(site, tmp_path, draw):
     folder = draw(tmp_path / "pets", cat=20, dog=20)
     first = site.train("growing", "--data", str(folder))
     draw(folder, seed=1, cat=1)
@@ -97,13 +97,13 @@ def test_a_new_picture_runs_ingest_again_and_decodes_only_itself(site, tmp_path,
     )
 
     second = json.loads(out)
-    assert "decoded 1 pictures, 40 were known" in err
+    assert "decoded 1 images, 40 were known" in err
     assert "ingest" not in second["cached"]
     assert second["data_version"] != first["data_version"]
 
 
 def test_another_seed_runs_from_training_on(site, trained):
-    site.train("main", "--set", "training.seed=101")  # other tests' pictures may stand in data/raw
+    site.train("main", "--set", "training.seed=101")  # other tests' images may stand in data/raw
 
     other = site.train("main", "--set", "training.seed=8")
 
@@ -111,36 +111,36 @@ def test_another_seed_runs_from_training_on(site, trained):
 
 
 def test_a_refused_model_is_registered_as_refused_and_nothing_moves(site, trained):
-    refused = site.train("main", "--set", "promotion.gates.max_milliseconds_per_picture=0.0001", "--set", "training.seed=3")
+    refused = site.train("main", "--set", "promotion.gates.max_milliseconds_per_image=0.0001", "--set", "training.seed=3")
 
     listed = site.json("versions", "--model", "main")
 
     assert refused["outcome"] == "refused"
-    assert "milliseconds a picture" in refused["reason"]
+    assert "milliseconds an image" in refused["reason"]
     assert listed["champion"] != refused["model_version"]
     assert listed["versions"][0]["verdict"] == "rollback"
     _, err = site.run("approve", refused["model_version"], "--model", "main", expect=1)
-    assert "wanted a version that passed its gates" in err
+    assert "expected a version that passed its gates" in err
 
 
 def test_where_there_are_no_labels_copies_in_a_new_light_teach_and_judge(site, trained):
     out, err = site.run(
-        "train", *SMOKE, "--set", "promotion.model_name=main", "--set", "experience.enabled=true",
-        "--set", "experience.imitation.brightness=0.5", "--json",
+        "train", *SMOKE, "--set", "promotion.model_name=main", "--set", "feedback.enabled=true",
+        "--set", "feedback.drift_augmentation.brightness=0.5", "--json",
     )  # fmt: skip
 
-    assert "imitating the change of the world" in err
+    assert "drift augmentation" in err
     assert json.loads(out)["model_version"] != trained["model_version"]
     newest = site.json("versions", "--model", "main")["versions"][0]
-    assert "accuracy on changed copies of the test pictures" in newest["reason"]
+    assert "accuracy on changed copies of the test images" in newest["reason"]
 
 
 REPEATED = """
 from steps.pipeline_settings import TrainSettings
-from operations.monitoring import _as_the_champion_was
+from operations.retraining import settings_of_champion
 settings = TrainSettings.model_validate({"promotion": {"model_name": "main"}})
-told = settings.model_copy(update={"data": settings.data.model_copy(update={"source": settings.data.source.model_copy(update={"seed": 1})})})
-print(_as_the_champion_was(settings).data.source.num_pictures, _as_the_champion_was(told).data.source.num_pictures)
+changed = settings.model_copy(update={"data": settings.data.model_copy(update={"source": settings.data.source.model_copy(update={"seed": 1})})})
+print(settings_of_champion(settings).data.source.num_images, settings_of_champion(changed).data.source.num_images)
 """
 
 
@@ -155,24 +155,24 @@ def test_a_watch_repeats_what_made_the_champion_unless_told_otherwise(site, trai
 def test_a_model_that_waits_is_approved_by_a_person(site, trained):
     waiting = site.train("approval", "--set", "promotion.approval=manual")
 
-    assert waiting["outcome"] == "waiting for approval"
+    assert waiting["outcome"] == "awaiting approval"
     assert site.json("versions", "--model", "approval")["champion"] is None
     approved = site.json("approve", waiting["model_version"], "--model", "approval")
     assert approved == {"model_name": "approval", "champion": waiting["model_version"], "before": None}
     assert "champion" in site.run("versions", "--model", "approval")[0]
 
 
-def test_two_versions_are_compared_on_the_same_pictures(site, trained):
+def test_two_versions_are_compared_on_the_same_images(site, trained):
     site.train("compared", "--no-cache")
     site.train("compared", "--set", "training.seed=4")
 
     result = site.json("compare", "1", "2", "--model", "compared")
 
-    assert result["num_pictures"] == 6
-    assert len(result["figures"]) == 2
+    assert result["num_images"] == 6
+    assert len(result["metrics"]) == 2
     assert "accuracy" in site.run("compare", "1", "2", "--model", "compared")[0]
     _, err = site.run("compare", "1", "77", "--model", "compared", expect=1)
-    assert "wanted version '77' of 'compared', found only: 1, 2" in err
+    assert "expected version '77' of 'compared', got only: 1, 2" in err
 
 
 def test_real_photographs_of_ants_and_bees_work_with_the_folder_alone(site, photographs, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from imageloop.lifecycle.feedback import open_database
-from seldon.delivery.clusters.local.local_cluster import serving_python
+from seldon.delivery.clusters.local.replicas import serving_python
 from tests import forked_program
 from tests.seldon.conftest import Load
 from tests.system.conftest import SMOKE, Site, watching
@@ -95,7 +95,7 @@ def test_an_upgrade_loses_nothing_fails_no_request_and_can_be_undone(own_site, e
     run(PROJECT, own_site, "run.py", "monitor", *watched)
     database = open_database(own_site.workspace)
     answered = sum(callers.codes.values())
-    assert answered <= database.counts()["predictions"] <= answered + 10  # and the known pictures of the smoke tests
+    assert answered <= database.counts()["predictions"] <= answered + 10  # and the smoke-test images
     database.close()
 
     # and back again, after a stop

@@ -11,7 +11,7 @@ SOURCE = {"type": "prometheus", "uid": "prometheus"}
 WIDTH, HEIGHT, ACROSS = 12, 8, 2
 
 
-def render(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def render(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     """One dashboard, as Grafana imports it."""
     deployments = {
         "name": "deployment", "type": "query", "datasource": SOURCE, "query": "label_values(imageloop_requests_total, deployment)",
@@ -19,38 +19,38 @@ def render(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "uid": f"imageloop-{name}",
-        "title": wanted["title"],
+        "title": spec["title"],
         "schemaVersion": 39,
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [deployments]},
-        "panels": [_panel(place, panel) for place, panel in enumerate(wanted["panels"])],
+        "panels": [_panel(index, panel) for index, panel in enumerate(spec["panels"])],
     }
 
 
-def _panel(place: int, wanted: dict[str, Any]) -> dict[str, Any]:
-    row, column = divmod(place, ACROSS)
+def _panel(index: int, spec: dict[str, Any]) -> dict[str, Any]:
+    row, column = divmod(index, ACROSS)
     targets = [
         {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend, "datasource": SOURCE}
-        for number, (legend, query) in enumerate(wanted["queries"].items())
+        for number, (legend, query) in enumerate(spec["queries"].items())
     ]
     return {
-        "id": place + 1,
+        "id": index + 1,
         "type": "timeseries",
-        "title": wanted["title"],
+        "title": spec["title"],
         "datasource": SOURCE,
         "gridPos": {"x": column * WIDTH, "y": row * HEIGHT, "w": WIDTH, "h": HEIGHT},
-        "fieldConfig": {"defaults": {"unit": wanted["unit"]}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": spec["unit"]}, "overrides": []},
         "targets": targets,
     }
 
 
 def render_all() -> dict[Path, str]:
     """What each file holds."""
-    wanted = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
+    dashboards = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
     return {
         FOLDER / "dashboards" / f"{name}.json": json.dumps(render(name, dashboard), indent=1) + "\n"
-        for name, dashboard in wanted.items()
+        for name, dashboard in dashboards.items()
     }
 
 

@@ -1,10 +1,10 @@
-# Artifacts, packages and raw pictures: private, encrypted, every version kept for a while.
+# Artifacts, packages and raw images: private, encrypted, every version kept for a while.
 variable "name" { type = string }
 variable "key_arn" { type = string }
 
 resource "aws_s3_bucket" "site" {
-  #checkov:skip=CKV_AWS_18:who reads what is in the account's CloudTrail, where it is wanted
-  #checkov:skip=CKV_AWS_144:one region; old versions are kept, and pictures are in their DVC remote too
+  #checkov:skip=CKV_AWS_18:access is logged by the account's CloudTrail, where enabled
+  #checkov:skip=CKV_AWS_144:one region; old versions are kept, and images are in their DVC remote too
   #checkov:skip=CKV2_AWS_62:nothing waits for events of this bucket
   bucket = var.name
 }

@@ -88,7 +88,7 @@ resource "aws_iam_role" "pod" {
   assume_role_policy = data.aws_iam_policy_document.assumed_by["pods.eks.amazonaws.com"].json
 }
 
-# Anybody may call what serves: it reads packages, and writes nothing.
+# The public service reads packages, and writes nothing.
 resource "aws_iam_role" "service" {
   name               = "${var.name}-service"
   assume_role_policy = data.aws_iam_policy_document.assumed_by_service.json

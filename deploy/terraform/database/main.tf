@@ -1,4 +1,4 @@
-# One database in two zones. Its password is made and kept by Secrets Manager; nobody types it.
+# One database in two zones. Secrets Manager creates and stores its password.
 variable "name" { type = string }
 variable "engine" { type = string }
 variable "engine_version" { type = string }

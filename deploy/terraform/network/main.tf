@@ -10,13 +10,13 @@ data "aws_availability_zones" "here" {
 locals { zones = slice(data.aws_availability_zones.here.names, 0, 2) }
 
 resource "aws_vpc" "site" {
-  #checkov:skip=CKV2_AWS_11:flow logs belong to the account's own baseline, with their place and their price
+  #checkov:skip=CKV2_AWS_11:flow logs belong to the account's own baseline
   cidr_block           = var.cidr
   enable_dns_hostnames = true
   tags                 = { Name = var.name }
 }
 
-# Nobody is let in by default.
+# No ingress by default.
 resource "aws_default_security_group" "none" { vpc_id = aws_vpc.site.id }
 
 resource "aws_subnet" "public" {

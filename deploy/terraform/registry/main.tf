@@ -1,4 +1,4 @@
-# Images by digest: a tag never moves, what nobody pulls by digest goes after a while.
+# Container images by digest: a tag never moves, and images without a recent pull expire.
 variable "repositories" { type = list(string) }
 variable "key_arn" { type = string }
 

@@ -4,12 +4,12 @@ from typing import Any, cast
 
 from zenml.alerter.base_alerter import BaseAlerter, BaseAlerterStepParameters
 
+from imageloop.adapters.alerter import messages
 from imageloop.adapters.alerter.flavor import AlerterConfig
-from imageloop.adapters.alerter.messages import tell
 
 
 class Alerter(BaseAlerter):
-    """Posts what the watch decides, and what steps of ZenML's own want told."""
+    """Posts what the monitor decides, and the messages of ZenML's own steps."""
 
     @property
     def config(self) -> AlerterConfig:
@@ -17,16 +17,16 @@ class Alerter(BaseAlerter):
 
     def post(self, message: str, params: BaseAlerterStepParameters | None = None) -> bool:
         """A message that belongs to no model; whether it went out."""
-        return self.tell("alert", "imageloop", message, {})
+        return self.notify("alert", "imageloop", message, {})
 
     def ask(self, question: str, params: BaseAlerterStepParameters | None = None) -> bool:
-        """Nobody can answer through Alertmanager: the question is posted, and the answer is no. `run.py approve` is the way."""
+        """Post the question and return False: Alertmanager has no replies. Approval is given by `run.py approve`."""
         self.post(question)
         return False
 
-    def tell(self, kind: str, model: str, text: str, figures: dict[str, Any], *, is_news: bool = True) -> bool:
-        """A decision of the watch."""
-        return tell(self.config.alertmanager, self.config.lasts_minutes, kind, model, text, figures, is_news=is_news)
+    def notify(self, kind: str, model: str, text: str, metrics: dict[str, Any], *, is_news: bool = True) -> bool:
+        """Send a decision of the monitor."""
+        return messages.notify(self.config.alertmanager, self.config.lasts_minutes, kind, model, text, metrics, is_news=is_news)
 
 
 def active_alerter() -> Alerter | None:

@@ -1,4 +1,4 @@
-"""Tell people: Alertmanager, and webhooks that take Slack's form. What cannot be told is logged, and stops nothing."""
+"""Send notifications to Alertmanager and to webhooks in Slack's form. A failure is logged and stops nothing."""
 
 import logging
 import os
@@ -8,17 +8,17 @@ from typing import Any
 import requests
 
 logger = logging.getLogger(__name__)
-WEBHOOK_VARIABLE = "IMAGELOOP_ALERT_WEBHOOK"  # a secret: whoever has it may post
+WEBHOOK_VARIABLE = "IMAGELOOP_ALERT_WEBHOOK"  # a secret: it permits to post
 TIMEOUT_SECONDS = 5
 SEVERITY = {"alert": "warning", "retrain": "info", "no_data": "info"}
 
 
-def tell(
-    alertmanager: str, lasts_minutes: float, kind: str, model: str, text: str, figures: dict[str, Any], *, is_news: bool = True
+def notify(
+    alertmanager: str, lasts_minutes: float, kind: str, model: str, text: str, metrics: dict[str, Any], *, is_news: bool = True
 ) -> bool:
-    """`kind` as in a decision. Alertmanager groups, repeats and forwards as its own configuration says; a webhook is told of news alone.
+    """Send a notification; `kind` as in a decision. Alertmanager groups, repeats and forwards; a webhook gets news alone.
 
-    Returns: whether all went out.
+    Returns: whether all were sent.
     """
     went_out = True
     if alertmanager:
@@ -28,7 +28,7 @@ def tell(
             "model": model,
             "severity": SEVERITY.get(kind, "warning"),
         }
-        annotations = {"summary": text[:1000], "figures": ", ".join(f"{name}={value}" for name, value in figures.items())[:1000]}
+        annotations = {"summary": text[:1000], "metrics": ", ".join(f"{name}={value}" for name, value in metrics.items())[:1000]}
         ends = (now + timedelta(minutes=lasts_minutes)).isoformat()
         body = [{"labels": labels, "annotations": annotations, "startsAt": now.isoformat(), "endsAt": ends}]
         went_out = _post(f"{alertmanager.rstrip('/')}/api/v2/alerts", body)

@@ -1,4 +1,4 @@
-"""Zip and tar files: fetched with resumption, checked, and unpacked without trusting a word that they say."""
+"""Zip and tar files: downloaded with resumption, checked by hash, and unpacked with checks of every path and size."""
 
 import gzip
 import hashlib
@@ -28,7 +28,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 class ArchiveError(ImageLoopError):
-    """An archive that is not what was asked for, or that is not safe to unpack."""
+    """An archive with another hash, or one that is not safe to unpack."""
 
 
 def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
@@ -50,9 +50,9 @@ def check_archive(source: ArchiveSource, key: str) -> None:
         return
     file = Path(source.location)
     if not file.is_file():
-        raise SettingsError(f"{key}: wanted an archive, found no file at '{file}'; check the path")
+        raise SettingsError(f"{key}: expected an archive, got no file at '{file}'; check the path")
     if not (zipfile.is_zipfile(file) or tarfile.is_tarfile(file)):
-        raise SettingsError(f"{key}: wanted an archive ({', '.join(ENDINGS)}), found something else at '{file}'")
+        raise SettingsError(f"{key}: expected an archive ({', '.join(ENDINGS)}), got something else at '{file}'")
 
 
 def fetch(source: ArchiveSource, downloads: Path) -> Path:
@@ -68,11 +68,11 @@ def fetch(source: ArchiveSource, downloads: Path) -> Path:
         _download(source.location, part)
     except urllib.error.HTTPError as error:
         raise ArchiveError(
-            f"wanted {source.location}, found the server's answer {error.code} {error.reason}; correct the address, or see who may read it"
+            f"expected {source.location}, got the response {error.code} {error.reason}; correct the address, or see who may read it"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise ArchiveError(
-            f"wanted {source.location}, found the connection failing ({error}); "
+            f"expected {source.location}, got the connection failing ({error}); "
             "run the same command again and the download goes on where it stopped"
         ) from error
     try:
@@ -101,11 +101,11 @@ def _download(url: str, part: Path) -> None:
             raise OSError(f"{response.length} bytes are missing")
 
 
-def _check_hash(file: Path, wanted: str | None) -> None:
-    if wanted is None:
+def _check_hash(file: Path, expected: str | None) -> None:
+    if expected is None:
         return
-    if (found := hash_of(file)) != wanted:
-        raise ArchiveError(f"wanted an archive with sha256 {wanted}, found {found}; correct the setting or the address")
+    if (actual := hash_of(file)) != expected:
+        raise ArchiveError(f"expected an archive with sha256 {expected}, got {actual}; correct the setting or the address")
 
 
 def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
@@ -126,7 +126,7 @@ def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise ArchiveError(f"'{file.name}' holds a file and a folder of one name; it cannot be unpacked") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, *DAMAGE) as error:
-        raise ArchiveError(f"wanted a whole zip or tar file, found a damaged or locked one at '{file}' ({error})") from error
+        raise ArchiveError(f"expected a whole zip or tar file, got a damaged or locked one at '{file}' ({error})") from error
     logger.info("unpacked %d files, %d bytes from %s", num_files, num_bytes, file)
     target.mkdir(parents=True, exist_ok=True)
 
@@ -145,7 +145,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if extracted is not None:
                 yield member.name, extracted
         while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
-            pass  # to the end, where the sum over all of it stands: without it a damaged picture would pass
+            pass  # to the end, where the sum over all of it stands: without it a damaged image would pass
 
 
 def _inside(target: Path, name: str, file: Path) -> Path:
@@ -168,7 +168,7 @@ def _write(content: IO[bytes], path: Path, allowance: int, file: Path) -> int:
 
 
 def fingerprint(source: ArchiveSource) -> str:
-    """The hash that was asked for, or else the file's own size and time."""
+    """The configured hash, or else the size and time of the file."""
     if source.sha256:
         return source.sha256[:16]
     status = Path(source.location).stat()

@@ -1,4 +1,4 @@
-"""Every kind of source becomes a local folder of pictures; here is which kind goes where."""
+"""Every kind of source becomes a local folder of images; here is which kind goes where."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ FetchFromDvc = Callable[[DvcSource, Path], Path]
 
 
 def bring_in(source: Source, downloads: Path, fetch_from_dvc: FetchFromDvc) -> Path:
-    """The local folder that holds the pictures of `source`; below `downloads` where it had to be made.
+    """The local folder that holds the images of `source`; below `downloads` where it had to be made.
 
     `fetch_from_dvc` is passed in, because the core knows no DVC.
     """
@@ -44,8 +44,10 @@ def check(settings: DataSettings) -> None:
 
     Raises: SettingsError.
     """
-    if settings.kept is not None and not settings.kept.is_dir():
-        raise SettingsError(f"data.kept: wanted a folder with one folder a class, found none at '{settings.kept}'")
+    if settings.retained_images is not None and not settings.retained_images.is_dir():
+        raise SettingsError(
+            f"data.retained_images: expected a folder with one folder a class, got none at '{settings.retained_images}'"
+        )
     match source := settings.source:
         case FolderSource():
             folder.check_folder(source.path, "data.source.path")
@@ -55,18 +57,18 @@ def check(settings: DataSettings) -> None:
             kaggle.check_kaggle("data.source.handle")
         case DvcSource(repository=repository) if ":" not in repository and not Path(repository).is_dir():
             raise SettingsError(
-                f"data.source.repository: wanted a DVC repository, found no folder at '{repository}'; name a folder or Git's address of one"
+                f"data.source.repository: expected a DVC repository, got no folder at '{repository}'; name a folder or Git's address of one"
             )
         case _:
             pass
 
 
 def fingerprint(settings: DataSettings) -> str:
-    """Another string whenever there may be other pictures; cheap, since it is asked before every run."""
+    """A string that changes whenever the images may have changed; cheap, since every run computes it."""
     found = _source_fingerprint(settings.source)
-    if settings.kept is None:
+    if settings.retained_images is None:
         return found
-    return hashlib.sha256(f"{found} {folder.fingerprint(settings.kept)}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{found} {folder.fingerprint(settings.retained_images)}".encode()).hexdigest()[:16]
 
 
 def _source_fingerprint(source: Source) -> str:
@@ -82,7 +84,7 @@ def _source_fingerprint(source: Source) -> str:
 
 
 def _dvc_fingerprint(source: DvcSource) -> str:
-    """What was asked for, and where the repository lies on this machine its pointers: the path's own, or of a folder that holds it."""
+    """The settings of the source, and for a repository on this machine the DVC pointers of the path."""
     digest = hashlib.sha256(source.model_dump_json().encode())
     repository, path = Path(source.repository), PurePosixPath(source.path)
     for pointer in (*(f"{part}.dvc" for part in (path, *path.parents)), "dvc.lock"):

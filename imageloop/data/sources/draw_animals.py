@@ -1,7 +1,7 @@
-"""Drawn pictures of cats and dogs, each from its own seed: pose, scale, colours, place, light and noise all vary.
+"""Drawn images of cats and dogs, each from its own seed: pose, scale, colours, place, light and noise all vary.
 
 The two differ as the real ones do, by several weak signs (ears, muzzle, whiskers, tail), each of which is missing or
-misleading in some pictures; so a network must weigh them, and a small one trained from scratch errs.
+misleading in some images; so a network must weigh them, and a small one trained from scratch errs.
 """
 
 import math
@@ -23,7 +23,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What tells the one animal from the other; drawn per picture, and the two overlap."""
+    """The features that distinguish cats from dogs; drawn anew for each image, with overlapping ranges."""
 
     ears: str
     muzzle: float
@@ -32,8 +32,8 @@ class Anatomy:
     eye_squeeze: float
 
 
-def draw_picture(label: str, seed: tuple[int, ...], drift: Drift) -> Image.Image:
-    """One picture of the class `label`, (SIDE, SIDE) RGB; the same seed gives the same picture."""
+def draw_image(label: str, seed: tuple[int, ...], drift: Drift) -> Image.Image:
+    """One image of the class `label`, (SIDE, SIDE) RGB; the same seed gives the same image."""
     rng = np.random.default_rng(seed)
     canvas = _background(rng)
     _Animal(rng, canvas, _anatomy(label, rng), outlined=drift.style == "outlined").draw()
@@ -153,7 +153,7 @@ def _background(rng: np.random.Generator) -> Image.Image:
 
 
 def _distract(rng: np.random.Generator, brush: ImageDraw.ImageDraw, num_shapes: int) -> None:
-    """Things that stand about, behind the animal or partly before it."""
+    """Distractors behind the animal or partly before it."""
     for _ in range(num_shapes):
         x, y = rng.uniform(-0.1, 1.1, 2) * SIDE
         width, height = rng.uniform(0.04, 0.3, 2) * SIDE

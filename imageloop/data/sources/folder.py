@@ -11,13 +11,13 @@ from imageloop.errors import SettingsError
 
 KAGGLE_NAME = re.compile(r"^(?P<label>[^\W\d][\w -]*)\.\d+\.\w+$")
 SPLIT_FOLDER = re.compile(r"^(train(ing)?|val(id(ation)?)?|test(ing)?)\d*$", re.IGNORECASE)
-KEPT_FOLDER = "kept_by_service"  # within a class folder: pictures that the service was asked about
-SHAPE = "one folder a class with its pictures in it, or names like cat.12.jpg"
+KEPT_FOLDER = "kept_by_service"  # within a class folder: images that the service retained
+SHAPE = "one folder a class with its images in it, or names like cat.12.jpg"
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file below a source's folder: `name` is relative and POSIX, `label` None where nothing tells the class."""
+    """A file below a source's folder: `name` is relative and POSIX, `label` is None where the class is unknown."""
 
     path: Path
     name: str
@@ -44,13 +44,13 @@ def list_files(folder: Path) -> Iterator[FoundFile]:
 def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]:
     """Every visible file below `folder`, whatever its class.
 
-    Raises: SettingsError for a folder that cannot be read; such a folder stands for its files where `also_unreadable`.
+    Raises: SettingsError for a folder that cannot be read; with `also_unreadable`, such a folder is listed in place of its files.
     """
     return _walk(folder, frozenset(), also_unreadable=also_unreadable)
 
 
 def label_of(name: str, *, has_splits: bool = True) -> str | None:
-    """The class that a relative POSIX name tells: its first folder that is not a split's, or Kaggle's prefix."""
+    """The class by a relative POSIX name: the first folder that is no split, or Kaggle's prefix."""
     *folders, file = PurePosixPath(name).parts
     while has_splits and folders and SPLIT_FOLDER.match(folders[0]):
         folders.pop(0)
@@ -61,7 +61,7 @@ def label_of(name: str, *, has_splits: bool = True) -> str | None:
 
 
 def _has_splits(root: Path) -> bool:
-    """Whether a folder `train` is the data set's split: it may be a class of vehicles, too, with its pictures right in it."""
+    """Whether a folder `train` is the data set's split: it may be a class of vehicles, too, with its images right in it."""
     entries = _entries(root)
     splits = [entry for entry in entries if SPLIT_FOLDER.match(entry.name) and entry.is_dir()]
     if not splits or any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for split in splits for entry in _entries(split)):
@@ -70,9 +70,9 @@ def _has_splits(root: Path) -> bool:
 
 
 def unwrap(folder: Path) -> Path:
-    """Go down while there is but one folder that itself holds folders, as archives often have it; a README may lie beside it.
+    """Descend while there is only one folder that itself has folders, as archives often do; a README may lie beside it.
 
-    What is no folder is given back.
+    A path that is no folder is returned unchanged.
     """
     if not folder.is_dir():
         return folder
@@ -91,7 +91,7 @@ def unwrap(folder: Path) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """A cheap hash of names, sizes and times: another one whenever a file came, went or changed."""
+    """A cheap hash of names, sizes and times: it changes whenever a file is added, removed or changed."""
     digest = hashlib.sha256()
     for file in list_files(folder):
         status = file.path.stat()
@@ -100,14 +100,14 @@ def fingerprint(folder: Path) -> str:
 
 
 def check_folder(folder: Path, key: str) -> None:
-    """Refuse at once what cannot become a classifier; looks no further than needed.
+    """Refuse at once a folder that no classifier can be trained on; reads no more than needed.
 
     Raises: SettingsError that names `key`.
     """
     if not folder.exists():
-        raise SettingsError(f"{key}: wanted a folder of pictures, found nothing at '{folder}'; check the path")
+        raise SettingsError(f"{key}: expected a folder of images, got nothing at '{folder}'; check the path")
     if not folder.is_dir():
-        raise SettingsError(f"{key}: wanted a folder, found a file at '{folder}'; name the folder that holds the class folders")
+        raise SettingsError(f"{key}: expected a folder, got a file at '{folder}'; name the folder that holds the class folders")
     for entry in _entries(unwrap(folder)):
         if entry.is_dir() and not _may_be_read(entry):
             raise _no_permission(entry)
@@ -118,10 +118,10 @@ def check_folder(folder: Path, key: str) -> None:
         if len(labels) > 1:
             return
     if not labels:
-        raise SettingsError(f"{key}: wanted {SHAPE}, found no such file below '{folder}'; sort the pictures into class folders")
+        raise SettingsError(f"{key}: expected {SHAPE}, got no such file below '{folder}'; sort the images into class folders")
     raise SettingsError(
-        f"{key}: wanted two classes or more, found one ('{next(iter(labels))}') below '{folder}'; "
-        "name the folder above it, or add a folder with pictures of what is not one"
+        f"{key}: expected two classes or more, got one ('{next(iter(labels))}') below '{folder}'; "
+        "name the folder above it, or add a folder with images of what is not one"
     )
 
 
@@ -154,4 +154,4 @@ def _may_be_read(folder: Path) -> bool:
 
 
 def _no_permission(folder: Path) -> SettingsError:
-    return SettingsError(f"wanted to read the folder '{folder}', found no permission; grant it or move it away")
+    return SettingsError(f"expected to read the folder '{folder}', got no permission; grant it or move it away")

@@ -1,8 +1,8 @@
-"""The embedded pictures as a folder, like every other source.
+"""The embedded images as a folder, like every other source.
 
     python -m imageloop.data.sources.generated
 
-draws those of the first run, where none were read in yet; the run would do it otherwise.
+draws them ahead of the first run.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.ingestion import in_threads
 from imageloop.data.raw_folder import held_source
 from imageloop.data.settings import GeneratedSource
-from imageloop.data.sources.draw_animals import CLASSES, draw_picture
+from imageloop.data.sources.draw_animals import CLASSES, draw_image
 from imageloop.progress import track
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
-GOLDEN = 0.6180339887498949  # its multiples spread evenly: any number of pictures has the asked mix of classes
+GOLDEN = 0.6180339887498949  # its multiples spread evenly: any number of images has the asked mix of classes
 
 
 def label_of(index: int, first_class_share: float) -> str:
@@ -29,9 +29,9 @@ def label_of(index: int, first_class_share: float) -> str:
 
 
 def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
-    """Draw every picture as a JPEG into a folder of `downloads`, one folder a class, and return that folder.
+    """Draw every image as a JPEG into a folder of `downloads`, one folder a class, and return that folder.
 
-    What was drawn of the same settings by the same code, and still lies there, is not drawn again.
+    Images that the same code drew with the same settings are not drawn again.
     """
     folder, mark = downloads / "generated", downloads / "generated.sha256"
     if mark.is_file() and mark.read_text() == _identity(source, folder):
@@ -40,8 +40,8 @@ def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
     with replacing(folder) as aside:
         for label in CLASSES:
             (aside / label).mkdir(parents=True)
-        indices = range(source.num_pictures)
-        for _ in track(in_threads(lambda index: _save(source, index, aside), indices), "draw", source.num_pictures):
+        indices = range(source.num_images)
+        for _ in track(in_threads(lambda index: _save(source, index, aside), indices), "draw", source.num_images):
             pass
     with replacing(mark) as aside:
         aside.write_text(_identity(source, folder))
@@ -49,7 +49,7 @@ def bring_generated(source: GeneratedSource, downloads: Path) -> Path:
 
 
 def _identity(source: GeneratedSource, folder: Path) -> str:
-    """Of what was asked for, of the code that drew it, and of the files as they lie there."""
+    """A hash of the settings, of the code that draws, and of the files."""
     digest = hashlib.sha256(f"{source.model_dump_json()} {core_fingerprint()}".encode())
     for path in sorted(folder.glob("*/*")):
         digest.update(f"{path.relative_to(folder)}".encode() + path.read_bytes())
@@ -58,8 +58,8 @@ def _identity(source: GeneratedSource, folder: Path) -> str:
 
 def _save(source: GeneratedSource, index: int, folder: Path) -> None:
     label = label_of(index, source.drift.first_class_share)
-    picture: Image.Image = draw_picture(label, (source.seed, index), source.drift)
-    picture.save(folder / label / f"{index:06d}.jpg", quality=70 + index % 26)
+    image: Image.Image = draw_image(label, (source.seed, index), source.drift)
+    image.save(folder / label / f"{index:06d}.jpg", quality=70 + index % 26)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Move records from the services' files into the database, each once, whenever it may be killed.
+"""Move records from the services' files into the database, each once, even if it is killed.
 
-python -m imageloop.records.store.collector FOLDER [SECONDS]     does so until told to stop, and SECONDS longer, beside a service in its pod, which
-answers on for a while; IMAGELOOP_DATABASE names the database
+python -m imageloop.records.store.collector FOLDER [SECONDS]     runs beside a service in its pod until it is stopped,
+and SECONDS longer, since the service finishes its requests; IMAGELOOP_DATABASE names the database
 """
 
 import logging
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 EVERY_SECONDS = 5.0
 LINGER_EVERY_SECONDS = 1.0
 OLD_DAYS = 30  # no service writes to one file for so long
-IDLE_SECONDS = 60.0  # a rollout that watches reads the same files
+IDLE_SECONDS = 60.0  # a rollout reads the same files
 
 
 @dataclass
 class Collected:
-    """What one pass brought: lines of each kind, lines that were no records, files that were done with."""
+    """The result of one pass: lines of each kind, malformed lines, and files that were removed."""
 
     predictions: int = 0
     feedback: int = 0
@@ -34,9 +34,9 @@ class Collected:
 
 
 def collect(folder: Path, database: Database, idle_seconds: float = IDLE_SECONDS) -> Collected:
-    """Read every file on from where it was left. A chunk and its place are written together, so a kill repeats or loses nothing.
+    """Read every file on from its position. A chunk and its position are one transaction, so a kill repeats or loses nothing.
 
-    Raises: DatabaseError; what was read by then is kept.
+    Raises: DatabaseError; what was read before is stored.
     """
     collected = Collected()
     before = _names(folder)
@@ -57,7 +57,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _gone(before: list[str], after: list[str], known: list[str]) -> list[str]:
-    """Files whose place need not be known any more. Those of other folders are known too: each pod has its own, and all one database."""
+    """Files whose position can be forgotten. The database also has files of other folders: each pod has its own."""
     oldest = time.time_ns() - OLD_DAYS * 24 * 3600 * 10**9
     return sorted(name for name in set(known) - set(after) if name in before or made_at(name) < oldest)
 
@@ -66,7 +66,7 @@ def _collect_file(file: Path, name: str, database: Database, collected: Collecte
     start = database.position(name)
     while (chunk := read_chunk(file, start)).end > start:
         if not database.keep(name, start, chunk.end, chunk.records):
-            return  # another collector is at it
+            return  # another collector reads it
         start = chunk.end
         feedback = sum(record.kind == "feedback" for record in chunk.records)
         collected.feedback += feedback
@@ -77,7 +77,7 @@ def _collect_file(file: Path, name: str, database: Database, collected: Collecte
 
 
 def main(folder: Path, url: str, linger_seconds: float = 0.0) -> None:
-    """A database that does not answer is asked again; what was written last is collected before the end."""
+    """Collect until the process is stopped, and once more at the end; a database that does not respond is tried again."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -1,4 +1,4 @@
-"""Follow the records of pods: what collectors bring to the database, each once, as `imageloop.records.record_reader.RecordTail` follows files."""
+"""Follow the records of pods in the database, each once, as `imageloop.records.record_reader.RecordTail` follows files."""
 
 import logging
 import time
@@ -8,7 +8,7 @@ from imageloop.records.record_types import FeedbackRecord
 from imageloop.records.store.database import Database, DatabaseError
 
 logger = logging.getLogger(__name__)
-LATE_SECONDS = 60.0  # collectors bring records some seconds after they were made, each at its own time
+LATE_SECONDS = 60.0  # collectors store records some seconds late, each collector at its own time
 
 
 class DatabaseTail:
@@ -20,7 +20,7 @@ class DatabaseTail:
         self._known: set[str] = set()
 
     def read(self) -> list[Record]:
-        """What came since the last call, in the order of time; nothing while the database does not answer."""
+        """The records since the last call, in the order of time; none while the database does not respond."""
         try:
             found = self._database.records(self._model_name, max(self._begun, self._newest - LATE_SECONDS))
         except DatabaseError as error:

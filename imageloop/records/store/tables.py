@@ -1,4 +1,4 @@
-"""The tables that records, windows and decisions are kept in. Times are Unix seconds: every database has those."""
+"""The tables of records, windows and decisions. Times are Unix seconds."""
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
@@ -7,7 +7,7 @@ metadata = MetaData()
 predictions = Table(
     "predictions",
     metadata,
-    Column("request_id", String(40), primary_key=True, comment="minted by the server for each answer"),
+    Column("request_id", String(40), primary_key=True, comment="minted by the server for each prediction"),
     Column("time", Double, nullable=False),
     Column("caller_id", String(64)),
     Column("model_name", String(200), nullable=False),
@@ -36,7 +36,7 @@ feedback = Table(
     Column("feedback_id", String(64), primary_key=True),
     Column("time", Double, nullable=False),
     Column("request_id", String(40), nullable=False, index=True),
-    Column("true_label", String(200), nullable=False),
+    Column("ground_truth", String(200), nullable=False),
     Column("source", String(80), nullable=False),
 )
 
@@ -55,7 +55,7 @@ windows = Table(
     Column("model_version", String(40), nullable=False),
     Column("start", Double, nullable=False),
     Column("end", Double, nullable=False),
-    Column("figures", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
     Index("windows_by_time", "model_name", "end"),
 )
 
@@ -67,7 +67,7 @@ decisions = Table(
     Column("model_name", String(200), nullable=False),
     Column("action", String(20), nullable=False),
     Column("reason", Text, nullable=False),
-    Column("figures", JSON, nullable=False),
-    Column("outcome", Text, comment="what came of it; null while it is being carried out"),
+    Column("metrics", JSON, nullable=False),
+    Column("outcome", Text, comment="null while the decision is being carried out"),
     Index("decisions_by_time", "model_name", "time"),
 )

@@ -1,5 +1,6 @@
-"""What every place that serves can do, with one manifest."""
+"""The protocol that every cluster implements: it makes deployments what one manifest says."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from seldon.delivery.manifest import Manifest, PredictorSpec
 
 
 class DeploymentError(ImageLoopError):
-    """A deployment that could not be made what its manifest says; what served before serves on."""
+    """The deployment could not be made what its manifest says; the previous version keeps serving."""
 
 
 class NotBegunError(DeploymentError):
@@ -19,14 +20,14 @@ class NotBegunError(DeploymentError):
 
 
 class UnfitVersionError(ImageLoopError):
-    """What speaks against a version itself, and not against the place that should serve it."""
+    """The version itself is at fault, and not the cluster that should serve it."""
 
 
 class ReplicaEndedError(DeploymentError, UnfitVersionError):
     """A replica of `predictor` that ended by itself."""
 
-    def __init__(self, predictor: str, told: str) -> None:
-        super().__init__(told)
+    def __init__(self, predictor: str, message: str) -> None:
+        super().__init__(message)
         self.predictor = predictor
 
 
@@ -46,7 +47,7 @@ class PredictorStatus:
     version: str
     traffic: int
     shadow: bool
-    wanted_replicas: int
+    expected_replicas: int
     replicas: list[ReplicaStatus]
 
     @property
@@ -69,7 +70,7 @@ class DeploymentStatus:
 
 @dataclass(frozen=True)
 class Caller:
-    """An address, and the headers that lead there; `certificate`: a file that the place answers with, whatever name it is for."""
+    """An address, and the headers that lead there; `certificate`: the certificate that the gateway presents, whatever name it is for."""
 
     url: str
     headers: dict[str, str]
@@ -77,18 +78,18 @@ class Caller:
 
 
 class Tail(Protocol):
-    """Records as they come."""
+    """A stream of prediction and feedback records."""
 
     def read(self) -> list[Record]:
-        """What came since the last call."""
+        """Return the records that arrived since the last call."""
         raise NotImplementedError
 
 
 class Cluster(Protocol):
-    """A place that serves. Every method may raise DeploymentError."""
+    """A cluster that serves deployments. Every method may raise DeploymentError."""
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
-        """With what the place itself asks of it, before it is compared with anything or applied."""
+        """Return the manifest with what this cluster adds to it, before it is compared or applied."""
         raise NotImplementedError
 
     def apply(self, manifest: Manifest) -> None:
@@ -102,6 +103,17 @@ class Cluster(Protocol):
     def delete(self, namespace: str, name: str) -> None:
         raise NotImplementedError
 
+    def stop(self, manifests: Sequence[Manifest] = (), *, keep: bool = False) -> None:
+        """Stop serving: everything on this machine, on a Kubernetes cluster the given deployments.
+
+        `keep`: the deployment and its previous version can be resumed. Raises: SettingsError where the cluster cannot keep it.
+        """
+        raise NotImplementedError
+
+    def metrics_addresses(self) -> list[str]:
+        """Where Prometheus can read metrics on this machine."""
+        raise NotImplementedError
+
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
         raise NotImplementedError
 
@@ -110,7 +122,7 @@ class Cluster(Protocol):
         raise NotImplementedError
 
     def changing(self, namespace: str, name: str) -> AbstractContextManager[None]:
-        """Nobody else changes this deployment within the block; raises DeploymentError where somebody does."""
+        """Hold the lock of this deployment within the block; raises DeploymentError where another process holds it."""
         raise NotImplementedError
 
     def caller(self, namespace: str, name: str, predictor: str) -> "Caller":
@@ -126,5 +138,5 @@ class Cluster(Protocol):
         raise NotImplementedError
 
     def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
-        """What each ready replica of a predictor tells Prometheus, by its name."""
+        """Return the Prometheus exposition of each ready replica of a predictor, by replica name."""
         raise NotImplementedError

@@ -1,13 +1,13 @@
-"""Who may do what at a gateway, in Envoy's words: the same filter and the same rights on a laptop and in a cluster."""
+"""API keys and their scopes as Envoy filters, the same on a laptop and in a cluster."""
 
 from typing import Any
 
-from seldon.delivery.clusters.local.gateway_settings import ApiKey
+from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK
 
 TYPE = "type.googleapis.com/envoy."
 METRICS_PATHS = ("metrics", "loop")
-PATHS_OF_RIGHTS = (  # everything else of a deployment wants `predict`
+PATHS_OF_SCOPES = (  # all other paths of a deployment need `predict`
     ("metrics", METRICS_PATHS),
     ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
 )
@@ -16,21 +16,21 @@ NOBODY = "(nobody)"  # no key can have this name
 
 
 def key_filter(keys: list[ApiKey]) -> dict[str, Any]:
-    """Nobody without a key comes further; the key itself goes no further."""
+    """Return the filter that rejects requests without a valid key, and removes the key from those that it forwards."""
     credentials = [{"key": key.key, "client": key.name} for key in keys]
     sources = [{"header": "X-API-Key"}, {"header": "Authorization"}]
     return http_filter("keys", "api_key_auth.v3.ApiKeyAuth", credentials=credentials, key_sources=sources, forwarding=FORWARDING)
 
 
-def rights(keys: list[ApiKey], right: str) -> dict[str, Any]:
-    """What a route says of the keys that it wants."""
+def require_scope(keys: list[ApiKey], scope: str) -> dict[str, Any]:
+    """Return the part of a route that admits only keys with `scope`."""
     if not keys:
         return {}
-    allowed = [key.name for key in keys if right in key.rights]
+    allowed = [key.name for key in keys if scope in key.scopes]
     config = {
         "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
         "allowed_clients": allowed or [NOBODY],
-        "forwarding": FORWARDING,  # a route that says nothing of it would let the key through, and name nobody
+        "forwarding": FORWARDING,  # a route without it would forward the key, and no client name
     }
     return {"typed_per_filter_config": {"keys": config}}
 

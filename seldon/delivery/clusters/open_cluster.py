@@ -13,12 +13,13 @@ SALT_VARIABLE = "IMAGELOOP_SOURCE_SALT"
 
 
 def open_cluster(settings: ClusterSettings, workspace: Workspace, environment: Mapping[str, str] | None = None) -> Cluster:
-    """Only what is chosen is loaded."""
+    """Open the cluster of the settings; only its own modules are imported."""
     if isinstance(settings, KubernetesSettings):
         from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
 
         return KubernetesCluster(settings)
-    from seldon.delivery.clusters.local.local_cluster import LocalCluster, serving_python
+    from seldon.delivery.clusters.local.local_cluster import LocalCluster
+    from seldon.delivery.clusters.local.replicas import serving_python
 
     folder = settings.folder or workspace.state / "serving"
     given = {"IMAGELOOP_HOME": str(workspace.home), SALT_VARIABLE: source_salt(workspace)} | dict(environment or {})
@@ -26,5 +27,5 @@ def open_cluster(settings: ClusterSettings, workspace: Workspace, environment: M
 
 
 def source_salt(workspace: Workspace) -> str:
-    """This site's own, by which the records tell callers apart and name none."""
+    """Return this site's secret, with which records distinguish callers without naming them."""
     return os.environ.get(SALT_VARIABLE) or own_secret(workspace.keys / "source.salt")

@@ -1,4 +1,4 @@
-"""Where a deployment is served: what the stack file says of the deployer's cluster."""
+"""Settings of the deployer's cluster in a stack file."""
 
 from typing import Annotated, Literal
 
@@ -17,46 +17,49 @@ class LocalSettings(Settings):
 
 
 class PodSettings(Settings):
-    """What the pods of a predictor are given. Secrets are named here; what is in them is the cluster's."""
+    """Settings of a predictor's pods. They name secrets, which the cluster holds."""
 
-    service_account: str = Field("imageloop-service", description="one that may ask the API server nothing")
-    verification_secret: str = Field("imageloop-verification", description="with the key `signing.pub`")
+    service_account: str = Field("imageloop-service", description="a service account without permissions at the API server")
+    verification_secret: str = Field("imageloop-verification", description="the secret with the key `signing.pub`")
     database_secret: str | None = Field(
-        None, description="with the key `url`: records go to that PostgreSQL; by default they go with the pod"
+        None,
+        description="the secret with the key `url` of a PostgreSQL for the records; by default records are lost with the pod",
     )
     storage_secret: str | None = Field(
         None,
-        description="what Seldon's storage initializer (rclone) needs to fetch the package; by default what its operator names",
+        description="the secret with which Seldon's storage initializer (rclone) fetches the package; by default that of its operator",
     )
     resources: dict[str, dict[str, str]] = Field(
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
-        description="no limit on processors: one makes the slowest answers slower, and saves nothing",
+        description="no CPU limit: throttling slows the slowest responses down, and saves nothing",
     )
     workers: int = Field(
-        2, ge=1, description="processes of each pod that answer; left alone it would start one a processor of its node"
+        2, ge=1, description="worker processes of each pod; without it Gunicorn would start one for each processor of the node"
     )
-    max_replicas: int | None = Field(None, ge=1, description="more under load than `replicas` says; by default no more")
-    cpu_percent: int = Field(70, ge=1, le=100, description="of the processors asked for, that autoscaling aims at")
+    max_replicas: int | None = Field(None, ge=1, description="the upper bound of autoscaling; by default there is no autoscaling")
+    cpu_percent: int = Field(70, ge=1, le=100, description="CPU utilization that autoscaling aims at, in percent of the request")
     in_flight_per_replica: int | None = Field(
         None,
         ge=1,
-        description="requests at work or waiting, that autoscaling aims at too; wants an adapter that serves the metric",
+        description="running and queued requests that autoscaling aims at too; needs a metrics adapter",
     )
-    grace_seconds: int = Field(30, ge=1, description="to finish what was begun, once a pod is told to end")
+    grace_seconds: int = Field(30, ge=1, description="time for a terminating pod to finish its requests")
 
 
 class KubernetesSettings(Settings):
     """A cluster on which Seldon Core's operator runs."""
 
     kind: Literal["kubernetes"] = "kubernetes"
-    context: str | None = Field(None, description="of the kubeconfig; by default the current one, in a pod its service account")
-    gateway_url: str = Field("http://localhost:8004", description="where the ingress answers, as callers outside see it")
+    context: str | None = Field(
+        None, description="context of the kubeconfig; by default the current one, in a pod its service account"
+    )
+    gateway_url: str = Field("http://localhost:8004", description="address of the ingress, as callers outside see it")
     predictor_url: str = Field(
-        "http://{name}-{predictor}.{namespace}:9000", description="one predictor whatever its weight, from inside"
+        "http://{name}-{predictor}.{namespace}:9000", description="address of a single predictor inside the cluster"
     )
     pods: PodSettings = PodSettings()
     request_timeout_seconds: float = Field(20.0, gt=0)
-    ready_timeout_seconds: float = Field(600.0, gt=0, description="images are pulled and packages downloaded meanwhile")
+    ready_timeout_seconds: float = Field(600.0, gt=0, description="includes pulling images and downloading packages")
 
 
 ClusterSettings = Annotated[LocalSettings | KubernetesSettings, Field(discriminator="kind")]

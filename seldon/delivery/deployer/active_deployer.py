@@ -24,4 +24,4 @@ def active_deployer() -> "SeldonDeployer":
     for component in stack.components.get(StackComponentType.MODEL_DEPLOYER, []):
         if component.flavor_name == FLAVOR and isinstance(deployer := StackComponent.from_model(component), SeldonDeployer):
             return deployer
-    raise SettingsError(f"wanted a stack with a deployer of the flavor '{FLAVOR}', found none in '{stack.name}'; run: make setup")
+    raise SettingsError(f"expected a stack with a deployer of the flavor '{FLAVOR}', got none in '{stack.name}'; run: make setup")

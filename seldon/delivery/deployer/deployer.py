@@ -1,4 +1,4 @@
-"""The model deployer of ZenML's stack: it hands SeldonDeployments to its cluster, and tells ZenML what is served."""
+"""The model deployer of ZenML's stack: it applies SeldonDeployments to its cluster, and records in ZenML what is served."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,8 @@ from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.flavor import FLAVOR, SeldonDeployerConfig, SeldonDeployerFlavor
 from seldon.delivery.deployer.zenml_service import SERVICE_TYPE, SeldonService, SeldonServiceConfig
 from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.rollouts.rollout_runner import Rollout, roll_out
+from seldon.delivery.rollouts.rollout_run import Rollout
+from seldon.delivery.rollouts.rollout_runner import roll_out
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
 
@@ -44,7 +45,7 @@ class SeldonDeployer(BaseModelDeployer):
         pipeline_name: str = "",
         step_name: str = "",
     ) -> Rollout:
-        """Let `candidate` take over as the settings say, and tell ZenML.
+        """Roll `candidate` out as the settings say, and record it in ZenML.
 
         Raises: RolloutStoppedError when it was undone.
         """
@@ -73,11 +74,11 @@ class SeldonDeployer(BaseModelDeployer):
         timeout: int = 300,
     ) -> BaseService:
         """ZenML's own way deletes the old server first; ours is a rollout."""
-        raise DeploymentError("wanted a rollout, found a plain deploy_model; run: python run.py deploy")
+        raise DeploymentError("expected a rollout, got a plain deploy_model; run: python run.py deploy")
 
     def perform_deploy_model(self, id: UUID, config: ServiceConfig, timeout: int = 300) -> BaseService:
         """Not used: see `deploy_model`."""
-        raise DeploymentError("wanted a rollout, found a plain deploy_model; run: python run.py deploy")
+        raise DeploymentError("expected a rollout, got a plain deploy_model; run: python run.py deploy")
 
     def perform_stop_model(self, service: BaseService, timeout: int = 300, force: bool = False) -> BaseService:
         """A SeldonDeployment is there or is not: stopping is deleting."""
@@ -87,7 +88,7 @@ class SeldonDeployer(BaseModelDeployer):
         return service
 
     def perform_start_model(self, service: BaseService, timeout: int = 300) -> BaseService:
-        raise DeploymentError("wanted a deployment to start, found only its record; run: python run.py deploy")
+        raise DeploymentError("expected a deployment to start, got only its record; run: python run.py deploy")
 
     def perform_delete_model(self, service: BaseService, timeout: int = 300, force: bool = False) -> None:
         config = cast("SeldonServiceConfig", service.config)
@@ -108,7 +109,7 @@ class SeldonDeployer(BaseModelDeployer):
         }
 
     def _tell_zenml(self, config: SeldonServiceConfig) -> None:
-        """One record for each deployment, made anew or brought up to date."""
+        """Return the ZenML record of a deployment, created or updated."""
         client = Client()
         known = [
             one

@@ -17,7 +17,7 @@ SERVICE_TYPE = ServiceType(
     type="model-serving",
     flavor="imageloop_seldon",
     name="SeldonDeployment",
-    description="Pictures in, classes out, by Seldon Core's contract",
+    description="Images in, classes out, by Seldon Core's contract",
 )
 STATES = {"Available": ServiceState.ACTIVE, "Creating": ServiceState.PENDING_STARTUP, "Failed": ServiceState.ERROR}
 
@@ -30,7 +30,7 @@ class SeldonServiceConfig(ServiceConfig):
 
 
 class SeldonService(BaseService):
-    """ZenML's record of one SeldonDeployment; the cluster has the truth."""
+    """ZenML's record of one SeldonDeployment; the cluster's state is authoritative."""
 
     SERVICE_TYPE = SERVICE_TYPE
     config: SeldonServiceConfig
@@ -67,12 +67,12 @@ class SeldonService(BaseService):
             yield from file.read_text(errors="replace").splitlines()[-(tail or 50) :]
 
     def predict(self, request: Any) -> Any:
-        """A Seldon message in, Seldon's answer out."""
+        """Send a Seldon message and return Seldon's response."""
         import requests
 
-        answer = requests.post(str(self.prediction_url), json=request, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+        response = requests.post(str(self.prediction_url), json=request, timeout=60)
+        response.raise_for_status()
+        return response.json()
 
     def _cluster(self) -> Cluster:
         return open_cluster(self.config.cluster, Workspace.current())

@@ -1,4 +1,4 @@
-"""What a predictor did in a while: differences of the counters that its replicas tell Prometheus."""
+"""What a predictor did within a window: differences of its replicas' Prometheus counters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from seldon.service.serving_protocols import SELDON_PREDICTIONS
 
-FULL = "503"  # what the service answers where it has no room
-REFUSED = ("400", "413", "415", "422")  # a bad picture deserves it; a version that refuses more than the other is at fault
+FULL = "503"  # the service's response where its queue is full
+REFUSED = ("400", "413", "415", "422")  # a bad image deserves it; a version that refuses more than the other is at fault
 ANSWERING = ("/predict", "/explain", *SELDON_PREDICTIONS)
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What one replica counted, or several together. `buckets`: answers within so many seconds, cumulative."""
+    """The counters of one replica, or their sum over several. `buckets`: cumulative number of responses within so many seconds."""
 
     requests: float = 0.0
     errors: float = 0.0
@@ -57,9 +57,9 @@ class Counters:
 class Observation:
     """One predictor in one window.
 
-    `buckets`: answers within so many seconds, cumulative.
-    `turned_away`: those of the `errors` that there was no room for; `refused`: requests whose picture was refused; `judged`: whether
-    each answer with feedback was right.
+    `buckets`: cumulative number of responses within so many seconds.
+    `turned_away`: those of the `errors` that were rejected by a full queue; `refused`: requests whose image was refused; `judged`: whether
+    each prediction with feedback was correct.
     """
 
     requests: int
@@ -76,10 +76,10 @@ class Observation:
         return self.errors / self.requests if self.requests else 0.0
 
     def without_turned_away(self) -> Observation:
-        """As if what it had no room for had not been asked."""
+        """Return the observation without the requests that a full queue rejected."""
         return replace(self, requests=self.requests - self.turned_away, errors=self.errors - self.turned_away)
 
-    def figures(self) -> dict[str, float | int | None]:
+    def metrics(self) -> dict[str, float | int | None]:
         """For logs, ZenML and MLflow."""
         right = sum(self.judged) / len(self.judged) if self.judged else None
         return {
@@ -94,7 +94,7 @@ class Observation:
 
 
 def read_counters(exposition: str) -> Counters:
-    """What one replica says. An answer of 5xx is an error; one of 4xx is the caller's."""
+    """Read a replica's exposition. A 5xx is an error of the service; a 4xx is the caller's."""
     requests = errors = turned_away = refused = 0.0
     labels: dict[str, float] = {}
     buckets: dict[float, float] = {}
@@ -114,9 +114,9 @@ def read_counters(exposition: str) -> Counters:
 
 
 class Tally:
-    """What the replicas of one predictor did since it was made, each counted for itself.
+    """The sum of what the replicas of one predictor counted since the tally was made.
 
-    A replica that comes later, or does not answer for a while, counts from when it first answered; what it has told stays.
+    A replica that starts later, or cannot be read for a while, counts from its first exposition; earlier counts stay.
     """
 
     def __init__(self, expositions: dict[str, str]) -> None:
@@ -125,7 +125,7 @@ class Tally:
         self.past = _observation(sum(self._last.values(), Counters()))
 
     def add(self, expositions: dict[str, str]) -> None:
-        """What each replica says now, by its name."""
+        """Add the expositions of now, by replica name."""
         for replica, text in expositions.items():
             now = read_counters(text)
             self._sum += now.since(self._last.get(replica, now))
@@ -150,7 +150,7 @@ def _observation(counters: Counters, judged: Iterable[bool] = ()) -> Observation
 
 
 def share_within(buckets: dict[float, float], seconds: float) -> float:
-    """Of the answers, those that took so long at most, interpolated within a bucket; 1 without any count."""
+    """Return the share of requests that took at most `seconds`, interpolated within a bucket; 1 without any."""
     total, lower, counted = max(buckets.values(), default=0.0), 0.0, 0.0
     for bound, count in sorted(buckets.items()):
         if seconds <= bound:
@@ -161,15 +161,15 @@ def share_within(buckets: dict[float, float], seconds: float) -> float:
 
 
 def quantile(buckets: dict[float, float], share: float) -> float | None:
-    """Interpolated within its bucket, as Prometheus does; None without any count. Units: seconds."""
+    """Return a quantile in seconds, interpolated within its bucket as Prometheus does; None without any count."""
     total = max(buckets.values(), default=0.0)
     if total <= 0:
         return None
-    wanted, lower, counted = share * total, 0.0, 0.0
+    target, lower, counted = share * total, 0.0, 0.0
     for bound, count in sorted(buckets.items()):
-        if count >= wanted:
+        if count >= target:
             if math.isinf(bound):
                 return lower
-            return lower + (bound - lower) * (wanted - counted) / max(count - counted, 1e-12)
+            return lower + (bound - lower) * (target - counted) / max(count - counted, 1e-12)
         lower, counted = bound, count
     return lower

@@ -1,25 +1,25 @@
-"""Advance, hold, roll back, or no data: a pure function of what was seen, so that a rollout can be replayed."""
+"""Advance, hold, roll back, or no data: a pure function of the observations, so that a rollout can be replayed."""
 
 from dataclasses import dataclass, field
 from math import pi, sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from imageloop.intervals import difference, wealth, wilson
+from imageloop.intervals import difference, e_value, wilson
 from seldon.delivery.rollouts.observations import Observation, quantile, share_within
 from seldon.delivery.rollouts.settings import JudgeSettings, Watch
 
-STABLE_CONFIDENCE = 0.8  # of the interval of what the stable version usually does: what was counted may be too little
+STABLE_CONFIDENCE = 0.8  # of the interval of the stable version's usual rates, which are counted from few requests
 Decision = Literal["advance", "hold", "rollback", "no_data"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision, why, and the figures that led to it."""
+    """A decision, why, and the metrics that led to it."""
 
     decision: Decision
     reason: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
 def judge(
@@ -33,12 +33,14 @@ def judge(
     alone: bool = False,
     copied: bool = False,
 ) -> Verdict:
-    """`agreements`: for each picture that both versions answered, whether they said the same; `alone`: the candidate has all traffic;
-    `copied`: both are sent the same pictures, and what they say of them is read, some time after it is counted.
+    """Decide on one stage of a rollout.
+
+    `agreements`: whether both versions predicted the same label, for each image that both got; `alone`: the candidate has all
+    traffic; `copied`: both get the same images, whose predictions can be read some time after they are counted.
     """
-    figures: dict[str, Any] = {
-        "stable": stable.figures(),
-        "candidate": candidate.figures(),
+    metrics: dict[str, Any] = {
+        "stable": stable.metrics(),
+        "candidate": candidate.metrics(),
         "compared": len(agreements),
         "agreement": sum(agreements) / len(agreements) if agreements else None,
         "mix_distance": mix_distance(stable, candidate),
@@ -53,22 +55,22 @@ def judge(
         or _less_accurate(stable, candidate, settings)
     )
     if fault:
-        return Verdict("rollback", fault, figures)
+        return Verdict("rollback", fault, metrics)
     missing = ""
     if not alone and stable.requests < min(settings.min_compared, watch.min_requests):
         missing = f", and {stable.requests} of the stable version to compare with"
     elif copied and not agreements:
-        missing = ", and none to a picture that the stable version answered too"
+        missing = ", and none for an image that the stable version predicted too"
     if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and not missing:
-        return Verdict("advance", f"{candidate.requests} answers, and nothing against it", figures)
+        return Verdict("advance", f"{candidate.requests} predictions without a fault", metrics)
     if elapsed_seconds >= watch.max_seconds:
-        wanted = f"wanted {watch.min_requests} answers in {watch.max_seconds:.0f} s"
-        return Verdict("no_data", f"{wanted}, found {candidate.requests}{missing}", figures)
-    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} answers so far{missing}", figures)
+        expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
+        return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
+    return Verdict("hold", f"{candidate.requests} of {watch.min_requests} predictions so far{missing}", metrics)
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:
-    """Total variation between the shares of the classes, from 0 (alike) to 1; None where one has not answered."""
+    """Total variation between the shares of the classes, from 0 (alike) to 1; None where one has no predictions."""
     one, other = sum(stable.labels.values()), sum(candidate.labels.values())
     if not one or not other:
         return None
@@ -77,16 +79,16 @@ def mix_distance(stable: Observation, candidate: Observation) -> float | None:
 
 
 def _too_many_errors(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """By a test that may be asked every second: an interval of one look is left by chance sooner or later."""
+    """Test the error rate with an e-value, which may be checked every second: a fixed interval is left by chance sooner or later."""
     _, usual = wilson(stable.errors, stable.requests, STABLE_CONFIDENCE) if stable.requests else (0.0, 0.0)
     allowed = usual + settings.max_error_increase
-    if wealth(candidate.errors, candidate.requests - candidate.errors, allowed) >= 1 / (1 - settings.confidence):
-        return f"{candidate.errors} of {candidate.requests} answers failed ({allowed:.1%} allowed)"
+    if e_value(candidate.errors, candidate.requests - candidate.errors, allowed) >= 1 / (1 - settings.confidence):
+        return f"{candidate.errors} of {candidate.requests} requests failed ({allowed:.1%} allowed)"
     return None
 
 
 def _refuses_more(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """Both are sent the same kind of pictures: one that refuses more has lost a format, or its limits."""
+    """Compare the refusals: both get the same kind of images, so a version that refuses more has lost a format, or its limits."""
     counts = candidate.requests, stable.requests
     if min(counts) < settings.min_compared:
         return None
@@ -100,24 +102,24 @@ def _refuses_more(stable: Observation, candidate: Observation, settings: JudgeSe
 
 
 def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """Whether more than a twentieth of its answers take longer than is allowed, by a test that may be asked every second."""
-    answers, known = (int(max(one.buckets.values(), default=0)) for one in (candidate, stable))
-    if min(answers, known) < settings.min_compared:
+    """Test with an e-value whether more than a twentieth of the responses take longer than allowed."""
+    candidate_count, stable_count = (int(max(one.buckets.values(), default=0)) for one in (candidate, stable))
+    if min(candidate_count, stable_count) < settings.min_compared:
         return None
-    _, share = wilson(round(0.95 * known), known, STABLE_CONFIDENCE)
+    _, share = wilson(round(0.95 * stable_count), stable_count, STABLE_CONFIDENCE)
     usual = 1000 * (quantile(stable.buckets, share) or 0.0)
     allowed = max(usual * settings.max_latency_ratio, usual + settings.min_latency_increase_ms)
-    slower = int(answers - share_within(candidate.buckets, allowed / 1000) * answers)
-    if wealth(slower, answers - slower, 0.05) >= 1 / (1 - settings.confidence):
+    slower = int(candidate_count - share_within(candidate.buckets, allowed / 1000) * candidate_count)
+    if e_value(slower, candidate_count - slower, 0.05) >= 1 / (1 - settings.confidence):
         return (
-            f"95 % of its answers took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms "
-            f"({slower} of {answers} took more than {allowed:.0f} ms)"
+            f"95 % of its responses took up to {candidate.p95_ms:.0f} ms, the stable version's {stable.p95_ms:.0f} ms "
+            f"({slower} of {candidate_count} took more than {allowed:.0f} ms)"
         )
     return None
 
 
 def _another_mix(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """The distance that chance alone gives grows with the number of classes, and shrinks with that of answers: it is taken off."""
+    """Subtract the distance that chance alone gives, which grows with the number of classes and shrinks with that of predictions."""
     distance = mix_distance(stable, candidate)
     counts = sum(stable.labels.values()), sum(candidate.labels.values())
     if distance is None or min(counts) < settings.min_compared:
@@ -130,7 +132,7 @@ def _another_mix(stable: Observation, candidate: Observation, settings: JudgeSet
     spread = sqrt((1 - 2 / pi) * each) / 2  # at most, of a sum of absolute normal deviations
     chance = expected + NormalDist().inv_cdf((1 + settings.confidence) / 2) * spread
     if distance - chance > settings.max_mix_distance:
-        return f"its answers are distributed otherwise ({_shares(candidate)} against {_shares(stable)})"
+        return f"its predictions are distributed differently ({_shares(candidate)} against {_shares(stable)})"
     return None
 
 
@@ -139,7 +141,7 @@ def _disagrees(agreements: tuple[bool, ...], settings: JudgeSettings) -> str | N
         return None
     _, high = wilson(sum(agreements), len(agreements), settings.confidence)
     if high < settings.min_agreement:
-        return f"it agrees with the stable version on {sum(agreements)} of {len(agreements)} pictures ({settings.min_agreement:.0%} wanted)"
+        return f"it agrees with the stable version on {sum(agreements)} of {len(agreements)} images ({settings.min_agreement:.0%} expected)"
     return None
 
 
@@ -151,7 +153,7 @@ def _less_accurate(stable: Observation, candidate: Observation, settings: JudgeS
     _, high = difference(right, counts, settings.confidence)
     if high < -settings.max_accuracy_loss:
         return (
-            f"by feedback it is right in {right[0]} of {counts[0]} answers, the stable version in {right[1]} of {counts[1]}:"
+            f"by feedback it is correct in {right[0]} of {counts[0]} predictions, the stable version in {right[1]} of {counts[1]}:"
             f" at least {-high:.1%} less ({settings.max_accuracy_loss:.0%} allowed)"
         )
     return None

@@ -1,8 +1,8 @@
-"""Which of two versions is right more often, decided at any time one cares to look.
+"""Which of two versions is correct more often, a test that is valid at any time.
 
-Chance sends each request to one of the two. While both are equally good, a wrong answer is the candidate's as often as a request is,
-and so is a right one, however hard the pictures are now; the evidence against that exceeds 1/alpha with probability at most alpha,
-ever. Answers of the two need not come in pairs, nor in any order.
+Chance sends each request to one of the two. While both are equally good, a wrong prediction is the candidate's as often as a request is,
+and so is a correct one, however hard the images are; the evidence against that exceeds 1/alpha with probability at most alpha,
+ever. Predictions of the two need not come in pairs, nor in any order.
 Source: Ville, 1939; Waudby-Smith and Ramdas, 'Estimating means of bounded random variables by betting', 2024.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from imageloop.intervals import wealth
+from imageloop.intervals import e_value
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Evidence:
 
 
 def compare(stable: Sequence[bool], candidate: Sequence[bool], share: float, false_alarm_rate: float) -> Evidence:
-    """`stable`, `candidate`: right or wrong for each judged answer; `share`: of all requests, within (0, 1), that the candidate gets."""
+    """`stable`, `candidate`: whether each prediction with feedback was correct; `share`: of all requests, within (0, 1), that the candidate gets."""
     right, right_candidate = sum(stable), sum(candidate)
     wrong, wrong_candidate = len(stable) - right, len(candidate) - right_candidate
-    strength = {  # each the mean of two bets: on the wrong answers, which tell more of good versions, and on the right ones
-        "candidate": (wealth(wrong, wrong_candidate, 1 - share) + wealth(right_candidate, right, share)) / 2,
-        "stable": (wealth(wrong_candidate, wrong, share) + wealth(right, right_candidate, 1 - share)) / 2,
+    strength = {  # each the mean of two bets: on the wrong predictions, which say more about good versions, and on the correct ones
+        "candidate": (e_value(wrong, wrong_candidate, 1 - share) + e_value(right_candidate, right, share)) / 2,
+        "stable": (e_value(wrong_candidate, wrong, share) + e_value(right, right_candidate, 1 - share)) / 2,
     }
     leader: Literal["stable", "candidate"] = "candidate" if strength["candidate"] >= strength["stable"] else "stable"
     settled = leader if strength[leader] >= 2 / false_alarm_rate else None  # two directions share the allowance

@@ -1,4 +1,4 @@
-"""What a strategy does, as a list: which predictors with which weights, and what is asked of them before the next."""
+"""The stages of each strategy: predictors, their weights, and what must hold before the next stage."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Stage:
 
 
 def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: PredictorSpec) -> list[Stage]:
-    """From what serves to what shall serve. The stable version keeps all its replicas until the candidate has all traffic."""
+    """Return the stages from the stable version to the candidate. The stable one keeps its replicas until the candidate has all traffic."""
     promoted = Stage("promote", (_weighed(candidate, 100),))
     if stable is None or stable.name == candidate.name:
         return [Stage("first", (_weighed(candidate, 100),), smoke=True)]

@@ -16,7 +16,7 @@ import yaml
 
 from deploy.observability import start
 from deploy.observability.grafana import render
-from imageloop.adapters.alerter.messages import WEBHOOK_VARIABLE, tell
+from imageloop.adapters.alerter.messages import WEBHOOK_VARIABLE, notify
 from seldon.delivery.clusters.local.site_folders import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -149,7 +149,7 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
 
     with running(start.commands(tmp_path, free_port(), port)[1], tmp_path / "log"):
         until(lambda: ask(f"{address}/api/v2/status"))
-        tell(address, 60, "alert", "pets", "2 of the last 3 windows drifted", {"p": 0.002})
+        notify(address, 60, "alert", "pets", "2 of the last 3 windows drifted", {"p": 0.002})
         until(lambda: receiver.received)
 
     (found,) = receiver.received[0]["alerts"]
@@ -159,10 +159,10 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
 
 def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_nothing(receiver, monkeypatch, caplog):
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{receiver.server_port}/secret")
-    delivered = tell("", 60, "retrain", "pets", "accuracy is low", {})
-    tell("", 60, "alert", "pets", "as a minute ago", {}, is_news=False)
+    delivered = notify("", 60, "retrain", "pets", "accuracy is low", {})
+    notify("", 60, "alert", "pets", "as a minute ago", {}, is_news=False)
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{free_port()}/secret")
-    lost = tell("", 60, "retrain", "pets", "accuracy is low", {})
+    lost = notify("", 60, "retrain", "pets", "accuracy is low", {})
 
     assert (delivered, lost) == (True, False)
     assert receiver.received == [{"text": "pets: retrain: accuracy is low"}]
@@ -172,13 +172,13 @@ def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_noth
 
 @needs_prometheus
 def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, call, colours, load, tmp_path):
-    from seldon.delivery.manifest import render as render_manifest
+    from seldon.delivery.render_manifest import render as render_manifest
 
     cluster.apply(render_manifest("pets", "default", [predictor_spec("1", replicas=2)]))
     status = cluster.describe("default", "pets")
-    figures = {
-        "drift_p_value": 0.3, "estimated_accuracy": 0.9, "reference_accuracy": 0.91, "unfamiliar_share": 0.01, "accuracy": 0.9, "accuracy_low": 0.8,
-        "accuracy_high": 0.95, "accuracy_wanted": 0.85, "labels": 40,
+    metrics = {
+        "drift_p_value": 0.3, "estimated_accuracy": 0.9, "reference_accuracy": 0.91, "out_of_distribution_share": 0.01, "accuracy": 0.9, "accuracy_low": 0.8,
+        "accuracy_high": 0.95, "accuracy_threshold": 0.85, "labels": 40,
     }  # fmt: skip
     loop = {
         "model": "colours",
@@ -186,9 +186,9 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
         "action": "nothing",
         "reason": "nothing has changed",
         "timestamp": time.time(),
-        "figures": figures,
+        "metrics": metrics,
     }
-    (cluster._layout.folder / "loop.json").write_text(json.dumps(loop))
+    (cluster._layout.folder / "monitor_status.json").write_text(json.dumps(loop))
     plain = {
         "namespace": "default",
         "name": "pets",
@@ -215,9 +215,9 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
             json.dumps({"request_id": json.loads(answer)["request_id"], "label": "red"}).encode(),
             "application/json",
         )
-        call(f"{status.url}/predict", b"no picture", "image/png")
+        call(f"{status.url}/predict", b"no image", "image/png")
         time.sleep(3)
-        call(f"{status.url}/predict", b"no picture", "image/png")
+        call(f"{status.url}/predict", b"no image", "image/png")
         empty = [
             (panel["title"], target["expr"])
             for panel in panels

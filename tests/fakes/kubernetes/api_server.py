@@ -1,4 +1,4 @@
-"""A small API server: it checks schemas, rights and pod security, fails on demand, and what is applied may really run."""
+"""A small API server: it checks schemas, scopes and pod security, fails on demand, and what is applied may really run."""
 
 import contextlib
 import http.server
@@ -70,7 +70,7 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_port}"
 
     def status_of(self, value: dict) -> dict:
-        """As the operator tells it: without a word on which change it is about, and for a while still of the one before."""
+        """Set the status as the operator does: without the change it is about, and for a while still that of the previous one."""
         if not self.is_seen(value):
             return value["_before"]
         if self.broken:
@@ -93,7 +93,7 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
         return time.monotonic() >= value["_seen_at"]
 
     def deployment_of(self, value: dict, part: dict) -> dict | None:
-        """As many of its replicas as the status tells of."""
+        """The replicas in the status."""
         if not self.is_seen(value):
             return value["_made"].get(part["name"])
         name = f"{value['metadata']['name']}-{part['name']}-0-classifier"
@@ -141,7 +141,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return {key: part for key, part in value.items() if not key.startswith("_")} | {"status": self.server.status_of(value)}
 
     def is_done(self) -> bool:
-        """Whether Kubernetes itself has answered: the caller has no right to it, or it is none of Seldon's."""
+        """Whether Kubernetes itself has answered: the caller has no permission to it, or it is none of Seldon's."""
         request = parse(self.command, urlsplit(self.path).path)
         if request is None or self.path.startswith("/call/"):
             return False
@@ -227,7 +227,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, {"kind": "DeploymentList", "apiVersion": "apps/v1", "items": [one for one in items if one]})
 
     def pods(self, path: str):
-        """A list of pods, or what one of them tells Prometheus."""
+        """A list of pods, or the metrics of one of them."""
         namespace, _, rest = path.removeprefix("/api/v1/namespaces/").partition("/pods")
         if not rest:
             labels = dict(part.split("=") for part in parse_qs(urlsplit(self.path).query)["labelSelector"][0].split(","))
@@ -239,7 +239,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         name, predictor, replica = unquote(rest).strip("/").partition(":")[0].split(".")
         text = self.server.operator.local.exposition(namespace, name, predictor).get(replica)
         if text is None or predictor in self.server.mute:
-            return self.refuse(503, "the pod does not answer")
+            return self.refuse(503, "the pod does not respond")
         return self.send(200, text.encode(), "text/plain")
 
     def forward(self, content: bytes | None):
@@ -267,7 +267,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             or "fieldManager=imageloop" not in self.path
             or "force=true" in self.path
         ):
-            return self.refuse(400, "wanted server-side apply by our manager, without force")
+            return self.refuse(400, "expected server-side apply by our manager, without force")
         try:
             self.server.validator.validate(value)
         except jsonschema.ValidationError as error:
@@ -291,12 +291,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_DELETE(self):
         if self.is_done():
             return None
-        wanted = self.body().get("preconditions", {}) if self.headers.get("Content-Length") else {}
+        expected = self.body().get("preconditions", {}) if self.headers.get("Content-Length") else {}
         if self.failed():
             return None
         store = self.server.leases if is_lease(self.path) else self.server.objects
         known = store.get(self.path.partition("?")[0].rpartition("/")[2], {}).get("metadata", {})
-        if wanted and wanted.get("resourceVersion") != known.get("resourceVersion"):
+        if expected and expected.get("resourceVersion") != known.get("resourceVersion"):
             return self.refuse(409, "the object has been modified")
         found = store.pop(self.path.partition("?")[0].rpartition("/")[2], None)
         if found is None:

@@ -241,8 +241,8 @@ class Kubelet:
             if "value" in variable:
                 found[variable["name"]] = variable["value"]
             else:
-                wanted = variable["valueFrom"]["secretKeyRef"]
-                found[variable["name"]] = self._secret(wanted["name"], pod)[wanted["key"]].decode()
+                expected = variable["valueFrom"]["secretKeyRef"]
+                found[variable["name"]] = self._secret(expected["name"], pod)[expected["key"]].decode()
         return {key: value for key, value in found.items() if value}
 
     def _secret(self, name: str, pod: dict[str, Any]) -> dict[str, bytes]:

@@ -60,7 +60,7 @@ class Refused(Exception):
 
 
 class Resources:
-    """Objects in memory. `created` and `deleted` are told of each, as controllers that watch are."""
+    """Objects in memory. `created` and `deleted` are called for each, as for watching controllers."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}

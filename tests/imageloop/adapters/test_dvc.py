@@ -14,11 +14,11 @@ def contents(folder):
     return {file.name: file.path.read_bytes() for file in list_files(folder)}
 
 
-def test_pictures_come_back_from_the_remote_alone(draw_folder, workspace, tmp_path):
+def test_images_come_back_from_the_remote_alone(draw_folder, workspace, tmp_path):
     raw = shutil.copytree(draw_folder(cat=3, dog=3), workspace.data / "raw")
     (raw / "cat" / "new\nline 🐱.png").write_bytes(b"strange name")
     before = contents(raw)
-    pointer = dvc.track_pictures(raw, workspace, VersioningSettings())
+    pointer = dvc.track_images(raw, workspace, VersioningSettings())
     shutil.rmtree(workspace.data)
     shutil.rmtree(workspace.home / ".dvc" / "cache")
 
@@ -27,12 +27,12 @@ def test_pictures_come_back_from_the_remote_alone(draw_folder, workspace, tmp_pa
     assert contents(tmp_path / "back") == before
 
 
-def test_archives_change_only_where_pictures_do_and_come_back_whole(draw_folder, workspace, tmp_path):
+def test_archives_change_only_where_images_do_and_come_back_whole(draw_folder, workspace, tmp_path):
     raw = shutil.copytree(draw_folder(cat=9, dog=9), workspace.data / "raw")
     dvc.pack(raw, tmp_path / "first")
     (raw / "cat" / "new.png").write_bytes(b"new")
     dvc.pack(raw, tmp_path / "second")
-    pointer = dvc.track_pictures(raw, workspace, VersioningSettings(archive=True))
+    pointer = dvc.track_images(raw, workspace, VersioningSettings(archive=True))
 
     dvc.restore(pointer, tmp_path / "back", workspace)
 
@@ -51,7 +51,7 @@ def test_a_remote_is_named_by_its_configuration_or_its_address(draw_folder, work
     dvc.restore(pointer, tmp_path / "back", workspace, str(workspace.state / "dvc-remote"))
 
     assert contents(tmp_path / "back") == contents(raw)
-    with pytest.raises(dvc.VersioningError, match="found: store"):
+    with pytest.raises(dvc.VersioningError, match="got: store"):
         dvc.restore(pointer, tmp_path / "other", workspace, "nowhere")
     with pytest.raises(dvc.VersioningError, match="could not"):
         dvc.restore(pointer, tmp_path / "third", workspace, str(tmp_path / "empty"))
@@ -73,7 +73,7 @@ def test_a_repository_that_is_cloned_leaves_no_clone_behind(draw_folder, workspa
     shutil.copytree(draw_folder(cat=1, dog=1), workspace.data / "raw")
     dvc.track(workspace.data / "raw", workspace, VersioningSettings())
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "Pictures"]):
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "Images"]):
         subprocess.run(["git", *command], cwd=workspace.home, check=True)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

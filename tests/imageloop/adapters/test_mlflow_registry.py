@@ -6,7 +6,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
-from imageloop.adapters.mlflow_registry import ModelRegistry, later_champions
+from imageloop.adapters.champion_history import later_champions
+from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.errors import ImageLoopError
 
 
@@ -24,13 +25,14 @@ def test_a_model_that_is_not_there_has_no_champion():
 
 
 @pytest.mark.parametrize("code", [INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE])
-def test_a_registry_that_cannot_tell_is_not_taken_for_one_without_a_champion(code):
-    with pytest.raises(ImageLoopError, match="wanted the registry to tell the champion of 'pets', found: the server says so"):
+def test_a_failing_registry_is_not_taken_for_one_without_a_champion(code):
+    with pytest.raises(ImageLoopError, match="expected the champion of 'pets' from the registry, got: the server says so"):
         registry_that_fails_with(code).champion()
 
 
 def test_every_page_of_a_large_registry_is_read(workspace, monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.connect", lambda: None)
+    monkeypatch.setattr("imageloop.adapters.champion_history.connect", lambda: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
     client = mlflow.MlflowClient()
     for number in range(5):
@@ -45,6 +47,7 @@ def test_every_page_of_a_large_registry_is_read(workspace, monkeypatch):
 
 def test_a_champion_that_was_taken_away_is_news_and_so_is_another_in_its_place(workspace, monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.connect", lambda: None)
+    monkeypatch.setattr("imageloop.adapters.champion_history.connect", lambda: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
     client = mlflow.MlflowClient()
     run = client.create_run(client.create_experiment("pets")).info.run_id
@@ -74,6 +77,7 @@ def test_a_champion_that_was_taken_away_is_news_and_so_is_another_in_its_place(w
 
 def test_a_version_that_learnt_from_labels_is_told_from_one_that_did_not(workspace, monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.connect", lambda: None)
+    monkeypatch.setattr("imageloop.adapters.champion_history.connect", lambda: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
     client, begun = mlflow.MlflowClient(), time.time()
     client.create_registered_model("pets")

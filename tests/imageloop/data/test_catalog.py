@@ -36,17 +36,17 @@ def test_each_class_is_split_80_10_10(draw_folder, store):
     assert classes_of(catalog) == ["ant", "bee", "wasp"]
 
 
-def test_the_same_pictures_give_the_same_version_wherever_they_lie(draw_folder, store, tmp_path):
+def test_the_same_images_give_the_same_version_wherever_they_lie(draw_folder, store, tmp_path):
     first = catalog_of(draw_folder(cat=12, dog=12), store)
-    shutil.copytree(tmp_path / "pictures", tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "images", tmp_path / "elsewhere")
 
     second = catalog_of(tmp_path / "elsewhere", store)
 
     assert content_hash(first) == content_hash(second)
-    assert content_hash(first) != content_hash(catalog_of(tmp_path / "pictures", store, seed=8))
+    assert content_hash(first) != content_hash(catalog_of(tmp_path / "images", store, seed=8))
 
 
-def test_a_growing_data_set_moves_no_picture(draw_folder, store):
+def test_a_growing_data_set_moves_no_image(draw_folder, store):
     first = catalog_of(draw_folder(cat=20, dog=20), store)
 
     grown = catalog_of(draw_folder(cat=60, dog=33, seed=0), store, known=first)
@@ -61,8 +61,8 @@ def test_duplicates_stand_in_one_split_and_newcomers_join_their_group(draw_folde
     folder = draw_folder(cat=20, dog=20)
     first = catalog_of(folder, store)
     original = first[(first["split"] == "test") & (first["label"] == "cat")].iloc[0]
-    picture = Image.open(folder / original["path"])
-    picture.save(folder / "cat" / "same again.jpg", quality=60)
+    image = Image.open(folder / original["path"])
+    image.save(folder / "cat" / "same again.jpg", quality=60)
     shutil.copy(folder / original["path"], folder / "cat" / "copy.png")
 
     second = catalog_of(folder, store, known=first)
@@ -72,7 +72,7 @@ def test_duplicates_stand_in_one_split_and_newcomers_join_their_group(draw_folde
     assert set(group["split"]) == {"test"}
 
 
-def test_a_picture_that_ties_two_splits_together_is_put_aside(draw_folder, store):
+def test_an_image_that_ties_two_splits_together_is_quarantined(draw_folder, store):
     """Two groups that were apart when first seen; a newcomer lies within reach of both."""
     catalog = catalog_of(draw_folder(cat=20, dog=20), store)
     train, test = (catalog[(catalog["split"] == split) & (catalog["label"] == "cat")].index[0] for split in ("train", "test"))
@@ -89,7 +89,7 @@ def test_a_picture_that_ties_two_splits_together_is_put_aside(draw_folder, store
     assert after.loc[test, "split"] == "test"
 
 
-def test_a_picture_in_two_classes_is_put_aside_under_both_names(draw_folder, store):
+def test_an_image_in_two_classes_is_quarantined_under_both_names(draw_folder, store):
     folder = draw_folder(cat=12, dog=12)
     shutil.copy(folder / "cat" / "3.png", folder / "dog" / "no dog.png")
 
@@ -104,7 +104,7 @@ def test_strange_names_and_files_are_listed_and_none_is_lost(draw_folder, store)
     folder = draw_folder(cat=10, dog=10)
     for number, name in enumerate(("with space.png", "new\nline.png", "emoji 🐱.png")):
         Image.effect_noise((64, 64), 40 + number).save(folder / "cat" / name)
-    (folder / "dog" / "text.jpg").write_text("no picture")
+    (folder / "dog" / "text.jpg").write_text("no image")
     (folder / "stray.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     (folder / "dog" / "loop").symlink_to(folder)
 
@@ -112,12 +112,12 @@ def test_strange_names_and_files_are_listed_and_none_is_lost(draw_folder, store)
 
     reasons = catalog.set_index("path")["reason"]
     assert {"cat/with space.png", "cat/new\nline.png", "cat/emoji 🐱.png"} <= set(accepted(catalog)["path"])
-    assert reasons["dog/text.jpg"].startswith("not_a_picture")
+    assert reasons["dog/text.jpg"].startswith("not_an_image")
     assert reasons["stray.png"].startswith("no_label")
     assert len(catalog) == 25
 
 
-def test_a_name_that_is_not_utf8_is_put_aside(draw_folder, store):
+def test_a_name_that_is_not_utf8_is_quarantined(draw_folder, store):
     folder = draw_folder(cat=10, dog=10)
     with open(bytes(folder / "cat") + b"/\xff.png", "wb") as file:  # noqa: PTH123
         file.write((folder / "cat" / "0.png").read_bytes())
@@ -127,7 +127,7 @@ def test_a_name_that_is_not_utf8_is_put_aside(draw_folder, store):
     assert catalog["reason"].str.startswith("name_not_utf8").sum() == 1
 
 
-def test_known_pictures_are_not_decoded_again(draw_folder, store, caplog):
+def test_known_images_are_not_decoded_again(draw_folder, store, caplog):
     folder = draw_folder(cat=12, dog=12)
     catalog_of(folder, store)
     draw_folder(bee=2, seed=5)
@@ -135,10 +135,10 @@ def test_known_pictures_are_not_decoded_again(draw_folder, store, caplog):
 
     read_catalog(folder, "folder", store, SIDE, Limits())
 
-    assert "decoded 2 pictures, 24 were known" in caplog.text
+    assert "decoded 2 images, 24 were known" in caplog.text
 
 
-def test_todays_limits_hold_for_pictures_that_are_known_already(draw_folder, store):
+def test_todays_limits_hold_for_images_that_are_known_already(draw_folder, store):
     folder = draw_folder(cat=10, dog=10)
     read_catalog(folder, "folder", store, SIDE, Limits())
 
@@ -150,23 +150,23 @@ def test_todays_limits_hold_for_pictures_that_are_known_already(draw_folder, sto
 
 @pytest.mark.parametrize(
     ("counts", "words"),
-    [({"cat": 12}, "two classes"), ({"cat": 12, "dog": 1}, "'dog' has 1"), ({}, "found no file")],
+    [({"cat": 12}, "two classes"), ({"cat": 12, "dog": 1}, "'dog' has 1"), ({}, "got no file")],
 )
 def test_too_little_to_learn_from_is_said_with_its_numbers(draw_folder, store, tmp_path, counts, words):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     folder = draw_folder(**counts)
 
     with pytest.raises(ImageLoopError, match=words):
         catalog_of(folder, store)
 
 
-def test_ten_thousand_files_that_are_no_pictures_end_in_one_sentence(tmp_path, store):
+def test_ten_thousand_files_that_are_no_images_end_in_one_sentence(tmp_path, store):
     for label in ("cat", "dog"):
         (tmp_path / "junk" / label).mkdir(parents=True)
         for index in range(5000):
             (tmp_path / "junk" / label / f"{index}.jpg").write_bytes(b"junk %d" % index)
 
-    with pytest.raises(ImageLoopError, match="10000 not_a_picture"):
+    with pytest.raises(ImageLoopError, match="10000 not_an_image"):
         catalog_of(tmp_path / "junk", store)
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from imageloop.data.perceptual_hash import near_pairs, perceptual_hash
 from imageloop.data.settings import Drift
-from imageloop.data.sources.draw_animals import draw_picture
+from imageloop.data.sources.draw_animals import draw_image
 
 
 def distance(left: int, right: int) -> int:
@@ -18,11 +18,11 @@ def recompressed(image: Image.Image) -> Image.Image:
     return Image.open(content)
 
 
-def test_copies_of_a_picture_hash_alike_and_other_pictures_do_not():
-    picture, other = (draw_picture("cat", (1, i), Drift()) for i in range(2))
-    own = perceptual_hash(picture)
+def test_copies_of_an_image_hash_alike_and_other_images_do_not():
+    image, other = (draw_image("cat", (1, i), Drift()) for i in range(2))
+    own = perceptual_hash(image)
 
-    copies = [recompressed(picture), picture.resize((128, 128), Image.Resampling.BOX), picture.point(lambda value: value * 0.7)]
+    copies = [recompressed(image), image.resize((128, 128), Image.Resampling.BOX), image.point(lambda value: value * 0.7)]
 
     assert max(distance(own, perceptual_hash(copy)) for copy in copies) <= 4
     assert distance(own, perceptual_hash(other)) > 10
@@ -37,7 +37,7 @@ def test_the_banded_index_finds_every_close_pair_and_no_other():
     hashes = np.unique(hashes)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
 
-    wanted = {(i, j) for i, j in np.argwhere(apart <= 4).tolist() if i < j}
+    expected = {(i, j) for i, j in np.argwhere(apart <= 4).tolist() if i < j}
 
-    assert {tuple(pair) for pair in near_pairs(hashes, 4).tolist()} == wanted
-    assert len(wanted) > 40
+    assert {tuple(pair) for pair in near_pairs(hashes, 4).tolist()} == expected
+    assert len(expected) > 40

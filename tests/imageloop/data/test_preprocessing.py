@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageloop.data.preprocessing import preprocess, see
+from imageloop.data.preprocessing import preprocess, preprocess_with_header
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 
@@ -75,7 +75,7 @@ def test_an_animation_gives_its_first_frame():
     assert image[0, 0, 0] > 200 > image[0, 0, 2] + 150
 
 
-def test_a_picture_taken_with_a_turned_camera_is_turned_upright():
+def test_an_image_taken_with_a_turned_camera_is_turned_upright():
     half = Image.new("RGB", (100, 100), "black")
     half.paste("white", (0, 0, 100, 50))
     turned = Image.Exif()
@@ -99,20 +99,20 @@ def bomb(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not_a_picture"),
-        (b"some text that ends in .jpg", "not_a_picture"),
+        (b"", "not_an_image"),
+        (b"some text that ends in .jpg", "not_an_image"),
         (encode(RED, "JPEG")[:-60], "damaged"),
         (encode(RED, "PNG")[:60], "damaged"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
         (bomb(20_000), "too_many_pixels"),
         (bomb(300), "damaged"),
-        (b"P3 1000 700 255\n" + b"#\n" * 500_000, "not_a_picture"),
-        (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "not_a_picture"),
-        (b"P5 1000 1000 100\n" + bytes(1_000_000), "not_a_picture"),
-        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_a_picture"),
+        (b"P3 1000 700 255\n" + b"#\n" * 500_000, "not_an_image"),
+        (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "not_an_image"),
+        (b"P5 1000 1000 100\n" + bytes(1_000_000), "not_an_image"),
+        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_an_image"),
     ],
 )
-def test_what_is_no_usable_picture_is_refused_with_its_reason(content, reason):
+def test_what_is_no_usable_image_is_refused_with_its_reason(content, reason):
     with pytest.raises(ImageRefusedError) as refused:
         preprocess(content, 32, Limits())
 
@@ -128,7 +128,7 @@ def test_what_a_file_says_of_itself_is_true_of_the_whole_file():
     """A large JPEG is decoded at a reduced scale."""
     large = Image.new("RGB", (2400, 1800), (10, 200, 30))
 
-    image, container = see(encode(large, "JPEG"), 224, Limits())
+    image, container = preprocess_with_header(encode(large, "JPEG"), 224, Limits())
 
     assert container == (2400, 1800, "JPEG")
     assert image.shape == (224, 224, 3)

@@ -66,7 +66,7 @@ def test_a_folder_that_holds_the_project_is_refused(workspace):
         place(workspace.home.parent, workspace)
 
 
-def test_pictures_made_by_us_are_taken_over(workspace):
+def test_images_made_by_us_are_taken_over(workspace):
     made = workspace.downloads / "generated"
     (made / "cat").mkdir(parents=True)
     (made / "cat" / "1.jpg").write_bytes(b"x")
@@ -75,7 +75,7 @@ def test_pictures_made_by_us_are_taken_over(workspace):
     assert not made.exists()
 
 
-def test_a_picture_that_may_not_be_read_is_an_empty_one_that_dvc_can_track(draw_folder, workspace, monkeypatch, caplog):
+def test_an_image_that_may_not_be_read_is_an_empty_one_that_dvc_can_track(draw_folder, workspace, monkeypatch, caplog):
     source = draw_folder(cat=2, dog=2)
     locked = next(source.rglob("*.*"))
     copy = shutil.copyfile
@@ -91,4 +91,4 @@ def test_a_picture_that_may_not_be_read_is_an_empty_one_that_dvc_can_track(draw_
 
     assert (raw / locked.relative_to(source)).read_bytes() == b""
     assert (raw / locked.relative_to(source)).stat().st_mode & 0o400
-    assert "may not be read" in caplog.text
+    assert "cannot be read, permission is missing" in caplog.text

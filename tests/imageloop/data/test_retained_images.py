@@ -1,4 +1,4 @@
-"""Pictures that the service kept: they teach and tune, and judge nothing."""
+"""Images that the service kept: they teach and tune, and judge nothing."""
 
 import shutil
 
@@ -20,7 +20,7 @@ from imageloop.errors import ImageLoopError, SettingsError
 
 @pytest.fixture
 def kept(draw_folder):
-    return draw_folder(name="kept", seed=9, cat=20, dog=20)
+    return draw_folder(name="retained_images", seed=9, cat=20, dog=20)
 
 
 def catalog_of(raw, tmp_path, known=None):
@@ -29,7 +29,7 @@ def catalog_of(raw, tmp_path, known=None):
 
 
 def test_they_join_the_catalog_and_never_the_test_split(draw_folder, kept, workspace, tmp_path):
-    raw = place(draw_folder(cat=20, dog=20), workspace, kept=kept)
+    raw = place(draw_folder(cat=20, dog=20), workspace, retained=kept)
 
     catalog = catalog_of(raw, tmp_path)
 
@@ -41,7 +41,7 @@ def test_they_join_the_catalog_and_never_the_test_split(draw_folder, kept, works
     assert set(judging["source"]) == {"folder"}
 
 
-def test_one_that_shows_a_test_picture_is_put_aside(draw_folder, kept, workspace, tmp_path):
+def test_one_that_shows_a_test_image_is_quarantined(draw_folder, kept, workspace, tmp_path):
     folder = draw_folder(cat=20, dog=20)
     first = accepted(catalog_of(place(folder, workspace), tmp_path))
     tested = first.loc[first["split"] == "test", "path"].iloc[0]
@@ -50,7 +50,7 @@ def test_one_that_shows_a_test_picture_is_put_aside(draw_folder, kept, workspace
     image = np.asarray(Image.open(folder / tested)).astype(int)
     Image.fromarray((image + 1).clip(0, 255).astype(np.uint8)).save(kept / tested)
 
-    catalog = catalog_of(place(folder, workspace, kept=kept), tmp_path, first)
+    catalog = catalog_of(place(folder, workspace, retained=kept), tmp_path, first)
 
     (row,) = catalog[catalog["source"] == KEPT_FOLDER].itertuples()
     assert (row.status, row.reason.split(":")[0]) == ("quarantined", "kept_in_test")
@@ -59,7 +59,7 @@ def test_one_that_shows_a_test_picture_is_put_aside(draw_folder, kept, workspace
 
 def test_without_them_they_are_gone_again(draw_folder, kept, workspace):
     folder = draw_folder(cat=2, dog=2)
-    raw = place(folder, workspace, kept=kept)
+    raw = place(folder, workspace, retained=kept)
     assert len(list(raw.rglob("*.png"))) == 44
 
     assert len(list(place(folder, workspace).rglob("*.png"))) == 4
@@ -69,18 +69,23 @@ def test_wrong_settings_are_refused(draw_folder, kept, workspace, tmp_path):
     folder = draw_folder(cat=2, dog=2)
     source = {"kind": "folder", "path": folder}
     with pytest.raises(ValidationError, match=r"versioning\.enabled=false leaves alone"):
-        DataSettings.model_validate({"source": source, "kept": kept, "versioning": {"enabled": False}})
-    with pytest.raises(SettingsError, match=r"data\.kept: wanted a folder"):
-        dispatch.check(DataSettings.model_validate({"source": source, "kept": tmp_path / "nowhere"}))
+        DataSettings.model_validate({"source": source, "retained_images": kept, "versioning": {"enabled": False}})
+    with pytest.raises(SettingsError, match=r"data\.retained_images: expected a folder"):
+        dispatch.check(DataSettings.model_validate({"source": source, "retained_images": tmp_path / "nowhere"}))
     mine = workspace.data / "mine"
     mine.mkdir(parents=True)
-    with pytest.raises(ImageLoopError, match="to add kept pictures to"):
-        place(mine, workspace, kept=kept)
+    with pytest.raises(ImageLoopError, match="to add retained images to"):
+        place(mine, workspace, retained=kept)
 
 
-def test_another_picture_is_another_fingerprint(draw_folder, kept):
-    settings = DataSettings.model_validate({"source": {"kind": "folder", "path": draw_folder(cat=2, dog=2)}, "kept": kept})
+def test_another_image_is_another_fingerprint(draw_folder, kept):
+    settings = DataSettings.model_validate(
+        {"source": {"kind": "folder", "path": draw_folder(cat=2, dog=2)}, "retained_images": kept}
+    )
     before = dispatch.fingerprint(settings)
     (kept / "cat" / "0.png").unlink()
 
-    assert dispatch.fingerprint(settings) not in (before, dispatch.fingerprint(settings.model_copy(update={"kept": None})))
+    assert dispatch.fingerprint(settings) not in (
+        before,
+        dispatch.fingerprint(settings.model_copy(update={"retained_images": None})),
+    )

@@ -5,7 +5,7 @@ from PIL import Image
 from imageloop.data.catalog import read_catalog
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
-from imageloop.data.split_history import keep_catalog, known_pictures, previous_catalog, remember_splits
+from imageloop.data.split_history import images_split_before, keep_catalog, previous_catalog, remember_splits
 from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError
 
@@ -13,7 +13,7 @@ from imageloop.errors import ImageLoopError
 def run(folder, workspace, seed=7):
     """What the steps split and version do."""
     files = read_catalog(folder, "folder", prepared_store(workspace.prepared, 32), 32, Limits())
-    catalog = split_catalog(files, known_pictures(workspace, seed), SplitSettings(seed=seed), 4)
+    catalog = split_catalog(files, images_split_before(workspace, seed), SplitSettings(seed=seed), 4)
     keep_catalog(catalog, workspace)
     return catalog
 
@@ -21,16 +21,16 @@ def run(folder, workspace, seed=7):
 @pytest.mark.parametrize("name", ["catalog.parquet", "known.parquet"])
 def test_no_memory_is_no_error_and_a_damaged_one_is(workspace, name):
     assert previous_catalog(workspace) is None
-    assert known_pictures(workspace, 7).empty
+    assert images_split_before(workspace, 7).empty
 
     workspace.data.mkdir()
     (workspace.data / name).write_text("broken")
 
     with pytest.raises(ImageLoopError, match=r"dvc checkout|nothing tracks it"):
-        known_pictures(workspace, 7)
+        images_split_before(workspace, 7)
 
 
-def test_another_data_set_in_between_moves_no_picture(draw_folder, workspace):
+def test_another_data_set_in_between_moves_no_image(draw_folder, workspace):
     first = run(draw_folder(cat=20, dog=20), workspace)
     run(draw_folder(name="other", seed=3, ant=12, bee=12), workspace)
 
@@ -42,7 +42,7 @@ def test_another_data_set_in_between_moves_no_picture(draw_folder, workspace):
     assert (both["group_x"] == both["group_y"]).all()
 
 
-def test_pictures_that_are_saved_again_keep_their_split(draw_folder, workspace):
+def test_images_that_are_saved_again_keep_their_split(draw_folder, workspace):
     folder = draw_folder(cat=30, dog=30)
     first = run(folder, workspace)
     for file in folder.rglob("*.png"):
@@ -73,13 +73,13 @@ def test_a_memory_of_an_earlier_release_knows_no_looks(draw_folder, workspace):
     assert (both["split_x"] == both["split_y"]).all()
 
 
-def test_runs_at_once_give_a_picture_that_both_have_one_split(draw_folder, workspace):
+def test_runs_at_once_give_an_image_that_both_have_one_split(draw_folder, workspace):
     small = read_catalog(draw_folder(cat=20, dog=20), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
     grown = read_catalog(draw_folder(cat=60, dog=60), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
 
     catalogs = []
     for files in (small, grown):  # both are split before either is kept
-        catalogs.append(split_catalog(files, known_pictures(workspace, 7), SplitSettings(seed=7), 4))
+        catalogs.append(split_catalog(files, images_split_before(workspace, 7), SplitSettings(seed=7), 4))
         remember_splits(catalogs[-1], workspace)
     for catalog in catalogs:
         keep_catalog(catalog, workspace)
@@ -89,7 +89,7 @@ def test_runs_at_once_give_a_picture_that_both_have_one_split(draw_folder, works
     assert (both["split_x"] == both["split_y"]).all()
 
 
-def test_a_picture_that_was_taken_out_finds_its_split_again(draw_folder, workspace):
+def test_an_image_that_was_taken_out_finds_its_split_again(draw_folder, workspace):
     folder = draw_folder(cat=20, dog=20)
     first = run(folder, workspace)
     content = (folder / "cat" / "4.png").read_bytes()

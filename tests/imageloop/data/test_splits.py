@@ -1,4 +1,4 @@
-"""Groups of look-alikes that are large, as bursts and videos give; the rest of the split is tried with pictures, in test_catalog."""
+"""Large groups of near duplicates, as bursts and videos give; the rest of the split is tested with images, in test_catalog."""
 
 import pandas as pd
 import pytest
@@ -9,7 +9,7 @@ from imageloop.errors import ImageLoopError
 
 
 def placed(sizes: list[int], **settings) -> pd.DataFrame:
-    """Class `a` has one picture a group; `b` has groups of these sizes."""
+    """Class `a` has one image a group; `b` has groups of these sizes."""
     groups = [f"a{n}" for n in range(40)] + [f"b{n}" for n, size in enumerate(sizes) for _ in range(size)]
     table = pd.DataFrame(
         {"group": groups, "label": [group[0] for group in groups], "split": "", "status": "accepted", "source": "folder"}
@@ -28,8 +28,8 @@ def test_a_class_of_few_bursts_is_judged_too(sizes):
     )
 
 
-def test_a_class_whose_pictures_are_all_alike_is_said_by_its_name():
-    with pytest.raises(ImageLoopError, match="'b' has 40 in 1 groups of look-alikes"):
+def test_a_class_whose_images_are_all_alike_is_said_by_its_name():
+    with pytest.raises(ImageLoopError, match="'b' has 40 in 1 groups of near duplicates"):
         check_splits(placed([40]), {"b"})
     check_splits(placed([40]), set())  # as an earlier run placed it
 

@@ -1,4 +1,4 @@
-"""Frames of one scene are told from different pictures, by the distances of what is known."""
+"""Frames of one scene are distinguished from different images, by the distances between training images."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scene_distance, scenes_of
 
 
@@ -65,12 +65,12 @@ def test_a_row_that_is_no_number_is_a_scene_of_its_own_and_spoils_no_other():
     assert scenes_of(rows, 0.2).tolist() == [0, 1, 2, 0, 1]
 
 
-def test_a_package_keeps_the_distance_of_its_own_pictures(tmp_path):
+def test_a_package_keeps_the_distance_of_its_own_images(tmp_path):
     known = things(300)
     frames = things(1)[[0] * 400]
-    Familiarity.of(np.concatenate([known, frames]), 2, np.arange(300) % 2).write(tmp_path)
+    Novelty.of(np.concatenate([known, frames]), 2, np.arange(300) % 2).write(tmp_path)
 
-    assert Familiarity.read(tmp_path).scene == pytest.approx(distance_of(known), rel=1e-3)
+    assert Novelty.read(tmp_path).scene == pytest.approx(distance_of(known), rel=1e-3)
 
 
 def test_frames_of_photographs_are_told_from_other_photographs(photographs, exported_backbones):

@@ -7,27 +7,27 @@ import pandas as pd
 import pytest
 
 from imageloop.data.ingestion import prepared_store
-from imageloop.data.prepared_images import PreparedPictures
+from imageloop.data.prepared_images import PreparedImages
 from imageloop.lifecycle.champion import _at_hand, taught_by, without
 from steps.pipeline_settings import TrainSettings
 
 
 @pytest.fixture
-def pictures(workspace) -> PreparedPictures:
-    """Four test pictures and one to train on. With seed 8, the first two stood otherwise."""
+def images(workspace) -> PreparedImages:
+    """Four test images and one to train on. With seed 8, the first two stood otherwise."""
     known = pd.DataFrame(
         {"seed": 8, "sha256": ["a", "b", "c"], "group": "g", "split": ["train", "validation", "test"], "added_at": 0.0}
     )
     workspace.data.mkdir()
     known.to_parquet(workspace.data / "known.parquet")
     table = pd.DataFrame({"sha256": ["a", "b", "c", "d", "e"], "split": ["test", "test", "test", "test", "train"]})
-    return PreparedPictures(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
+    return PreparedImages(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
 
 
-def test_a_champion_of_another_side_is_judged_by_what_is_at_hand(pictures, workspace):
+def test_a_champion_of_another_side_is_judged_by_what_is_at_hand(images, workspace):
     prepared_store(workspace.prepared, 64).append(["b", "e"], np.zeros((2, 64, 64, 3), np.uint8), [{}, {}])
 
-    found = _at_hand(pictures, 64, workspace)
+    found = _at_hand(images, 64, workspace)
 
     assert (found.of_split("test")["sha256"].tolist(), found.side_pixels) == (["b"], 64)
     assert len(found.of_split("train")) == 1
@@ -42,12 +42,12 @@ def registry_of(**seeds: int | None):
     return SimpleNamespace(made_with=made.get)
 
 
-def test_no_version_is_judged_by_pictures_that_taught_it(pictures, workspace):
+def test_no_version_is_judged_by_images_that_taught_it(images, workspace):
     registry = registry_of(v7=7, v8=8, old=None)
 
     def left(*versions: str) -> list[str]:
-        return without(pictures, taught_by(registry, list(versions), workspace)).of_split("test")["sha256"].tolist()
+        return without(images, taught_by(registry, list(versions), workspace)).of_split("test")["sha256"].tolist()
 
     assert left("v7") == left("old") == ["a", "b", "c", "d"]
     assert left("v8") == left("v7", "v8") == ["c", "d"]
-    assert len(without(pictures, taught_by(registry, ["v8"], workspace)).of_split("train")) == 1
+    assert len(without(images, taught_by(registry, ["v8"], workspace)).of_split("train")) == 1

@@ -6,12 +6,12 @@ from imageloop.embeddings.drift_samples import with_scenes
 from imageloop.lifecycle.feedback import open_database
 from imageloop.lifecycle.measurement import _since_attempt, decide_and_keep, num_scenes
 from imageloop.monitoring.measurement import Measurement
-from imageloop.monitoring.model_performance import measure_truth
-from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings, TruthSettings
+from imageloop.monitoring.model_performance import measure_performance
+from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings, PerformanceSettings
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord
 from imageloop.records.store.database import Decision
 from tests.imageloop.monitoring.test_decisions import answers_of
-from tests.imageloop.records.store.test_database import prediction, truth
+from tests.imageloop.records.store.test_database import ground_truth, prediction
 
 SETTINGS = MonitoringSettings(decision=DecisionSettings(every_hours=1, cool_down_minutes=0, labels_after_failure=3))
 
@@ -23,11 +23,11 @@ def database(workspace):
     opened.close()
 
 
-def look(workspace, **figures) -> str:
+def look(workspace, **metrics) -> str:
     nothing = answers_of([])
-    usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100, "labels_since": 0} | figures
+    usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100, "labels_since": 0} | metrics
     measured = Measurement(
-        model_name="imageloop", version="1", made_at=0.0, windows=[], num_new=0, truth=measure_truth(nothing, nothing, TruthSettings()),
+        model_name="imageloop", version="1", made_at=0.0, windows=[], num_new=0, performance=measure_performance(nothing, nothing, PerformanceSettings()),
         orphans=0, **usual,
     )  # fmt: skip
     return decide_and_keep(measured, SETTINGS, 20, workspace).reason
@@ -36,9 +36,9 @@ def look(workspace, **figures) -> str:
 def test_a_failure_is_remembered_however_much_is_told_since(database, workspace):
     database.decide("imageloop", Decision("failed", 1.0, "retrain", "old", {"labels": 100}, "refused: worse"))
     for number in range(60):
-        database.decide("imageloop", Decision(f"told-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
+        database.decide("imageloop", Decision(f"older-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
 
-    assert "did not help (refused: worse), and only 2 labels are new since" in look(workspace, labels_since=2)
+    assert "did not help (refused: worse), and only 2 labels came since" in look(workspace, labels_since=2)
     assert "did not help" not in look(workspace, labels_since=3)
 
 
@@ -54,12 +54,12 @@ def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
 
 def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):
     answers = [PredictionRecord.model_validate(prediction(number, model_name="imageloop")) for number in range(3)]
-    words = [FeedbackRecord.model_validate(truth(number, "dog")) for number in range(3)]
+    words = [FeedbackRecord.model_validate(ground_truth(number, "dog")) for number in range(3)]
     database.keep("records.jsonl", 0, 1, [*answers, *words])
     labels = database.labels("imageloop")
     last = labels["feedback_time"].max()
 
-    for tried_at, wanted in ((last - 1e6, 3), (last, 0)):
-        database.decide("imageloop", Decision(f"failed-{wanted}", tried_at, "retrain", "old", {}, "refused: worse"))
-        assert len(_since_attempt(database, "imageloop", labels)) == wanted
-    assert database.last_words("imageloop") == database.labelled("imageloop")["feedback_id"].tolist()
+    for tried_at, expected in ((last - 1e6, 3), (last, 0)):
+        database.decide("imageloop", Decision(f"failed-{expected}", tried_at, "retrain", "old", {}, "refused: worse"))
+        assert len(_since_attempt(database, "imageloop", labels)) == expected
+    assert database.newest_label_ids("imageloop") == database.labelled("imageloop")["feedback_id"].tolist()

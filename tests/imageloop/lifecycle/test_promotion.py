@@ -10,7 +10,7 @@ from imageloop.lifecycle import promotion
 from imageloop.lifecycle.promotion import PROMOTING, _is_open, register_version
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
-from imageloop.training.feedback_data import Experience
+from imageloop.training.feedback_data import FeedbackData
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ class Registry:
     [
         ("advance", "compared", "advance", "champion", "4"),
         ("rollback", "compared", "rollback", "refused", "3"),
-        ("advance", "not verified", "hold", "waiting for approval", "3"),
+        ("advance", "not verified", "hold", "awaiting approval", "3"),
     ],
 )
 def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
@@ -75,7 +75,7 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
 
     found = register_version(
-        package, nothing, verdicts["1"], None, "r", Experience.none(), PromotionSettings(), nothing, workspace
+        package, nothing, verdicts["1"], None, "r", FeedbackData.none(), PromotionSettings(), nothing, workspace
     )
 
     assert (found.outcome, registry.title) == (outcome, title)
@@ -87,11 +87,11 @@ def test_a_model_that_complaints_have_judged_waits_for_a_person(monkeypatch, wor
     monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
-    chosen = replace(Experience.none(), bias="people label what is wrong")
+    chosen = replace(FeedbackData.none(), bias="people label what is wrong")
     verdict = GateVerdict("advance", [], registry.champion(), "compared")
 
     found = register_version(package, nothing, verdict, None, "r", chosen, PromotionSettings(), nothing, workspace)
 
-    assert found.outcome == "waiting for approval"
+    assert found.outcome == "awaiting approval"
     assert "no fair sample: people label what is wrong" in found.reason
     assert registry.tags["verdict"] == "hold"

@@ -53,7 +53,7 @@ def package(unsigned, tmp_path, workspace):
     return folder
 
 
-def picture_bytes(seed=0) -> bytes:
+def image_bytes(seed=0) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (50, 70, 3)).astype(np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
@@ -73,7 +73,7 @@ def test_quantising_leaves_the_folder_alone_that_other_runs_read(unsigned, tmp_p
 
 
 def test_int8_answers_alike_on_every_processor(tmp_path):
-    """Large weights of one sign on bright pictures: their products overflow where two are added in 16 bits, and weights do not leave room."""
+    """Large weights of one sign on bright images: their products overflow where two are added in 16 bits, and weights do not leave room."""
     rng = np.random.default_rng(0)
     weights = {
         "dense": rng.uniform(0.9, 1.0, (32, 3, 1, 1)), "denser": rng.uniform(0.02, 0.03, (32, 32, 1, 1)),
@@ -112,7 +112,7 @@ def test_int8_answers_alike_on_every_processor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("channels", "group", "wanted"),
+    ("channels", "group", "expected"),
     [
         ([[[[1.0, 0.5]], [[1.0, -0.5]]]], 1, [2.0]),  # two input channels at two places: neighbours are 1 and 1, 0.5 and -0.5
         ([[[[1.0, 0.5]], [[-1.0, 0.5]]]], 1, [1.0]),
@@ -120,21 +120,21 @@ def test_int8_answers_alike_on_every_processor(tmp_path):
         ([[[[0.5, 0.75, 1.0]]], [[[1.0, 1.0, 1.0]]]], 2, [1.0, 1.0]),  # depthwise
     ],
 )
-def test_a_range_holds_every_sum_of_two_neighbours_where_they_are_added(channels, group, wanted):
-    assert safe_ranges(np.array(channels, np.float32), group).tolist() == wanted
+def test_a_range_holds_every_sum_of_two_neighbours_where_they_are_added(channels, group, expected):
+    assert safe_ranges(np.array(channels, np.float32), group).tolist() == expected
 
 
 def test_torch_and_onnx_give_the_same_probabilities(unsigned, package, workspace):
     model, predictor = unsigned[1], Predictor.load(package, public_key(workspace.keys), threads=1)
-    contents = [picture_bytes(seed) for seed in range(11)]
+    contents = [image_bytes(seed) for seed in range(11)]
     images = np.stack([preprocess(content, SIDE, Limits()) for content in contents])
     with torch.inference_mode():
-        wanted = (model(torch.from_numpy(images)) / TEMPERATURE).softmax(1).numpy()
+        expected = (model(torch.from_numpy(images)) / TEMPERATURE).softmax(1).numpy()
 
     found = predictor.predict(contents)
 
-    assert np.abs(found.probabilities - wanted).max() < 1e-4
-    assert found.labels == [["cat", "dog"][place] for place in wanted.argmax(1)]
+    assert np.abs(found.probabilities - expected).max() < 1e-4
+    assert found.labels == [["cat", "dog"][place] for place in expected.argmax(1)]
     assert found.embeddings.shape == (11, 16)
     assert np.allclose(predictor.predict(images).probabilities, found.probabilities, atol=1e-6)
     assert predictor.predict([]).labels == []
@@ -144,14 +144,14 @@ def test_a_package_does_not_say_where_it_was_made(unsigned):
     assert b".py" not in (unsigned[0] / EXACT_MODEL).read_bytes()
 
 
-def test_bad_pictures_stay_in_their_place_and_the_others_are_answered(package, workspace):
+def test_bad_images_stay_in_their_place_and_the_others_are_answered(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
-    contents = [picture_bytes(1), b"no picture", picture_bytes(2), b""]
+    contents = [image_bytes(1), b"no image", image_bytes(2), b""]
 
-    answers = list(predictor.predict_each(contents))
+    predictions = list(predictor.predict_each(contents))
 
-    assert [isinstance(answer, ImageRefusedError) for answer in answers] == [False, True, False, True]
-    assert answers[0].probability == max(answers[0].probabilities.values())
+    assert [isinstance(answer, ImageRefusedError) for answer in predictions] == [False, True, False, True]
+    assert predictions[0].probability == max(predictions[0].probabilities.values())
     with pytest.raises(ImageRefusedError):
         predictor.predict(contents)
 
@@ -159,13 +159,13 @@ def test_bad_pictures_stay_in_their_place_and_the_others_are_answered(package, w
 def test_the_heat_map_speaks_for_the_answer(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
 
-    answer, heat = predictor.explain(picture_bytes())
-    _, other = predictor.explain(picture_bytes(), "cat" if answer.label == "dog" else "dog")
+    answer, heat = predictor.explain(image_bytes())
+    _, other = predictor.explain(image_bytes(), "cat" if answer.label == "dog" else "dog")
 
     assert heat.min() == 0
     assert heat.max() == 1
     assert np.allclose(heat, 1 - other, atol=1e-4)
-    assert draw_heat_map(predictor, picture_bytes()).size == (2 * SIDE, SIDE + 20)
+    assert draw_heat_map(predictor, image_bytes()).size == (2 * SIDE, SIDE + 20)
 
 
 def test_the_torch_weights_load_without_pickle(package, unsigned):
@@ -175,7 +175,7 @@ def test_the_torch_weights_load_without_pickle(package, unsigned):
 
 
 def test_mlflows_loader_gives_a_table(package, workspace):
-    table = _load_pyfunc(str(package)).predict([picture_bytes()])
+    table = _load_pyfunc(str(package)).predict([image_bytes()])
 
     assert list(table.columns) == ["cat", "dog", "label"]
 
@@ -261,7 +261,7 @@ def test_keys_are_private_and_a_named_key_must_be_there(workspace, monkeypatch):
 
 
 def test_verifying_makes_no_key(workspace):
-    with pytest.raises(SignatureError, match="found none"):
+    with pytest.raises(SignatureError, match="got none"):
         public_key(workspace.keys)
 
 

@@ -1,4 +1,4 @@
-"""What is decided in which situation; and that looking at labels tells lies from a world that changed."""
+"""Which decision is made in which situation, and that poisoned labels are distinguished from drift."""
 
 from dataclasses import replace
 
@@ -7,19 +7,19 @@ import pandas as pd
 import pytest
 
 from imageloop.monitoring.decisions import Attempt, Situation, decide
-from imageloop.monitoring.drift import Level
+from imageloop.monitoring.drift import FeatureGroup
 from imageloop.monitoring.measurement import Measurement
-from imageloop.monitoring.model_performance import Truth, measure_truth
+from imageloop.monitoring.model_performance import ModelPerformance, measure_performance
 from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
-from imageloop.monitoring.settings import DecisionSettings, TruthSettings
+from imageloop.monitoring.settings import DecisionSettings, PerformanceSettings
 from imageloop.monitoring.windows import Window
 
 NOW = 1_000_000.0
 SETTINGS = DecisionSettings()
 
 
-def window(*, alarm: bool = False, loss: float = 0.0, unfamiliar: bool = False, end: float = NOW) -> Window:
-    levels = [Level("sharpness", 0.002 if alarm else 0.5, 10.0, 4.0 if alarm else 9.9)]
+def window(*, alarm: bool = False, loss: float = 0.0, out_of_distribution: bool = False, end: float = NOW) -> Window:
+    feature_groups = [FeatureGroup("sharpness", 0.002 if alarm else 0.5, 10.0, 4.0 if alarm else 9.9)]
     return Window(
         "1",
         end - 60,
@@ -27,24 +27,24 @@ def window(*, alarm: bool = False, loss: float = 0.0, unfamiliar: bool = False, 
         100,
         0.002 if alarm else 0.5,
         alarm,
-        levels,
+        feature_groups,
         0.95 - loss,
         0.95,
-        0.4 if unfamiliar else 0.01,
-        unfamiliar,
+        0.4 if out_of_distribution else 0.01,
+        out_of_distribution,
         {"cat": 100},
     )
 
 
-def truth(right: int = 0, count: int = 0, bias: str | None = None) -> Truth:
+def performance(right: int = 0, count: int = 0, bias: str | None = None) -> ModelPerformance:
     labels = [True] * right + [False] * (count - right)
-    found = measure_truth(answers_of(labels), answers_of(labels), TruthSettings())
-    return Truth(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
+    found = measure_performance(answers_of(labels), answers_of(labels), PerformanceSettings())
+    return ModelPerformance(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
 
 
 def situation(**changes) -> Situation:
     usual = {
-        "now": NOW, "windows": [window()] * 3, "truth": truth(), "num_labels": 0, "new_labels": 0, "usable_labels": 500,
+        "now": NOW, "windows": [window()] * 3, "performance": performance(), "num_labels": 0, "new_labels": 0, "usable_labels": 500,
         "trained_at": NOW - 3600, "attempts": [],
     }  # fmt: skip
     return Situation(**usual | changes)
@@ -55,7 +55,7 @@ def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.Data
     return pd.DataFrame(
         {
             "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
-            "true_label": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count),
+            "ground_truth": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count),
             "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
         } | columns
     )  # fmt: skip
@@ -73,11 +73,11 @@ def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.Data
             "2 of the last 3 windows drifted",
         ),
         ({"windows": [window(alarm=True, loss=0.001)] * 3}, "alert", "by estimate without harm"),
-        ({"windows": [window(unfamiliar=True)] * 3}, "alert", "unlike any"),
-        ({"truth": truth(60, 100), "num_labels": 100}, "retrain", "accuracy 60.0%"),
-        ({"truth": truth(60, 100, "only complaints"), "num_labels": 100}, "alert", "only complaints"),
-        ({"truth": truth(95, 100), "num_labels": 100}, "nothing", "nothing"),
-        ({"truth": truth(5, 10), "num_labels": 10}, "nothing", "nothing"),
+        ({"windows": [window(out_of_distribution=True)] * 3}, "alert", "out of distribution"),
+        ({"performance": performance(60, 100), "num_labels": 100}, "retrain", "accuracy 60.0%"),
+        ({"performance": performance(60, 100, "only complaints"), "num_labels": 100}, "alert", "only complaints"),
+        ({"performance": performance(95, 100), "num_labels": 100}, "nothing", "nothing"),
+        ({"performance": performance(5, 10), "num_labels": 10}, "nothing", "nothing"),
     ],
 )
 def test_what_is_found_leads_to(changes, action, words):
@@ -94,9 +94,9 @@ DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
     ("changes", "words"),
     [
         ({"usable_labels": 3}, "nothing new to learn from"),
-        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "UTC, and 30 minutes are wanted"),
-        ({"attempts": [Attempt(NOW - 60, None)]}, "going on"),
-        ({"attempts": [Attempt(NOW - 7200 - n, "promoted") for n in range(6)]}, "the most that is allowed"),
+        ({"attempts": [Attempt(NOW - 60, "promoted: version 2")]}, "UTC, and 30 minutes must pass"),
+        ({"attempts": [Attempt(NOW - 60, None)]}, "one is under way"),
+        ({"attempts": [Attempt(NOW - 7200 - n, "promoted") for n in range(6)]}, "6 within a day are the maximum"),
         ({"attempts": [Attempt(NOW - 7200, "refused: worse")], "labels_since": 20}, "did not help"),
     ],
 )
@@ -118,35 +118,40 @@ def test_windows_of_which_fewer_are_looked_at_than_wanted_are_refused():
         DecisionSettings(violated_windows=4, of_windows=3)
 
 
-def test_without_labels_a_change_that_can_be_imitated_is():
+def test_without_labels_a_change_that_calls_for_drift_augmentation():
     damaged = {"windows": [window(alarm=True, loss=0.1)] * 3, "usable_labels": 5}
-    may = DecisionSettings(imitate=True)
+    may = DecisionSettings(drift_augmentation=True)
 
     assert decide(situation(**damaged), SETTINGS, 20).action == "alert"
     found = decide(situation(**damaged), may, 20)
-    assert (found.action, found.figures["imitation"]) == ("retrain", {"sharpness": 0.4})
-    assert "imitated" in found.reason
-    assert decide(situation(**damaged | {"usable_labels": 50}), may, 20).figures["imitation"] is None  # labels are better
+    assert (found.action, found.metrics["drift_augmentation"]) == ("retrain", {"sharpness": 0.4})
+    assert "drift augmentation" in found.reason
+    assert (
+        decide(situation(**damaged | {"usable_labels": 50}), may, 20).metrics["drift_augmentation"] is None
+    )  # labels are better
 
 
-def test_a_change_that_the_statistics_do_not_show_is_not_imitated():
+def test_a_change_that_the_statistics_do_not_show_gets_no_drift_augmentation():
     other = replace(
-        window(alarm=True, loss=0.1), levels=[Level("what they show", 0.001, None, None), Level("sharpness", 0.5, 10.0, 9.9)]
+        window(alarm=True, loss=0.1),
+        feature_groups=[FeatureGroup("what they show", 0.001, None, None), FeatureGroup("sharpness", 0.5, 10.0, 9.9)],
     )
 
-    assert decide(situation(windows=[other] * 3, usable_labels=5), DecisionSettings(imitate=True), 20).action == "alert"
+    assert (
+        decide(situation(windows=[other] * 3, usable_labels=5), DecisionSettings(drift_augmentation=True), 20).action == "alert"
+    )
 
 
 def test_a_schedule_and_waiting_labels_are_reasons_where_they_are_set():
     scheduled, waiting = DecisionSettings(every_hours=0.5), DecisionSettings(new_labels=100)
 
     assert "older than 0.5 hours" in decide(situation(), scheduled, 20).reason
-    assert "150 new labels wait" in decide(situation(new_labels=150, num_labels=150), waiting, 20).reason
+    assert "150 new labels came" in decide(situation(new_labels=150, num_labels=150), waiting, 20).reason
     assert decide(situation(new_labels=50, num_labels=50), waiting, 20).action == "nothing"
 
 
 def test_a_reason_does_not_change_with_the_clock_alone():
-    """Or each look would be told of, and kept, as if it were news."""
+    """Otherwise each monitoring run would notify and store it again."""
     tried = [Attempt(NOW - 60, "promoted: version 2")]
 
     assert (
@@ -156,11 +161,11 @@ def test_a_reason_does_not_change_with_the_clock_alone():
 
 
 def test_an_interval_of_few_labels_is_no_figure_that_an_alert_could_go_by():
-    few, enough = situation(truth=truth(0, 1)), situation(truth=truth(30, 60))
+    few, enough = situation(performance=performance(0, 1)), situation(performance=performance(30, 60))
 
-    assert decide(few, SETTINGS, 20).figures["accuracy_high"] is None
-    assert decide(few, SETTINGS, 20).figures["accuracy_wanted"] is None
-    assert decide(enough, SETTINGS, 20).figures["accuracy_wanted"] == SETTINGS.min_accuracy
+    assert decide(few, SETTINGS, 20).metrics["accuracy_high"] is None
+    assert decide(few, SETTINGS, 20).metrics["accuracy_threshold"] is None
+    assert decide(enough, SETTINGS, 20).metrics["accuracy_threshold"] == SETTINGS.min_accuracy
 
 
 def test_the_same_situation_gives_the_same_verdict():
@@ -168,13 +173,15 @@ def test_the_same_situation_gives_the_same_verdict():
 
 
 def test_accuracy_comes_with_its_interval_and_its_parts():
-    found = measure_truth(answers_of([True] * 80 + [False] * 20), answers_of([True] * 80 + [False] * 20), TruthSettings())
+    found = measure_performance(
+        answers_of([True] * 80 + [False] * 20), answers_of([True] * 80 + [False] * 20), PerformanceSettings()
+    )
 
     assert (found.count, found.accuracy, found.coverage, found.bias) == (100, 0.8, 1.0, None)
     assert found.low < 0.8 < found.high
     kinds = {part.kind for part in found.parts}
-    assert kinds == {"true_label", "model_version", "feedback_source", "slice", "until"}
-    assert next(part for part in found.parts if (part.kind, part.name) == ("true_label", "dog")).accuracy == 0.0
+    assert kinds == {"ground_truth", "model_version", "feedback_source", "slice", "until"}
+    assert next(part for part in found.parts if (part.kind, part.name) == ("ground_truth", "dog")).accuracy == 0.0
 
 
 def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
@@ -182,17 +189,17 @@ def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
     found = []
     for _ in range(40):
         frames = answers_of(np.repeat(rng.random(40) < 0.9, 20).tolist(), scene=np.repeat(range(40), 20))
-        found.append(measure_truth(frames, frames, TruthSettings()))
+        found.append(measure_performance(frames, frames, PerformanceSettings()))
 
     assert {(one.count, one.coverage) for one in found} == {(40, 1.0)}
     assert sum(one.below(SETTINGS.min_accuracy) for one in found) <= 2
-    assert measure_truth(frames.head(500), frames.head(500), TruthSettings()).accuracy is None  # of 25 scenes
+    assert measure_performance(frames.head(500), frames.head(500), PerformanceSettings()).accuracy is None  # of 25 scenes
 
 
 def test_the_last_frame_of_a_scene_tells_how_it_goes_now():
     frames = answers_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
 
-    assert measure_truth(frames, frames, TruthSettings()).accuracy == 0.0
+    assert measure_performance(frames, frames, PerformanceSettings()).accuracy == 0.0
 
 
 def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
@@ -202,7 +209,7 @@ def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
         lengths = rng.geometric(0.05, 80)
         confidence = np.repeat(0.6 + 0.4 * np.minimum(lengths / 60, 1), lengths)  # still scenes are surer
         frames = answers_of([True] * len(confidence), confidence=confidence, scene=np.repeat(range(80), lengths))
-        found.append(measure_truth(frames, frames[rng.random(len(frames)) < 0.3], TruthSettings()).bias)
+        found.append(measure_performance(frames, frames[rng.random(len(frames)) < 0.3], PerformanceSettings()).bias)
 
     assert found == [None] * 20
 
@@ -214,7 +221,7 @@ def test_labels_of_whole_scenes_are_no_bias_either():
         confidence = np.repeat(rng.uniform(0.5, 1, 80), 20)
         frames = answers_of([True] * 1600, confidence=confidence, scene=np.repeat(range(80), 20))
         labelled = frames[frames["scene"].isin(rng.choice(80, 40, replace=False))]
-        found.append(measure_truth(frames, labelled, TruthSettings()).bias)
+        found.append(measure_performance(frames, labelled, PerformanceSettings()).bias)
 
     assert found.count(None) >= 19
 
@@ -222,7 +229,7 @@ def test_labels_of_whole_scenes_are_no_bias_either():
 def test_labels_of_answers_that_are_not_read_any_more_claim_nothing():
     answers = answers_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
 
-    assert measure_truth(answers, answers_of([True] * 60), TruthSettings()).bias is None
+    assert measure_performance(answers, answers_of([True] * 60), PerformanceSettings()).bias is None
 
 
 def test_windows_of_few_scenes_end_no_drift():
@@ -232,13 +239,16 @@ def test_windows_of_few_scenes_end_no_drift():
     assert decide(situation(windows=damaged + still), SETTINGS, 20).action == "retrain"
 
 
-def test_windows_that_suddenly_show_few_scenes_are_told_of():
+def test_windows_that_suddenly_show_few_scenes_alert():
     usual = [replace(window(), num_scenes=90)] * 4
     repeating = [replace(window(), num_scenes=1)] * 3
 
-    told = decide(situation(windows=usual + repeating), SETTINGS, 20)
+    decision = decide(situation(windows=usual + repeating), SETTINGS, 20)
 
-    assert (told.action, "1% of the newest pictures show another scene, instead of some 90%" in told.reason) == ("alert", True)
+    assert (decision.action, "1% of the newest images show a new scene, instead of some 90%" in decision.reason) == (
+        "alert",
+        True,
+    )
     assert decide(situation(windows=usual * 3 + repeating * 4), SETTINGS, 20).action == "alert"
     assert decide(situation(windows=repeating * 2), SETTINGS, 20).action == "nothing"
     assert decide(situation(windows=usual), SETTINGS, 20).action == "nothing"
@@ -248,15 +258,15 @@ def test_complaints_alone_are_no_sample():
     answers = answers_of([True] * 1000)
     complaints = answers_of([False] * 40).assign(time=np.linspace(0, 999, 40))
 
-    assert "complaints, not a sample" in measure_truth(answers, complaints, TruthSettings()).bias
+    assert "complaints, not a sample" in measure_performance(answers, complaints, PerformanceSettings()).bias
 
 
-def test_labels_for_hard_pictures_alone_are_no_sample():
+def test_labels_for_hard_images_alone_are_no_sample():
     rng = np.random.default_rng(0)
     answers = answers_of([True] * 1000, confidence=0.5 + 0.5 * rng.random(1000))
     hard = answers[answers["confidence"] < 0.7].head(60).assign(time=np.linspace(0, 999, 60))
 
-    assert "by choice" in measure_truth(answers, hard, TruthSettings()).bias
+    assert "by choice" in measure_performance(answers, hard, PerformanceSettings()).bias
 
 
 def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
@@ -264,30 +274,30 @@ def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
     answers = answers_of(list(rng.random(1000) < 0.9), confidence=0.5 + 0.5 * rng.random(1000))
     sample = answers.iloc[np.sort(rng.choice(500, 100, replace=False))]  # of the older half: newer ones will get theirs later
 
-    assert measure_truth(answers, sample, TruthSettings()).bias is None
+    assert measure_performance(answers, sample, PerformanceSettings()).bias is None
 
 
-def test_labels_that_contradict_what_the_model_is_sure_of_are_lies():
-    lies = answers_of([False] * 60, confidence=0.97)
+def test_labels_that_contradict_confident_predictions_are_poisoned():
+    poisoned = answers_of([False] * 60, confidence=0.97)
 
-    assert "lies" in measure_truth(lies, lies, TruthSettings()).bias
+    assert "poisoned" in measure_performance(poisoned, poisoned, PerformanceSettings()).bias
 
 
 def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     windows = [window(end=NOW - 120), window(alarm=True, loss=0.1)]
-    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, truth(60, 100), 100, 100, 100, 100, 0)
+    measurement = Measurement("pets", "1", NOW - 9999, windows, 1, performance(60, 100), 100, 100, 100, 100, 0)
     verdict = decide(situation(windows=windows), SETTINGS, 20)
 
     page, decision = monitoring_report(measurement), verdict_report(verdict)
 
-    assert "Something changed, since 1970-01-12 13:45:40 UTC: sharpness first" in page
-    assert "estimated at 85.0%; before it was 95.0%" in page
+    assert "The images drifted, since 1970-01-12 13:45:40 UTC: sharpness first" in page
+    assert "estimated at 85.0%; on the reference it is 95.0%" in page
     assert "With 100 labels, one a scene, it is 60.0%" in page
     assert "Decision: nothing" in decision
     assert Measurement.of_dict(measurement.as_dict()) == measurement
     filmed = replace(windows[0], num_scenes=3)
-    assert "that 100 answers of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
-    assert "no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, truth(), 0, 0, 0, 0, 0))
+    assert "that 100 predictions of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
+    assert "There is no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, performance(), 0, 0, 0, 0, 0))
 
 
 def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks():
@@ -295,10 +305,10 @@ def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks(
     found = 0
     for _ in range(40):
         right = (rng.random(1000) < SETTINGS.min_accuracy).tolist()
-        found += any(truth(sum(right[at - 200 : at]), 200).below(SETTINGS.min_accuracy) for at in range(200, 1001, 50))
+        found += any(performance(sum(right[at - 200 : at]), 200).below(SETTINGS.min_accuracy) for at in range(200, 1001, 50))
 
     assert found <= 2
-    assert truth(150, 200).below(SETTINGS.min_accuracy)
+    assert performance(150, 200).below(SETTINGS.min_accuracy)
 
 
 def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
@@ -307,4 +317,4 @@ def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
     answers = answers_of((rng.random(400) < confidence).tolist(), confidence=confidence)
     chosen = answers.sort_values("confidence").head(220)
 
-    assert "by choice" in measure_truth(answers, chosen, TruthSettings(max_labels=400)).bias
+    assert "by choice" in measure_performance(answers, chosen, PerformanceSettings(max_labels=400)).bias

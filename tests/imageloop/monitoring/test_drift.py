@@ -13,9 +13,9 @@ from imageloop.data.image_statistics import NAMES, image_statistics
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.drift_samples import Sample, read_reference, sample_of_records
-from imageloop.embeddings.novelty import Familiarity
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.monitoring.drift import ANSWERS, EMBEDDING, measure_drift
+from imageloop.monitoring.drift import EMBEDDING, PREDICTIONS, measure_drift
 from imageloop.monitoring.settings import DriftSettings
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 
@@ -23,7 +23,7 @@ QUICK = DriftSettings(permutations=400, components=8)
 
 
 def draw(count: int, seed: int, *, shift: float = 0.0, darker: float = 0.0, share: float = 0.5, side: float = 300.0) -> Sample:
-    """Embeddings of two classes in 16 dimensions, and answers that follow them."""
+    """Embeddings of two classes in 16 dimensions, and predictions that follow them."""
     rng = np.random.default_rng(seed)
     targets = rng.random(count) < share
     embeddings = rng.normal(size=(count, 16)).astype(np.float32)
@@ -43,14 +43,14 @@ def test_false_alarms_are_as_rare_as_asked_for_in_a_thousand_windows():
 
 
 @pytest.mark.parametrize(
-    ("change", "level"),
-    [({"shift": 1.5}, EMBEDDING), ({"darker": 40.0}, "brightness"), ({"share": 0.02}, ANSWERS), ({"side": 900.0}, "size")],
+    ("change", "group"),
+    [({"shift": 1.5}, EMBEDDING), ({"darker": 40.0}, "brightness"), ({"share": 0.02}, PREDICTIONS), ({"side": 900.0}, "size")],
 )
-def test_a_change_is_noticed_and_named(change, level):
+def test_a_change_is_noticed_and_named(change, group):
     drifts = [measure_drift(draw(200, n), draw(60, 900 + n, **change), DriftSettings(), n) for n in range(10)]
 
     assert all(drift.alarm for drift in drifts)
-    assert all(next(part for part in drift.levels if part.name == level).p_value < 0.05 for drift in drifts)
+    assert all(next(part for part in drift.feature_groups if part.name == group).p_value < 0.05 for drift in drifts)
 
 
 def test_another_format_is_noticed():
@@ -58,17 +58,17 @@ def test_another_format_is_noticed():
 
     drift = measure_drift(reference, Sample(*list(vars(window).values())[:4], np.full(50, "WEBP")), DriftSettings())
 
-    assert (drift.alarm, drift.levels[0].name) == (True, "format")
+    assert (drift.alarm, drift.feature_groups[0].name) == (True, "format")
 
 
-def test_pictures_without_a_file_are_judged_by_the_rest():
+def test_images_without_a_file_are_judged_by_the_rest():
     window = draw(50, 2)
 
     drift = measure_drift(
         draw(200, 1), Sample(window.embeddings_ND, window.statistics_NS, window.probabilities_NK), DriftSettings()
     )
 
-    assert {level.name for level in drift.levels} == {EMBEDDING, ANSWERS, *NAMES}
+    assert {group.name for group in drift.feature_groups} == {EMBEDDING, PREDICTIONS, *NAMES}
 
 
 def test_the_same_window_gives_the_same_verdict_and_a_large_one_is_thinned():
@@ -80,8 +80,8 @@ def test_the_same_window_gives_the_same_verdict_and_a_large_one_is_thinned():
     assert len(window.spread(400)) == 400
 
 
-def test_one_picture_is_no_window():
-    with pytest.raises(ValueError, match="two pictures"):
+def test_one_image_is_no_window():
+    with pytest.raises(ValueError, match="two images"):
         measure_drift(draw(10, 1), draw(1, 2), QUICK)
 
 
@@ -111,13 +111,13 @@ def test_a_window_of_records_says_what_it_is_and_what_it_may_cost():
 
     assert (window.version, window.start, window.end, window.count, window.alarm) == ("1", 1000.0, 1059.0, 60, True)
     assert window.estimated_accuracy == pytest.approx(window.reference_accuracy, abs=0.05)
-    assert not window.unfamiliar_alarm
+    assert not window.out_of_distribution_alarm
     assert sum(window.labels.values()) == 60
-    assert Window.of_figures(window.figures()) == window
+    assert Window.of_metrics(window.metrics()) == window
 
 
 def filmed(sample: Sample, times: int, seed: int) -> Sample:
-    """Each picture as so many frames, which differ by a little noise."""
+    """Each image as so many frames, which differ by a little noise."""
     frames = sample.some(np.repeat(np.arange(len(sample)), times))
     noise = np.random.default_rng(seed).normal(0, 0.05, frames.embeddings_ND.shape).astype(np.float32)
     return replace(frames, embeddings_ND=frames.embeddings_ND + noise)
@@ -135,7 +135,7 @@ def test_a_cameras_frames_are_no_more_than_the_scenes_that_they_show():
     assert np.mean([window.alarm for window in windows]) <= 0.1
     assert {window.count for window in windows} == {100}
     assert 8 <= np.mean([window.num_scenes for window in windows]) <= 10
-    assert (changed.alarm, changed.levels[0].name) == (True, "brightness")
+    assert (changed.alarm, changed.feature_groups[0].name) == (True, "brightness")
 
 
 def test_a_camera_that_shows_one_scene_shows_no_change():
@@ -143,24 +143,24 @@ def test_a_camera_that_shows_one_scene_shows_no_change():
 
     window = measure_window(records_of(filmed(draw(1, 2), 50, 1)), reference, ["cat", "dog"], QUICK, 0.2)
 
-    assert (window.num_scenes, window.alarm, window.p_value, window.levels) == (1, False, 1.0, [])
-    assert Window.of_figures(window.figures()) == window
+    assert (window.num_scenes, window.alarm, window.p_value, window.feature_groups) == (1, False, 1.0, [])
+    assert Window.of_metrics(window.metrics()) == window
 
 
-def test_many_unfamiliar_pictures_are_a_signal_of_their_own():
+def test_many_images_out_of_distribution_are_a_signal_of_their_own():
     records = records_of(draw(60, 2)).assign(in_distribution=[n % 3 > 0 for n in range(60)])
 
     window = measure_window(records, draw(200, 1), ["cat", "dog"], DriftSettings())
 
-    assert window.unfamiliar_alarm
-    assert window.unfamiliar_share == pytest.approx(1 / 3)
+    assert window.out_of_distribution_alarm
+    assert window.out_of_distribution_share == pytest.approx(1 / 3)
 
 
 def test_drift_is_dated_from_the_first_of_its_alarms():
     calm = measure_window(records_of(draw(50, 2)), draw(200, 1), ["cat", "dog"], QUICK)
-    figures = calm.figures()
+    metrics = calm.metrics()
     windows = [
-        Window.of_figures(figures | {"alarm": alarm, "start": float(n)}) for n, alarm in enumerate([True, False, True, True])
+        Window.of_metrics(metrics | {"alarm": alarm, "start": float(n)}) for n, alarm in enumerate([True, False, True, True])
     ]
 
     assert drifting_since(windows) == 2.0
@@ -216,31 +216,31 @@ def test_a_reference_of_frames_is_one_of_scenes(tmp_path):
     assert np.mean([found.alarm for found in windows]) <= 0.15
 
 
-def test_what_is_far_from_all_known_pictures_is_unfamiliar(tmp_path):
+def test_images_far_from_the_training_data_are_out_of_distribution(tmp_path):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(4, 32))
     known = (directions[rng.integers(0, 4, 300)] + 0.2 * rng.normal(size=(300, 32))).astype(np.float32)
-    Familiarity.of(known[:200], 2).write(tmp_path)
+    Novelty.of(known[:200], 2).write(tmp_path)
 
-    familiarity = Familiarity.read(tmp_path)
-    near, far = familiarity.distance(known[200:]), familiarity.distance(rng.normal(size=(50, 32)).astype(np.float32))
+    novelty = Novelty.read(tmp_path)
+    near, far = novelty.distance(known[200:]), novelty.distance(rng.normal(size=(50, 32)).astype(np.float32))
 
-    assert (near <= familiarity.limit).mean() > 0.9
-    assert (far > familiarity.limit).all()
-    assert Familiarity.read(tmp_path / "nowhere") is None
+    assert (near <= novelty.limit).mean() > 0.9
+    assert (far > novelty.limit).all()
+    assert Novelty.read(tmp_path / "nowhere") is None
 
 
-def test_a_new_class_is_unfamiliar_beside_a_hundred_known_ones():
-    """Of which four pictures each are known: the tenth nearest is another class's."""
+def test_a_new_class_is_out_of_distribution_among_a_hundred_others():
+    """Of which four images each are known: the tenth nearest is another class's."""
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(101, 64))
     known = (directions[np.arange(400) % 100] + 0.3 * rng.normal(size=(400, 64))).astype(np.float32)
     new = (directions[100] + 0.3 * rng.normal(size=(50, 64))).astype(np.float32)
 
-    familiarity = Familiarity.of(known, 100)
+    novelty = Novelty.of(known, 100)
 
-    assert familiarity.neighbour == 2
-    assert (familiarity.distance(new) > familiarity.limit).mean() > 0.9
+    assert novelty.neighbour == 2
+    assert (novelty.distance(new) > novelty.limit).mean() > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def test_unchanged_photographs_raise_few_alarms(photograph_features):
 def test_ants_and_bees_are_unlike_cats_and_dogs(photograph_features):
     from sklearn.metrics import roc_auc_score
 
-    familiarity = Familiarity.of(photograph_features["reference"].embeddings_ND, 2)
-    known, unknown = (familiarity.distance(photograph_features[name].embeddings_ND) for name in ("none", "insects"))
+    novelty = Novelty.of(photograph_features["reference"].embeddings_ND, 2)
+    known, unknown = (novelty.distance(photograph_features[name].embeddings_ND) for name in ("none", "insects"))
 
     assert roc_auc_score([0] * len(known) + [1] * len(unknown), np.concatenate([known, unknown])) >= 0.995

@@ -29,7 +29,7 @@ def test_the_temperature_undoes_overconfidence():
     assert sum(count for _, _, count in reliability(before, right)) == len(targets)
 
 
-def test_what_chance_does_to_twenty_pictures_is_no_error_of_the_model():
+def test_what_chance_does_to_twenty_images_is_no_error_of_the_model():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1.0, (200, 20)).astype(np.float32)
     calibrated = [rng.random(20) < row for row in confidence]

@@ -68,7 +68,7 @@ def test_a_retrained_model_must_be_better_where_the_service_was_corrected(better
 
     assert verdict.passed is passed
     assert verdict.changed_on_recent == 0.2
-    assert "recent labelled answers" in verdict.checks[-1].name
+    assert "recent labelled predictions" in verdict.checks[-1].name
 
 
 def test_a_hundred_frames_of_three_scenes_are_three_observations():
@@ -79,7 +79,7 @@ def test_a_hundred_frames_of_three_scenes_are_three_observations():
     verdict = judge(evaluation(0.95), None, GateSettings(), found)
 
     assert not verdict.passed
-    assert "100 of 4 scenes, 3 better and 0 worse, p = 0.12" in verdict.checks[-1].found
+    assert "100 of 4 scenes, 3 better and 0 worse, p = 0.12" in verdict.checks[-1].got
 
 
 def test_all_attempts_against_one_champion_share_the_p_value():
@@ -102,8 +102,8 @@ def test_a_champion_of_other_classes_cannot_be_compared():
 
     assert verdict.passed
     assert "other classes" in verdict.sentence()
-    taught_all = judge(evaluation(0.95), Champion("3", NAMES, None), GateSettings())
-    assert "was taught all of these test pictures" in taught_all.sentence()
+    trained_on_all = judge(evaluation(0.95), Champion("3", NAMES, None), GateSettings())
+    assert "was trained on all of these test images" in trained_on_all.sentence()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_champion_of_other_classes_cannot_be_compared():
         ({"min_class_recall": 0.99}, "the worst class"),
         ({"max_calibration_error": 0.0}, "calibration error"),
         ({"max_package_megabytes": 5}, "package size in MB 10"),
-        ({"max_milliseconds_per_picture": 1}, "milliseconds a picture 2"),
+        ({"max_milliseconds_per_image": 1}, "milliseconds an image 2"),
     ],
 )
 def test_each_gate_refuses_with_what_was_wanted_and_found(settings, words):
@@ -145,12 +145,12 @@ def test_the_report_shows_figures_slices_and_mistakes():
 
     page = evaluation_report(figures, look)
 
-    assert "90.0% of 200 test pictures" in page
+    assert "90.0% of 200 test images" in page
     assert {part.name for part in figures.slices} == {"dark", "bright", "blurred", "small"}
     assert page.count("image/png") == 3
     assert page.count("<figure>") == 20
     issues = pd.DataFrame({"path": ["a.jpg"], "label": ["cat"], "suggested": ["dog"], "quality": [0.01], "sha256": ["1"]})
-    assert "looks like &#x27;dog&#x27;" in label_issues_report(issues, look)
+    assert "suggested &#x27;dog&#x27;" in label_issues_report(issues, look)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_charts_are_drawn_of_any_classes(names):
     assert all(Image.open(io.BytesIO(chart)).width <= 1600 for chart in charts)
 
 
-def test_a_class_of_few_test_pictures_is_no_proof_against_a_model():
-    """Twenty classes of three pictures each, all of them as well known as the others: one of them is the worst."""
+def test_a_class_of_few_test_images_is_no_proof_against_a_model():
+    """Twenty classes of three images each, all of them as well known as the others: one of them is the worst."""
     names, rng = [f"class {n}" for n in range(20)], np.random.default_rng(0)
     passed = 0
     for _ in range(50):
-        truths = np.repeat(np.arange(20), 3)
-        said = np.where(rng.random(60) < 0.9, truths, (truths + 1) % 20)
-        passed += _worst_recall(score(said, truths, names), 0.5).passed
+        targets = np.repeat(np.arange(20), 3)
+        predicted = np.where(rng.random(60) < 0.9, targets, (targets + 1) % 20)
+        passed += _worst_recall(score(predicted, targets, names), 0.5).passed
     given_up = score(np.where(np.arange(40) % 2 == 0, 0, 0), np.arange(40) % 2, ["cat", "dog"])
 
     assert passed >= 48

@@ -17,12 +17,12 @@ def prediction(number: int) -> dict:
     }  # fmt: skip
 
 
-def truth(number: int, label: str) -> dict:
+def ground_truth(number: int, label: str) -> dict:
     return {
         "kind": "feedback",
         "time": "2026-01-01T00:01:00+00:00",
         "request_id": f"{number:032x}",
-        "true_label": label,
+        "ground_truth": label,
         "source": "http",
     }
 
@@ -35,13 +35,13 @@ def lost():
 def test_what_is_written_is_read_once(tmp_path, lost):
     tail, writer = RecordTail(tmp_path), RecordWriter(tmp_path, lost.append)
     writer.write(partial(prediction, 1))
-    writer.write(partial(truth, 1, "dog"))
+    writer.write(partial(ground_truth, 1, "dog"))
     writer.close()
 
     first, second = tail.read(), tail.read()
 
     assert [type(record) for record in first] == [PredictionRecord, FeedbackRecord]
-    assert first[1].true_label == "dog"
+    assert first[1].ground_truth == "dog"
     assert second == []
     assert lost == []
 

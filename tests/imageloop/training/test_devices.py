@@ -12,7 +12,7 @@ from imageloop.training.features import FeatureExtractor
 from imageloop.training.label_issues import find_label_issues
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trainer import train
-from tests.imageloop.training.test_trainer import pictures_of
+from tests.imageloop.training.test_trainer import images_of
 
 BASELINE = {"kind": "baseline_cnn", "side_pixels": 64, "channels": [8, 16], "loop": {"max_epochs": 4, "batch_size": 8}}
 FINE_TUNED = {
@@ -27,74 +27,76 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def pictures(draw_folder, workspace):
-    return pictures_of(draw_folder(cat=30, dog=30), workspace, 64)
+def images(draw_folder, workspace):
+    return images_of(draw_folder(cat=30, dog=30), workspace, 64)
 
 
-def fitted(pictures, workspace, model, report=lambda row: None, device="auto"):
-    return train(pictures, TrainingSettings.model_validate({"model": model, "device": device}), workspace, report)
+def fitted(images, workspace, model, report=lambda row: None, device="auto"):
+    return train(images, TrainingSettings.model_validate({"model": model, "device": device}), workspace, report)
 
 
 @needs_gpu
 @pytest.mark.parametrize("model", [BASELINE, FINE_TUNED], ids=["baseline", "fine-tuned"])
-def test_a_gpu_is_taken_trains_twice_alike_and_gives_a_model_for_any_machine(pictures, workspace, model):
+def test_a_gpu_is_taken_trains_twice_alike_and_gives_a_model_for_any_machine(images, workspace, model):
     torch.cuda.reset_peak_memory_stats()
 
-    first, second = (fitted(pictures, workspace, model) for _ in range(2))
+    first, second = (fitted(images, workspace, model) for _ in range(2))
 
     assert torch.cuda.max_memory_allocated() > 2**20
     assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
     assert {value.device.type for value in first.state.values()} == {"cpu"}
-    images = torch.from_numpy(pictures.open_store(workspace.prepared).read(pictures.of_split("validation")["sha256"].tolist()))
+    images_BHWC = torch.from_numpy(images.open_store(workspace.prepared).read(images.of_split("validation")["sha256"].tolist()))
     with torch.inference_mode():
-        assert np.abs(first.build()(images).numpy() - first.validation_logits_NK).max() < 0.02  # TF32 there, float32 here
+        assert np.abs(first.build()(images_BHWC).numpy() - first.validation_logits_NK).max() < 0.02  # TF32 there, float32 here
 
 
 @needs_gpu
 @pytest.mark.parametrize("goes_on", ["cuda", "cpu"])
-def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(pictures, workspace, monkeypatch, caplog, goes_on):
+def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(images, workspace, monkeypatch, caplog, goes_on):
     caplog.set_level("INFO")
     monkeypatch.setattr("imageloop.training.checkpoint.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(
         "imageloop.training.trainer._Training._checkpoint", lambda self, name: Checkpoint(workspace.checkpoints, name)
     )
-    whole = fitted(pictures, workspace, BASELINE)
+    whole = fitted(images, workspace, BASELINE)
 
     def die(row):
         if row.epoch == 2:
             raise Killed
 
     with pytest.raises(Killed):
-        fitted(pictures, workspace, BASELINE, die)
-    resumed = fitted(pictures, workspace, BASELINE, device=goes_on)
+        fitted(images, workspace, BASELINE, die)
+    resumed = fitted(images, workspace, BASELINE, device=goes_on)
 
     assert "resumed after epoch 2" in caplog.text
-    losses, wanted = ([row.train_loss for row in one.history] for one in (resumed, whole))
-    assert losses[:2] == wanted[:2]
-    assert len(losses) == len(wanted)
-    assert losses == wanted or goes_on == "cpu"  # whose dropout draws otherwise
+    losses, expected = ([row.train_loss for row in one.history] for one in (resumed, whole))
+    assert losses[:2] == expected[:2]
+    assert len(losses) == len(expected)
+    assert losses == expected or goes_on == "cpu"  # whose dropout draws otherwise
 
 
 @needs_gpu
-def test_features_of_a_gpu_are_those_of_the_exported_file(pictures, workspace):
-    keys = pictures.table["sha256"].tolist()
-    images = pictures.open_store(workspace.prepared).read(keys)
+def test_features_of_a_gpu_are_those_of_the_exported_file(images, workspace):
+    keys = images.table["sha256"].tolist()
+    images_BHWC = images.open_store(workspace.prepared).read(keys)
 
-    there, here = (FeatureExtractor.of("efficientnet_lite0", 64, workspace, device).run(images) for device in ("cuda", "cpu"))
+    there, here = (
+        FeatureExtractor.of("efficientnet_lite0", 64, workspace, device).run(images_BHWC) for device in ("cuda", "cpu")
+    )
 
     assert np.abs(there - here).max() < 1e-4
-    assert len(find_label_issues(pictures, "efficientnet_lite0", workspace)) < 20
+    assert len(find_label_issues(images, "efficientnet_lite0", workspace)) < 20
 
 
 @needs_gpu
-def test_a_batch_that_does_not_fit_the_gpu_is_said(pictures, workspace, monkeypatch):
+def test_a_batch_that_does_not_fit_the_gpu_is_said(images, workspace, monkeypatch):
     def too_much(*arguments, **keywords):
         return torch.empty(2**50, dtype=torch.uint8, device="cuda")
 
     monkeypatch.setattr("imageloop.training.trainer.fit", too_much)
 
     with pytest.raises(ImageLoopError, match="lower the loop's batch_size"):
-        fitted(pictures, workspace, BASELINE)
+        fitted(images, workspace, BASELINE)
 
 
 def test_a_gpu_that_is_wanted_and_not_there_is_refused(monkeypatch):
@@ -109,4 +111,4 @@ def test_a_gpu_that_is_there_is_taken_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr(devices, "_is_usable", lambda: True)
 
-    assert [device_of(wanted) for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert [device_of(expected) for expected in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]

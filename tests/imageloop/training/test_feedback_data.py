@@ -1,15 +1,15 @@
-"""Labels from the service: each gets a role that stays, and lies teach nothing."""
+"""Labels from the service: each gets a role that stays, and poisoned teach nothing."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.training.feedback_data import Experience, collect_feedback
-from imageloop.training.settings import ExperienceSettings
+from imageloop.training.feedback_data import FeedbackData, select_feedback
+from imageloop.training.settings import FeedbackSettings
 
 NAMES = ["cat", "dog"]
-SETTINGS = ExperienceSettings(min_labels=20)
+SETTINGS = FeedbackSettings(min_labels=20)
 
 
 def known(count: int = 400, seed: int = 0):
@@ -18,15 +18,15 @@ def known(count: int = 400, seed: int = 0):
     return (rng.normal(size=(count, 24)) + 4 * np.eye(24)[targets]).astype(np.float32), targets
 
 
-def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http", seed: int = 1) -> pd.DataFrame:
-    """Answers of a model that knows; the last `lies` labels say the other class."""
+def labelled(count: int, *, poisoned: int = 0, start: int = 0, source: str = "http", seed: int = 1) -> pd.DataFrame:
+    """Predictions of a model that knows; the last `poisoned` labels say the other class."""
     embeddings, targets = known(count, seed)
-    truth = [NAMES[target] for target in targets]
-    said = [name if n < count - lies else NAMES[1 - NAMES.index(name)] for n, name in enumerate(truth)]
+    ground_truth = [NAMES[target] for target in targets]
+    labels = [name if n < count - poisoned else NAMES[1 - NAMES.index(name)] for n, name in enumerate(ground_truth)]
     return pd.DataFrame(
         {
             "request_id": [f"{start + n:032x}" for n in range(count)], "time": np.arange(start, start + count, dtype=float),
-            "sha256": [f"picture {start + n}" for n in range(count)], "label": truth, "confidence": 0.95, "true_label": said,
+            "sha256": [f"image {start + n}" for n in range(count)], "label": ground_truth, "confidence": 0.95, "ground_truth": labels,
             "feedback_source": source, "feedback_time": np.arange(start, start + count, dtype=float), "model_version": "1",
             "first_time": np.arange(start, start + count, dtype=float),
             "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
@@ -34,8 +34,8 @@ def labelled(count: int, *, lies: int = 0, start: int = 0, source: str = "http",
     )  # fmt: skip
 
 
-def gathered(table: pd.DataFrame, settings: ExperienceSettings = SETTINGS, distance: float = 0.0) -> Experience:
-    return collect_feedback(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
+def gathered(table: pd.DataFrame, settings: FeedbackSettings = SETTINGS, distance: float = 0.0) -> FeedbackData:
+    return select_feedback(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
 
 
 def test_every_label_has_one_role_and_keeps_it_when_more_come():
@@ -49,25 +49,25 @@ def test_every_label_has_one_role_and_keeps_it_when_more_come():
 
 
 def test_rows_for_training_are_embeddings_with_their_true_classes():
-    experience = gathered(labelled(100))
+    feedback = gathered(labelled(100))
 
-    rows_ND, targets_N = experience.rows("train", NAMES)
+    rows_ND, targets_N = feedback.rows("train", NAMES)
 
-    assert rows_ND.shape == (len(experience.of_role("train")), 24)
+    assert rows_ND.shape == (len(feedback.of_role("train")), 24)
     assert set(targets_N.tolist()) == {0, 1}
-    assert experience.fits("net", 224)
-    assert not experience.fits("net", 240)
-    assert not Experience.none().fits("net", 224)
+    assert feedback.fits("net", 224)
+    assert not feedback.fits("net", 240)
+    assert not FeedbackData.none().fits("net", 224)
 
 
-def test_a_picture_that_was_sent_twice_teaches_or_judges_but_not_both():
+def test_an_image_that_was_sent_twice_teaches_or_judges_but_not_both():
     table = labelled(100)
 
-    experience = gathered(pd.concat([table, table.assign(request_id=[f"{1000 + n:032x}" for n in range(100)])]))
+    feedback = gathered(pd.concat([table, table.assign(request_id=[f"{1000 + n:032x}" for n in range(100)])]))
 
-    assert len(experience.labelled) == 100
+    assert len(feedback.labelled) == 100
     before = gathered(table).labelled.set_index("sha256")["role"]
-    assert experience.labelled.set_index("sha256")["role"].equals(before)  # also where it was asked about again since
+    assert feedback.labelled.set_index("sha256")["role"].equals(before)  # also where it was asked about again since
 
 
 def filmed(num_scenes: int, num_frames: int) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
     rows, targets = known()
     more = np.concatenate([rows, taught]), np.concatenate([targets, np.zeros(10, int)])
 
-    taken = collect_feedback(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
+    taken = select_feedback(table, table.head(0), more, NAMES, ("net", 224), SETTINGS, distance, inside).labelled
 
     assert not set(taken["sha256"]) & inside
     assert set(taken.head(90)["role"]) <= {"train", "quarantined"}
@@ -128,24 +128,24 @@ def test_a_world_of_one_scene_is_one_observation():
     assert taken.labelled["quality"].notna().all()
 
 
-def test_a_few_lies_wait_for_a_person_and_the_rest_teaches():
-    experience = gathered(labelled(200, lies=12))
+def test_a_few_poisoned_labels_await_approval_and_the_rest_is_used():
+    feedback = gathered(labelled(200, poisoned=12))
 
-    liars = experience.labelled.tail(12)
-    assert (liars["role"] == "quarantined").mean() >= 0.8
-    assert "say otherwise" in liars.iloc[0]["reason"]
-    assert (experience.labelled.head(188)["role"] == "quarantined").mean() < 0.1
-    assert experience.suspicion(SETTINGS) is None
+    poisoned_rows = feedback.labelled.tail(12)
+    assert (poisoned_rows["role"] == "quarantined").mean() >= 0.8
+    assert "contradict it" in poisoned_rows.iloc[0]["reason"]
+    assert (feedback.labelled.head(188)["role"] == "quarantined").mean() < 0.1
+    assert feedback.suspicion(SETTINGS) is None
 
 
-def test_a_batch_of_lies_makes_all_labels_wait():
-    experience = gathered(labelled(240, lies=120))
+def test_many_poisoned_labels_make_all_await_approval():
+    feedback = gathered(labelled(240, poisoned=120))
 
-    assert "look poisoned" in experience.suspicion(SETTINGS)
+    assert "may be poisoned" in feedback.suspicion(SETTINGS)
 
 
 def test_nobody_alone_may_turn_a_model_round():
-    settings = ExperienceSettings(min_labels=20, max_per_source=50)
+    settings = FeedbackSettings(min_labels=20, max_per_source=50)
     table = pd.concat([labelled(200, source="http:a"), labelled(30, start=200, source="http:b", seed=3)])
 
     taken = gathered(table, settings).labelled.query("role != 'quarantined'")["feedback_source"].value_counts()
@@ -155,16 +155,16 @@ def test_nobody_alone_may_turn_a_model_round():
 
 
 def test_a_class_that_the_model_does_not_know_waits_for_a_person():
-    experience = gathered(labelled(100).assign(true_label=["other" if n < 10 else "cat" for n in range(100)]))
+    feedback = gathered(labelled(100).assign(ground_truth=["other" if n < 10 else "cat" for n in range(100)]))
 
-    assert (experience.labelled.head(10)["role"] == "quarantined").all()
-    assert "none of the classes" in experience.labelled.iloc[0]["reason"]
+    assert (feedback.labelled.head(10)["role"] == "quarantined").all()
+    assert "none of the classes" in feedback.labelled.iloc[0]["reason"]
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_too_few_labels_are_kept_without_judgement(count):
-    experience = gathered(labelled(20).head(count))
+    feedback = gathered(labelled(20).head(count))
 
-    assert len(experience.labelled) == count
-    assert experience.labelled["quality"].isna().all()
-    assert experience.suspicion(SETTINGS) is None
+    assert len(feedback.labelled) == count
+    assert feedback.labelled["quality"].isna().all()
+    assert feedback.suspicion(SETTINGS) is None

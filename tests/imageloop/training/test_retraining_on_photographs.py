@@ -1,4 +1,4 @@
-"""What labelled answers give a head when the camera changes, on real photographs, where there are some."""
+"""What labelled predictions give a head when the camera changes, on real photographs, where there are some."""
 
 import io
 
@@ -12,15 +12,15 @@ from imageloop.data.image_statistics import image_statistics
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.scenes import scene_distance
-from imageloop.training.drift_augmentation import fit_change
-from imageloop.training.feedback_data import Experience, collect_feedback
-from imageloop.training.settings import ExperienceSettings, Imitation
+from imageloop.training.drift_augmentation import fit_drift
+from imageloop.training.feedback_data import FeedbackData, select_feedback
+from imageloop.training.settings import DriftAugmentation, FeedbackSettings
 
 NAMES = ["cat", "dog"]
 
 
 @pytest.fixture(scope="module")
-def world(photographs, exported_backbones):
+def drift(photographs, exported_backbones):
     """Features and classes: 500 taught, 300 blurred and labelled, 200 blurred and 200 plain ones that nobody learns from."""
     from imageloop.training.features import FeatureExtractor, exported_backbone
 
@@ -66,51 +66,51 @@ def accuracy(model, part) -> float:
     return float((model(part[0]).argmax(1) == part[1]).mean())
 
 
-def labelled(world, *, lies: bool = False) -> pd.DataFrame:
-    embeddings, targets = world["met"]
-    answers = fitted(world["taught"])(embeddings)
-    truth = 1 - targets if lies else targets
+def labelled(drift, *, poisoned: bool = False) -> pd.DataFrame:
+    embeddings, targets = drift["met"]
+    predictions = fitted(drift["taught"])(embeddings)
+    ground_truth = 1 - targets if poisoned else targets
     return pd.DataFrame(
         {
-            "request_id": [f"{n:032x}" for n in range(len(targets))], "time": np.arange(float(len(targets))), "sha256": [f"picture {n}" for n in range(len(targets))],
-            "label": [NAMES[n] for n in answers.argmax(1)], "confidence": answers.max(1), "true_label": [NAMES[n] for n in truth], "feedback_source": "http",
+            "request_id": [f"{n:032x}" for n in range(len(targets))], "time": np.arange(float(len(targets))), "sha256": [f"image {n}" for n in range(len(targets))],
+            "label": [NAMES[n] for n in predictions.argmax(1)], "confidence": predictions.max(1), "ground_truth": [NAMES[n] for n in ground_truth], "feedback_source": "http",
             "feedback_time": np.arange(float(len(targets))), "first_time": np.arange(float(len(targets))), "model_version": "1", "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
         }
     )  # fmt: skip
 
 
-def gathered(world, table: pd.DataFrame) -> Experience:
-    known = world["taught"]
-    return collect_feedback(table, table.head(0), known, NAMES, ("net", 224), ExperienceSettings(), scene_distance(*known))
+def gathered(drift, table: pd.DataFrame) -> FeedbackData:
+    known = drift["taught"]
+    return select_feedback(table, table.head(0), known, NAMES, ("net", 224), FeedbackSettings(), scene_distance(*known))
 
 
-def test_labelled_answers_bring_back_what_the_new_camera_cost(world):
-    experience = gathered(world, labelled(world))
-    before = fitted(world["taught"])
-    after = fitted(world["taught"], *[experience.rows("train", NAMES)] * 4)
+def test_labelled_predictions_recover_the_accuracy_lost_to_drift(drift):
+    feedback = gathered(drift, labelled(drift))
+    before = fitted(drift["taught"])
+    after = fitted(drift["taught"], *[feedback.rows("train", NAMES)] * 4)
 
-    assert experience.suspicion(ExperienceSettings()) is None
-    assert experience.labelled["scene"].nunique() > 295  # of 300 different photographs
-    assert (experience.labelled["role"] == "quarantined").mean() < 0.15
-    assert accuracy(before, world["new"]) < accuracy(before, world["old"]) - 0.02
-    assert accuracy(after, world["new"]) >= accuracy(before, world["new"]) + 0.01
-    assert accuracy(after, world["old"]) >= accuracy(before, world["old"]) - 0.015
+    assert feedback.suspicion(FeedbackSettings()) is None
+    assert feedback.labelled["scene"].nunique() > 295  # of 300 different photographs
+    assert (feedback.labelled["role"] == "quarantined").mean() < 0.15
+    assert accuracy(before, drift["new"]) < accuracy(before, drift["old"]) - 0.02
+    assert accuracy(after, drift["new"]) >= accuracy(before, drift["new"]) + 0.01
+    assert accuracy(after, drift["old"]) >= accuracy(before, drift["old"]) - 0.015
 
 
-def test_copies_in_the_new_cameras_light_bring_it_back_without_a_label(world):
-    known, met = world["pixels"]
+def test_drift_augmentation_recovers_accuracy_without_labels(drift):
+    known, met = drift["pixels"]
     times = image_statistics(met).mean(0) / image_statistics(known).mean(0)
-    change = fit_change(known[::10], Imitation(**dict(zip(STATISTICS, times.round(3).tolist(), strict=True))))
-    before = fitted(world["taught"])
-    after = fitted(world["taught"], (world["describe"](change.apply(known)), world["taught"][1]))
+    change = fit_drift(known[::10], DriftAugmentation(**dict(zip(STATISTICS, times.round(3).tolist(), strict=True))))
+    before = fitted(drift["taught"])
+    after = fitted(drift["taught"], (drift["describe"](change.apply(known)), drift["taught"][1]))
 
     assert change.blur_pixels > 0.5
-    assert accuracy(after, world["new"]) >= accuracy(before, world["new"]) + 0.01
-    assert accuracy(after, world["old"]) >= accuracy(before, world["old"]) - 0.015
+    assert accuracy(after, drift["new"]) >= accuracy(before, drift["new"]) + 0.01
+    assert accuracy(after, drift["old"]) >= accuracy(before, drift["old"]) - 0.015
 
 
-def test_labels_turned_round_are_seen_through(world):
-    experience = gathered(world, labelled(world, lies=True))
+def test_swapped_labels_are_detected_as_poisoned(drift):
+    feedback = gathered(drift, labelled(drift, poisoned=True))
 
-    assert "look poisoned" in experience.suspicion(ExperienceSettings())
-    assert (experience.labelled["role"] == "quarantined").mean() > 0.9
+    assert "may be poisoned" in feedback.suspicion(FeedbackSettings())
+    assert (feedback.labelled["role"] == "quarantined").mean() > 0.9

@@ -10,7 +10,7 @@ import torch
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import content_hash
 from imageloop.data.ingestion import prepared_store
-from imageloop.data.prepared_images import PreparedPictures, prepare
+from imageloop.data.prepared_images import PreparedImages, prepare
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError
@@ -24,27 +24,27 @@ from imageloop.training.trainer import train
 TINY = {"kind": "baseline_cnn", "side_pixels": 32, "channels": [8, 16], "loop": {"max_epochs": 3, "batch_size": 8}}
 
 
-def pictures_of(folder, workspace, side) -> PreparedPictures:
+def images_of(folder, workspace, side) -> PreparedImages:
     store = prepared_store(workspace.prepared, side)
     catalog = split_catalog(read_catalog(folder, "folder", store, side, Limits()), None, SplitSettings(), 3)
     return prepare(catalog, workspace.prepared, side, content_hash(catalog), folder)
 
 
 @pytest.fixture
-def pictures(draw_folder, workspace):
-    return pictures_of(draw_folder(cat=30, dog=20, fox=10), workspace, 32)
+def images(draw_folder, workspace):
+    return images_of(draw_folder(cat=30, dog=20, fox=10), workspace, 32)
 
 
 def test_the_baseline_learns_one_batch_by_heart(workspace, draw_folder):
     folder = draw_folder(cat=8, dog=8)
     rows = np.stack([np.asarray(image) for image in _open_all(folder)])
-    images, targets = torch.from_numpy(rows), torch.tensor([0] * 8 + [1] * 8)
+    images_BHWC, targets = torch.from_numpy(rows), torch.tensor([0] * 8 + [1] * 8)
     torch.manual_seed(0)
     model = Classifier(baseline_features((8, 16)), 2)
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
 
     for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(model(images), targets)
+        loss = torch.nn.functional.cross_entropy(model(images_BHWC), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -58,45 +58,45 @@ def _open_all(folder):
     return [Image.open(path).resize((32, 32)) for path in sorted(folder.rglob("*.png"))]
 
 
-def test_the_baseline_trains_twice_alike_and_can_be_built_again(pictures, workspace):
+def test_the_baseline_trains_twice_alike_and_can_be_built_again(images, workspace):
     settings = TrainingSettings.model_validate({"model": TINY})
 
-    first, second = (train(pictures, settings, workspace, lambda row: None) for _ in range(2))
+    first, second = (train(images, settings, workspace, lambda row: None) for _ in range(2))
 
     assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
     assert torch.equal(first.build().head.weight, second.build().head.weight)
     assert first.validation_logits_NK.shape == (6, 3)
 
 
-def test_transfer_keeps_features_and_does_not_compute_them_twice(pictures, workspace, caplog):
+def test_transfer_keeps_features_and_does_not_compute_them_twice(images, workspace, caplog):
     caplog.set_level("INFO")
     settings = TrainingSettings.model_validate({"model": {"kind": "transfer", "side_pixels": 32, "loop": {"max_epochs": 3}}})
 
-    trained = train(pictures, settings, workspace, lambda row: None)
+    trained = train(images, settings, workspace, lambda row: None)
     caplog.clear()
-    train(pictures, settings, workspace, lambda row: None)
+    train(images, settings, workspace, lambda row: None)
 
     assert trained.head_only
     assert set(trained.state) == {"head.weight", "head.bias"}
-    assert "computed features of 0 pictures (plain), 48 were known" in caplog.text
+    assert "computed features of 0 images (plain), 48 were known" in caplog.text
 
 
-def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_again(pictures, workspace, tmp_path):
+def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_again(images, workspace, tmp_path):
     folder = Path(shutil.copytree(workspace.backbones, tmp_path / "backbones"))
     file = exported_backbone("efficientnet_lite0", 32, folder)
-    keys = pictures.table["sha256"].tolist()[:4]
-    images = torch.from_numpy(pictures.open_store(workspace.prepared).read(keys))
+    keys = images.table["sha256"].tolist()[:4]
+    images_BHWC = torch.from_numpy(images.open_store(workspace.prepared).read(keys))
     with torch.inference_mode():
-        wanted = load_backbone("efficientnet_lite0")(images).mean((2, 3)).numpy()
+        expected = load_backbone("efficientnet_lite0")(images_BHWC).mean((2, 3)).numpy()
 
-    found = FeatureExtractor(file, workspace.features).extract(pictures, keys, "plain", pictures.open_store(workspace.prepared))
+    found = FeatureExtractor(file, workspace.features).extract(images, keys, "plain", images.open_store(workspace.prepared))
     file.write_bytes(b"damaged")
 
-    assert np.abs(wanted - found).max() < 1e-4
+    assert np.abs(expected - found).max() < 1e-4
     assert exported_backbone("efficientnet_lite0", 32, folder).stat().st_size > 10**6
 
 
-def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, workspace):
+def test_fine_tuning_moves_the_last_block_and_nothing_before_it(images, workspace):
     model = {
         "kind": "transfer",
         "side_pixels": 32,
@@ -105,7 +105,7 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, worksp
         "fine_tune": {"max_epochs": 6, "patience_epochs": 6},
     }
 
-    trained = train(pictures, TrainingSettings.model_validate({"model": model}), workspace, lambda row: None)
+    trained = train(images, TrainingSettings.model_validate({"model": model}), workspace, lambda row: None)
 
     before, after = load_backbone("efficientnet_lite0"), trained.build().features
     moved = [not _same(old, new) for old, new in zip(blocks_of(before), blocks_of(after), strict=True)]
@@ -114,15 +114,15 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(pictures, worksp
     assert len(trained.history) == 8
 
 
-def test_fine_tuning_that_only_harms_is_not_kept(pictures, workspace):
+def test_fine_tuning_that_only_harms_is_not_kept(images, workspace):
     model = {"kind": "transfer", "side_pixels": 32, "fine_tune_blocks": 1, "loop": {"max_epochs": 5}}
     model["fine_tune"] = {"max_epochs": 2, "learning_rate": 3.0}
-    told = []
+    epochs = []
 
-    trained = train(pictures, TrainingSettings.model_validate({"model": model}), workspace, told.append)
+    trained = train(images, TrainingSettings.model_validate({"model": model}), workspace, epochs.append)
 
     assert trained.head_only
-    assert [row.epoch for row in told] == [row.epoch for row in trained.history] == list(range(7))
+    assert [row.epoch for row in epochs] == [row.epoch for row in trained.history] == list(range(7))
     assert trained.best_epoch < 5
 
 
@@ -144,7 +144,7 @@ def test_a_backbone_is_as_it_was_downloaded_and_each_of_its_blocks_can_be_traine
 
 
 def test_a_backbone_that_nobody_knows_is_refused_by_name():
-    with pytest.raises(ImageLoopError, match="wanted efficientnet_lite0"):
+    with pytest.raises(ImageLoopError, match="expected efficientnet_lite0"):
         load_backbone("resnet_999")
 
 
@@ -159,19 +159,19 @@ def test_turned_round_labels_are_found(draw_folder, workspace):
     folder = draw_folder(cat=30, dog=30)
     for index in range(2):
         (folder / "cat" / f"{index}.png").rename(folder / "dog" / f"wrong{index}.png")
-    pictures = pictures_of(folder, workspace, 32)
+    images = images_of(folder, workspace, 32)
 
-    issues = find_label_issues(pictures, "efficientnet_lite0", workspace)
+    issues = find_label_issues(images, "efficientnet_lite0", workspace)
 
-    alone = pictures.table["label"].replace({"cat": "fox"}).where(pictures.table.index == 0, pictures.table["label"])
-    one_fox = replace(pictures, table=pictures.table.assign(label=alone), class_names=["cat", "dog", "fox"])
+    alone = images.table["label"].replace({"cat": "fox"}).where(images.table.index == 0, images.table["label"])
+    one_fox = replace(images, table=images.table.assign(label=alone), class_names=["cat", "dog", "fox"])
     assert "fox" not in set(find_label_issues(one_fox, "efficientnet_lite0", workspace)["label"])
-    wrong = set(pictures.table.loc[pictures.table["split"] != "test", "path"]) & {"dog/wrong0.png", "dog/wrong1.png"}
+    wrong = set(images.table.loc[images.table["split"] != "test", "path"]) & {"dog/wrong0.png", "dog/wrong1.png"}
     assert wrong <= set(issues.head(4)["path"])
 
 
-def test_a_folder_around_the_pictures_is_passed_through_when_they_are_decoded_again(draw_folder, workspace):
-    folder = draw_folder("whole/pictures", cat=10, dog=10).parent
+def test_a_folder_around_the_images_is_passed_through_when_they_are_decoded_again(draw_folder, workspace):
+    folder = draw_folder("whole/images", cat=10, dog=10).parent
     (folder / "README.txt").touch()
     store = prepared_store(workspace.prepared, 32)
     catalog = split_catalog(read_catalog(folder, "folder", store, 32, Limits()), None, SplitSettings(), 3)
@@ -179,7 +179,7 @@ def test_a_folder_around_the_pictures_is_passed_through_when_they_are_decoded_ag
     assert len(prepare(catalog, workspace.prepared, 48, "v", folder).table) == 20
 
 
-def test_pictures_that_are_gone_are_said_with_the_way_out(draw_folder, workspace):
+def test_images_that_are_gone_are_said_with_the_way_out(draw_folder, workspace):
     folder = draw_folder(cat=10, dog=10)
     store = prepared_store(workspace.prepared, 32)
     catalog = split_catalog(read_catalog(folder, "folder", store, 32, Limits()), None, SplitSettings(), 3)

@@ -1,4 +1,4 @@
-"""What a story may empty; it is played in tests/system."""
+"""Which folders a demo loop may empty; the loop itself is played in tests/system."""
 
 import pytest
 
@@ -6,18 +6,18 @@ from imageloop.errors import SettingsError
 from operations.demo_loop import scenario
 
 
-def test_only_an_earlier_story_goes(tmp_path, draw_folder):
+def test_only_the_folder_of_an_earlier_demo_loop_is_emptied(tmp_path, draw_folder):
     (tmp_path / "config" / "zenml").mkdir(parents=True)
     (tmp_path / "file").touch()
-    (tmp_path / "story").mkdir()
-    (tmp_path / "story" / scenario.MARK).touch()
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / scenario.MARK).touch()
 
-    scenario.check(tmp_path / "story", draw_folder(cat=10, dog=10))
+    scenario.check(tmp_path / "demo", draw_folder(cat=10, dog=10))
     scenario.check(tmp_path / "new", None)
     for folder, data, words in (
-        ("config", None, "other things"),
-        ("file", None, "found a file"),
-        ("new", "none", "found nothing"),
+        ("config", None, "other files"),
+        ("file", None, "got a file"),
+        ("new", "none", "got nothing"),
     ):
         with pytest.raises(SettingsError, match=words):
             scenario.check(tmp_path / folder, tmp_path / data if data else None)

@@ -7,7 +7,8 @@ import pytest
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import PodSettings
 from seldon.delivery.kserve import inference_service
-from seldon.delivery.manifest import dump, render
+from seldon.delivery.manifest import dump
+from seldon.delivery.render_manifest import render
 from seldon.service.serving_protocols import V2
 from tests.fakes.kubernetes.resources import KUBERNETES, violations
 
@@ -27,7 +28,7 @@ def test_the_operator_takes_protocol_v2(predictor, crd):
     (found,) = manifest["spec"]["predictors"]
     (service,) = found["componentSpecs"][0]["spec"]["containers"]  # no collector: MLServer leaves no records
     assert manifest["spec"]["protocol"] == "v2"
-    assert found["graph"]["name"] == service["name"] == "colours"  # the operator tells MLServer so
+    assert found["graph"]["name"] == service["name"] == "colours"  # the operator passes it to MLServer
     assert {port["name"]: port["containerPort"] for port in service["ports"]} == {"http": 9000, "metrics": 9002}
     assert service["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
     assert found["annotations"]["prometheus.io/port"] == "9002"
@@ -36,19 +37,19 @@ def test_the_operator_takes_protocol_v2(predictor, crd):
 def test_kserve_is_given_the_same_pod(predictor):
     service = inference_service("pets", "site", predictor)
 
-    wanted = service["spec"]["predictor"]
-    (container,) = wanted["containers"]
+    expected = service["spec"]["predictor"]
+    (container,) = expected["containers"]
     environment = {one["name"]: one.get("value") for one in container["env"]}
     assert container["name"] == "kserve-container"
     assert environment["STORAGE_URI"] == predictor.graph.model_uri
     assert environment["MLSERVER_MODEL_VERSION"] == "3"
-    assert (wanted["minReplicas"], wanted["maxReplicas"]) == (2, 6)
-    assert violations(wanted) == []
+    assert (expected["minReplicas"], expected["maxReplicas"]) == (2, 6)
+    assert violations(expected) == []
 
 
 def test_its_pod_is_what_kubernetes_takes(predictor):
-    wanted = inference_service("pets", "site", predictor)["spec"]["predictor"]
-    pod = {key: value for key, value in wanted.items() if key not in ("minReplicas", "maxReplicas")}
+    expected = inference_service("pets", "site", predictor)["spec"]["predictor"]
+    pod = {key: value for key, value in expected.items() if key not in ("minReplicas", "maxReplicas")}
 
     kubernetes_validate.validate(
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pets"}, "spec": pod}, KUBERNETES, strict=True

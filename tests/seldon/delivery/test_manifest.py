@@ -3,7 +3,8 @@ import json
 import jsonschema
 import pytest
 
-from seldon.delivery.manifest import Manifest, dump, render
+from seldon.delivery.manifest import Manifest, dump
+from seldon.delivery.render_manifest import render
 
 
 def test_what_we_render_is_what_the_operator_takes(predictor_spec, crd):

@@ -1,4 +1,4 @@
-"""Seldon's contract: one class under two commands, in every form that a picture may take."""
+"""Seldon's contract: one class under two commands, in every form that an image may take."""
 
 import base64
 import json
@@ -7,22 +7,22 @@ import subprocess
 import pytest
 from openapi_spec_validator import validate
 
-from seldon.delivery.clusters.local.local_cluster import serving_python
+from seldon.delivery.clusters.local.replicas import serving_python
 
 pytestmark = pytest.mark.xdist_group("service")
 CLIENT = """
 import sys, json
 from seldon_core.seldon_client import SeldonClient
-port, picture = int(sys.argv[1]), open(sys.argv[2], "rb").read()
+port, image = int(sys.argv[1]), open(sys.argv[2], "rb").read()
 client = SeldonClient(gateway_endpoint=f"localhost:{port}", microservice_endpoint=f"localhost:{port}", transport="rest")
-good = client.microservice(bin_data=picture, method="predict")
+good = client.microservice(bin_data=image, method="predict")
 assert good.success, good.msg
 from google.protobuf.json_format import MessageToDict
 print(json.dumps(good.response if isinstance(good.response, dict) else MessageToDict(good.response)))
 import numpy as np
 pixels = client.microservice(data=np.full((32, 32, 3), 7), method="predict", payload_type="ndarray")
 assert pixels.success, pixels.msg
-bad = client.microservice(bin_data=b"no picture", method="predict")
+bad = client.microservice(bin_data=b"no image", method="predict")
 assert not bad.success
 """
 
@@ -66,7 +66,7 @@ def red_share(body: bytes) -> float:
     )
 
 
-def test_every_form_of_a_picture_gets_the_same_answer(served, call, colours):
+def test_every_form_of_an_image_gets_the_same_answer(served, call, colours):
     found = {form: call(f"{served.url}{path}", body, kind) for form, (path, body, kind) in forms(colours.red).items()}
 
     assert {form: code for form, (code, _, _) in found.items()} == dict.fromkeys(found, 200)
@@ -127,7 +127,7 @@ def test_health_and_metadata_say_what_serves(served, call):
     assert json.loads(metadata[1])["custom"]["data_version"] == "d1"
 
 
-def test_an_explanation_comes_as_numbers_or_as_a_picture(served, call, colours):
+def test_an_explanation_comes_as_numbers_or_as_an_image(served, call, colours):
     numbers = call(f"{served.url}/explain", colours.red, "image/png")
     drawn = call(f"{served.url}/explain", colours.red, "image/png", Accept="image/png")
 
@@ -139,15 +139,15 @@ def test_an_explanation_comes_as_numbers_or_as_a_picture(served, call, colours):
 
 def test_feedback_is_kept_with_the_answer_that_it_is_about(service, call, colours):
     asked = json.loads(call(f"{service.url}/predict", colours.red, "image/png", X_Request_Id="mine")[1])
-    told = call(
+    feedback = call(
         f"{service.url}/feedback", json.dumps({"request_id": asked["request_id"], "label": "blue"}).encode(), "application/json"
     )
     seldon = {"response": {"meta": {"puid": asked["request_id"]}}, "truth": {"strData": "other"}}
-    told_again = call(f"{service.url}/api/v1.0/feedback", json.dumps(seldon).encode(), "application/json")
+    feedback_again = call(f"{service.url}/api/v1.0/feedback", json.dumps(seldon).encode(), "application/json")
 
-    assert (told[0], told_again[0]) == (200, 200)
+    assert (feedback[0], feedback_again[0]) == (200, 200)
     records = sorted(wait_for_records(service, asked["request_id"], 3), key=lambda record: record["time"])
-    assert [record.get("true_label") for record in records] == [None, "blue", "other"]
+    assert [record.get("ground_truth") for record in records] == [None, "blue", "other"]
     assert records[0]["caller_id"] == "mine"
     assert records[0]["label"] == "red"
     assert records[0]["sha256"] != ""

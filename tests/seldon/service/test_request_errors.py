@@ -12,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from seldon.delivery.clusters.local.local_cluster import serving_python
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.rollouts.observations import read_counters
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -46,19 +46,19 @@ def bomb() -> bytes:
 
 NOISE = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)
 JPEG = encoded(Image.fromarray(NOISE), "JPEG")
-BAD_PICTURES = [
+BAD_IMAGES = [
     pytest.param(b"", 400, "EMPTY_BODY", id="nothing"),
-    pytest.param(b"this is no picture", 400, "NOT_A_PICTURE", id="text"),
+    pytest.param(b"this is no image", 400, "NOT_AN_IMAGE", id="text"),
     pytest.param(JPEG[: len(JPEG) // 2], 400, "DAMAGED", id="truncated"),
     pytest.param(bomb(), 422, "TOO_MANY_PIXELS", id="bomb"),
     pytest.param(b"\xff\xd8" + bytes(25 * 2**20), 413, "TOO_LARGE", id="25 MB"),
     pytest.param(encoded(Image.new("RGB", (1, 1)), "PNG"), 422, "TOO_SMALL", id="one pixel"),
-    pytest.param(b"P3 1000 700 255\n" + b"#\n" * 200_000, 400, "NOT_A_PICTURE", id="a picture as text"),
+    pytest.param(b"P3 1000 700 255\n" + b"#\n" * 200_000, 400, "NOT_AN_IMAGE", id="an image as text"),
 ]
 
 
-@pytest.mark.parametrize(("content", "code", "reason"), BAD_PICTURES)
-def test_a_bad_picture_is_refused_with_its_reason_by_both_routes(service, call, content, code, reason):
+@pytest.mark.parametrize(("content", "code", "reason"), BAD_IMAGES)
+def test_a_bad_image_is_refused_with_its_reason_by_both_routes(service, call, content, code, reason):
     found = {
         "raw": call(f"{service.url}/predict", content, "image/jpeg"),
         "explain": call(f"{service.url}/explain", content, "image/jpeg"),
@@ -69,12 +69,12 @@ def test_a_bad_picture_is_refused_with_its_reason_by_both_routes(service, call, 
         found["form"] = call(f"{service.url}/api/v1.0/predictions", *form("binData", content))
 
     for way, (status, body, _) in found.items():
-        told = json.loads(body)["status"]
-        assert (status, told["code"], told["status"]) == (code, code, "FAILURE"), way
-        assert told["reason"] in (reason, "NOT_A_PICTURE"), way
+        error = json.loads(body)["status"]
+        assert (status, error["code"], error["status"]) == (code, code, "FAILURE"), way
+        assert error["reason"] in (reason, "NOT_AN_IMAGE"), way
 
 
-GOOD_PICTURES = {
+GOOD_IMAGES = {
     "CMYK": encoded(Image.fromarray(NOISE).convert("CMYK"), "JPEG"),
     "RGBA": encoded(Image.fromarray(NOISE).convert("RGBA"), "PNG"),
     "animated GIF": encoded(Image.fromarray(NOISE), "GIF", save_all=True, append_images=[Image.new("RGB", (200, 200))]),
@@ -83,9 +83,9 @@ GOOD_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("kind", GOOD_PICTURES)
-def test_unusual_pictures_are_answered(service, call, kind):
-    status, body, _ = call(f"{service.url}/predict", GOOD_PICTURES[kind], "application/octet-stream")
+@pytest.mark.parametrize("kind", GOOD_IMAGES)
+def test_unusual_images_are_answered(service, call, kind):
+    status, body, _ = call(f"{service.url}/predict", GOOD_IMAGES[kind], "application/octet-stream")
 
     assert status == 200
     assert sum(json.loads(body)["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -94,7 +94,7 @@ def test_unusual_pictures_are_answered(service, call, kind):
 BAD_MESSAGES = [
     pytest.param("/predict", b"x", "text/plain", 415, "WRONG_TYPE", id="wrong type"),
     pytest.param("/predict", JPEG, "application/x-www-form-urlencoded", 415, "WRONG_TYPE", id="curl without a type"),
-    pytest.param("/api/v1.0/predictions", JPEG, "image/jpeg", 415, "WRONG_TYPE", id="a picture for Seldon's route"),
+    pytest.param("/api/v1.0/predictions", JPEG, "image/jpeg", 415, "WRONG_TYPE", id="an image for Seldon's route"),
     pytest.param("/api/v1.0/predictions", b'{"image": 1}', "application/json", 400, "WRONG_FIELD", id="wrong field"),
     pytest.param("/api/v1.0/predictions", b"[1]", "application/json", 400, "WRONG_FIELD", id="a list"),
     pytest.param("/api/v1.0/predictions", b"{", "application/json", 400, "NOT_JSON", id="half a document"),
@@ -134,16 +134,16 @@ def test_another_method_is_refused(service, call, path):
 def test_another_origin_is_refused(service, call):
     answers = [call(f"{service.url}{path}", Origin="http://evil.example")[2] for path in ("/metadata", "/nothing")]
 
-    told = call(f"{service.url}/feedback", b"json={}", "application/x-www-form-urlencoded", Origin="http://evil.example")
+    error = call(f"{service.url}/feedback", b"json={}", "application/x-www-form-urlencoded", Origin="http://evil.example")
     own = call(f"{service.url}/metadata", Origin=service.url)
 
     assert not [name for headers in answers for name in headers if name.lower().startswith("access-control")]
-    assert (told[0], own[0]) == (403, 200)
+    assert (error[0], own[0]) == (403, 200)
 
 
 def test_a_thousand_bad_requests_leave_memory_flat_and_nothing_in_the_logs(service, call):
     worker = psutil.Process(service.process.pid).children()[0]
-    secret = b"a secret that is no picture, " * 3
+    secret = b"a secret that is no image, " * 3
     for _ in range(100):
         call(f"{service.url}/predict", secret, "image/jpeg")
     before = worker.memory_info().rss
@@ -182,7 +182,7 @@ def test_half_closed_connections_do_no_harm(service, call, eventually):
 
 
 def test_what_a_worker_was_at_when_it_died_counts_as_failed(start_service, package, call, eventually):
-    """Or a version that crashes on some pictures would have nothing against it: nobody else counts what is never answered."""
+    """Or a version that crashes on some images would have nothing against it: nobody else counts what is never answered."""
     service = start_service([str(serving_python()), "-m", "seldon.launcher"], package, GUNICORN_WORKERS="2")
     before = call(f"{service.url}/metrics")[1]
     with socket.create_connection(("127.0.0.1", service.port)) as waiting:

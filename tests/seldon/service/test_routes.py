@@ -12,8 +12,8 @@ from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
 from seldon.microservice import ImageClassifier
 from seldon.service.prediction_handler import source_of
+from seldon.service.request_checks import caller_id
 from seldon.service.request_errors import RequestError
-from seldon.service.routes import caller_id
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def reason(answer) -> str:
     return answer.get_json()["status"]["reason"]
 
 
-def test_a_picture_is_answered_and_leaves_a_record(client, colours, tmp_path):
+def test_an_image_is_answered_and_leaves_a_record(client, colours, tmp_path):
     answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"X-Request-Id": "mine"})
 
     found = answer.get_json()
@@ -65,14 +65,14 @@ def test_a_picture_is_answered_and_leaves_a_record(client, colours, tmp_path):
     assert (record.format, record.width, record.height) == ("PNG", 64, 64)
     assert set(record.statistics) == {"brightness", "contrast", "sharpness", "saturation"}
     assert len(decode_embedding(record.embedding)) == 2 * 3  # three features, float16
-    assert record.in_distribution is None  # this package holds no known pictures
+    assert record.in_distribution is None  # this package holds no known images
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize(
-    ("headers", "wanted"),
+    ("headers", "expected"),
     [
         ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, TRACE),
         ({"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, "mine"),
@@ -81,9 +81,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
         ({}, None),
     ],
 )
-def test_a_callers_own_id_is_kept_where_it_is_one(app, headers, wanted):
+def test_a_callers_own_id_is_kept_where_it_is_one(app, headers, expected):
     with app.test_request_context(headers=headers):
-        assert caller_id() == wanted
+        assert caller_id() == expected
 
 
 def test_a_source_is_told_from_another_and_never_named():
@@ -97,10 +97,10 @@ def test_a_source_is_told_from_another_and_never_named():
 
 def test_what_the_watch_found_is_told_to_prometheus(client, tmp_path, monkeypatch):
     assert client.get("/loop").get_json() == {}
-    figures = {"drift_p_value": 0.25, "accuracy": None, "labels": 12}
-    loop = {"model": "colours", "version": "7", "action": "nothing", "timestamp": 5.0, "figures": figures}
-    (tmp_path / "loop.json").write_text(json.dumps(loop))
-    monkeypatch.setenv("IMAGELOOP_LOOP", str(tmp_path / "loop.json"))
+    metrics = {"drift_p_value": 0.25, "accuracy": None, "labels": 12}
+    loop = {"model": "colours", "version": "7", "action": "nothing", "timestamp": 5.0, "metrics": metrics}
+    (tmp_path / "monitor_status.json").write_text(json.dumps(loop))
+    monkeypatch.setenv("IMAGELOOP_MONITOR_STATUS", str(tmp_path / "monitor_status.json"))
 
     text = client.get("/metrics").get_data(as_text=True)
 
@@ -111,7 +111,7 @@ def test_what_the_watch_found_is_told_to_prometheus(client, tmp_path, monkeypatc
 
 
 def test_a_label_that_cannot_be_kept_is_not_acknowledged(client, model, monkeypatch):
-    monkeypatch.setattr(model.answering._writer, "write_through", lambda record: False)
+    monkeypatch.setattr(model.handler._writer, "write_through", lambda record: False)
 
     answer = client.post("/feedback", json={"request_id": "0" * 32, "label": "red"})
 
@@ -122,9 +122,9 @@ def test_a_label_that_cannot_be_kept_is_not_acknowledged(client, model, monkeypa
     ("path", "content", "kind", "code", "why"),
     [
         ("/predict", b"", "image/png", 400, "EMPTY_BODY"),
-        ("/predict", b"no picture", "image/png", 400, "NOT_A_PICTURE"),
+        ("/predict", b"no image", "image/png", 400, "NOT_AN_IMAGE"),
         ("/predict", b"x", "text/plain", 415, "WRONG_TYPE"),
-        ("/explain", b"no picture", "image/png", 400, "NOT_A_PICTURE"),
+        ("/explain", b"no image", "image/png", 400, "NOT_AN_IMAGE"),
         ("/explain", b"{}", "application/json", 415, "WRONG_TYPE"),
         ("/feedback", b"x", "text/plain", 415, "WRONG_TYPE"),
         ("/feedback", b"{", "application/json", 400, "NOT_JSON"),
@@ -150,7 +150,7 @@ def test_an_explanation_comes_in_two_forms(client, colours):
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("/feedback", {"request_id": "a" * 32, "label": "red"}),
         ("/api/v1.0/feedback", {"response": {"meta": {"puid": "a" * 32}}, "truth": {"strData": "other"}}),
@@ -158,9 +158,9 @@ def test_an_explanation_comes_in_two_forms(client, colours):
         ("/api/v1.0/feedback", {"response": {"meta": {"puid": "a" * 32 + ".1"}}, "truth": {"data": {"ndarray": ["blue"]}}}),
     ],
 )
-def test_the_truth_is_taken_in_each_form(client, path, told):
-    as_json = client.post(path, json=told)
-    as_form = client.post(path, data={"json": json.dumps(told)})
+def test_ground_truth_is_accepted_in_each_form(client, path, message):
+    as_json = client.post(path, json=message)
+    as_form = client.post(path, data={"json": json.dumps(message)})
 
     assert (as_json.status_code, as_form.status_code) == (200, 200)
 
@@ -188,9 +188,9 @@ def test_an_origin_that_is_configured_may_call(client, colours, monkeypatch):
 
 
 def test_when_all_places_are_taken_the_next_is_refused_and_told_when_to_come_back(client, model, colours, monkeypatch):
-    monkeypatch.setattr(model.answering, "admission", type(model.answering.admission)(at_work=1, waiting=0))
+    monkeypatch.setattr(model.handler, "admission", type(model.handler.admission)(at_work=1, waiting=0))
 
-    with model.answering.admission.admitted():
+    with model.handler.admission.admitted():
         refused = client.post("/predict", data=colours.red, content_type="image/png")
     served = client.post("/predict", data=colours.red, content_type="image/png")
 
@@ -211,7 +211,7 @@ def test_a_body_that_stops_coming_is_a_408(client, model, monkeypatch, error):
     def stop(*_):
         raise error
 
-    monkeypatch.setattr(model.answering, "answer", stop)
+    monkeypatch.setattr(model.handler, "predict", stop)
 
     assert client.post("/predict", data=b"x", content_type="image/png").status_code == 408
 

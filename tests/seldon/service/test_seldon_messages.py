@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import answer_message, parse_message
+from seldon.service.seldon_messages import parse_message, prediction_message
 
 
-def test_every_field_that_may_hold_a_picture_is_read():
+def test_every_field_that_may_hold_an_image_is_read():
     text = base64.b64encode(b"content").decode()
     pixels = np.full((4, 4, 3), 7).tolist()
     tensor = {"shape": [2, 4, 4, 3], "values": [1.4] * 96}
@@ -41,7 +41,7 @@ def test_anything_else_is_refused_and_not_repeated(message, code):
 
 
 def test_an_answer_is_seldons():
-    assert answer_message(["a"], [[1.0]], "id", {"k": "v"}) == {
+    assert prediction_message(["a"], [[1.0]], "id", {"k": "v"}) == {
         "data": {"names": ["a"], "ndarray": [[1.0]]},
         "meta": {"puid": "id", "tags": {"k": "v"}},
     }

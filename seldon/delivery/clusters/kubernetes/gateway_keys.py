@@ -1,9 +1,9 @@
-"""Keys at a cluster's gateway: an Envoy that says yes or no, asked by the gateway before each request (external authorisation).
+"""API keys at a cluster's gateway: an Envoy that the gateway calls before each request (external authorization).
 
     IMAGELOOP_API_KEYS='alice:predict+feedback:KEY' python -m seldon.delivery.clusters.kubernetes.gateway_keys > envoy.json
     kubectl create secret generic imageloop-keys --from-file=envoy.json
 
-Filter, rights and paths are those of the local gateway. The configuration holds the keys, so it is a secret.
+Filter, scopes and paths are those of the local gateway. The configuration holds the keys, so it is a secret.
 Source: Envoy's HTTP service of `ext_authz`; Istio's `envoyExtAuthzHttp`.
 """
 
@@ -12,8 +12,16 @@ import sys
 from typing import Any
 
 from imageloop.errors import SettingsError
-from seldon.delivery.clusters.gateway_scopes import PATHS_OF_RIGHTS, TYPE, address, http_filter, key_filter, open_to_all, rights
-from seldon.delivery.clusters.local.gateway_settings import KEYS_VARIABLE, ApiKey, read_keys
+from seldon.delivery.clusters.api_keys import KEYS_VARIABLE, ApiKey, read_keys
+from seldon.delivery.clusters.gateway_scopes import (
+    PATHS_OF_SCOPES,
+    TYPE,
+    address,
+    http_filter,
+    key_filter,
+    open_to_all,
+    require_scope,
+)
 from seldon.service.serving_protocols import CLIENT_HEADER
 
 PORT = 9191
@@ -21,13 +29,13 @@ DEPLOYMENT = "^/seldon/[^/]+/[^/]+/"  # whatever its namespace and name
 
 
 def configuration(keys: list[ApiKey], host: str = "0.0.0.0", port: int = PORT) -> dict[str, Any]:  # noqa: S104 # nosec B104 - of a pod
-    """All that the process needs; it answers 200 with the caller's name, 401, or 403.
+    """Return Envoy's bootstrap configuration; the process responds with 200 and the caller's name, 401, or 403.
 
     Raises: SettingsError without keys.
     """
     if not keys:
-        raise SettingsError(f"wanted keys, found none; set {KEYS_VARIABLE} to name:predict+feedback:key")
-    guarded = [(right, f"{DEPLOYMENT}({'|'.join(paths)})$") for right, paths in PATHS_OF_RIGHTS]
+        raise SettingsError(f"expected keys, got none; set {KEYS_VARIABLE} to name:predict+feedback:key")
+    guarded = [(right, f"{DEPLOYMENT}({'|'.join(paths)})$") for right, paths in PATHS_OF_SCOPES]
     routes = [_route(keys, right, expression) for right, expression in [*guarded, ("predict", f"{DEPLOYMENT}.*$")]]
     well = {"match": {"path": "/ready"}, "direct_response": {"status": 200}} | open_to_all(keys)
     manager = {
@@ -47,10 +55,10 @@ def configuration(keys: list[ApiKey], host: str = "0.0.0.0", port: int = PORT) -
     return {"static_resources": {"listeners": [listener]}}
 
 
-def _route(keys: list[ApiKey], right: str, expression: str) -> dict[str, Any]:
+def _route(keys: list[ApiKey], scope: str, expression: str) -> dict[str, Any]:
     named = {"header": {"key": CLIENT_HEADER, "value": f"%REQ({CLIENT_HEADER})%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    answer = {"direct_response": {"status": 200}, "response_headers_to_add": [named]}
-    return {"match": {"safe_regex": {"regex": expression}}} | answer | rights(keys, right)
+    response = {"direct_response": {"status": 200}, "response_headers_to_add": [named]}
+    return {"match": {"safe_regex": {"regex": expression}}} | response | require_scope(keys, scope)
 
 
 if __name__ == "__main__":

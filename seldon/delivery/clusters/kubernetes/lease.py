@@ -33,7 +33,7 @@ class Lease:
         found = self._read()
         if found is not None and found.spec.holder_identity and _is_alive(found.spec):
             raise DeploymentError(
-                f"wanted to change '{self._namespace}/{self._name}', found {found.spec.holder_identity} at work on it; wait for it"
+                f"expected to change '{self._namespace}/{self._name}', got {found.spec.holder_identity} at work on it; wait for it"
             )
         try:
             self._write(found)
@@ -41,7 +41,7 @@ class Lease:
             if error.status != 409:
                 raise
             raise DeploymentError(
-                f"wanted to change '{self._namespace}/{self._name}', found that another one was quicker; wait for it"
+                f"expected to change '{self._namespace}/{self._name}', got that another one was quicker; wait for it"
             ) from error
         self._thread.start()
 
@@ -53,12 +53,12 @@ class Lease:
         found = None if self._lost.is_set() else self._read()
         if found is None or found.spec.holder_identity != self._holder:
             raise DeploymentError(
-                f"wanted to change '{self._namespace}/{self._name}', found that another one took over while this one could not be heard of; "
+                f"expected to change '{self._namespace}/{self._name}', got that another process took the lease over while this one could not renew it; "
                 "it is left to that one"
             )
 
     def release(self) -> None:
-        """What is another's by now stays."""
+        """Release the lease, unless another process holds it by now."""
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(*UNREACHABLE):

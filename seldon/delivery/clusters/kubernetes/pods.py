@@ -1,4 +1,4 @@
-"""What a predictor's pods need on Kubernetes beside what every place needs: rights, keys, limits, room to write, a way for records to go."""
+"""What a predictor's pods need on Kubernetes only: permissions, secrets, limits, writable volumes, a collector for records."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
 
 def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
     given = {variable.name for variable in container.env}
-    # A second port is named as the operator looks for it, which would add one of its own otherwise.
+    # The second port has the name that the operator expects; otherwise it adds one of its own.
     ports = {"http": PORT} | ({"metrics": protocol.metrics_port} if protocol.metrics_port != PORT else {})
     own = {
         "IMAGELOOP_RECORDS": RECORDS,
@@ -89,7 +89,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
 
 
 def _collector(container: Container, settings: PodSettings) -> Container:
-    """Beside the service in its pod, from the same image. Told to end at once with the pod, it stays as long as the service may answer."""
+    """Return the collector, a sidecar from the same image. It outlives the service in a pod that ends, to store its last records."""
     return Container.model_validate(
         {
             "name": "collector",

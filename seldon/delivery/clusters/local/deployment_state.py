@@ -1,4 +1,4 @@
-"""What is deployed, on disk: the truth from which the gateway's files are made anew at any time."""
+"""What is deployed, on disk: the source from which the gateway's files can be written again at any time."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from seldon.delivery.manifest import Manifest
 
 
 class Replica(BaseModel):
-    """A process that serves one predictor; `process` tells which manifest's part it was started for."""
+    """A process that serves one predictor; `process` identifies the part of the manifest it was started for."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,7 +21,7 @@ class Replica(BaseModel):
 
 
 class DeploymentState(BaseModel):
-    """A manifest, and the replicas that answer for it."""
+    """A manifest, and the replicas that serve it."""
 
     model_config = ConfigDict(frozen=True)
 

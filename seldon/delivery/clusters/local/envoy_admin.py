@@ -1,4 +1,4 @@
-"""What the running Envoy says of itself, through its administration port."""
+"""The state of the running Envoy, read through its administration port."""
 
 import json
 import time
@@ -7,11 +7,11 @@ import urllib.request
 from typing import Any
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
-from seldon.delivery.clusters.local.envoy_config import Deployment, cluster_name
+from seldon.delivery.clusters.local.envoy_routes import Deployment, cluster_name
 
 
 class Envoy:
-    """Asks; changes come through files."""
+    """A reader of Envoy's state; changes reach Envoy through files."""
 
     def __init__(self, admin_port: int) -> None:
         self._address = f"http://127.0.0.1:{admin_port}"
@@ -23,7 +23,7 @@ class Envoy:
             return False
 
     def drain(self) -> bool:
-        """Let it take no more connections, and tell each caller it answers from now on to come again; False where it is gone."""
+        """Stop new connections, and close the open ones after their next response; False where Envoy is gone."""
         try:
             self._get("/drain_listeners?graceful", method="POST")
         except OSError:
@@ -31,22 +31,24 @@ class Envoy:
         return True
 
     def wait_until_live(self, seconds: float) -> None:
-        self._wait(self.is_live, seconds, "wanted the gateway to start, found it not live")
+        self._wait(self.is_live, seconds, "expected the gateway to start, got it not live")
 
     def wait_until_known(self, deployments: list[Deployment], seconds: float) -> None:
-        """Until it knows the replicas of every predictor and found one well in each.
+        """Wait until Envoy has the replicas of every predictor, and one in each is healthy.
 
         Raises: DeploymentError if it does not.
         """
-        wanted = {
+        expected = {
             cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports)
             for part in deployments
             for upstream in part.upstreams
         }
         self._wait(
-            lambda: self._ports(wanted.keys()) == wanted and all(self._is_well(name) for name, ports in wanted.items() if ports),
+            lambda: (
+                self._ports(expected.keys()) == expected and all(self._is_well(name) for name, ports in expected.items() if ports)
+            ),
             seconds,
-            "wanted the gateway to find the replicas well, found that it does not",
+            "expected the gateway to find the replicas well, got that it does not",
         )
 
     def wait_until_taken(self, version: str, seconds: float) -> None:
@@ -57,7 +59,7 @@ class Envoy:
         self._wait(
             lambda: self._routes_version() == version,
             seconds,
-            "wanted the gateway to take its new routes, found that it keeps the old ones",
+            "expected the gateway to take its new routes, got that it still has the old ones",
         )
 
     def _is_well(self, name: str) -> bool:
@@ -82,8 +84,8 @@ class Envoy:
     def _get(self, path: str, method: str = "GET") -> str:
         request = urllib.request.Request(self._address + path, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return str(answer.read().decode())
+            with urllib.request.urlopen(request, timeout=5) as response:
+                return str(response.read().decode())
         except urllib.error.HTTPError as error:
             return str(error.read().decode())
 

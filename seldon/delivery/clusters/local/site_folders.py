@@ -1,4 +1,4 @@
-"""Where the local cluster keeps things: one folder a site, so that two sites on one machine do not meet."""
+"""The folders of the local cluster: one a site, so that two sites on one machine do not collide."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-SITE_VARIABLE = "IMAGELOOP_SITE"  # set in every process of ours, so that orphans of a killed supervisor can be told
+SITE_VARIABLE = "IMAGELOOP_SITE"  # set in every process of ours, so that orphans of a killed supervisor can be recognized
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""supervisord, which keeps our processes alive: started where it is not, told what to run, asked how it goes."""
+"""A client of supervisord, which keeps our processes alive: it starts supervisord, adds programs and reads their state."""
 
 import os
 import shlex
@@ -77,7 +77,7 @@ class Supervisor:
             folder.mkdir(parents=True, exist_ok=True)
         text = CONFIG.format(
             socket=layout.socket, log=layout.supervisor_log, folder=layout.folder, root=PROJECT
-        )  # it looks for programs beside this file: a blank in a path would part it in two
+        )  # it searches programs beside this file: a space in a path would split it
         with replacing(layout.supervisor_config) as aside:
             aside.write_text(text.replace("%", "%%"))
         layout.socket.unlink(missing_ok=True)
@@ -86,14 +86,14 @@ class Supervisor:
         done = subprocess.run(
             command, env=_environment(layout), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
-        _wait(self.is_running, 10, f"wanted supervisord to start, found that it did not ({done.stderr.strip()[-300:]})")
+        _wait(self.is_running, 10, f"expected supervisord to start, got that it did not ({done.stderr.strip()[-300:]})")
 
     def stop(self) -> None:
         """End it and all that it started."""
         if self.is_running():
             pid = int(self._call("getPID"))
             self._call("shutdown")
-            _wait(lambda: not psutil.pid_exists(pid), STOP_SECONDS + 5, "wanted supervisord to end, found that it did not")
+            _wait(lambda: not psutil.pid_exists(pid), STOP_SECONDS + 5, "expected supervisord to end, got that it did not")
         self.end_orphans()
         self._layout.socket.unlink(missing_ok=True)
 
@@ -102,7 +102,7 @@ class Supervisor:
         script = self._layout.folder / "scripts" / f"{name}.sh"
         exports = [f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())]
         with replacing(script) as aside:
-            aside.touch(mode=0o600)  # keys may stand in it
+            aside.touch(mode=0o600)  # it may hold keys
             aside.write_text("\n".join([*exports, f"exec {shlex.join(command)}", ""]))
         text = PROGRAM.format(name=name, script=shlex.quote(str(script)), stop=STOP_SECONDS, logs=self._layout.logs)
         with replacing(self._layout.programs / f"{name}.conf") as aside:
@@ -112,7 +112,7 @@ class Supervisor:
             self._call("addProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_ADDED:
-                raise DeploymentError(f"wanted supervisord to run '{name}', found: {fault.faultString}") from fault
+                raise DeploymentError(f"expected supervisord to run '{name}', got: {fault.faultString}") from fault
             if self.states().get(name) not in ("RUNNING", "STARTING", "BACKOFF"):  # it was given up
                 self._call("startProcess", name)
 
@@ -123,12 +123,12 @@ class Supervisor:
                 self._call(method, name)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in (Faults.BAD_NAME, Faults.NOT_RUNNING):
-                    raise DeploymentError(f"wanted supervisord to end '{name}', found: {fault.faultString}") from fault
-            if method == "stopProcess":  # it says so at once of one that another command had told to end
+                    raise DeploymentError(f"expected supervisord to end '{name}', got: {fault.faultString}") from fault
+            if method == "stopProcess":  # also the state of one that another command has stopped
                 _wait(
                     lambda: self.states().get(name) != "STOPPING",
                     STOP_SECONDS + 5,
-                    f"wanted '{name}' to end, found that it does not",
+                    f"expected '{name}' to end, got that it does not",
                 )
         for path in (self._layout.programs / f"{name}.conf", self._layout.folder / "scripts" / f"{name}.sh"):
             path.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ class Supervisor:
             _quietly(process.kill)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """Raises: xmlrpc.client.Fault with what supervisord says; DeploymentError where it does not answer."""
+        """Raises: xmlrpc.client.Fault with supervisord's error; DeploymentError where it does not respond."""
         transport = SupervisorTransport(None, None, f"unix://{self._layout.socket}")
         try:
             with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
@@ -169,7 +169,7 @@ class Supervisor:
         except xmlrpc.client.Fault:
             raise
         except (OSError, xmlrpc.client.Error) as error:
-            raise DeploymentError(f"wanted supervisord to answer, found that it does not ({error})") from error
+            raise DeploymentError(f"expected a response from supervisord, got none ({error})") from error
 
 
 def find_program(name: str) -> Path:
@@ -180,12 +180,12 @@ def find_program(name: str) -> Path:
     path = Path(sys.executable).with_name(name)
     found = path if path.exists() else shutil.which(name)
     if found is None:
-        raise DeploymentError(f"wanted the program '{name}', found it nowhere; run: make setup")
+        raise DeploymentError(f"expected the program '{name}', got it nowhere; run: make setup")
     return Path(found)
 
 
 def _environment(layout: Layout) -> dict[str, str]:
-    """What programs need of ours. Those that open strangers' pictures have no use for the keys of registries, databases and buckets."""
+    """What programs need of ours. Those that open strangers' images have no use for the keys of registries, databases and buckets."""
     kept = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
     return kept | {SITE_VARIABLE: str(layout.folder), "PYTHONWARNINGS": "ignore"}
 

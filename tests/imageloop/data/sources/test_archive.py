@@ -82,9 +82,9 @@ def test_a_damaged_archive_is_said(tmp_path):
 def test_a_wrong_hash_and_a_wrong_file_are_refused(tmp_path):
     (tmp_path / "a.zip").write_text("no archive")
 
-    with pytest.raises(SettingsError, match="found something else"):
+    with pytest.raises(SettingsError, match="got something else"):
         check_archive(ArchiveSource(location=str(tmp_path / "a.zip")), "data.source.location")
-    with pytest.raises(SettingsError, match="found no file"):
+    with pytest.raises(SettingsError, match="got no file"):
         check_archive(ArchiveSource(location=str(tmp_path / "gone.zip")), "data.source.location")
     source = ArchiveSource(location=str(make_zip(tmp_path / "b.zip", FILES)), sha256="0" * 64)
     with pytest.raises(ArchiveError, match="sha256"):
@@ -158,7 +158,7 @@ def test_a_download_with_another_hash_is_thrown_away(tmp_path, server):
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
 def test_a_damaged_tar_is_refused_also_where_its_own_structure_is_whole(tmp_path, mode):
-    """JPEGs do not compress, so a wrong byte changes a picture and nothing else; only the sum at the end tells."""
+    """JPEGs do not compress, so a wrong byte changes an image and nothing else; only the checksum shows it."""
     content = np.random.default_rng(0).bytes(200_000)
     file = make_tar(tmp_path / "a.tar", {"cat/1.jpg": content}, mode)
     damaged = bytearray(file.read_bytes())

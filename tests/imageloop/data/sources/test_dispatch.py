@@ -17,7 +17,7 @@ def test_every_kind_of_source_becomes_a_folder(tmp_path, draw_folder):
     folder = draw_folder(cat=1, dog=1)
 
     assert dispatch.bring_in(FolderSource(path=folder), tmp_path, no_dvc) == folder
-    assert dispatch.bring_in(GeneratedSource(num_pictures=40), tmp_path, no_dvc).is_dir()
+    assert dispatch.bring_in(GeneratedSource(num_images=40), tmp_path, no_dvc).is_dir()
     assert (
         dispatch.bring_in(DvcSource(repository="r"), tmp_path, lambda source, downloads: downloads / source.path)
         == tmp_path / "data/raw"
@@ -45,7 +45,7 @@ def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
 
 
 def test_a_repository_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="wanted a DVC repository, found no folder"):
+    with pytest.raises(SettingsError, match="expected a DVC repository, got no folder"):
         dispatch.check(DataSettings(source=DvcSource(repository=str(tmp_path / "gone"))))
 
     for there in (str(tmp_path), "https://example.org/pets.git", "git@example.org:pets.git"):
@@ -75,7 +75,7 @@ def test_kaggles_client_is_asked_for_data_sets_and_competitions(monkeypatch, tmp
     monkeypatch.setattr(kagglehub, "competition_download", lambda handle: 1 / 0)
 
     assert bring_kaggle(KaggleSource(handle="owner/pets")) == tmp_path
-    with pytest.raises(ImageLoopError, match="found none"):
+    with pytest.raises(ImageLoopError, match="got none"):
         bring_kaggle(KaggleSource(handle="owner/pets", folder="gone"))
     with pytest.raises(ImageLoopError, match="accepted the rules"):
         bring_kaggle(KaggleSource(handle="dogs-vs-cats"))

@@ -85,9 +85,9 @@ def test_a_folder_that_cannot_work_is_refused_with_the_way_out(tmp_path, names, 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path):
     touch(tmp_path, "file")
 
-    with pytest.raises(SettingsError, match="found nothing"):
+    with pytest.raises(SettingsError, match="got nothing"):
         check_folder(tmp_path / "gone", "data.source.path")
-    with pytest.raises(SettingsError, match="found a file"):
+    with pytest.raises(SettingsError, match="got a file"):
         check_folder(tmp_path / "file", "data.source.path")
 
 

@@ -9,14 +9,13 @@ from imageloop.data.sources.generated import bring_generated
 from steps.pipeline_settings import TrainSettings
 
 
-def pictures(folder):
+def images(folder):
     return {path.relative_to(folder).as_posix(): np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.jpg"))}
 
 
-def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path):
+def test_the_same_seed_draws_the_same_images_and_another_seed_others(tmp_path):
     first, second, other = (
-        pictures(bring_generated(GeneratedSource(num_pictures=40, seed=seed), tmp_path / str(n)))
-        for n, seed in enumerate((7, 7, 8))
+        images(bring_generated(GeneratedSource(num_images=40, seed=seed), tmp_path / str(n))) for n, seed in enumerate((7, 7, 8))
     )
 
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -25,7 +24,7 @@ def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(tmp_path)
 
 def test_the_drift_knobs_turn(tmp_path):
     def drawn(**drift):
-        return pictures(bring_generated(GeneratedSource(num_pictures=40, drift=Drift(**drift)), tmp_path / str(drift)))
+        return images(bring_generated(GeneratedSource(num_images=40, drift=Drift(**drift)), tmp_path / str(drift)))
 
     plain, dark, blurred, outlined, mixed = (
         drawn(),
@@ -45,7 +44,7 @@ def test_the_drift_knobs_turn(tmp_path):
 
 
 def test_what_lies_there_of_the_same_settings_is_not_drawn_again(tmp_path, monkeypatch):
-    source = GeneratedSource(num_pictures=40)
+    source = GeneratedSource(num_images=40)
     folder = bring_generated(source, tmp_path)
     drawn = []
     monkeypatch.setattr("imageloop.data.sources.generated._save", lambda source, index, folder: drawn.append(index))

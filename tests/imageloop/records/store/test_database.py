@@ -13,14 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.records.record_reader import RecordTail, remove_if_read
-from imageloop.records.record_types import encode_embedding
+from imageloop.records.record_types import FeedbackRecord, PredictionRecord, encode_embedding
 from imageloop.records.record_writer import RecordWriter
+from imageloop.records.store import records_connection
 from imageloop.records.store.collector import collect
 from imageloop.records.store.database import Database, DatabaseError, Decision
-from seldon.delivery.clusters.local.local_cluster import serving_python
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 
@@ -36,9 +40,9 @@ def prediction(number: int, **changes) -> dict:
     } | changes  # fmt: skip
 
 
-def truth(number: int, label: str, second: int = 0) -> dict:
+def ground_truth(number: int, label: str, second: int = 0) -> dict:
     when = datetime.fromtimestamp(1_800_000_000 + second, UTC).isoformat()
-    return {"kind": "feedback", "time": when, "request_id": f"{number:032x}", "true_label": label, "source": "http"}
+    return {"kind": "feedback", "time": when, "request_id": f"{number:032x}", "ground_truth": label, "source": "http"}
 
 
 def write(folder: Path, *records: dict) -> None:
@@ -82,31 +86,57 @@ def test_it_may_share_a_database_with_others_of_alembics(tmp_path):
 
     with sqlite3.connect(file) as shared:
         assert shared.execute("SELECT version_num FROM alembic_version").fetchall() == [("5d2d30f0abce",)]
-        assert shared.execute("SELECT version_num FROM imageloop_records_version").fetchall() == [("0001",)]
+        assert shared.execute("SELECT version_num FROM imageloop_records_version").fetchall() == [("0002",)]
 
 
 def test_a_database_of_an_earlier_release_is_taken_over(tmp_path, lines):
-    Database.of_folder(tmp_path).close()
+    database = Database.of_folder(tmp_path)
+    database.keep(
+        "records", 0, 1, [PredictionRecord.model_validate(prediction(1)), FeedbackRecord.model_validate(ground_truth(1, "dog"))]
+    )
+    window = {"p_value": 0.01, "feature_groups": [], "out_of_distribution_share": 0.1, "out_of_distribution_alarm": False}
+    database.keep_window("pets", "1", 1.0, 2.0, window)
+    database.decide("pets", Decision("one", 3.0, "retrain", "drift", {"accuracy_threshold": 0.8}))
+    database.close()
+    downgrade(tmp_path / "records.db")
     with sqlite3.connect(tmp_path / "records.db") as earlier:
         earlier.execute("ALTER TABLE imageloop_records_version RENAME TO alembic_version")
+        assert earlier.execute("SELECT true_label FROM feedback").fetchall() == [("dog",)]
+        (old,) = earlier.execute("SELECT figures FROM windows").fetchone()
+        assert {"levels", "unfamiliar_share", "unfamiliar_alarm"} < json.loads(old).keys()
 
-    database = Database.of_folder(tmp_path)
+    migrated = Database.of_folder(tmp_path)
 
-    assert database.counts()["predictions"] == 0
-    database.close()
+    assert migrated.labelled("pets")["ground_truth"].tolist() == ["dog"]
+    assert migrated.windows("pets", 1) == [window | {"version": "1", "start": 1.0, "end": 2.0}]
+    assert migrated.decisions("pets", 1)[0].metrics == {"accuracy_threshold": 0.8}
+    migrated.close()
+
+
+def downgrade(file: Path) -> None:
+    """To the schema of 0.1."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(records_connection.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        config.attributes |= {"connection": connection, "version_table": records_connection.VERSIONS}
+        command.downgrade(config, "0001")
+    engine.dispose()
+    records_connection.RecordsConnection._migrated.clear()  # as another process has it
 
 
 def test_a_schema_of_a_later_release_is_said_in_a_sentence(tmp_path):
     Database.of_folder(tmp_path).close()
     with sqlite3.connect(tmp_path / "records.db") as later:
         later.execute("UPDATE imageloop_records_version SET version_num = '9999'")
+    records_connection.RecordsConnection._migrated.clear()  # as another process has it
 
-    with pytest.raises(DatabaseError, match="a schema that this release knows"):
+    with pytest.raises(DatabaseError, match="migrated by a newer release"):
         Database.of_folder(tmp_path)
 
 
 def test_a_record_becomes_one_row_however_often_it_is_delivered(database, lines):
-    write(lines, prediction(1), prediction(1), prediction(2), truth(1, "dog"))
+    write(lines, prediction(1), prediction(1), prediction(2), ground_truth(1, "dog"))
 
     first, second = collect(lines, database), collect(lines, database)
     database.forget_files(database.files())
@@ -122,7 +152,7 @@ def test_a_record_becomes_one_row_however_often_it_is_delivered(database, lines)
 
 
 def test_feedback_may_come_before_its_answer_twice_or_for_nobody(database, lines):
-    write(lines, truth(1, "dog", 1), truth(1, "cat", 2), truth(99, "cat"))
+    write(lines, ground_truth(1, "dog", 1), ground_truth(1, "cat", 2), ground_truth(99, "cat"))
     collect(lines, database)
     before, orphans = database.labelled("pets"), database.orphans()
 
@@ -130,7 +160,7 @@ def test_feedback_may_come_before_its_answer_twice_or_for_nobody(database, lines
     collect(lines, database)
 
     assert (len(before), orphans) == (0, 3)
-    assert database.labelled("pets")["true_label"].tolist() == ["cat"]
+    assert database.labelled("pets")["ground_truth"].tolist() == ["cat"]
     assert database.orphans() == 1
 
 
@@ -146,7 +176,7 @@ def test_two_collectors_at_once_keep_each_record_once(database, lines):
 
 
 def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgresql):
-    write(lines, prediction(1), truth(1, "dog"))
+    write(lines, prediction(1), ground_truth(1, "dog"))
     code = "import sys; from pathlib import Path; from imageloop.records.store.collector import collect, Database; collect(Path(sys.argv[1]), Database(sys.argv[2]))"
 
     done = subprocess.run(
@@ -155,7 +185,7 @@ def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgr
 
     assert done.returncode == 0, done.stderr
     database = Database(postgresql)
-    assert database.labelled("pets")["true_label"].tolist() == ["dog"]
+    assert database.labelled("pets")["ground_truth"].tolist() == ["dog"]
     database.forget("pets", before=1e12, max_rows=0)
     database.forget_files(database.files())
     database.close()
@@ -214,7 +244,7 @@ def test_the_place_of_a_file_that_went_with_its_pod_is_forgotten_one_day(databas
 
 
 def test_age_and_number_limit_what_is_kept(database, lines):
-    write(lines, *(prediction(n) for n in range(10)), truth(1, "dog"), truth(9, "dog", 9))
+    write(lines, *(prediction(n) for n in range(10)), ground_truth(1, "dog"), ground_truth(9, "dog", 9))
     collect(lines, database)
 
     by_age = database.forget("pets", before=1_800_000_003, max_rows=100)
@@ -230,18 +260,18 @@ def test_what_one_model_keeps_takes_nothing_from_another(database, lines):
         lines,
         *(prediction(n, model_name="birds") for n in range(3)),
         *(prediction(n, model_name="wrens") for n in range(3, 6)),
-        truth(1, "dog"),
+        ground_truth(1, "dog"),
     )
     collect(lines, database)
     database.keep_window("birds", "1", 0.0, 1.0, {})
-    database.decide("wrens", Decision("told", 1.0, "alert", "drift", {}, ""))
+    database.decide("wrens", Decision("notified", 1.0, "alert", "drift", {}, ""))
     database.decide("wrens", Decision("tried", 1.0, "retrain", "drift", {}, "refused"))
 
     gone = database.forget("wrens", before=1_800_000_100, max_rows=1)
 
     assert gone == 3
     assert len(database.predictions("birds")) == 3
-    assert database.labels("birds")["true_label"].tolist() == ["dog"]
+    assert database.labels("birds")["ground_truth"].tolist() == ["dog"]
     assert len(database.windows("birds", 5)) == 1
     assert [one.decision_id for one in database.decisions("wrens", 5)] == ["tried"]
     database.forget("birds", before=1e12, max_rows=0)
@@ -251,15 +281,15 @@ def test_labels_are_read_of_one_version_and_of_the_newest_answers(database, line
     write(
         lines,
         *(prediction(n, model_version=str(n % 2)) for n in range(6)),
-        *(truth(n, "dog") for n in range(6)),
-        truth(5, "cat", 9),
+        *(ground_truth(n, "dog") for n in range(6)),
+        ground_truth(5, "cat", 9),
     )
     collect(lines, database)
 
     newest = database.labelled("pets", version="1", newest=2)
 
     assert newest["request_id"].tolist() == [f"{n:032x}" for n in (3, 5)]
-    assert newest["true_label"].tolist() == ["dog", "cat"]
+    assert newest["ground_truth"].tolist() == ["dog", "cat"]
     assert len(database.labels("pets")) == 6
     assert set(database.predictions("pets", version="0")["model_version"]) == {"0"}
 
@@ -268,11 +298,11 @@ def test_windows_and_decisions_are_kept_in_their_order(database):
     for number in range(3):
         database.keep_window("pets", "1", number, number + 1, {"alarm": number == 2})
         database.decide("pets", Decision(f"d{number}-{database._engine.dialect.name}", number, "alert", "drift", {"p": 0.01}))
-    database.conclude(f"d1-{database._engine.dialect.name}", "told")
+    database.conclude(f"d1-{database._engine.dialect.name}", "notified")
 
     assert [window["alarm"] for window in database.windows("pets", 2)] == [False, True]
-    assert [decision.outcome for decision in database.decisions("pets", 3)] == [None, "told", None]
-    assert database.decisions("pets", 1)[0].figures == {"p": 0.01}
+    assert [decision.outcome for decision in database.decisions("pets", 3)] == [None, "notified", None]
+    assert database.decisions("pets", 1)[0].metrics == {"p": 0.01}
 
 
 def test_a_file_that_was_read_and_rests_is_removed_and_its_writer_takes_another(tmp_path, lines):
@@ -317,7 +347,7 @@ def test_a_database_that_fails_in_the_middle_is_said_in_a_sentence(tmp_path, lin
     connection.close()
     write(lines, prediction(1))
 
-    with pytest.raises(DatabaseError, match="wanted to read how far records were collected"):
+    with pytest.raises(DatabaseError, match="could not read how far records were collected"):
         collect(lines, database)
     database.close()
 
@@ -355,10 +385,10 @@ def test_lines_that_are_no_records_are_left_out_and_counted(tmp_path, lines):
 
 
 def test_a_database_that_is_not_there_is_said_in_a_sentence(tmp_path):
-    with pytest.raises(DatabaseError, match="wanted the database of records"):
+    with pytest.raises(DatabaseError, match="the database of records"):
         Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
     (tmp_path / "file").write_text("a file where a folder should be")
-    with pytest.raises(DatabaseError, match="wanted a folder"):
+    with pytest.raises(DatabaseError, match="no folder for the database of records"):
         Database.of_folder(tmp_path / "file")
     with pytest.raises(DatabaseError, match="SQLite or PostgreSQL"):
         Database("mysql+pymysql://nobody@127.0.0.1/none")

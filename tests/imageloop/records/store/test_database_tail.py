@@ -19,7 +19,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def arrive(tmp_path, database):
-    """Records reach the database: arrive(("a", 5)) is answer `a`, made in five seconds' time; arrive(("a", 6, "dog")) its true label."""
+    """Records reach the database: arrive(("a", 5)) is answer `a`, made in five seconds' time; arrive(("a", 6, "dog")) its ground truth."""
     begun = datetime.now(UTC)
 
     def write(*made: tuple) -> None:
@@ -27,7 +27,7 @@ def arrive(tmp_path, database):
         for request_id, second, *label in made:
             record = {"time": (begun + timedelta(seconds=second)).isoformat(), "request_id": request_id, "source": "http"}
             if label:
-                record = {"kind": "feedback"} | record | {"true_label": label[0], "feedback_id": f"{request_id}-{second}"}
+                record = {"kind": "feedback"} | record | {"ground_truth": label[0], "feedback_id": f"{request_id}-{second}"}
             else:
                 record = {"kind": "prediction"} | record | {
                     "model_name": "pets", "model_version": "1", "predictor": "v1", "sha256": "s", "size_bytes": 1, "label": "cat",

@@ -1,10 +1,11 @@
-"""What two versions did, where those who tell of it are silent now and then."""
+"""Observations of two versions whose metrics are unreachable now and then."""
 
 import pytest
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
-from seldon.delivery.rollouts import observer, rollout_runner
+from seldon.delivery.rollouts import observer
 from seldon.delivery.rollouts.observer import Observer
+from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.settings import Canary, DeploySettings
 from seldon.delivery.rollouts.stages import stages
 
@@ -12,7 +13,7 @@ ANSWERS = 'imageloop_requests_total{{route="/predict",code="200"}} {}\n'
 
 
 class Cluster:
-    """Tells of ever more answers, unless it is silent."""
+    """Counts ever more predictions, unless it is unreachable."""
 
     def __init__(self):
         self.silent, self.count = False, 0
@@ -44,13 +45,13 @@ def test_silence_is_measured_from_its_beginning(watched, clock):
     cluster, seen = watched
     clock[0] += 1000  # a long stage, in which nobody looked
     cluster.silent = True
-    stable, _, _ = seen.look()
+    stable, _, _ = seen.observe()
     clock[0] += observer.BLIND_SECONDS - 1
-    seen.look()
+    seen.observe()
     clock[0] += 2
 
     with pytest.raises(DeploymentError, match="leader changed"):
-        seen.look()
+        seen.observe()
 
     assert stable.requests == 0
 
@@ -58,15 +59,18 @@ def test_silence_is_measured_from_its_beginning(watched, clock):
 def test_nobody_is_promoted_unseen(watched, clock, predictor_spec):
     cluster, seen = watched
     settings = DeploySettings(strategy=Canary())
+    run = RolloutRun(
+        cluster, settings, None, predictor_spec("1"), predictor_spec("2"), Rollout("promoted", "2", "1"), lambda *_: None, None
+    )
     stage = next(stage for stage in stages(settings.strategy, predictor_spec("1"), predictor_spec("2")) if stage.watch)
-    assert rollout_runner._judge(seen, settings, stage, 1000.0, alone=False).decision == "advance"
+    assert run.judge(seen, stage, 1000.0, alone=False).decision == "advance"
 
     cluster.silent = True
-    blind = rollout_runner._judge(seen, settings, stage, 1000.0, alone=False)
+    blind = run.judge(seen, stage, 1000.0, alone=False)
     cluster.silent = False
 
-    assert (blind.decision, blind.reason) == ("hold", "metrics are out of reach")
-    assert rollout_runner._judge(seen, settings, stage, 1000.0, alone=False).decision == "advance"
+    assert (blind.decision, blind.reason) == ("hold", "the metrics cannot be read")
+    assert run.judge(seen, stage, 1000.0, alone=False).decision == "advance"
 
 
 def test_the_past_of_the_stable_version_is_what_its_replicas_had_counted(watched):

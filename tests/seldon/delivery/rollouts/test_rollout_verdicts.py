@@ -18,20 +18,20 @@ def seen(requests=200, errors=0, red=100, blue=100, p95=20.0, judged=()):
 
 
 CASES = [
-    pytest.param(seen(), (), 20, "advance", "nothing against it", id="a good one"),
+    pytest.param(seen(), (), 20, "advance", "predictions without a fault", id="a good one"),
     pytest.param(seen(50, red=25, blue=25), (), 20, "hold", "50 of 100", id="too few so far"),
     pytest.param(seen(), (), 5, "hold", "200 of 100", id="too early"),
-    pytest.param(seen(3, red=2, blue=1), (), 200, "no_data", "found 3", id="nobody came"),
+    pytest.param(seen(3, red=2, blue=1), (), 200, "no_data", "got 3", id="nobody came"),
     pytest.param(seen(errors=20), (), 20, "rollback", "failed", id="errors"),
     pytest.param(seen(10, errors=10, red=0, blue=0, p95=None), (), 1, "rollback", "10 of 10", id="errors from the start"),
-    pytest.param(seen(errors=1), (), 20, "advance", "nothing", id="one error in 200"),
+    pytest.param(seen(errors=1), (), 20, "advance", "without a fault", id="one error in 200"),
     pytest.param(seen(p95=90.0), (), 20, "rollback", "90 ms", id="slow"),
-    pytest.param(seen(p95=35.0), (), 20, "advance", "nothing", id="a little slower"),
+    pytest.param(seen(p95=35.0), (), 20, "advance", "without a fault", id="a little slower"),
     pytest.param(seen(red=200, blue=0), (), 20, "rollback", "red 100%", id="one class only"),
     pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, "rollback", "40 of 100", id="disagrees"),
-    pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, "advance", "nothing", id="agrees"),
+    pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, "advance", "without a fault", id="agrees"),
     pytest.param(seen(judged=[True] * 50 + [False] * 50), (), 20, "rollback", "by feedback", id="wrong by feedback"),
-    pytest.param(seen(judged=[True] * 19 + [False]), (), 20, "advance", "nothing", id="wrong, with little feedback"),
+    pytest.param(seen(judged=[True] * 19 + [False]), (), 20, "advance", "without a fault", id="wrong, with little feedback"),
 ]
 
 
@@ -41,11 +41,11 @@ def test_a_verdict_follows_from_what_was_seen(candidate, agreements, elapsed, de
 
     assert verdict.decision == decision
     assert words in verdict.reason
-    assert verdict.figures["candidate"]["requests"] == candidate.requests
+    assert verdict.metrics["candidate"]["requests"] == candidate.requests
 
 
 @pytest.mark.parametrize(("stable", "candidate", "decision"), [(2, 30, "rollback"), (30, 34, "advance"), (0, 2, "advance")])
-def test_a_version_that_refuses_more_pictures_is_at_fault_though_none_failed(stable, candidate, decision):
+def test_a_version_that_refuses_more_images_is_at_fault_though_none_failed(stable, candidate, decision):
     verdict = judge(replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings())
 
     assert verdict.decision == decision
@@ -80,7 +80,7 @@ def test_feedback_tells_a_worse_model_from_an_equal_one():
 
 @pytest.mark.parametrize(("share", "later"), [(0.5, 0.9), (0.1, 0.7)])
 def test_looking_early_and_often_does_not_raise_the_false_alarm_rate(share, later):
-    """Also where the world grows harder in the middle, and the candidate gets few of the requests."""
+    """Also where the images get harder in the middle, and the candidate gets few of the requests."""
     rng, alarms, runs, length = random.Random(1), 0, 200, 800
     for _ in range(runs):
         answers = [(rng.random() < share, rng.random() < (0.9 if place < length / 2 else later)) for place in range(length)]
@@ -111,7 +111,7 @@ def test_a_shadow_waits_until_what_it_said_can_be_compared(agreements, elapsed, 
     verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True)
 
     assert verdict.decision == decision
-    assert ("none to a picture that the stable version answered too" in verdict.reason) == (not agreements)
+    assert ("none for an image that the stable version predicted too" in verdict.reason) == (not agreements)
 
 
 def test_a_stable_version_that_answered_too_little_is_no_comparison():
@@ -120,14 +120,14 @@ def test_a_stable_version_that_answered_too_little_is_no_comparison():
     verdict = judge(silent, seen(), (), 20, WATCH, JudgeSettings())
     assert (verdict.decision, verdict.reason) == (
         "hold",
-        "200 of 100 answers so far, and 0 of the stable version to compare with",
+        "200 of 100 predictions so far, and 0 of the stable version to compare with",
     )
     assert judge(silent, seen(), (), 200, WATCH, JudgeSettings()).decision == "no_data"
     assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True).decision == "advance"
 
 
-def told(answered: int, failed: int = 0, full: int = 0) -> str:
-    """What a replica tells Prometheus."""
+def exposition_of(answered: int, failed: int = 0, full: int = 0) -> str:
+    """The metrics of a replica."""
     return f"""# TYPE imageloop_requests counter
 imageloop_requests_total{{predictor="v1",route="/predict",code="200"}} {answered}.0
 imageloop_requests_total{{predictor="v1",route="/predict",code="500"}} {failed}.0
@@ -139,34 +139,36 @@ imageloop_predictions_total{{predictor="v1",version="1",label="cat"}} {answered}
 
 
 def test_each_replica_is_counted_for_itself():
-    tally = Tally({"one": told(100), "two": told(50, 1)})
+    tally = Tally({"one": exposition_of(100), "two": exposition_of(50, 1)})
 
-    tally.add({"one": told(110, 2, 3), "two": told(50, 1)})
+    tally.add({"one": exposition_of(110, 2, 3), "two": exposition_of(50, 1)})
     assert tally.observation() == Observation(15, 5, {"cat": 10}, None, turned_away=3)
 
-    tally.add({"two": told(60, 1)})  # one does not answer, which takes nothing away
+    tally.add({"two": exposition_of(60, 1)})  # one does not answer, which takes nothing away
     assert tally.observation() == Observation(25, 5, {"cat": 20}, None, turned_away=3)
 
-    tally.add({"one": told(4), "two": told(60, 1), "three": told(1000)})  # one started again, three was not known
+    tally.add(
+        {"one": exposition_of(4), "two": exposition_of(60, 1), "three": exposition_of(1000)}
+    )  # one started again, three was not known
     assert tally.observation([True]) == Observation(29, 5, {"cat": 24}, None, (True,), turned_away=3)
     assert tally.observation().without_turned_away() == Observation(26, 2, {"cat": 24}, None, turned_away=3)
     assert Tally({}).observation().error_rate == 0
 
 
 def test_a_replica_that_started_again_and_answers_more_than_before_is_found_out():
-    tally = Tally({"one": told(20)})
+    tally = Tally({"one": exposition_of(20)})
 
-    tally.add({"one": told(0, 25)})
+    tally.add({"one": exposition_of(0, 25)})
 
     assert tally.observation() == Observation(25, 25, {}, None)
 
 
-def test_what_a_picture_was_refused_for_is_counted_and_what_a_caller_may_not_is_not():
+def test_what_an_image_was_refused_for_is_counted_and_what_a_caller_may_not_is_not():
     codes = {"200": 5, "400": 1, "413": 2, "415": 3, "422": 4, "401": 50, "404": 60, "500": 6}
     lines = [
         f'imageloop_requests_total{{predictor="v1",route="/predict",code="{code}"}} {count}.0' for code, count in codes.items()
     ]
-    tally = Tally({"one": told(0)})
+    tally = Tally({"one": exposition_of(0)})
 
     tally.add({"one": "\n".join(["# TYPE imageloop_requests counter", *lines])})
 

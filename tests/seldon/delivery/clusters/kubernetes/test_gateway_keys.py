@@ -9,22 +9,22 @@ import time
 import pytest
 
 from imageloop.errors import SettingsError
+from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter
 from seldon.delivery.clusters.kubernetes.gateway_keys import configuration
-from seldon.delivery.clusters.local.gateway_settings import ApiKey
 from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.delivery.clusters.local.supervisor import find_program
 
 KEYS = [
-    ApiKey(name="alice", rights=("predict",), key="a" * 20),
-    ApiKey(name="prometheus", rights=("metrics",), key="b" * 20),
-    ApiKey(name="judge", rights=("feedback",), key="c" * 20),
+    ApiKey(name="alice", scopes=("predict",), key="a" * 20),
+    ApiKey(name="prometheus", scopes=("metrics",), key="b" * 20),
+    ApiKey(name="judge", scopes=("feedback",), key="c" * 20),
 ]
 ASKED = ["/predict", "/metrics", "/feedback"]
 
 
 class Service(http.server.BaseHTTPRequestHandler):
-    """Says who called, as far as it was told."""
+    """Responds with the name of the caller."""
 
     def log_message(self, *_):
         pass

@@ -12,7 +12,8 @@ from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
-from seldon.delivery.manifest import dump, render
+from seldon.delivery.manifest import dump
+from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.rollout_runner import roll_back
 from tests.fakes.kubernetes.api_server import api_of, run_out, running
 
@@ -33,8 +34,8 @@ def cluster(server):
 
 @pytest.fixture
 def impatient(cluster):
-    """The same, which waits a second for an answer."""
-    return KubernetesCluster(KubernetesSettings(request_timeout_seconds=1), cluster._given)
+    """The same cluster with a time-out of one second."""
+    return KubernetesCluster(KubernetesSettings(request_timeout_seconds=1), cluster._api._given)
 
 
 @pytest.fixture
@@ -80,13 +81,13 @@ def test_other_weights_are_another_generation_that_is_waited_for(cluster, server
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ((409, 'conflict with "kubectl"'), "another manager owns a field of it: conflict with"),
-        ((403, "cannot patch"), "no right to: cannot patch"),
+        ((409, 'conflict with "kubectl"'), "another field manager owns a field of it: conflict with"),
+        ((403, "cannot patch"), "no permission to: cannot patch"),
         ((500, "etcd is full"), "the API server refuses: etcd is full"),
         ((401, "token has expired"), "the API server refuses: token has expired"),
     ],
 )
-def test_what_the_server_refuses_is_told_in_a_sentence(cluster, server, manifest, fault, words):
+def test_what_the_server_refuses_is_an_error_in_a_sentence(cluster, server, manifest, fault, words):
     server.fault = fault
 
     with pytest.raises(DeploymentError, match=words):
@@ -96,17 +97,17 @@ def test_what_the_server_refuses_is_told_in_a_sentence(cluster, server, manifest
 def test_a_server_that_does_not_answer_is_not_waited_for_long(impatient, server, manifest):
     server.silent_seconds = 10
 
-    with pytest.raises(DeploymentError, match="no API server that answers"):
+    with pytest.raises(DeploymentError, match="no API server responds"):
         impatient.apply(manifest)
     server.silent_seconds = 0
 
 
-def test_a_server_that_is_not_there_is_told(manifest):
+def test_a_missing_server_is_an_error(manifest):
     cluster = KubernetesCluster(
         KubernetesSettings(request_timeout_seconds=1), client.ApiClient(client.Configuration(host="http://127.0.0.1:9"))
     )
 
-    with pytest.raises(DeploymentError, match="no API server that answers"):
+    with pytest.raises(DeploymentError, match="no API server responds"):
         cluster.get("site", "pets")
 
 
@@ -137,7 +138,7 @@ def with_image(manifest, predictor_spec):
 
 def test_what_was_ready_before_says_nothing_of_a_new_image(cluster, server, with_image):
     cluster.apply(with_image("0"))
-    server.seconds_to_see = 1.0  # until then the operator tells what was
+    server.seconds_to_see = 1.0  # until then the status is that of the previous change
     threading.Timer(0.5, setattr, (server, "broken", True)).start()
 
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
@@ -148,7 +149,7 @@ def test_what_failed_before_says_nothing_of_its_repair(cluster, server, with_ima
     server.broken = True
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
         cluster.apply(with_image("0"))
-    server.seconds_to_see = 1.0  # until then the operator tells what was
+    server.seconds_to_see = 1.0  # until then the status is that of the previous change
     threading.Timer(0.5, setattr, (server, "broken", False)).start()
 
     cluster.apply(with_image("1"))
@@ -164,7 +165,9 @@ def test_what_failed_is_undone_although_what_served_before_never_went(cluster, s
     candidate = complete(predictor_spec("2", traffic=0), PodSettings())
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
         cluster.apply(stable.with_predictors([*stable.spec.predictors, candidate], None))
-    server.seconds_to_see = 1.0  # until then the operator tells what was; the Deployment of `stable` is there all the while
+    server.seconds_to_see = (
+        1.0  # until then the status is that of the previous change; the Deployment of `stable` is there all the while
+    )
     threading.Timer(0.5, setattr, (server, "broken", False)).start()
 
     cluster.apply(stable)
@@ -180,9 +183,9 @@ def test_a_version_of_before_that_gets_not_ready_does_not_take_the_place_of_the_
     cluster.apply(serving)
     apply = type(cluster).apply
 
-    def fails_for_one(self, wanted):
-        server.broken = "v1" in wanted.weights
-        apply(self, wanted)
+    def fails_for_one(self, expected):
+        server.broken = "v1" in expected.weights
+        apply(self, expected)
 
     monkeypatch.setattr(type(cluster), "apply", fails_for_one)
 
@@ -240,7 +243,7 @@ def test_a_holder_that_slept_leaves_the_deployment_to_whoever_took_over(cluster,
         lease = server.leases["imageloop-pets"]
         server.leases["imageloop-pets"] = lease | {"spec": taken, "metadata": lease["metadata"] | {"resourceVersion": "1000"}}
         time.sleep(0.5)
-        with pytest.raises(DeploymentError, match="another one took over"):
+        with pytest.raises(DeploymentError, match="another process took the lease over"):
             cluster.apply(manifest)
 
     assert server.leases["imageloop-pets"]["spec"] == taken

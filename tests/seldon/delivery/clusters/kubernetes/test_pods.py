@@ -7,7 +7,8 @@ from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
-from seldon.delivery.manifest import dump, render
+from seldon.delivery.manifest import dump
+from seldon.delivery.render_manifest import render
 
 IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4)
@@ -75,7 +76,7 @@ def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
     assert (component["hpaSpec"]["minReplicas"], component["hpaSpec"]["maxReplicas"]) == (2, 6)
     assert [metric["type"] for metric in component["hpaSpec"]["metricsv2"]] == ["Resource", "Pods"]
     without = dump(complete(predictor, EVERYTHING.model_copy(update={"in_flight_per_replica": None})))["componentSpecs"][0]
-    assert [metric["type"] for metric in without["hpaSpec"]["metricsv2"]] == ["Resource"]  # what every cluster can tell
+    assert [metric["type"] for metric in without["hpaSpec"]["metricsv2"]] == ["Resource"]  # a metric of every cluster
     assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
 
 

@@ -1,0 +1,106 @@
+"""Commands about data: restore the data of a run, and handle retained images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import data_text
+from cli.command import load, run
+from cli.options import Json, MonitorConfig, Overrides
+
+if TYPE_CHECKING:
+    from operations.data_restore import RestoredData
+    from operations.retained_images import DeletedImages, ExportedImages, RetainedList, RetentionKey
+
+PANEL = "Data"
+images = typer.Typer(help="List, export and delete the images that the service retained for labelling.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group to the command line."""
+    app.command(rich_help_panel=PANEL)(restore)
+    app.add_typer(images, name="images", rich_help_panel=PANEL)
+
+
+def restore(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of an MLflow run; train prints it.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")],
+    remote: Annotated[str | None, typer.Option(help="A DVC remote's name or address; by default the default remote.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Restore the images and the catalog that a run was trained on, byte for byte."""
+
+    def work() -> "RestoredData":
+        from operations import data_restore
+
+        return data_restore.restore(run_id, to, remote)
+
+    run("restore", work, data_text.restored, json_output)
+
+
+@images.command("key")
+def images_key(json_output: Json = False) -> None:
+    """Make the key that images are retained for, and show how to retain images."""
+
+    def work() -> "RetentionKey":
+        from operations import retained_images
+
+        return retained_images.key()
+
+    run("images", work, data_text.key, json_output)
+
+
+@images.command("list")
+def images_list(config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False) -> None:
+    """List the retained images."""
+    from steps.pipeline_settings import MonitorSettings
+
+    settings = load(MonitorSettings, config, overrides)
+
+    def work() -> "RetainedList":
+        from operations import retained_images
+
+        return retained_images.listing(settings.monitoring)
+
+    run("images", work, data_text.listing, json_output)
+
+
+@images.command("export")
+def images_export(
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="folder for labelled/<class>/ and to_label/")],
+    config: MonitorConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Decrypt the retained images: those with a label by class, the others to be labelled."""
+    from steps.pipeline_settings import MonitorSettings
+
+    settings = load(MonitorSettings, config, overrides)
+
+    def work() -> "ExportedImages":
+        from operations import retained_images
+
+        return retained_images.export(settings.monitoring, to.absolute(), settings.training.feedback)
+
+    run("images", work, data_text.export, json_output)
+
+
+@images.command("delete")
+def images_delete(
+    request_ids: Annotated[list[str], typer.Argument(metavar="REQUEST_ID...", help="As the responses named them.")],
+    config: MonitorConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Delete the retained images of requests."""
+    from steps.pipeline_settings import MonitorSettings
+
+    settings = load(MonitorSettings, config, overrides)
+
+    def work() -> "DeletedImages":
+        from operations import retained_images
+
+        return retained_images.delete(settings.monitoring, request_ids)
+
+    run("images", work, data_text.deletion, json_output)

@@ -1,0 +1,172 @@
+"""Commands that make models and choose among them: train, compare, versions, approve, predict."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import training_text
+from cli.command import fail, load, run
+from cli.options import DEFAULT_MODEL, Json, ModelName, Overrides, TrainConfig
+from imageloop.errors import ImageLoopError, SettingsError
+
+if TYPE_CHECKING:
+    from operations.approval import Approval, VersionList
+    from operations.comparison import Comparison
+    from operations.prediction import PredictionTable
+    from steps.pipeline_settings import TrainSettings
+
+logger = logging.getLogger(__name__)
+PANEL = "Train"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group to the command line."""
+    for command in (train, predict, versions, compare, approve):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def train(
+    config: TrainConfig = None,
+    overrides: Overrides = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
+    deploy: Annotated[bool, typer.Option("--deploy", help="Deploy the champion afterwards, as `deploy` does.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Train on labelled images and register the model.
+
+    Without options it draws its own images. With your own:
+
+        python run.py train --data pets
+
+        python run.py train --data pets --set training.model.kind=baseline_cnn --set training.seed=8
+    """
+    settings = _checked_settings(config, overrides or [], data)
+    _train(settings, use_cache=not no_cache, deploy=deploy, json_output=json_output)
+
+
+def train_and_deploy_defaults() -> None:
+    """Train with the defaults and deploy, after one line that names the stack, the data and the model."""
+    _train(_checked_settings(None, [], None), use_cache=True, deploy=True, json_output=False, announce=True)
+
+
+def _train(settings: "TrainSettings", *, use_cache: bool, deploy: bool, json_output: bool, announce: bool = False) -> None:
+    def work() -> training_text.Trained:
+        from operations import training
+
+        if announce:
+            _announce(settings)
+        result = training.train(settings, use_cache=use_cache)
+        if not deploy:
+            return result
+        from operations.deployment import deploy as deploy_champion
+        from seldon.delivery.rollouts.settings import DeploySettings
+
+        if isinstance(result, training.SubmittedRun):
+            raise ImageLoopError(f"{training_text.submitted(result)}; deploy when it has ended: python run.py deploy")
+        champion = DeploySettings.model_validate(
+            {"model_name": settings.promotion.model_name, "strategy": {"kind": "rolling"}}
+        )  # fmt: skip
+        try:
+            return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
+        except ImageLoopError:
+            sys.stderr.write(f"{training_text.training(result)}\n\n")  # the training is done, whatever became of the deployment
+            raise
+
+    run("train", work, training_text.training, json_output)
+
+
+def _announce(settings: "TrainSettings") -> None:
+    from imageloop.adapters.zenml_client import open_store
+
+    logger.info(
+        "training and deploying: stack '%s', data '%s', model '%s'; other commands: python run.py --help",
+        open_store().active_stack_model.name, settings.data.source.kind, settings.promotion.model_name,
+    )  # fmt: skip
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    model: ModelName = DEFAULT_MODEL,
+    version: Annotated[str | None, typer.Option(help="A version; by default the champion.")] = None,
+    explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")] = None,
+    exact: Annotated[bool, typer.Option(help="Use the fp32 model even where the int8 model is as good.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Predict images; bad files are listed, and the rest is predicted."""
+    for path in paths:
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where permission is missing
+            fail(SettingsError(f"expected an image or a folder, got nothing at '{path}'"))
+
+    def work() -> "PredictionTable":
+        from operations import prediction
+
+        return prediction.predict(paths, model, version, explain, exact=exact)
+
+    run("predict", work, training_text.csv_table if csv else training_text.predictions, json_output)
+
+
+def compare(first: str, second: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:
+    """Compare two versions on the same test images."""
+
+    def work() -> "Comparison":
+        from operations import comparison
+
+        return comparison.compare(model, first, second)
+
+    run("compare", work, training_text.comparison, json_output)
+
+
+def approve(version: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:
+    """Approve a version that passed its gates: it becomes the champion."""
+
+    def work() -> "Approval":
+        from operations import approval
+
+        return approval.approve(model, version)
+
+    run("approve", work, training_text.approval, json_output)
+
+
+def versions(model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:
+    """List the versions in the registry, and the status of each."""
+
+    def work() -> "VersionList":
+        from operations import approval
+
+        return approval.versions(model)
+
+    run("versions", work, training_text.versions, json_output)
+
+
+def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> "TrainSettings":
+    """Read the settings of a training and check its data, before anything heavy is imported."""
+    from imageloop.data.sources.dispatch import check
+    from steps.pipeline_settings import TrainSettings
+
+    preset = {}
+    try:
+        if data is not None:
+            is_file = data.is_file()
+            preset["data__source"] = (
+                {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
+            )
+        settings = load(TrainSettings, config, overrides, **preset)
+        check(settings.data)
+    except SettingsError as error:
+        fail(error)
+    except OSError as error:
+        fail(
+            SettingsError(
+                f"the images cannot be read: '{error.filename or data}' ({error.strerror}); grant access, or name another folder"
+            )
+        )
+    return settings

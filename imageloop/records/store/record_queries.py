@@ -1,0 +1,129 @@
+"""Predictions and their labels, read from the database as tables."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, Table, func, select
+
+from imageloop.records.record_types import FeedbackRecord, PredictionRecord
+from imageloop.records.store.records_connection import ROWS_A_STATEMENT, RecordsConnection
+from imageloop.records.store.tables import feedback, predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELLED = predictions.join(feedback, feedback.c.request_id == predictions.c.request_id)
+LABEL_COLUMNS = (
+    feedback.c.feedback_id,
+    feedback.c.ground_truth,
+    feedback.c.source.label("feedback_source"),
+    feedback.c.time.label("feedback_time"),
+)
+
+
+class RecordQueries(RecordsConnection):
+    """Queries for predictions and labels."""
+
+    def predictions(
+        self,
+        model_name: str,
+        *,
+        version: str | None = None,
+        since: float = 0.0,
+        until: float = float("inf"),
+        newest: int | None = None,
+    ) -> "pd.DataFrame":
+        """Predictions in the order of time, a row each; `embedding` as float16 bytes or None."""
+        query = select(predictions)
+        if version is not None:
+            query = query.where(predictions.c.model_version == version)
+        return self._read_predictions(query, model_name, since, until, newest)
+
+    def predictions_for(self, request_ids: Sequence[str]) -> "pd.DataFrame":
+        """The predictions of these requests."""
+        import pandas as pd
+
+        rows: list[Any] = []
+        with self._transaction("read predictions") as connection:
+            for start in range(0, len(request_ids), ROWS_A_STATEMENT):
+                some = request_ids[start : start + ROWS_A_STATEMENT]
+                rows += connection.execute(select(predictions).where(predictions.c.request_id.in_(some)))
+        return pd.DataFrame(rows, columns=predictions.columns.keys())
+
+    def recent_predictions(self, model_name: str, newest: int, since: float = 0.0) -> "pd.DataFrame":
+        """The newest predictions, with few columns, since many rows are asked for."""
+        columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))
+        return self._read_predictions(select(*columns), model_name, since, float("inf"), newest)
+
+    def _read_predictions(
+        self, query: Select[Any], model_name: str, since: float, until: float, newest: int | None
+    ) -> "pd.DataFrame":
+        import pandas as pd
+
+        query = query.where(predictions.c.model_name == model_name, predictions.c.time > since)
+        if until != float("inf"):
+            query = query.where(predictions.c.time <= until)
+        query = query.order_by(predictions.c.time.desc(), predictions.c.request_id)
+        with self._transaction("read predictions") as connection:
+            table = pd.read_sql(query.limit(newest) if newest else query, connection)
+        return table.iloc[::-1].reset_index(drop=True)
+
+    def labelled(self, model_name: str, *, version: str | None = None, newest: int | None = None) -> "pd.DataFrame":
+        """Predictions with a label, the newest label of each: `ground_truth`, `feedback_source`, `feedback_time`; `first_time` of the first."""
+        has_feedback = select(feedback.c.request_id).where(feedback.c.request_id == predictions.c.request_id)
+        chosen = select(predictions.c.request_id).where(predictions.c.model_name == model_name, has_feedback.exists())
+        if version is not None:
+            chosen = chosen.where(predictions.c.model_version == version)
+        if newest is not None:
+            chosen = chosen.order_by(predictions.c.time.desc(), predictions.c.request_id).limit(newest)
+        return self._newest_labels(select(predictions, *LABEL_COLUMNS).where(predictions.c.request_id.in_(chosen)))
+
+    def labels(self, model_name: str) -> "pd.DataFrame":
+        """The newest label of each prediction, with few columns of the prediction; `teaches`: whether it has an embedding."""
+        columns = (predictions.c[name] for name in ("request_id", "time", "model_version"))
+        teaches = predictions.c.embedding.is_not(None).label("teaches")
+        return self._newest_labels(select(*columns, teaches, *LABEL_COLUMNS).where(predictions.c.model_name == model_name))
+
+    def _newest_labels(self, query: Select[Any]) -> "pd.DataFrame":
+        import pandas as pd
+
+        ordered = query.select_from(LABELLED).order_by(feedback.c.time, feedback.c.feedback_id)
+        with self._transaction("read labels") as connection:
+            table = pd.read_sql(ordered, connection)
+        table["first_time"] = table.groupby("request_id")["feedback_time"].transform("min")
+        return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
+
+    def newest_label_ids(self, model_name: str) -> list[str]:
+        """The ids of the newest label of each prediction, in the order of the predictions."""
+        query = (
+            select(feedback.c.request_id, feedback.c.feedback_id)
+            .select_from(LABELLED)
+            .where(predictions.c.model_name == model_name)
+            .order_by(predictions.c.time, feedback.c.time, feedback.c.feedback_id)
+        )
+        with self._transaction("read labels") as connection:
+            return list({row.request_id: row.feedback_id for row in connection.execute(query)}.values())
+
+    def records(self, model_name: str, since: float) -> list[PredictionRecord | FeedbackRecord]:
+        """Predictions and labels after `since` (Unix seconds), without statistics and embeddings.
+
+        Raises: DatabaseError.
+        """
+        columns = [column for column in predictions.c if column.name not in ("statistics", "embedding")]
+        query = select(*columns).where(predictions.c.model_name == model_name, predictions.c.time > since)
+        with self._transaction("read records") as connection:
+            rows = connection.execute(query).mappings().all()
+            labels = connection.execute(select(feedback).where(feedback.c.time > since)).mappings().all()
+        found = [PredictionRecord.model_validate(dict(row)) for row in rows]
+        return found + [FeedbackRecord.model_validate(dict(row)) for row in labels]
+
+    def orphans(self) -> int:
+        """How many labels are for predictions that do not exist, or whose records have not come yet."""
+        unknown = select(func.count()).select_from(feedback).where(~prediction_of(feedback).exists())
+        with self._transaction("count feedback") as connection:
+            return int(connection.scalar(unknown) or 0)
+
+
+def prediction_of(table: Table) -> Select[Any]:
+    """The prediction of a row of `table`; the database finds it by its key."""
+    return select(predictions.c.request_id).where(predictions.c.request_id == table.c.request_id).correlate(table)

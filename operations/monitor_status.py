@@ -1,0 +1,80 @@
+"""The status file of the monitor, for the page and for Prometheus; and its short memory between monitoring runs."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imageloop.atomic_files import replacing
+from imageloop.workspace_paths import Workspace
+from steps.pipeline_settings import MonitorSettings
+
+if TYPE_CHECKING:
+    from operations.monitoring import MonitoringRun
+
+NUM_SHOWN = 20
+STATUS_FILE = "monitor_status.json"
+MEMORY_FILE, NUM_REMEMBERED = "monitor_memory.json", 20
+WINDOW_COLUMNS = ("version", "start", "end", "count", "p_value", "alarm", "estimated_accuracy", "out_of_distribution_share")
+
+
+def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: Workspace, *, due_seconds: float) -> str:
+    """Write the status file. `due_seconds`: when the next one is due; after that the monitor counts as silent.
+
+    Returns: the id of the newest decision, empty where there is none. A decision like the one before is not stored again.
+    """
+    from imageloop.lifecycle.feedback import open_database
+
+    database = open_database(workspace, settings.monitoring.database)
+    name, now = settings.monitoring.model_name, time.time()
+    decisions = database.decisions(name, NUM_SHOWN)
+    windows = database.windows(name, NUM_SHOWN)
+    database.close()
+    status = {
+        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "timestamp": now,
+        "due": now + due_seconds,
+        "model": name,
+        "version": result.version,
+        "action": result.action,
+        "reason": result.reason,
+        "metrics": result.metrics,
+        "windows": [{key: row[key] for key in WINDOW_COLUMNS} for row in windows],
+        "decisions": [
+            {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome} for one in decisions
+        ],
+    }
+    write_status(workspace, status)
+    return decisions[-1].decision_id if decisions else ""
+
+
+def postpone_due(workspace: Workspace, seconds: float) -> None:
+    """Move the time at which the next status is due; the rest of the file stays."""
+    file = workspace.state / "serving" / STATUS_FILE
+    if file.exists():
+        write_status(workspace, json.loads(file.read_text()) | {"due": time.time() + seconds})
+
+
+def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:
+    """Write the status where the service reads it for the page."""
+    file = workspace.state / "serving" / STATUS_FILE
+    with replacing(file) as aside:
+        aside.write_text(json.dumps(status, indent=1))
+    return file
+
+
+def read_memory(workspace: Workspace) -> dict[str, Any]:
+    """What earlier monitoring runs of this machine wrote down: what was notified, and what fails since when."""
+    try:
+        memory: dict[str, Any] = json.loads((workspace.state / MEMORY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return memory
+
+
+def remember(workspace: Workspace, key: str, value: Any) -> None:
+    """Write one entry; the oldest ones make room."""
+    memory = dict([*read_memory(workspace).items(), (key, value)][-NUM_REMEMBERED:])
+    with replacing(workspace.state / MEMORY_FILE) as aside:
+        aside.write_text(json.dumps(memory))

@@ -1,0 +1,85 @@
+"""Retrain on feedback data, and roll out the result."""
+
+import time
+from typing import TYPE_CHECKING
+
+from imageloop.adapters.zenml_client import open_store
+from imageloop.monitoring.decisions import HELPED
+from imageloop.records.store.database import Decision
+from imageloop.training.settings import DriftAugmentation
+from imageloop.workspace_paths import Workspace
+from steps.pipeline_settings import MonitorSettings, TrainSettings, UnattendedRollout
+
+if TYPE_CHECKING:
+    from operations.training import SubmittedRun, TrainingResult
+
+
+def retrain_and_roll_out(settings: MonitorSettings, decision: Decision) -> str:
+    """Retrain, and roll the new champion out; return the outcome as a sentence.
+
+    A champion that was trained after the decision, and whose rollout was interrupted, is rolled out: another retraining would
+    have no new labels.
+    """
+    from imageloop.adapters.mlflow_registry import ModelRegistry
+    from imageloop.lifecycle.rollback import record_noted_rollbacks
+    from operations.deployment import deploy
+    from operations.training import SubmittedRun
+
+    started = time.monotonic()
+    open_store()
+    record_noted_rollbacks(Workspace.current())
+    registry = ModelRegistry(settings.monitoring.model_name)
+    version = registry.champion()
+    if version is None or not registry.learnt_since(version, decision.time):
+        trained = _retrain(settings, decision.metrics.get("drift_augmentation"))
+        if isinstance(trained, SubmittedRun):
+            return f"submitted to the stack '{trained.stack}'"
+        if trained.outcome != "champion":
+            return f"{trained.outcome}: version {trained.model_version} {trained.reason}"
+        version = trained.model_version
+    trained_after = time.monotonic() - started
+    served = deploy(_allow_for_change(registry.changed_on_recent(version), settings.rollout))
+    total = time.monotonic() - started
+    if isinstance(served, SubmittedRun):
+        return f"version {version}: its rollout was submitted to the stack '{served.stack}'"
+    return (
+        f"{HELPED}: version {served.version} serves, {total:.0f} s after the decision "
+        f"(retraining {trained_after:.0f}, rollout {total - trained_after:.0f}), {served.outcome}"
+    )
+
+
+def _retrain(settings: MonitorSettings, drift_augmentation: dict[str, float] | None) -> "TrainingResult | SubmittedRun":
+    """Train on labelled predictions, or with drift augmentation."""
+    from operations import training
+
+    learning = {
+        "enabled": True,
+        "drift_augmentation": DriftAugmentation(**drift_augmentation) if drift_augmentation else None,
+        "database": settings.monitoring.database,
+    }
+    feedback = settings.training.feedback.model_copy(update=learning)
+    return training.train(settings_of_champion(settings.training).model_copy(update={"feedback": feedback}))
+
+
+def settings_of_champion(settings: TrainSettings) -> TrainSettings:
+    """The data and training settings of the champion, where the monitor has none of its own."""
+    from imageloop.adapters.mlflow_registry import ModelRegistry
+
+    registry = ModelRegistry(settings.promotion.model_name)
+    champion = registry.champion()
+    champions = registry.made_with(champion) if champion else None
+    if champions is None:
+        return settings
+    defaults = TrainSettings()
+    given = {"data": settings.data != defaults.data, "training": settings.training != defaults.training}
+    return settings.model_copy(update={name: getattr(champions, name) for name, is_given in given.items() if not is_given})
+
+
+def _allow_for_change(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:
+    """Lower the required agreement by the error rate that the labels show for the served version."""
+    judge = rollout.judge
+    allowed = {
+        "max_mix_distance": min(1.0, judge.max_mix_distance + changed),
+        "min_agreement": max(0.0, judge.min_agreement - changed),
+    }
+    return rollout.model_copy(update={"judge": judge.model_copy(update=allowed)})

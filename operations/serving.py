@@ -1,0 +1,153 @@
+"""Show the deployments, roll back, and stop them."""
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from imageloop.adapters.zenml_client import open_store
+from imageloop.errors import ImageLoopError
+from imageloop.workspace_paths import Workspace
+from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus, PredictorStatus, ReplicaStatus
+from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.deployer.last_deployment import Deployed, read_deployed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictorState:
+    """One predictor: its version, its share of the traffic in percent, its replicas."""
+
+    name: str
+    version: str
+    traffic: int
+    shadow: bool
+    expected: int
+    ready: int
+    replicas: list[ReplicaStatus]
+
+
+@dataclass(frozen=True)
+class DeploymentState:
+    """One deployment. `rollout` names the versions of a rollout that is under way or was interrupted."""
+
+    namespace: str
+    name: str
+    state: str
+    description: str
+    url: str
+    notes: list[str]
+    rollout: dict[str, Any] | None
+    predictors: list[PredictorState]
+
+
+@dataclass(frozen=True)
+class ServingStatus:
+    """All that serves, and the addresses of its Prometheus metrics."""
+
+    cluster: str
+    deployments: list[DeploymentState]
+    metrics: list[str]
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """A rollback from one version to the version before. Units: `seconds` until the traffic had moved."""
+
+    namespace: str
+    name: str
+    from_version: str
+    to_version: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StoppedDeployments:
+    """The stopped deployments, as namespace/name. `kept`: `deploy --resume` can start it again."""
+
+    cluster: str
+    stopped: list[str]
+    kept: bool
+
+
+def status() -> ServingStatus:
+    """Return the state of the deployments on the cluster that this folder deployed to last.
+
+    Raises: ImageLoopError where nothing was ever deployed, DeploymentError where the cluster does not respond.
+    """
+    deployed, cluster = _last_deployment()
+    manifests = cluster.belonging_to(deployed.namespace, deployed.name)
+    states = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in manifests]
+    rollouts = {one.key: one.rollout for one in manifests if one.rollout}
+    return ServingStatus(
+        cluster=deployed.cluster.kind,
+        deployments=[_state_of(one, rollouts) for one in states if one is not None],
+        metrics=cluster.metrics_addresses(),
+    )
+
+
+def roll_back() -> RollbackResult:
+    """Give all traffic to the previous version, and make it the champion again.
+
+    Raises: ImageLoopError where there is no previous version.
+    """
+    from seldon.delivery.rollouts import rollout_runner
+
+    started = time.monotonic()
+    deployed, cluster = _last_deployment()
+    rollout = rollout_runner.roll_back(cluster, deployed.namespace, deployed.name)
+    seconds = time.monotonic() - started
+    logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
+    from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks
+
+    workspace = Workspace.current()
+    note_rollback(
+        rollout.model_name, rollout.version, rollout.before, "rolled back by hand", workspace, registry=deployed.registry
+    )
+    open_store()
+    record_noted_rollbacks(workspace)
+    return RollbackResult(deployed.namespace, deployed.name, rollout.version, rollout.before, seconds)
+
+
+def down(*, keep: bool = False) -> StoppedDeployments:
+    """Stop all deployments of this folder; on a shared cluster only the last one.
+
+    `keep`: the deployment and its previous version can be resumed.
+    Raises: DeploymentError, and stops nothing, while a rollout is under way: it would take the stop for a failure and undo it;
+    SettingsError where the cluster does not support `keep`.
+    """
+    deployed, cluster = _last_deployment()
+    manifests = cluster.belonging_to(deployed.namespace, deployed.name)
+    with ExitStack() as locks:
+        for one in manifests:
+            locks.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))
+        cluster.stop(manifests, keep=keep)
+    return StoppedDeployments(deployed.cluster.kind, [one.key for one in manifests], keep)
+
+
+def _last_deployment() -> tuple[Deployed, Cluster]:
+    deployed = read_deployed(Workspace.current())
+    if deployed is None:
+        raise ImageLoopError("nothing was ever deployed from here; run: python run.py deploy")
+    return deployed, open_cluster(deployed.cluster, Workspace.current())
+
+
+def _state_of(one: DeploymentStatus, rollouts: dict[str, Any]) -> DeploymentState:
+    return DeploymentState(
+        namespace=one.namespace,
+        name=one.name,
+        state=one.state,
+        description=one.description,
+        url=one.url,
+        notes=one.notes,
+        rollout=rollouts.get(f"{one.namespace}/{one.name}"),
+        predictors=[_predictor_state(part) for part in one.predictors],
+    )
+
+
+def _predictor_state(part: PredictorStatus) -> PredictorState:
+    return PredictorState(
+        part.name, part.version, part.traffic, part.shadow, part.expected_replicas, part.ready_replicas, part.replicas
+    )

@@ -1,0 +1,105 @@
+"""The gateway's routes: which path leads to which predictor, with which share, and with which scope."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from seldon.delivery.clusters.api_keys import ApiKey
+from seldon.delivery.clusters.gateway_scopes import PATHS_OF_SCOPES, TYPE, require_scope
+from seldon.delivery.clusters.local.gateway_settings import LOOPBACK, GatewaySettings, in_url
+from seldon.delivery.manifest import Manifest
+from seldon.service.serving_protocols import ORIGINS_VARIABLE
+
+PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller with the scope `try` may choose a predictor by name
+RESPONSE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A predictor and the ports of those of its replicas that may get requests."""
+
+    predictor: str
+    ports: list[int]
+    health_path: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment with the replicas of its predictors."""
+
+    manifest: Manifest
+    upstreams: list[Upstream]
+
+
+def cluster_name(key: str, predictor: str) -> str:
+    return f"{key}/{predictor}".replace("/", "--")
+
+
+def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
+    """Return the routes of a deployment: for each path one by weight, and one for each predictor that a caller may choose."""
+    manifest = deployment.manifest
+    prefix = f"/seldon/{manifest.key}/"
+    action = _action()
+    by_name = [
+        (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
+        for upstream in deployment.upstreams
+    ]
+    by_weight = action | {"weighted_clusters": {"clusters": _weighted(manifest)}}
+    mirrors = _mirrors(manifest)
+    mirrored = by_weight | ({"request_mirror_policies": mirrors} if mirrors else {})
+    routes = []
+    guarded = [(scope, [prefix + path for path in paths]) for scope, paths in PATHS_OF_SCOPES]
+    for scope, paths in [*guarded, ("predict", [prefix])]:
+        for path in paths:
+            match = {"prefix": path} if path == prefix else {"path": path}
+            rewritten = {} if path == prefix else {"prefix_rewrite": "/" + path.removeprefix(prefix)}
+            for name, route in by_name:
+                header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
+                # A key with the scope `predict` alone chooses none, or any caller could decide a rollout by what it sends.
+                allowed = require_scope(keys, "try" if scope == "predict" else scope)
+                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | allowed | _limits(settings))
+            plain = mirrored if scope == "predict" else by_weight
+            routes.append({"match": match, "route": plain | rewritten} | require_scope(keys, scope) | _limits(settings))
+    return routes
+
+
+def _action() -> dict[str, Any]:
+    predicate = {"@type": f"{TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"}
+    return {
+        "prefix_rewrite": "/",
+        "timeout": f"{RESPONSE_SECONDS}s",
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset",
+            "num_retries": 5,
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
+            "retry_host_predicate": [{"name": "previous_hosts", "typed_config": predicate}],
+            "host_selection_retry_max_attempts": 3,
+        },
+    }
+
+
+def _weighted(manifest: Manifest) -> list[dict[str, Any]]:
+    return [{"name": cluster_name(manifest.key, name), "weight": weight} for name, weight in manifest.weights.items()]
+
+
+def _mirrors(manifest: Manifest) -> list[dict[str, Any]]:
+    return [
+        {
+            "cluster": cluster_name(manifest.key, predictor.name),
+            "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}},
+            "disable_shadow_host_suffix_append": True,  # our own page's requests would seem another origin's
+        }
+        for predictor in manifest.spec.predictors
+        if predictor.shadow
+    ]
+
+
+def _limits(settings: GatewaySettings) -> dict[str, Any]:
+    return {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
+
+
+def own_names() -> list[str]:
+    """The host names of a gateway without keys: otherwise any web page whose name leads here could send requests."""
+    allowed = (urlsplit(origin).hostname for origin in os.environ.get(ORIGINS_VARIABLE, "").split())
+    return list(dict.fromkeys([*map(in_url, LOOPBACK), *filter(None, allowed)]))

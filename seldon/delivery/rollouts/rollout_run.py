@@ -1,0 +1,198 @@
+"""One rollout under way: its stages, its smoke tests, and the verdict on each stage."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, UnfitVersionError
+from seldon.delivery.manifest import Manifest, PredictorSpec
+from seldon.delivery.render_manifest import render
+from seldon.delivery.rollouts.observer import Observer
+from seldon.delivery.rollouts.rollout_verdicts import Verdict, judge
+from seldon.delivery.rollouts.sequential_testing import compare
+from seldon.delivery.rollouts.settings import AbTest, DeploySettings, Shadow
+from seldon.delivery.rollouts.smoke_tests import check_metrics, smoke_test
+from seldon.delivery.rollouts.stages import Stage, stages
+
+logger = logging.getLogger(__name__)
+OBSERVE_SECONDS = 1.0
+METRICS_SECONDS = 20.0  # for a replica's metrics to be read first
+Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
+
+
+@dataclass
+class Rollout:
+    """The outcome of a rollout.
+
+    `exposure`: the share of requests that the candidate served; `unfit`: it failed by the version's own fault, not the cluster's;
+    `left_undone`: why it could not be undone.
+    """
+
+    outcome: Outcome
+    version: str
+    before: str | None
+    reason: str = ""
+    verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
+    smoke: list[str] = field(default_factory=list)
+    exposure: float = 0.0
+    model_name: str = ""
+    unfit: bool = False
+    left_undone: str = ""
+
+
+@dataclass
+class RolloutRun:
+    """What every part of a rollout needs. `before`: the manifest that serves; `stable`: its predictor with the traffic.
+
+    `report` is called with each stage's verdict. `package`: a copy of what the candidate serves, with its smoke-test images.
+    """
+
+    cluster: Cluster
+    settings: DeploySettings
+    before: Manifest | None
+    stable: PredictorSpec | None
+    candidate: PredictorSpec
+    rollout: Rollout
+    report: Callable[[str, Verdict], None]
+    package: Path | None
+
+    def carry_out(self) -> None:
+        """Apply one stage after the other; each that is observed needs a verdict to go on.
+
+        Raises: UnfitVersionError, DeploymentError.
+        """
+        base = self.before or render(
+            self.settings.name, self.settings.namespace, [self.candidate.model_copy(update={"traffic": 100})]
+        )
+        plan = stages(self.settings.strategy, self.stable, self.candidate)
+        overall = self._observer(counts_only=True) if self.stable else None
+        for stage in plan:
+            self._carry_out_stage(stage, base, overall, last=stage is plan[-1])
+        strategy = self.settings.strategy
+        if isinstance(strategy, Shadow) and not strategy.then_promote and self.stable is not None:
+            self.rollout.outcome = "withdrawn"
+            self.rollout.reason = f"{self.rollout.verdicts[-1][1].reason}; the shadow served no caller, and was removed"
+
+    def replace(self, before: Manifest) -> None:
+        """Deploy the same version with other settings or another number of replicas: the cluster replaces them one for one."""
+        serving = self.candidate.model_copy(update={"traffic": 100})
+        self.cluster.apply(with_past(before.with_predictors([serving], None), serving, before.history))
+        self.rollout.smoke = self._smoke_test()
+        self.rollout.reason = "the same version with other settings"
+
+    def _carry_out_stage(self, stage: Stage, base: Manifest, overall: Observer | None, *, last: bool) -> None:
+        manifest = base.with_predictors(list(stage.predictors), None if last and not stage.smoke else self._note())
+        if last:
+            manifest = with_past(manifest, stage.predictors[0], base.history)
+        if last and overall:
+            self.rollout.exposure = _exposure(overall)
+        self.cluster.apply(manifest)
+        if overall and not last:
+            overall.observe()  # from here on new replicas are counted
+        logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
+        if stage.smoke:
+            self.rollout.smoke = self._smoke_test()
+            if last:  # a first version: there is nothing to return to, so it is tested in place
+                whole = base.with_predictors(list(stage.predictors), None)
+                self.cluster.apply(with_past(whole, stage.predictors[0], base.history))
+        if stage.watch is not None and self.stable is not None:
+            self._await_verdict(stage, overall)
+
+    def _note(self) -> dict[str, str | None]:
+        """What an interrupted rollout was about, for the manifest's annotation."""
+        return {
+            "strategy": self.settings.strategy.kind,
+            "from": self.stable.name if self.stable else None,
+            "to": self.candidate.name,
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _observer(self, *, counts_only: bool = False) -> Observer:
+        if self.stable is None:
+            raise ValueError("a first version has nothing to be compared with")
+        return Observer(
+            self.cluster, self.settings.namespace, self.settings.name, self.stable, self.candidate, counts_only=counts_only
+        )
+
+    def _smoke_test(self) -> list[str]:
+        predictor = (self.settings.namespace, self.settings.name, self.candidate.name)
+        results = smoke_test(self.cluster.caller(*predictor), self.package)
+        deadline = time.monotonic() + METRICS_SECONDS
+        while not (expositions := self.cluster.exposition(*predictor)):
+            if time.monotonic() > deadline:
+                raise DeploymentError(f"expected the metrics of '{self.candidate.name}', got no replica whose could be read")
+            time.sleep(OBSERVE_SECONDS)
+        return [*results, check_metrics(expositions, self.candidate.version)]
+
+    def _await_verdict(self, stage: Stage, overall: Observer | None) -> None:
+        """Observe until the verdict is not 'hold'.
+
+        Raises: UnfitVersionError with the verdict's reason when it is against the candidate.
+        """
+        observer = self._observer()
+        alone = all(part.traffic == 0 for part in stage.predictors if part.name != self.candidate.name)
+        started = time.monotonic()
+        while (verdict := self.judge(observer, stage, time.monotonic() - started, alone=alone)).decision == "hold":
+            time.sleep(OBSERVE_SECONDS)
+        self.rollout.verdicts.append((stage.name, verdict))
+        self.report(stage.name, verdict)
+        logger.info("%s: %s (%s)", stage.name, verdict.decision, verdict.reason)
+        if overall is not None:
+            self.rollout.exposure = _exposure(overall)
+        watch = stage.watch
+        if verdict.decision == "rollback" or (
+            verdict.decision == "no_data" and watch is not None and watch.on_no_data == "rollback"
+        ):
+            raise UnfitVersionError(f"{stage.name}: {verdict.reason}")
+
+    def judge(self, observer: Observer, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
+        """The verdict so far. `elapsed`: seconds of this stage; `alone`: the stable version gets no traffic in it."""
+        stable, candidate, agreements = observer.observe()
+        if alone:
+            stable = observer.past
+        if stage.watch is None:
+            raise ValueError(f"stage '{stage.name}' is not observed")
+        shadow = isinstance(self.settings.strategy, Shadow)
+        if shadow:  # no caller waits for its predictions, so load does not fall where it cannot keep up
+            candidate = candidate.without_turned_away()
+        verdict = judge(
+            stable,
+            candidate,
+            agreements,
+            elapsed,
+            stage.watch,
+            self.settings.judge,
+            alone=alone,
+            copied=shadow and observer.reads,
+        )
+        if not observer.sees and verdict.decision in ("advance", "no_data"):
+            return Verdict("hold", "the metrics cannot be read", verdict.metrics)
+        strategy = self.settings.strategy
+        if not isinstance(strategy, AbTest) or verdict.decision == "rollback":
+            return verdict
+        evidence = compare(stable.judged, candidate.judged, strategy.percent / 100, strategy.false_alarm_rate)
+        metrics = verdict.metrics | {"candidate_wrong": evidence.candidate_wrong, "stable_wrong": evidence.stable_wrong}
+        reason = (
+            f"wrong were {evidence.candidate_wrong} of {len(candidate.judged)} labelled predictions of the candidate, "
+            f"{evidence.stable_wrong} of {len(stable.judged)} of the stable version"
+        )
+        if evidence.better is not None:
+            return Verdict("advance" if evidence.better == "candidate" else "rollback", reason, metrics)
+        if elapsed >= strategy.max_seconds:
+            return Verdict("no_data", f"not settled: {reason}", metrics)
+        return Verdict("hold", reason, metrics)
+
+
+def with_past(manifest: Manifest, serving: PredictorSpec, history: list[PredictorSpec]) -> Manifest:
+    """The manifest with `serving` as the newest entry of its history."""
+    return manifest.with_history([known for known in history if known.name != serving.name] + [serving])
+
+
+def _exposure(observer: Observer) -> float:
+    stable, candidate, _ = observer.observe()
+    total = stable.requests + candidate.requests
+    return candidate.requests / total if total else 0.0

@@ -1,0 +1,117 @@
+"""Check a request before any work is done for it: its origin, its size, its content type; and read its body."""
+
+import os
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import request
+
+from seldon.service.request_errors import RequestError
+from seldon.service.seldon_messages import read_json, refuse_brackets
+from seldon.service.serving_protocols import ORIGINS_VARIABLE
+
+MAX_BODY_BYTES = 20 * 2**20
+SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
+MAX_FIELDS = 10
+FORM = "application/x-www-form-urlencoded"
+CALLER_ID = re.compile(r"[\w.-]{1,64}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def refuse_large_body() -> None:
+    """Refuse a body that is declared larger than the limit, before it is read.
+
+    Raises: RequestError.
+    """
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise RequestError(413, "too_large", f"expected at most {MAX_BODY_BYTES} bytes, got {request.content_length}")
+
+
+def caller_id() -> str | None:
+    """The client's id of the request: its own, or that of the trace that it belongs to; None if it is malformed.
+
+    Source: W3C Trace Context, the header `traceparent`.
+    """
+    trace = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    identity = request.headers.get("X-Request-Id") or (trace[1] if trace else "")
+    return identity if CALLER_ID.fullmatch(identity) else None
+
+
+def refuse_other_origins() -> None:
+    """Refuse requests of other web pages: a form on any page can send one from a colleague's browser.
+
+    Raises: RequestError.
+    """
+    origin = request.headers.get("Origin")
+    allowed = os.environ.get(ORIGINS_VARIABLE, "").split()
+    if origin and urlsplit(origin).netloc != request.host and origin not in allowed:
+        raise RequestError(
+            403, "other_origin", f"expected a request from our own page, got another origin; {ORIGINS_VARIABLE} may allow it"
+        )
+
+
+def refuse_large_forms() -> None:
+    """Refuse forms with many fields or nested texts before they are parsed, which takes many times their size.
+
+    Raises: RequestError.
+    """
+    if request.mimetype == FORM and request.get_data(parse_form_data=False).count(b"&") > MAX_FIELDS:
+        raise wrong_type("application/json, multipart/form-data, image/*")  # an image, most likely: curl's default content type
+    if request.mimetype == "multipart/form-data":
+        for text in request.form.values():
+            refuse_brackets(text)
+
+
+def is_image() -> bool:
+    """Whether the content type is that of raw image bytes."""
+    return bool(request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream")
+
+
+def read_body() -> bytes:
+    """The raw body. Raises: RequestError where it is empty."""
+    content: bytes = request.get_data(cache=False)
+    if not content:
+        raise RequestError(400, "empty_body", "expected an image's bytes, got an empty body")
+    return content
+
+
+def is_message() -> bool:
+    """Whether the body is JSON or a form; Seldon's own client sends JSON in a form's field."""
+    return request.mimetype in ("application/json", "multipart/form-data") or (
+        request.mimetype == FORM and "json" in request.form
+    )
+
+
+def read_json_body() -> Any:
+    if request.mimetype == FORM and "json" in request.form:
+        return read_json(request.form["json"])
+    if request.mimetype != "application/json":
+        raise wrong_type("application/json")
+    return read_json(request.get_data(cache=False))
+
+
+def drain() -> None:
+    """Read on for a while: a client whose connection is closed while it writes never sees the response."""
+    stream, deadline, left = request.environ["wsgi.input"], time.monotonic() + SILENT_UPLOAD_SECONDS, 4 * MAX_BODY_BYTES
+    try:
+        while left > 0 and time.monotonic() < deadline and (part := stream.read(min(left, 2**16))):
+            left -= len(part)
+    except OSError:
+        return
+
+
+def wrong_type(expected: str) -> RequestError:
+    """Return the error for a content type that the route does not accept."""
+    content_type = request.mimetype[:60] or "none"
+    return RequestError(
+        415, "wrong_type", f"expected the content type {expected}, got {content_type}; with curl: -H 'Content-Type: image/jpeg'"
+    )
+
+
+def allow_silence(seconds: float) -> None:
+    """Let gunicorn wait so long for the next bytes of the body."""
+    socket = request.environ.get("gunicorn.socket")
+    if socket is not None:
+        socket.settimeout(seconds)
