@@ -1,6 +1,6 @@
-# make demo    set everything up and run the main job on the embedded pictures
-# make test    set up what is missing and pass all tests; make acceptance: the long scenarios
-# make check   lint, format, types, arrows between rooms
+# make demo    set everything up, train on drawn images, serve the model
+# make test    set up what is missing and run the tests; make acceptance: the long scenarios
+# make check   lint, format, types, layers, generated reference, site
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 UV_VERSION := 0.13.9
@@ -11,27 +11,27 @@ TEST_WORKERS ?= 2
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
-demo: .venv/.synced .venv-serving/.synced ## train on the embedded pictures, end with a model that serves
+demo: .venv/.synced .venv-serving/.synced ## set up, train on drawn images, serve the model
 	@$(PYTHON) stacks/apply.py --applied || $(MAKE) --no-print-directory setup
 	$(PYTHON) run.py train --config configs/train.yaml --deploy
 
-demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: drift, late labels, retraining, lies, a bad model
-	$(PYTHON) run.py story
+demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: drift, late labels, retraining, poisoned labels, a bad model
+	$(PYTHON) run.py demo-loop
 
-monitoring: .venv/.synced ## Prometheus and Alertmanager beside what serves, until Ctrl-C
+monitoring: .venv/.synced ## Prometheus and Alertmanager for the deployments, until Ctrl-C
 	$(PYTHON) deploy/observability/start.py
 
-down: .venv/.synced ## stop what serves
+down: .venv/.synced ## stop the deployments
 	$(PYTHON) run.py down
 
-setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the embedded pictures, the default backbone as ONNX
+setup: .venv/.synced .venv-serving/.synced ## environment, ZenML store, stacks, the embedded images, the default backbone as ONNX
 	@($(PYTHON) -m imageloop.training.features && $(PYTHON) -m imageloop.data.sources.generated) & making=$$!; \
 	  $(PYTHON) stacks/apply.py --activate local && wait $$making
 
-test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests but the long scenarios
+test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests except the long scenarios
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
-acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: the story, pods, a team's servers, a delivery, a backup, an upgrade
+acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: the demo loop, pods, a team's servers, a delivery, a backup, an upgrade
 	$(PYTHON) -m pytest -m acceptance -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the tests of `make test`, and the share of our lines that they run
@@ -39,7 +39,7 @@ coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the tests of `
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder --cov --cov-report= --cov-fail-under=90
 	$(PYTHON) -m coverage report
 
-check: .venv/.synced ## lint, format, types, arrows between rooms, image and workflow files
+check: .venv/.synced ## lint, format, types, layers, image and workflow files, generated reference, site
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
@@ -47,18 +47,30 @@ check: .venv/.synced ## lint, format, types, arrows between rooms, image and wor
 	.venv/bin/bandit -q -r -c pyproject.toml run.py cli imageloop materializers operations pipelines seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
+	$(PYTHON) docs/generate_reference.py --check
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir "$$(mktemp -d)/site"
 
-format: .venv/.synced ## put the code into its form
+docs: .venv/.synced ## build the site and serve it at http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict
+
+docs-reference: .venv/.synced ## write docs/reference and the diagram from the code
+	$(PYTHON) docs/generate_reference.py
+	$(PYTHON) docs/diagrams/draw_loop.py
+
+release: .venv/.synced ## VERSION=1.2.3: write the version and the changelog's date, commit, tag
+	.ci/release "$(VERSION)"
+
+format: .venv/.synced ## format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench-data: .venv/.synced ## catalog, prepare and DVC for 20,000 pictures
+bench-data: .venv/.synced ## catalog, prepare and DVC for 20,000 images
 	$(PYTHON) benchmarks/data.py
 
 bench-training: .venv/.synced ## accuracy against time, beside the usual way
 	$(PYTHON) benchmarks/training.py
 
-bench-prediction: .venv/.synced ## pictures a second from JPEG to label
+bench-prediction: .venv/.synced ## images a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
 bench-gpu: .venv/.synced ## what a GPU gains, where there is one
@@ -67,16 +79,16 @@ bench-gpu: .venv/.synced ## what a GPU gains, where there is one
 bench-waiting: .venv/.synced ## what threads that sleep while they wait leave to others
 	$(PYTHON) benchmarks/thread_waiting.py
 
-bench-records: .venv/.synced .venv-serving/.synced ## what remembering costs an answer
+bench-records: .venv/.synced .venv-serving/.synced ## cost of records for each prediction
 	$(PYTHON) benchmarks/records.py
 
-drill: .venv/.synced .venv-serving/.synced ## break one thing after the other under load, and say what it cost
+drill: .venv/.synced .venv-serving/.synced ## break one part after the other under load, and report the cost
 	$(PYTHON) benchmarks/drill.py
 
-bench-drift: .venv/.synced ## how many pictures show a change, how often nothing is taken for one
+bench-drift: .venv/.synced ## how many images show a change, how often nothing is taken for one
 	$(PYTHON) benchmarks/drift.py
 
-bench-imitation: .venv/.synced ## what a head gains from copies in a new world's light, and from labels
+bench-drift-augmentation: .venv/.synced ## accuracy gained by drift augmentation, and by labels
 	$(PYTHON) benchmarks/drift_augmentation.py
 
 bench-serving: .venv/.synced .venv-serving/.synced .venv-v2/.synced .venv-bench/.synced ## requests a second, beside other servers
@@ -92,10 +104,10 @@ lock: | $(UV) ## resolve pyproject.toml anew into the locks
 lock-cpu: | $(UV) ## a lock for steps on machines without a GPU: some 4 GB less in the image of pipelines
 	$(UV) pip compile -q --generate-hashes --torch-backend cpu --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline-cpu.txt
 
-clean: ## remove the environment and everything that can be made again; keys, registry and raw pictures stay
+clean: ## remove the environments and all caches; keys, registry and raw images stay
 	rm -rf .venv .venv-serving .venv-v2 .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
 
-.venv/.synced: requirements/development.txt .python-version | $(UV)
+.venv/.synced: requirements/development.txt pyproject.toml .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync -q --require-hashes --compile-bytecode requirements/development.txt
 	VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps --editable .
@@ -117,7 +129,7 @@ clean: ## remove the environment and everything that can be made again; keys, re
 	@touch $@
 
 .tools/bin/uv:
-	python3 -m venv .tools || { echo "error: wanted Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
+	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-imitation bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-serving drill lock lock-cpu clean
