@@ -1,4 +1,4 @@
-"""Rules, routes and dashboards, by the tools that will read them: promtool, amtool, Prometheus, Alertmanager."""
+"""Rules, routes and dashboards of deploy/observability, by the tools that will read them: promtool, amtool, Prometheus, Alertmanager."""
 
 import contextlib
 import http.server
@@ -30,7 +30,7 @@ needs_prometheus = pytest.mark.skipif(
 
 
 @needs_prometheus
-def test_each_alert_fires_in_one_world_and_not_in_another():
+def test_each_alert_fires_in_one_scenario_and_not_in_another():
     done = subprocess.run(
         ["promtool", "test", "rules", "alerts.yml"],
         cwd=FOLDER / "prometheus" / "tests",
