@@ -2,11 +2,13 @@
 
     python stacks/apply.py [--activate NAME] [FILE ...]
     python stacks/apply.py --applied
+    python stacks/apply.py --downgrade
 
 Changed values are updated, removed keys are removed from ZenML, and nothing else is touched. Without a FILE, a stack with
 environment variables in its file is registered only where it does not exist yet: this shell may lack the variables.
 --activate makes this folder a ZenML repository and NAME its stack, unless one of ours is active in it already.
 --applied changes nothing: it fails unless --activate succeeded before with these files, this environment and this ZenML store.
+--downgrade registers only the flavors, as 0.1 names them: run it before you go back to 0.1. Until 0.3.
 """
 
 import argparse
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
 FLAVORS = {
     "imageloop_seldon": ("model_deployer", "seldon.delivery.deployer.flavor.SeldonDeployerFlavor"),
     "imageloop_alerter": ("alerter", "imageloop.adapters.alerter.flavor.AlerterFlavor"),
+}
+FLAVORS_BEFORE_0_2 = {
+    "imageloop_seldon": ("model_deployer", "seldon.deployer.flavor.SeldonDeployerFlavor"),
+    "imageloop_alerter": ("alerter", "adapters.alerter.flavor.AlerterFlavor"),
 }
 
 
@@ -96,11 +102,11 @@ def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
     return next((part for part in client.list_stack_components(type=kind, name=name, size=1000) if part.name == name), None)
 
 
-def _register_flavors(client: "Client") -> None:
-    """Our own flavors, once; ZenML loads them by their path below the repository, which an earlier version had elsewhere."""
+def _register_flavors(flavors: dict[str, tuple[str, str]], client: "Client") -> None:
+    """Register our flavors once; ZenML imports them by their path below the repository, which changed in 0.2.0."""
     from zenml.models import FlavorUpdate
 
-    for name, (kind, source) in FLAVORS.items():
+    for name, (kind, source) in flavors.items():
         registered = {flavor.name: flavor for flavor in client.get_flavors_by_type(_kind(kind))}.get(name)
         if registered is None:
             client.create_flavor(source, _kind(kind))
@@ -161,6 +167,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--activate", metavar="NAME")
     parser.add_argument("--applied", action="store_true")
+    parser.add_argument("--downgrade", action="store_true")
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     environment = known_variables()
@@ -172,7 +179,10 @@ def main(arguments: list[str]) -> None:
     write_configuration_whole()
     from zenml.client import Client
 
-    _register_flavors(Client())
+    if options.downgrade:
+        _register_flavors(FLAVORS_BEFORE_0_2, Client())
+        return
+    _register_flavors(FLAVORS, Client())
     stacks = {file: read_stack(file, environment) for file in options.files or sorted(FOLDER.glob("*.yaml"))}
     names = [stack.name for stack in stacks.values()]
     if options.activate and options.activate not in names:

@@ -17,7 +17,7 @@ from imageloop.lifecycle.feedback import open_database
 from seldon.delivery.clusters.local.replicas import serving_python
 from tests import forked_program
 from tests.seldon.conftest import Load
-from tests.system.conftest import SMOKE, Site, watching
+from tests.system.conftest import Site, watching
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("upgrade")]
 PROJECT = Path(__file__).parents[2]
@@ -76,7 +76,8 @@ def trees_of_replicas(site: Site) -> Counter:
 @pytest.mark.timeout(900)
 def test_an_upgrade_loses_nothing_fails_no_request_and_can_be_undone(own_site, earlier):
     run(earlier, own_site, "stacks/apply.py", "--activate", "local")
-    run(earlier, own_site, "run.py", "train", *SMOKE, "--set", "promotion.model_name=upgraded", "--json")
+    smoke = ("--config", str(earlier / "configs" / "smoke.yaml"))
+    run(earlier, own_site, "run.py", "train", *smoke, "--set", "promotion.model_name=upgraded", "--json")
     before = json.loads(run(earlier, own_site, "run.py", "deploy", *NAME, "--json"))
     assert set(trees_of_replicas(own_site)) == {str(earlier)}
     watched = watching("upgraded", "upgraded")
@@ -100,6 +101,7 @@ def test_an_upgrade_loses_nothing_fails_no_request_and_can_be_undone(own_site, e
 
     # and back again, after a stop
     run(PROJECT, own_site, "run.py", "down")
+    run(PROJECT, own_site, "stacks/apply.py", "--downgrade")
     run(earlier, own_site, "stacks/apply.py", "--activate", "local")
     back = json.loads(run(earlier, own_site, "run.py", "deploy", *NAME, "--json"))
 
