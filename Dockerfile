@@ -80,6 +80,8 @@ COPY requirements/pipeline${TORCH_BACKEND:+-$TORCH_BACKEND}.txt /tmp/pipeline.tx
 RUN uv venv /app/.venv && \
     VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} /tmp/pipeline.txt
 COPY run.py ./
+COPY classifier.py ./
+COPY cli cli/
 COPY imageloop imageloop/
 COPY configs configs/
 COPY materializers materializers/
