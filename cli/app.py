@@ -1,7 +1,6 @@
 """The command line: which commands there are, in groups; and what happens without one."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -34,6 +33,8 @@ def main(
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("imageloop")
     except PackageNotFoundError:  # in a container image, whose folders are copied

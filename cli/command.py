@@ -4,13 +4,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from cli.output import to_json
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.settings import Settings
+
+if TYPE_CHECKING:
+    from imageloop.settings import Settings
 
 
 def run[Result](command: str, work: Callable[[], Result], text: Callable[[Result], str], json_output: bool) -> None:  # noqa: FBT001

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 
 def to_json(result: Any) -> str:
     """The fields of a result, a dataclass or pydantic model or a manifest, as an indented JSON document."""
@@ -15,6 +13,8 @@ def to_json(result: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    from pydantic import BaseModel  # which a result has loaded by now
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, BaseModel):
