@@ -263,7 +263,7 @@ def metrics() -> str:
     from prometheus_client.metrics import MetricWrapperBase
 
     from seldon.service import prometheus_metrics
-    from seldon.service.monitor_metrics import METRICS
+    from seldon.service.monitor_metrics import DECISION, LABELS, LAST_RUN, METRICS, NEXT_RUN
 
     rows: list[list[str]] = []
     for metric in vars(prometheus_metrics).values():
@@ -272,16 +272,11 @@ def metrics() -> str:
             rows.append(
                 [code(metric._name + suffix), str(metric._type), ", ".join(metric._labelnames), str(metric._documentation)]
             )
-    monitored = [[code(f"imageloop_{name}"), "gauge", "model, version", meaning] for name, meaning in METRICS.items()]
-    monitored += [
-        [code("imageloop_decision"), "gauge", "model, version, action", "The newest decision"],
-        [code("imageloop_monitoring_run_timestamp_seconds"), "gauge", "model, version", "When the monitor ran last"],
-        [
-            code("imageloop_monitoring_run_due_timestamp_seconds"),
-            "gauge",
-            "model, version",
-            "When the next monitoring run is due",
-        ],
+    families = [*METRICS.items(), DECISION, LAST_RUN, NEXT_RUN]
+    labels = {DECISION: ", ".join([*LABELS, "action"])}
+    monitored = [
+        [code(f"imageloop_{name}"), "gauge", labels.get((name, meaning), ", ".join(LABELS)), meaning]
+        for name, meaning in families
     ]
     return page(
         "Metrics", "The Prometheus metrics of the service, at `/metrics`.",

@@ -21,6 +21,10 @@ METRICS = {
     "accuracy_threshold": "Bound for the upper end of the interval; only while the labels are enough and a fair sample",
     "labels": "Labelled predictions in the database",
 }
+DECISION = ("decision", "The newest decision")
+LAST_RUN = ("monitoring_run_timestamp_seconds", "Time of the last monitoring run")
+NEXT_RUN = ("monitoring_run_due_timestamp_seconds", "Time by which the next monitoring run is due")
+LABELS = ("model", "version")
 
 
 def read_loop() -> dict[str, Any]:
@@ -39,26 +43,18 @@ class LoopCollector(Collector):
         loop = read_loop()
         if not loop:
             return
-        label_names, values = ["model", "version"], [str(loop.get("model")), str(loop.get("version"))]
+        labels = {name: str(loop.get(name)) for name in LABELS}
         for name, description in METRICS.items():
             value = loop.get("metrics", {}).get(name)
             if value is not None:
-                family = GaugeMetricFamily(f"imageloop_{name}", description, labels=label_names)
-                family.add_metric(values, float(value))
-                yield family
-        action = GaugeMetricFamily("imageloop_decision", "The newest decision", labels=[*label_names, "action"])
-        action.add_metric([*values, str(loop.get("action"))], 1.0)
-        yield action
-        last_run = GaugeMetricFamily(
-            "imageloop_monitoring_run_timestamp_seconds", "Time of the last monitoring run", labels=label_names
-        )
-        last_run.add_metric(values, float(loop.get("timestamp", 0.0)))
-        yield last_run
+                yield _gauge(name, description, labels, value)
+        yield _gauge(*DECISION, labels | {"action": str(loop.get("action"))}, 1.0)
+        yield _gauge(*LAST_RUN, labels, loop.get("timestamp", 0.0))
         if "due" in loop:
-            due = GaugeMetricFamily(
-                "imageloop_monitoring_run_due_timestamp_seconds",
-                "Time by which the next monitoring run is due",
-                labels=label_names,
-            )
-            due.add_metric(values, float(loop["due"]))
-            yield due
+            yield _gauge(*NEXT_RUN, labels, loop["due"])
+
+
+def _gauge(name: str, description: str, labels: dict[str, str], value: Any) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"imageloop_{name}", description, labels=list(labels))
+    family.add_metric(list(labels.values()), float(value))
+    return family
