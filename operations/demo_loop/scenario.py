@@ -18,7 +18,7 @@ from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace, of_this
 from operations.demo_loop.timeline import Event, draw_timeline
 from operations.demo_loop.traffic import SentRequest, Traffic
 from operations.demo_loop.traffic_images import ImageStream, drawn_images, photographed_images
-from operations.training import TrainingResult
+from operations.training import SubmittedRun, train
 from steps.pipeline_settings import MonitorSettings, TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class DemoLoop:
         from operations.deployment import deploy
 
         self._traffic.labelled_share = 0.7
-        bad = _trained(_hardly_trained(self._settings.training))
+        bad = _completed(train(_hardly_trained(self._settings.training)))
         forced = {"version": bad.model_version, "keep_refused_version": True}
         try:
             deploy(self._settings.rollout.model_copy(update=forced))
@@ -130,10 +130,8 @@ def run_demo_loop(folder: Path, settings: MonitorSettings, data: Path | None = N
     from operations import deployment, serving
     from seldon.delivery.rollouts.settings import DeploySettings
 
-    trained = _trained(settings.training)
-    served = deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name))
-    if not isinstance(served, deployment.DeploymentResult):
-        raise SettingsError(f"expected a stack that runs pipelines on this machine, got '{served.stack}'; zenml stack set local")
+    trained = _completed(train(settings.training))
+    served = _completed(deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name)))
     try:
         with Traffic(served.url, REQUESTS_PER_SECOND, unchanged) as traffic:
             results = [_play(scenario) for scenario in DemoLoop(settings, traffic, changed).scenarios()]
@@ -153,11 +151,9 @@ def run_demo_loop(folder: Path, settings: MonitorSettings, data: Path | None = N
     )
 
 
-def _trained(settings: TrainSettings) -> TrainingResult:
-    from operations.training import train
-
-    result = train(settings)
-    if not isinstance(result, TrainingResult):
+def _completed[Result](result: Result | SubmittedRun) -> Result:
+    """Return the result of a pipeline that ran here. Raises: SettingsError for one that was submitted to another machine."""
+    if isinstance(result, SubmittedRun):
         raise SettingsError(f"expected a stack that runs pipelines on this machine, got '{result.stack}'; zenml stack set local")
     return result
 
