@@ -180,6 +180,7 @@ def main(arguments: list[str]) -> None:
     from zenml.client import Client
 
     if options.downgrade:
+        _applied_mark().unlink(missing_ok=True)  # or a later `make demo` would take these flavors for registered
         _register_flavors(FLAVORS_BEFORE_0_2, Client())
         return
     _register_flavors(FLAVORS, Client())

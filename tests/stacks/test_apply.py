@@ -181,3 +181,8 @@ def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_ove
     assert f"got '{tmp_path / 'two'}/.imageloop/artifacts': another folder was set up since" in refused.stderr
     assert call("one", "stacks/apply.py", "--activate", "local", IMAGELOOP_HOME=f"{tmp_path / 'one'}/").returncode == 0
     assert call("one", "run.py", "versions").returncode == 0
+
+    assert call("one", "stacks/apply.py", "--activate", "local").returncode == 0
+    assert call("one", "stacks/apply.py", "--applied").returncode == 0
+    assert call("one", "stacks/apply.py", "--downgrade").returncode == 0
+    assert call("one", "stacks/apply.py", "--applied").returncode == 1
