@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from cli.output import to_json
+from cli.output import render, to_json
 from imageloop.errors import ImageLoopError, SettingsError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from imageloop.settings import Settings
 
 
-def run[Result](command: str, work: Callable[[], Result], text: Callable[[Result], str], json_output: bool) -> None:  # noqa: FBT001
-    """Do the work with a log file beside it, and print its result, as JSON or as `text` formats it."""
+def run[Result](command: str, work: Callable[[], Result], text: "Callable[[Result], RenderableType]", json_output: bool) -> None:  # noqa: FBT001
+    """Do the work with a log file beside it, and print its result, as JSON or as `text` shows it to a user."""
     from cli.console import Session, result_alone_on_stdout
     from imageloop.workspace_paths import Workspace
 
@@ -25,7 +27,7 @@ def run[Result](command: str, work: Callable[[], Result], text: Callable[[Result
         try:
             with session:
                 result = work()
-                printed = to_json(result) if json_output else text(result)
+                printed = to_json(result) if json_output else render(text(result), output)
         except SettingsError as error:
             fail(error)
         except KeyboardInterrupt:

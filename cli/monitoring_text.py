@@ -2,26 +2,33 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cli.output import percent, row
+from cli.output import percent, summary
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from operations.demo_loop.scenario import DemoLoopResult
     from operations.monitoring import MonitoringRun, WatchResult
     from operations.scheduling import RemovedSchedule, Schedule
 
 
-def monitoring_run(result: "MonitoringRun") -> str:
+NUM_FAILURES = 3
+
+
+def monitoring_run(result: "MonitoringRun") -> "Group":
     """The decision, its reason, its outcome, and the metrics behind it."""
-    lines = [f"{result.action}: {result.reason}"]
-    if result.outcome:
-        lines.append(row("outcome", result.outcome))
-    lines += [row("finished", one) for one in result.finished]
+    from rich.console import Group
+
+    rows = [("outcome", result.outcome)] if result.outcome else []
+    rows += [("finished", outcome) for outcome in result.finished]
     if result.run is not None:
         metrics = {name: value for name, value in result.metrics.items() if value is not None}
-        lines.append(row("metrics", ", ".join(f"{name} {_short(value)}" for name, value in metrics.items())))
-        lines.append(row("version", f"{result.version}, {result.new_windows} new windows"))
-        lines.append(row("run", f"{result.run} (stack '{result.stack}'), {result.seconds:.1f} s"))
-    return "\n".join(lines)
+        rows += [
+            ("metrics", ", ".join(f"{name} {_short(value)}" for name, value in metrics.items())),
+            ("version", f"{result.version}, {result.new_windows} new windows"),
+            ("run", f"{result.run} (stack '{result.stack}'), {result.seconds:.1f} s"),
+        ]
+    return Group(f"{result.action}: {result.reason}", *([summary(*rows)] if rows else []))
 
 
 def _short(value: Any) -> str:
@@ -29,11 +36,13 @@ def _short(value: Any) -> str:
 
 
 def watch(result: "WatchResult") -> str:
+    """How many monitoring runs there were, and how many of the last ones failed."""
     failures = f"; the last {result.failures} failed" if result.failures else ""
     return f"{result.passes} monitoring runs{failures}"
 
 
 def schedule(result: "Schedule | RemovedSchedule") -> str:
+    """Which schedule stands, or was removed."""
     from operations.scheduling import Schedule
 
     if isinstance(result, Schedule):
@@ -41,18 +50,16 @@ def schedule(result: "Schedule | RemovedSchedule") -> str:
     return f"schedule '{result.schedule}' {'was removed' if result.removed else 'does not exist'}"
 
 
-def demo_loop(result: "DemoLoopResult") -> str:
+def demo_loop(result: "DemoLoopResult") -> "Group":
     """Each scenario with its outcome, and the accuracy during each."""
-    scenarios = [f"{one.title} ({one.seconds:.0f} s)\n    {one.outcome}" for one in result.scenarios]
-    return "\n".join(
-        [
-            "",
-            *scenarios,
-            "",
-            row("accuracy", ", ".join(f"{title} {percent(share)}" for title, share in result.accuracy.items())),
-            row("requests", f"{result.requests}, {len(result.failed_requests)} failed"),
-            *(f"  {failure}" for failure in result.failed_requests[:3]),
-            row("timeline", result.timeline),
-            row("seconds", f"{result.seconds:.0f}"),
-        ]
-    )
+    from rich.console import Group
+
+    scenarios = [f"{scenario.title} ({scenario.seconds:.0f} s)\n    {scenario.outcome}" for scenario in result.scenarios]
+    rows = [
+        ("accuracy", ", ".join(f"{title} {percent(share)}" for title, share in result.accuracy.items())),
+        ("requests", f"{result.requests}, {len(result.failed_requests)} failed"),
+        *(("", failure) for failure in result.failed_requests[:NUM_FAILURES]),
+        ("timeline", result.timeline),
+        ("seconds", f"{result.seconds:.0f}"),
+    ]
+    return Group("", *scenarios, "", summary(*rows))

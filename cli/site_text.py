@@ -2,19 +2,23 @@
 
 from typing import TYPE_CHECKING
 
+from cli.output import lines
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from operations.backup import BackupResult, RestoredSite
 
 
-def backup(result: "BackupResult") -> str:
-    return "\n".join(
-        [
-            f"{result.archive}: {result.size_bytes / 2**20:.1f} MB",
-            *(f"not in it: {one}" for one in result.left_out),
-            "not in the archive: images (use dvc push to a remote) and the private signing key (store it separately)",
-        ]
+def backup(result: "BackupResult") -> "Text":
+    """The archive with its size, and what is not in it."""
+    return lines(
+        f"{result.archive}: {result.size_bytes / 2**20:.1f} MB",
+        *(f"not in it: {path}" for path in result.left_out),
+        "not in the archive: images (use dvc push to a remote) and the private signing key (store it separately)",
     )
 
 
 def restored(result: "RestoredSite") -> str:
+    """Where the restored files are, and the next command."""
     return f"{result.files} files of {result.made_at} are in {result.home}; python run.py deploy serves the champion again"

@@ -13,6 +13,7 @@ import typer
 
 from cli.command import fail, load, run
 from cli.options import DEFAULT_MODEL, Json, ModelName, Overrides, TrainConfig
+from cli.output import render
 from imageloop.errors import ImageLoopError, SettingsError
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def _train(settings: "TrainSettings", *, use_cache: bool, deploy: bool, json_out
         try:
             return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
         except ImageLoopError:
-            sys.stderr.write(f"{training_text.training(result)}\n\n")  # the training is done, whatever became of the deployment
+            sys.stderr.write(
+                f"{render(training_text.training(result), 2)}\n\n"
+            )  # the training is done, whatever became of the deployment
             raise
 
     run("train", work, training_text.training, json_output)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import interval, percent, program, row
+from cli.output import interval, lines, percent, program, status_text, summary, table
 from cli.serving_text import deployment
 from imageloop.data.sources.folder import unwrap
 from imageloop.promotion.settings import PromotionSettings
 from operations.training import STEP_NAMES, SubmittedRun, TrainingResult
 
 if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
     from operations.approval import Approval, VersionList
     from operations.comparison import Comparison
     from operations.deployment import DeploymentResult
@@ -34,33 +36,32 @@ Trained = TrainingResult | TrainedAndDeployed | SubmittedRun
 
 
 def submitted(result: SubmittedRun) -> str:
+    """Where the run goes on."""
     return f"the run was submitted to the stack '{result.stack}'; its dashboard shows the rest"
 
 
-def training(result: Trained) -> str:
+def training(result: Trained) -> "RenderableType":
     """The summary of a training, and the next three commands."""
+    from rich.console import Group
+
     if isinstance(result, SubmittedRun):
         return submitted(result)
     seconds = result.seconds
     parts = [f"{name} {seconds[name]:.1f}" for name in ("start_up", *STEP_NAMES) if seconds[name] >= 0.05]
     low, high = result.accuracy_interval
-    lines = [
-        "",
-        row("data version", result.data_version),
-        row("classes", ", ".join(result.class_names)),
-        row("accuracy", f"{percent(result.accuracy)} on the test images ({interval(low, high)}), {result.precision}"),
-        row("model version", f"{result.model_name} {result.model_version}: {result.outcome} ({result.reason})"),
-        row("seconds", f"{seconds['total']:.1f} total: {', '.join(parts)}"),
-        row("from cache", ", ".join(result.cached) or "nothing"),
-        row("run", f"{result.run} (stack '{result.stack}', MLflow {result.tracking_run})"),
-        "",
-        *(f"  {one.path}: {one.label} ({percent(one.probability)})" for one in result.tried),
-        "",
-        "next:",
-        *(f"  {command}" for command in _next_commands(result)),
-    ]
-    text = "\n".join(lines)
-    return f"{text}\n{deployment(result.deployment)}" if isinstance(result, TrainedAndDeployed) else text
+    rows = summary(
+        ("data version", result.data_version),
+        ("classes", ", ".join(result.class_names)),
+        ("accuracy", f"{percent(result.accuracy)} on the test images ({interval(low, high)}), {result.precision}"),
+        ("model version", f"{result.model_name} {result.model_version}: {result.outcome} ({result.reason})"),
+        ("seconds", f"{seconds['total']:.1f} total: {', '.join(parts)}"),
+        ("from cache", ", ".join(result.cached) or "nothing"),
+        ("run", f"{result.run} (stack '{result.stack}', MLflow {result.tracking_run})"),
+    )
+    predictions = lines(*(f"  {one.path}: {one.label} ({percent(one.probability)})" for one in result.tried))
+    commands = lines("next:", *(f"  {command}" for command in _next_commands(result)))
+    deployed = [deployment(result.deployment)] if isinstance(result, TrainedAndDeployed) else []
+    return Group("", rows, "", predictions, "", commands, *deployed)
 
 
 def _next_commands(result: TrainingResult) -> list[str]:
@@ -77,14 +78,22 @@ def _next_commands(result: TrainingResult) -> list[str]:
     ]
 
 
-def predictions(result: "PredictionTable") -> str:
-    """A line for each image, and the reasons of those that were refused."""
-    width = max((len(one.path) for one in result.predictions), default=4)
-    lines = [f"{one.path:<{width}}  {one.label}  {percent(one.probability)}" for one in result.predictions]
+def predictions(result: "PredictionTable") -> "Group":
+    """A row for each image, and the reasons of those that were refused."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = []
+    if result.predictions:
+        predicted = table("image", "label", "probability", numbers=("probability",))
+        for image in result.predictions:
+            predicted.add_row(image.path, image.label, percent(image.probability))
+        parts += [predicted, ""]
     if result.refused:
-        lines += ["", f"refused {len(result.refused)}:", *(f"  {one.path}: {one.reason}" for one in result.refused)]
-    lines += ["", f"{len(result.predictions)} images by {result.model_name} {result.model_version} ({result.precision})"]
-    return "\n".join(lines)
+        refused = table(f"refused {len(result.refused)}", "reason")
+        for file in result.refused:
+            refused.add_row(file.path, file.reason)
+        parts += [refused, ""]
+    return Group(*parts, f"{len(result.predictions)} images by {result.model_name} {result.model_version} ({result.precision})")
 
 
 def csv_table(result: "PredictionTable") -> str:
@@ -97,33 +106,35 @@ def csv_table(result: "PredictionTable") -> str:
     return text.getvalue().rstrip("\n")
 
 
-def comparison(result: "Comparison") -> str:
+def comparison(result: "Comparison") -> "Group":
     """The metrics of both versions side by side, and the paired difference of their accuracies."""
+    from rich.console import Group
+
     first, second = result.metrics
-    names = [name for name in first if name in second]
-    width = max(map(len, names))
     headers = [f"version {version}" for version in result.versions]
-    lines = [f"{'':<{width}}  {headers[0]:>12}  {headers[1]:>12}"]
-    lines += [f"{name:<{width}}  {first[name]:>12.4g}  {second[name]:>12.4g}" for name in names]
+    metrics = table("metric", *headers, numbers=tuple(headers))
+    for name in first:
+        if name in second:
+            metrics.add_row(name, f"{first[name]:.4g}", f"{second[name]:.4g}")
     change = result.accuracy_difference
-    lines += [
-        "",
+    difference = (
         f"accuracy, second less first, on the same {result.num_images} images: {change.mean:+.3f} "
-        f"(95 %: {change.low:+.3f} to {change.high:+.3f})",
-    ]
-    return "\n".join(lines)
+        f"(95 %: {change.low:+.3f} to {change.high:+.3f})"
+    )
+    return Group(metrics, "", difference)
 
 
 def approval(result: "Approval") -> str:
+    """Which version is the champion now, and which was before."""
     return f"version {result.champion} of '{result.model_name}' is the champion now; before: {result.before or 'none'}"
 
 
-def versions(result: "VersionList") -> str:
-    """A line for each version: its number, its status, the reason."""
+def versions(result: "VersionList") -> "RenderableType":
+    """A row for each version: its number, its status, the reason."""
     if not result.versions:
         return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
-    lines = []
+    rows = table("version", "status", "reason", numbers=("version",))
     for one in result.versions:
         status = "champion" if one.version == result.champion else STATUS_WORDS.get(one.verdict, "")
-        lines.append(f"{one.version:>4}  {status:<9} {one.reason}")
-    return "\n".join(lines)
+        rows.add_row(one.version, status_text(status), one.reason)
+    return rows

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PredictorState:
+class ServedPredictor:
     """One predictor: its version, its share of the traffic in percent, its replicas."""
 
     name: str
@@ -30,7 +30,7 @@ class PredictorState:
 
 
 @dataclass(frozen=True)
-class DeploymentState:
+class ServedDeployment:
     """One deployment. `rollout` names the versions of a rollout that is under way or was interrupted."""
 
     namespace: str
@@ -40,7 +40,7 @@ class DeploymentState:
     url: str
     notes: list[str]
     rollout: dict[str, Any] | None
-    predictors: list[PredictorState]
+    predictors: list[ServedPredictor]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ServingStatus:
     """All that serves, and the addresses of its Prometheus metrics."""
 
     cluster: str
-    deployments: list[DeploymentState]
+    deployments: list[ServedDeployment]
     metrics: list[str]
 
 
@@ -134,8 +134,8 @@ def _last_deployment() -> tuple[Deployed, Cluster]:
     return deployed, open_cluster(deployed.cluster, Workspace.current())
 
 
-def _state_of(one: DeploymentStatus, rollouts: dict[str, Any]) -> DeploymentState:
-    return DeploymentState(
+def _state_of(one: DeploymentStatus, rollouts: dict[str, Any]) -> ServedDeployment:
+    return ServedDeployment(
         namespace=one.namespace,
         name=one.name,
         state=one.state,
@@ -147,7 +147,7 @@ def _state_of(one: DeploymentStatus, rollouts: dict[str, Any]) -> DeploymentStat
     )
 
 
-def _predictor_state(part: PredictorStatus) -> PredictorState:
-    return PredictorState(
+def _predictor_state(part: PredictorStatus) -> ServedPredictor:
+    return ServedPredictor(
         part.name, part.version, part.traffic, part.shadow, part.expected_replicas, part.ready_replicas, part.replicas
     )
