@@ -71,7 +71,7 @@ def _deployment(state: "ServedDeployment") -> "list[RenderableType]":
     if state.rollout:
         notes.insert(
             0,
-            f"a rollout from {state.rollout['from']} to {state.rollout['to']} is under way, or was interrupted; "
+            f"a rollout from {state.rollout.from_predictor} to {state.rollout.to_predictor} is under way, or was interrupted; "
             "deploy and rollback undo an interrupted one",
         )
     return [lines(f"{state.namespace}/{state.name}  {state.state}  {state.url}/{about}"), predictors, *notes]

@@ -4,7 +4,6 @@ import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError
@@ -12,6 +11,7 @@ from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed
+from seldon.delivery.manifest import OngoingRollout
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ServedDeployment:
     description: str
     url: str
     notes: list[str]
-    rollout: dict[str, Any] | None
+    rollout: OngoingRollout | None
     predictors: list[ServedPredictor]
 
 
@@ -134,7 +134,7 @@ def _last_deployment() -> tuple[Deployed, Cluster]:
     return deployed, open_cluster(deployed.cluster, Workspace.current())
 
 
-def _state_of(one: DeploymentStatus, rollouts: dict[str, Any]) -> ServedDeployment:
+def _state_of(one: DeploymentStatus, rollouts: dict[str, OngoingRollout]) -> ServedDeployment:
     return ServedDeployment(
         namespace=one.namespace,
         name=one.name,

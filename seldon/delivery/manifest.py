@@ -5,7 +5,6 @@ a cluster that does not support one can report it.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,6 +34,17 @@ class Part(BaseModel):
                 if isinstance(part, Part):
                     found += part.others(f"{path}{field.alias or name}.")
         return found
+
+
+class OngoingRollout(BaseModel):
+    """A rollout that is under way or was interrupted: the names of its predictors. `from_predictor`: None for a first version."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    strategy: str = ""
+    from_predictor: str | None = Field(None, alias="from")
+    to_predictor: str = Field(alias="to")
+    started_at: str = ""
 
 
 class Parameter(Part):
@@ -185,19 +195,19 @@ class Manifest(Part):
         ]
 
     @property
-    def rollout(self) -> dict[str, Any] | None:
+    def rollout(self) -> "OngoingRollout | None":
         """Return the state of a rollout that has not ended."""
         text = self.metadata.annotations.get(ROLLOUT_ANNOTATION)
-        return json.loads(text) if text else None
+        return OngoingRollout.model_validate_json(text) if text else None
 
     def predictor(self, name: str) -> PredictorSpec | None:
         return next((predictor for predictor in self.spec.predictors if predictor.name == name), None)
 
-    def with_predictors(self, predictors: list[PredictorSpec], rollout: Mapping[str, Any] | None) -> "Manifest":
+    def with_predictors(self, predictors: list[PredictorSpec], rollout: "OngoingRollout | None") -> "Manifest":
         """Return the deployment with other predictors, and the state of the rollout."""
         annotations = {name: value for name, value in self.metadata.annotations.items() if name != ROLLOUT_ANNOTATION}
         if rollout is not None:
-            annotations[ROLLOUT_ANNOTATION] = json.dumps(rollout, sort_keys=True)
+            annotations[ROLLOUT_ANNOTATION] = rollout.model_dump_json(by_alias=True)
         metadata = self.metadata.model_copy(update={"annotations": annotations})
         spec = self.spec.model_copy(update={"predictors": tuple(predictors)})
         return Manifest.model_validate(dump(self.model_copy(update={"metadata": metadata, "spec": spec})))

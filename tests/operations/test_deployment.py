@@ -10,6 +10,7 @@ from operations.deployment import _remembered, _settings_to_resume
 from seldon.delivery.clusters.kubernetes import pods
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
+from seldon.delivery.manifest import OngoingRollout
 from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
 
@@ -86,10 +87,10 @@ def test_of_a_rollout_that_was_cut_off_what_served_is_brought_back_or_the_first_
     champion, came_from, version, refused_too
 ):
     parts = [predictor_of("1").model_copy(update={"traffic": 90}), predictor_of("2").model_copy(update={"traffic": 10})]
-    note = {"strategy": "canary", "from": came_from, "to": "v2"}
+    ongoing = OngoingRollout(strategy="canary", from_predictor=came_from, to_predictor="v2")
     manifest = render("pets", "staging", parts if came_from else [predictor_of("2")])
     found = _settings_to_resume(
-        cluster_with(manifest.with_predictors(list(manifest.spec.predictors), note)), LocalSettings(), STAGING
+        cluster_with(manifest.with_predictors(list(manifest.spec.predictors), ongoing)), LocalSettings(), STAGING
     )
 
     assert (found.version, found.keep_refused_version, found.name) == (version, refused_too, "pets")

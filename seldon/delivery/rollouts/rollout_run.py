@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, UnfitVersionError
-from seldon.delivery.manifest import Manifest, PredictorSpec
+from seldon.delivery.manifest import Manifest, OngoingRollout, PredictorSpec
 from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.observer import Observer
 from seldon.delivery.rollouts.rollout_verdicts import Verdict, judge
@@ -85,7 +85,7 @@ class RolloutRun:
         self.rollout.reason = "the same version with other settings"
 
     def _carry_out_stage(self, stage: Stage, base: Manifest, overall: Observer | None, *, last: bool) -> None:
-        manifest = base.with_predictors(list(stage.predictors), None if last and not stage.smoke else self._note())
+        manifest = base.with_predictors(list(stage.predictors), None if last and not stage.smoke else self._ongoing())
         if last:
             manifest = with_past(manifest, stage.predictors[0], base.history)
         if last and overall:
@@ -102,14 +102,13 @@ class RolloutRun:
         if stage.watch is not None and self.stable is not None:
             self._await_verdict(stage, overall)
 
-    def _note(self) -> dict[str, str | None]:
-        """What an interrupted rollout was about, for the manifest's annotation."""
-        return {
-            "strategy": self.settings.strategy.kind,
-            "from": self.stable.name if self.stable else None,
-            "to": self.candidate.name,
-            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+    def _ongoing(self) -> OngoingRollout:
+        return OngoingRollout(
+            strategy=self.settings.strategy.kind,
+            from_predictor=self.stable.name if self.stable else None,
+            to_predictor=self.candidate.name,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
     def _observer(self, *, counts_only: bool = False) -> Observer:
         if self.stable is None:

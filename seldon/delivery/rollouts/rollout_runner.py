@@ -84,7 +84,7 @@ def undo_interrupted(cluster: Cluster, namespace: str, name: str) -> Manifest | 
     manifest = cluster.get(namespace, name)
     if manifest is None or manifest.rollout is None:
         return manifest
-    logger.warning("a rollout of '%s' to %s was interrupted; undoing it", manifest.key, manifest.rollout["to"])
+    logger.warning("a rollout of '%s' to %s was interrupted; undoing it", manifest.key, manifest.rollout.to_predictor)
     stable = settled(manifest)
     if stable is None:
         cluster.delete(namespace, name)
@@ -98,7 +98,7 @@ def settled(manifest: Manifest) -> PredictorSpec | None:
     """The predictor that serves; during a rollout, the one that served before it."""
     if manifest.rollout is None:
         return _serving(manifest)
-    return manifest.predictor(manifest.rollout["from"]) if manifest.rollout["from"] else None
+    return manifest.predictor(manifest.rollout.from_predictor) if manifest.rollout.from_predictor else None
 
 
 def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
@@ -111,7 +111,7 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
         if manifest is None:
             raise DeploymentError(f"expected a deployment '{namespace}/{name}' to roll back, got none; run: python run.py deploy")
         if manifest.rollout is not None:
-            now = manifest.rollout["to"]
+            now = manifest.rollout.to_predictor
             model_name = (manifest.predictor(now) or _serving(manifest)).model_name
             undone = undo_interrupted(cluster, namespace, name)
             stable = _serving(undone) if undone else None

@@ -3,13 +3,15 @@ import json
 import jsonschema
 import pytest
 
-from seldon.delivery.manifest import Manifest, dump
+from seldon.delivery.manifest import Manifest, OngoingRollout, dump
 from seldon.delivery.render_manifest import render
 
 
 def test_what_we_render_is_what_the_operator_takes(predictor_spec, crd):
     manifest = render("pets", "site", [predictor_spec("1", traffic=90, environment={"A": "b"}), predictor_spec("2", traffic=10)])
-    shadowed = manifest.with_predictors([predictor_spec("1"), predictor_spec("2", shadow=True)], {"from": "v1", "to": "v2"})
+    shadowed = manifest.with_predictors(
+        [predictor_spec("1"), predictor_spec("2", shadow=True)], OngoingRollout(from_predictor="v1", to_predictor="v2")
+    )
 
     for one in (manifest, shadowed.with_history([predictor_spec("1")])):
         jsonschema.validate(dump(one), crd)

@@ -387,7 +387,7 @@ class TestWhereTheApiServerFails:
                 run_out(lease)
             rollout = roll_out(served, settings(Rolling()), predictor_spec("1"))
 
-        assert between["to"] == "v9"
+        assert between.to_predictor == "v9"
         assert rollout.outcome == "unchanged"
         assert served.get("default", "pets") == stable
         assert callers.failed == 0, callers.failures[:3]

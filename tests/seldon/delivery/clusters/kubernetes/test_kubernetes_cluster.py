@@ -12,7 +12,7 @@ from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
-from seldon.delivery.manifest import dump
+from seldon.delivery.manifest import OngoingRollout, dump
 from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.rollout_runner import roll_back
 from tests.fakes.kubernetes.api_server import api_of, run_out, running
@@ -261,8 +261,8 @@ def test_rolling_back_is_the_same_act_as_on_one_machine(cluster, manifest, predi
 
 
 def test_an_interrupted_rollout_is_undone(cluster, manifest, predictor_spec):
-    going_on = {"strategy": "canary", "from": "v1", "to": "v2", "started_at": "2026-01-01T00:00:00+00:00"}
-    cluster.apply(manifest.with_predictors([predictor_spec("1", traffic=50), predictor_spec("2", traffic=50)], going_on))
+    ongoing = OngoingRollout(strategy="canary", from_predictor="v1", to_predictor="v2")
+    cluster.apply(manifest.with_predictors([predictor_spec("1", traffic=50), predictor_spec("2", traffic=50)], ongoing))
 
     rollout = roll_back(cluster, "site", "pets")
 
