@@ -47,14 +47,14 @@ check: .venv/.synced ## lint, format, types, layers, image and workflow files, g
 	.venv/bin/bandit -q -r -c pyproject.toml run.py cli imageloop materializers operations pipelines seldon stacks steps
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
-	$(PYTHON) docs/generate_reference.py --check
+	$(PYTHON) -m docs.generate_reference --check
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir "$$(mktemp -d)/site"
 
 docs: .venv/.synced ## build the site and serve it at http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict
 
 docs-reference: .venv/.synced ## write docs/reference and the diagram from the code
-	$(PYTHON) docs/generate_reference.py
+	$(PYTHON) -m docs.generate_reference
 	$(PYTHON) docs/diagrams/draw_loop.py
 
 release: .venv/.synced ## VERSION=1.2.3: write the version and the changelog's date, commit, tag

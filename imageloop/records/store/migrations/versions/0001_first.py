@@ -8,6 +8,11 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _create_records()
+    _create_monitoring()
+
+
+def _create_records() -> None:
     op.create_table(
         "predictions",
         sa.Column("request_id", sa.String(40), primary_key=True, comment="minted by the server for each answer"),
@@ -46,6 +51,9 @@ def upgrade() -> None:
         sa.Column("file", sa.String(500), primary_key=True),
         sa.Column("end", sa.BigInteger, nullable=False, comment="bytes of the file that are in this database"),
     )
+
+
+def _create_monitoring() -> None:
     op.create_table(
         "windows",
         sa.Column("window_id", sa.String(80), primary_key=True),

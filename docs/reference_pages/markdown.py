@@ -1,0 +1,36 @@
+"""The pieces of a page in Markdown."""
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).parents[2]
+NOTE = "<!-- Written by docs/generate_reference.py: change the code, then run make docs-reference. -->\n"
+
+
+def page(title: str, lead: str, *parts: str) -> str:
+    """A page with its title, its first sentence, and its sections."""
+    return "\n\n".join([NOTE + f"# {title}", lead, *parts]).rstrip() + "\n"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown; cells may hold pipes and line breaks."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+
+
+def code(value: object) -> str:
+    """A value as code; nothing where it is empty."""
+    return f"`{value}`" if str(value) else ""
+
+
+def type_name(field: FieldInfo) -> str:
+    """The type of a field as a reader of settings writes it."""
+    annotation = field.annotation
+    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    for old in ("typing.", "pathlib.", "collections.abc."):
+        text = text.replace(old, "")
+    if "Literal[" in text:
+        text = text.replace("Literal[", "").replace("]", "").replace(", ", " | ")
+    return text
