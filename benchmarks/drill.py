@@ -172,7 +172,7 @@ class Drill:
         status = json.loads(self.run("run.py", "status", "--json"))
         return all(part["ready"] == part["expected"] for one in status["deployments"] for part in one["predictors"])
 
-    def answers(self) -> bool:
+    def predicts(self) -> bool:
         try:
             return requests.get(f"{self.url}/health/ping", timeout=1).ok
         except requests.RequestException:
@@ -185,7 +185,7 @@ class Drill:
         process.send_signal(signal.SIGKILL)
 
     def kill_in_step(self, name: str) -> bool:
-        """Start a look and kill it while the step is at work; False where it ended without that step."""
+        """Start a monitoring run and kill it while the step is at work; False where it ended without that step."""
         (store,) = (self.home.parent / "zenml").rglob("zenml.db")
         with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
             steps = "SELECT count(*) FROM step_run WHERE name = ? AND status = 'running'"
@@ -217,10 +217,10 @@ def main() -> None:
 
 
 def _break_everything(drill: Drill) -> None:
-    drill.breaks("nothing", lambda: None, drill.answers)
+    drill.breaks("nothing", lambda: None, drill.predicts)
     drill.breaks("a worker is killed", lambda: drill.kill("seldon.launcher", workers=True), drill.all_ready)
     drill.breaks("a replica is killed", lambda: drill.kill("seldon.launcher"), drill.all_ready)
-    drill.breaks("the gateway is killed", lambda: drill.kill("envoy"), drill.answers)
+    drill.breaks("the gateway is killed", lambda: drill.kill("envoy"), drill.predicts)
     drill.breaks(
         "the supervisor is killed", lambda: _kill_supervisor(drill), drill.all_ready, lambda: drill.run("run.py", "deploy")
     )
@@ -229,7 +229,7 @@ def _break_everything(drill: Drill) -> None:
     drill.breaks("the database is gone", lambda: _lose_database(drill), lambda: True)
     drill.breaks("records cannot be written", lambda: _fill_disk(drill), lambda: True)
     drill.breaks("a package is corrupted and deployed", lambda: _corrupt_package(drill), drill.all_ready)
-    drill.breaks(f"ten times the capacity for {BURST_SECONDS} s", lambda: _burst(drill), drill.answers)
+    drill.breaks(f"ten times the capacity for {BURST_SECONDS} s", lambda: _burst(drill), drill.predicts)
 
 
 def _kill_supervisor(drill: Drill) -> str:
@@ -246,9 +246,9 @@ def _kill_collector(drill: Drill) -> str:
         process.kill()
         process.wait()
     time.sleep(1)
-    answered = sum(code == 200 for _, code in drill.callers.done)
+    num_predictions = sum(code == 200 for _, code in drill.callers.done)
     subprocess.run(command, cwd=ROOT, check=True)
-    return f"{drill.rows_in_database()} rows of at least {answered} answers"
+    return f"{drill.rows_in_database()} rows of at least {num_predictions} predictions"
 
 
 def _kill_watch(drill: Drill) -> str:

@@ -86,16 +86,16 @@ def one_answer() -> None:
         predictor, identity = Predictor(scratch / INT8_MODEL, info, threads=1), Identity("m", "1", "v1")
         writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
         known = Novelty.of(rng.normal(size=(400, 1280)).astype(np.float32), 2)
-        answering = {
+        handlers = {
             "without": PredictionHandler(predictor, identity, Admission(), None, known),
             "with": PredictionHandler(predictor, identity, Admission(), writer, known),
         }
-        times: dict[str, list[float]] = {name: [] for name in answering}
+        times: dict[str, list[float]] = {name: [] for name in handlers}
         for number in range(ROUNDS):
             for place, content in enumerate(contents):  # in pairs, each first as often as the other
-                for kept in sorted(answering, reverse=bool((number + place) % 2)):
+                for kept in sorted(handlers, reverse=bool((number + place) % 2)):
                     started = time.perf_counter()
-                    answering[kept].answer([content], None, "http")
+                    handlers[kept].answer([content], None, "http")
                     times[kept].append(1000 * (time.perf_counter() - started))
         beside = time.clock_gettime(
             time.pthread_getcpuclockid(next(t.ident for t in threading.enumerate() if t.name == "records"))

@@ -25,7 +25,7 @@ from imageloop.workspace_paths import Workspace
 OUR_LOGGERS = ("cli", "imageloop", "seldon", "steps", "operations")
 SHOW_AFTER_SECONDS = 2.0
 LINE_EVERY_SECONDS = 10.0
-KEPT_LOGS = 50
+MAX_LOGS = 50
 
 
 class Bars:
@@ -147,5 +147,5 @@ def _delete_old(logs: Path) -> None:
         except FileNotFoundError:  # another command deleted it
             return 0.0
 
-    for old in sorted(logs.glob("*.log"), key=written_at)[:-KEPT_LOGS]:  # that of a monitor is old and still written
+    for old in sorted(logs.glob("*.log"), key=written_at)[:-MAX_LOGS]:  # that of a monitor is old and still written
         old.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from zenml.artifact_stores import BaseArtifactStore
 
 from imageloop import html_pages
 from imageloop.data.array_store import CorruptRowError
-from imageloop.data.data_report import Look
+from imageloop.data.data_report import ImageReader
 from imageloop.data.ingestion import prepared_stores
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.workspace_paths import Workspace
@@ -60,15 +60,15 @@ def hash_of_table(table: pd.DataFrame) -> str:
     return hash_of(",".join(map(str, table.columns)), values.tobytes())
 
 
-def prepared_images(side: int = USUAL_SIDE) -> Look:
+def prepared_images(side: int = USUAL_SIDE) -> ImageReader:
     """Find prepared images for a report, at `side` or another size; a missing one is a grey square, as no report is worth an error."""
     stores = prepared_stores(Workspace.current().prepared, side)
 
-    def look(sha256: str) -> UInt8Array:
+    def read_image(sha256: str) -> UInt8Array:
         for store in stores:
             with suppress(KeyError, OSError, CorruptRowError):
                 image: UInt8Array = store.read([sha256])[0]
                 return image
         return html_pages.blank(side)
 
-    return look
+    return read_image

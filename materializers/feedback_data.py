@@ -51,5 +51,5 @@ def _report(labelled: pd.DataFrame) -> str:
         "What the service was corrected on",
         f"{len(labelled):,} labels. Labels that await approval are not used for training.",
         html_pages.section("Roles", html_pages.table(["role", "labels"], [(role, int(counts.get(role, 0))) for role in ROLES])),
-        html_pages.section("Waiting for a person", html_pages.table(header, rows) if rows else "<p>None.</p>"),
+        html_pages.section("Awaiting approval", html_pages.table(header, rows) if rows else "<p>None.</p>"),
     )

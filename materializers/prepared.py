@@ -35,9 +35,11 @@ class PreparedMaterializer(BaseMaterializer):
         write_json(self.artifact_store, f"{self.uri}/description.json", description)
 
     def save_visualizations(self, images: PreparedImages) -> dict[str, VisualizationType]:
-        look = prepared_images(images.side_pixels)
+        read_image = prepared_images(images.side_pixels)
         shown = images.table.sort_values("sha256").head(NUM_SHOWN)
-        figures = html_pages.grid(html_pages.image(look(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples())
+        figures = html_pages.grid(
+            html_pages.image(read_image(row.sha256), f"{row.label} ({row.split})") for row in shown.itertuples()
+        )
         lead = f"{len(images.table):,} images of {images.side_pixels} x {images.side_pixels} pixels, as the model sees them."
         path = f"{self.uri}/images.html"
         write_bytes(self.artifact_store, path, html_pages.page("Prepared images", lead, figures).encode())

@@ -25,11 +25,12 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
     Returns: the id of the newest decision, empty where there is none. A decision like the one before is not stored again.
     """
     from imageloop.lifecycle.feedback import open_database
+    from imageloop.lifecycle.measurement import stored_windows
 
     database = open_database(workspace, settings.monitoring.database)
     name, now = settings.monitoring.model_name, time.time()
     decisions = database.decisions(name, NUM_SHOWN)
-    windows = database.windows(name, NUM_SHOWN)
+    windows = stored_windows(database, name, NUM_SHOWN)
     database.close()
     status = {
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
@@ -40,7 +41,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         "action": result.action,
         "reason": result.reason,
         "metrics": result.metrics,
-        "windows": [{key: row[key] for key in WINDOW_COLUMNS} for row in windows],
+        "windows": [{key: getattr(window, key) for key in WINDOW_COLUMNS} for window in windows],
         "decisions": [
             {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome} for one in decisions
         ],

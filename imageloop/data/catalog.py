@@ -11,7 +11,7 @@ from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog_schema import check_catalog
 from imageloop.data.ingestion import decode_new, in_threads, sha256_of
 from imageloop.data.settings import Limits
-from imageloop.data.sources.folder import KEPT_FOLDER, FoundFile, list_files
+from imageloop.data.sources.folder import RETAINED_FOLDER, FoundFile, list_files
 from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.progress import track
 
@@ -39,7 +39,7 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
     refused = decode_new(usable, store, side, limits)
     now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
     catalog = pd.DataFrame([_describe(row, store, refused, limits) for row in rows])
-    sources = [KEPT_FOLDER if PurePosixPath(path).parent.name == KEPT_FOLDER else source for path in catalog["path"]]
+    sources = [RETAINED_FOLDER if PurePosixPath(path).parent.name == RETAINED_FOLDER else source for path in catalog["path"]]
     return check_catalog(catalog.assign(group=_own_group, split="", source=sources, added_at=now)[_COLUMNS])
 
 

@@ -9,13 +9,13 @@ from imageloop import html_pages
 from imageloop.data.catalog_schema import SPLITS, accepted, content_hash
 from imageloop.data.preprocessing import UInt8Array
 
-Look = Callable[[str], UInt8Array]  # from a SHA-256 to the prepared image (S, S, 3)
+ImageReader = Callable[[str], UInt8Array]  # from a SHA-256 to the prepared image (S, S, 3)
 MAX_PER_CLASS = 8
 MAX_GROUPS = 20
 MAX_QUARANTINED = 200
 
 
-def data_report(catalog: pd.DataFrame, look: Look) -> str:
+def data_report(catalog: pd.DataFrame, read_image: ImageReader) -> str:
     """An HTML page: counts, sizes, samples, duplicates side by side, and what was quarantined and why."""
     good, bad = accepted(catalog), catalog[catalog["status"] == "quarantined"]
     lead = f"{len(good):,} images in {good['label'].nunique()} classes, {len(bad):,} quarantined. Data version {content_hash(catalog)}."
@@ -24,9 +24,9 @@ def data_report(catalog: pd.DataFrame, look: Look) -> str:
         lead,
         html_pages.section("How many", _counts(good)),
         html_pages.section("How large", _sizes(good)),
-        html_pages.section("What they look like", *_samples(good, look)),
-        html_pages.section("What looks alike", _groups(good, look)),
-        html_pages.section("What was quarantined", _quarantined(bad, look)),
+        html_pages.section("Samples of each class", *_samples(good, read_image)),
+        html_pages.section("Near duplicates", _groups(good, read_image)),
+        html_pages.section("Quarantined files", _quarantined(bad, read_image)),
     )
 
 
@@ -51,16 +51,16 @@ def _sizes(good: pd.DataFrame) -> str:
     return html_pages.table(["", "least", "25 %", "half", "75 %", "most"], rows) + f"<p>{formats}</p>"
 
 
-def _samples(good: pd.DataFrame, look: Look) -> list[str]:
+def _samples(good: pd.DataFrame, read_image: ImageReader) -> list[str]:
     parts = []
     for label, rows in good.groupby("label"):
         chosen = rows.sort_values("sha256").head(MAX_PER_CLASS)
         parts.append(f"<h3>{html.escape(str(label))}</h3>")
-        parts.append(html_pages.grid(html_pages.image(look(row.sha256), row.path) for row in chosen.itertuples()))
+        parts.append(html_pages.grid(html_pages.image(read_image(row.sha256), row.path) for row in chosen.itertuples()))
     return parts
 
 
-def _groups(good: pd.DataFrame, look: Look) -> str:
+def _groups(good: pd.DataFrame, read_image: ImageReader) -> str:
     shared = good[good["group"].duplicated(keep=False)]
     if shared.empty:
         return "<p>No two images show the same.</p>"
@@ -68,19 +68,22 @@ def _groups(good: pd.DataFrame, look: Look) -> str:
     parts = [f"<p>{len(groups):,} groups, {len(shared):,} images; each group is in one split.</p>"]
     for _, rows in groups[:MAX_GROUPS]:
         figures = [
-            html_pages.image(look(row.sha256), f"{row.path} ({row.split or 'no split yet'})") for row in rows.head(6).itertuples()
+            html_pages.image(read_image(row.sha256), f"{row.path} ({row.split or 'no split yet'})")
+            for row in rows.head(6).itertuples()
         ]
         parts.append(f"<div class='grid group'>{''.join(figures)}</div>")
     return "".join(parts)
 
 
-def _quarantined(bad: pd.DataFrame, look: Look) -> str:
+def _quarantined(bad: pd.DataFrame, read_image: ImageReader) -> str:
     if bad.empty:
         return "<p>Nothing: every file is a usable image.</p>"
     kinds = bad["reason"].str.split(":").str[0].value_counts()
     summary = html_pages.table(["reason", "files"], [(str(kind), int(count)) for kind, count in kinds.items()])
     decoded = bad[bad["width"] > 0].head(24)
-    figures = html_pages.grid(html_pages.image(look(row.sha256), f"{row.path}: {row.reason}") for row in decoded.itertuples())
+    figures = html_pages.grid(
+        html_pages.image(read_image(row.sha256), f"{row.path}: {row.reason}") for row in decoded.itertuples()
+    )
     rows = [(row.path, row.reason) for row in bad.head(MAX_QUARANTINED).itertuples()]
     more = f"<p>and {len(bad) - MAX_QUARANTINED:,} more</p>" if len(bad) > MAX_QUARANTINED else ""
     return summary + figures + html_pages.table(["file", "reason"], rows) + more

@@ -92,7 +92,7 @@ def _add_retained(retained: Path, raw: Path) -> None:
     root = folders.unwrap(raw)
     for file in folders.list_files(retained):
         if file.label is not None and file.has_portable_name:
-            _copy(file.path, root / file.label / folders.KEPT_FOLDER / file.path.name)
+            _copy(file.path, root / file.label / folders.RETAINED_FOLDER / file.path.name)
 
 
 def _is_copied(source: Path, target: Path) -> bool:

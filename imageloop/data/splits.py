@@ -14,7 +14,7 @@ from imageloop.data.catalog import quarantine
 from imageloop.data.catalog_schema import SPLIT_CATALOG, SPLITS, accepted, check_catalog
 from imageloop.data.duplicates import Lookalikes, find_lookalikes
 from imageloop.data.settings import SplitSettings
-from imageloop.data.sources.folder import KEPT_FOLDER
+from imageloop.data.sources.folder import RETAINED_FOLDER
 from imageloop.errors import ImageLoopError
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def _place_new_groups(catalog: pd.DataFrame, settings: SplitSettings) -> pd.Data
     for _, images in accepted(catalog).groupby("label"):
         counts = {name: int((images["split"] == name).sum()) for name in SPLITS}
         new = images[images["split"] == ""].groupby("group")
-        sizes, only_retained = new.size(), new["source"].agg(lambda sources: bool((sources == KEPT_FOLDER).all()))
+        sizes, only_retained = new.size(), new["source"].agg(lambda sources: bool((sources == RETAINED_FOLDER).all()))
         for group in sorted(sizes.index, key=lambda name: _hash(name, settings.seed)):
             total = sum(counts.values()) + sizes[group]
             split = max(SPLITS[:2] if only_retained[group] else SPLITS, key=lambda name: shares[name] * total - counts[name])
@@ -231,7 +231,7 @@ def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
 
 def _kept_in_test(catalog: pd.DataFrame) -> dict[int, str]:
     """A reason for each retained image that is a near duplicate of a test image."""
-    rows = catalog.index[(catalog["source"] == KEPT_FOLDER) & (catalog["split"] == "test")]
+    rows = catalog.index[(catalog["source"] == RETAINED_FOLDER) & (catalog["split"] == "test")]
     return dict.fromkeys(rows, "kept_in_test: shows the same as a test image, which no feedback may touch")
 
 

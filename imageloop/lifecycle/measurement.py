@@ -3,7 +3,6 @@
 import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ from imageloop.records.store.database import Database, Decision
 from imageloop.workspace_paths import Workspace
 
 MAX_NEW_WINDOWS = 20  # in one monitoring run; older ones say nothing about now
-KEPT_WINDOWS = 50
+NUM_WINDOWS = 50
 FRAMES_READ = (5, 20)  # of a scene, on average, for each label that counts: at first, and where these show too few scenes
 MAX_READ = 5_000  # labels in one monitoring run, with their embeddings
 NUM_ATTEMPTS = 50
@@ -43,20 +42,19 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
     try:
         scene = scene_distance_of(folder) if info.backbone else 0.0  # measured on features that nothing trained
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
-        kept = database.windows(settings.model_name, KEPT_WINDOWS, serving)
-        mine = [Window.of_metrics(_without_place(row)) for row in kept]
+        windows = stored_windows(database, settings.model_name, NUM_WINDOWS, serving)
         predictions = database.recent_predictions(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
         newest = newest_labelled(database, settings, labels_needed, serving, scene)
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["ground_truth"].isin(info.class_names)
-        usable &= labels["time"] >= (drifting_since(mine) or 0.0)
+        usable &= labels["time"] >= (drifting_since(windows) or 0.0)
         return Measurement(
             model_name=settings.model_name,
             version=serving,
             made_at=made_at,
-            windows=mine,
+            windows=windows,
             num_new=num_new,
             performance=measure_performance(predictions[predictions["model_version"] == serving], newest, settings.performance),
             num_labels=len(labels),
@@ -67,6 +65,12 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         )
     finally:
         database.close()
+
+
+def stored_windows(database: Database, model_name: str, newest: int, version: str | None = None) -> list[Window]:
+    """The newest windows of a model or of one of its versions, the oldest of them first."""
+    rows = database.windows(model_name, newest, version)
+    return [Window.of_metrics({name: row[name] for name in Window.__dataclass_fields__ if name in row}) for row in rows]
 
 
 def newest_labelled(
@@ -123,8 +127,8 @@ def _new_windows(
     database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str], scene_distance: float
 ) -> int:
     size = settings.drift.window
-    known = database.windows(settings.model_name, 1, version)
-    since = known[-1]["end"] if known else 0.0
+    measured = stored_windows(database, settings.model_name, 1, version)
+    since = measured[-1].end if measured else 0.0
     table = database.predictions(settings.model_name, version=version, since=since, newest=2 * size * MAX_NEW_WINDOWS)
     mine = table[table["embedding"].notna() & table["statistics"].notna()]
     whole = min(len(mine) // size, MAX_NEW_WINDOWS)
@@ -136,7 +140,3 @@ def _new_windows(
         window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)
         database.keep_window(settings.model_name, version, window.start, window.end, window.metrics())
     return whole
-
-
-def _without_place(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name in Window.__dataclass_fields__}

@@ -160,5 +160,5 @@ def approve_version(name: str, version: str, workspace: Workspace) -> str | None
             )
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")
-        registry.set_tag(version, "approved", "by a person")
+        registry.set_tag(version, "approved", "by a user")
     return before

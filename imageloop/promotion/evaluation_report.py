@@ -3,14 +3,14 @@
 import pandas as pd
 
 from imageloop import html_pages
-from imageloop.data.data_report import Look
+from imageloop.data.data_report import ImageReader
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 
 MAX_MISTAKES = 24
 
 
-def evaluation_report(evaluation: Evaluation, look: Look) -> str:
+def evaluation_report(evaluation: Evaluation, read_image: ImageReader) -> str:
     """An HTML page: metrics with intervals, slices, charts, and the worst mistakes as images."""
     from imageloop.promotion.evaluation_charts import calibration_figure, confusion_figure, png_of, roc_figure
 
@@ -35,27 +35,27 @@ def evaluation_report(evaluation: Evaluation, look: Look) -> str:
         ),
         html_pages.section("By kind of image", html_pages.table(["slice", "images", "accuracy", "95 %"], slices)),
         html_pages.section("Charts", html_pages.grid(charts)),
-        html_pages.section("The worst mistakes", mistakes_grid(evaluation.predictions, look)),
+        html_pages.section("The worst mistakes", mistakes_grid(evaluation.predictions, read_image)),
     )
 
 
-def mistakes_report(evaluation: Evaluation, look: Look) -> str:
+def mistakes_report(evaluation: Evaluation, read_image: ImageReader) -> str:
     """The worst mistakes as a page of their own."""
     wrong = int((~evaluation.predictions["right"]).sum())
     return html_pages.page(
         "The worst mistakes",
         f"{wrong} of {len(evaluation.predictions)} predictions are wrong.",
-        mistakes_grid(evaluation.predictions, look),
+        mistakes_grid(evaluation.predictions, read_image),
     )
 
 
-def mistakes_grid(predictions: pd.DataFrame, look: Look) -> str:
+def mistakes_grid(predictions: pd.DataFrame, read_image: ImageReader) -> str:
     """Wrong predictions, the most confident first."""
     wrong = predictions[~predictions["right"]].sort_values("confidence", ascending=False)
     if wrong.empty:
         return "<p>None.</p>"
     return html_pages.grid(
-        html_pages.image(look(row.sha256), f"{row.path}: '{row.predicted}' ({row.confidence:.0%}), is '{row.label}'")
+        html_pages.image(read_image(row.sha256), f"{row.path}: '{row.predicted}' ({row.confidence:.0%}), is '{row.label}'")
         for row in wrong.head(MAX_MISTAKES).itertuples()
     )
 
@@ -65,10 +65,12 @@ def verdict_report(verdict: GateVerdict) -> str:
     return html_pages.page("Gates", verdict.sentence(), html_pages.table(["gate", "found", "expected", ""], rows))
 
 
-def label_issues_report(issues: pd.DataFrame, look: Look) -> str:
+def label_issues_report(issues: pd.DataFrame, read_image: ImageReader) -> str:
     """The images with label issues, the likeliest first."""
     figures = [
-        html_pages.image(look(row.sha256), f"{row.path}: labelled '{row.label}', suggested '{row.suggested}' ({row.quality:.3f})")
+        html_pages.image(
+            read_image(row.sha256), f"{row.path}: labelled '{row.label}', suggested '{row.suggested}' ({row.quality:.3f})"
+        )
         for row in issues.head(60).itertuples()
     ]
     lead = f"{len(issues):,} labels are contradicted by models that have not seen them. The most likely issues come first."

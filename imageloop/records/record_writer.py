@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 QUEUE_LENGTH = 2_000  # some ten seconds of predictions, and some 25 KB each until it is written
 GATHER_SECONDS = 0.1  # many are made and written at once: code that just ran is faster, and the file is opened less often
 ROTATE_BYTES = 64 * 2**20
-KEPT_BYTES = 512 * 2**20  # of one folder, where no collector runs
+MAX_FOLDER_BYTES = 512 * 2**20  # of one folder, where no collector runs
 PATTERN = "records-*.jsonl"
 Make = Callable[[], dict[str, Any]]  # makes a record
 
@@ -124,7 +124,7 @@ class RecordWriter:
     def _remove_surplus(self) -> None:
         """Remove the oldest files; records that were not collected are lost, and counted."""
         sizes = {file: size_of(file) for file in sorted(self._folder.glob(PATTERN))}
-        surplus = sum(sizes.values()) - KEPT_BYTES
+        surplus = sum(sizes.values()) - MAX_FOLDER_BYTES
         for file, size in sizes.items():
             if surplus <= 0:
                 return

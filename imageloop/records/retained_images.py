@@ -25,7 +25,7 @@ DEFAULT_LIMIT_MB = 256
 FOLDER, OLD_FOLDER = "images", "pictures"  # below the records'; the second until 0.2.0
 WAITING = "waiting"
 SUFFIX = ".age"
-LOOKS = 32  # images that one process writes between two checks of the space
+CHECK_EVERY = 32  # images that one process writes between two checks of the space
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ImageRetention:
                 f"{RECIPIENT_VARIABLE}: expected a public key (age1...), got something else ({error}); make one: python run.py images key"
             ) from error
         self._folder, self._limit_bytes, self._on_loss = folder, int(limit_mb * 2**20), on_loss
-        self._kept = 0
+        self._num_retained = 0
 
     @classmethod
     def from_environment(cls, records: str | None, on_loss: Callable[[], None]) -> "ImageRetention | None":
@@ -82,9 +82,9 @@ class ImageRetention:
         try:
             with replacing(self._folder / name) as aside:
                 aside.write_bytes(pyrage.encrypt(content, [self._recipient]))
-            if self._kept % LOOKS == 0:
+            if self._num_retained % CHECK_EVERY == 0:
                 self._make_room()
-            self._kept += 1
+            self._num_retained += 1
         except OSError:
             self._on_loss()
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imageloop.adapters.zenml_client import register_stacks
 from imageloop.data.settings import FolderSource
 from imageloop.data.sources.folder import check_folder
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.monitoring.decisions import HELPED
+from imageloop.monitoring.windows import Window
 from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace, of_this_site
 from operations.demo_loop.timeline import Event, draw_timeline
 from operations.demo_loop.traffic import SentRequest, Traffic
@@ -24,6 +24,7 @@ from steps.pipeline_settings import MonitorSettings, TrainSettings
 logger = logging.getLogger(__name__)
 REQUESTS_PER_SECOND = 20.0
 WINDOW = 60
+NUM_WINDOWS = 200
 MAX_TRIES = 3
 MARK = ".imageloop-demo-loop"  # in the folder of a demo loop, which the next one may empty
 OLD_MARK = ".imageloop-story"  # of one before 0.2.0
@@ -220,10 +221,11 @@ def _open_site(folder: Path) -> None:
     register_stacks()
 
 
-def _windows(settings: MonitorSettings) -> list[dict[str, Any]]:
+def _windows(settings: MonitorSettings) -> list[Window]:
     from imageloop.lifecycle.feedback import open_database
+    from imageloop.lifecycle.measurement import stored_windows
 
     database = open_database(Workspace.current(), settings.monitoring.database)
-    windows = database.windows(settings.monitoring.model_name, 200)
+    windows = stored_windows(database, settings.monitoring.model_name, NUM_WINDOWS)
     database.close()
     return windows

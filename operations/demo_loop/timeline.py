@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from imageloop.atomic_files import replacing
+from imageloop.monitoring.windows import Window
 from operations.demo_loop.traffic import SentRequest
 
 ROLLING = 60  # predictions of one point of the accuracy
@@ -22,8 +23,8 @@ class Event:
     text: str
 
 
-def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[dict[str, Any]], events: Sequence[Event], target: Path) -> None:
-    """Write a PNG. `windows`: rows of the database."""
+def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[Window], events: Sequence[Event], target: Path) -> None:
+    """Write a PNG of accuracy, drift and traffic over time."""
     from matplotlib.figure import Figure
 
     start = sent[0].time
@@ -33,14 +34,20 @@ def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[dict[str, Any]]
     right = np.array([one.right for one in sent], float)
     sums = np.cumsum(np.insert(right, 0, 0))
     accuracy.plot(seconds[ROLLING - 1 :], (sums[ROLLING:] - sums[:-ROLLING]) / ROLLING, color="#14733c", label="accuracy")
-    ends = [window["end"] - start for window in windows]
+    ends = [window.end - start for window in windows]
     accuracy.plot(
-        ends, [w["estimated_accuracy"] for w in windows], "o--", ms=3, lw=1, color="#8a8f9c", label="estimate without labels"
+        ends,
+        [window.estimated_accuracy for window in windows],
+        "o--",
+        ms=3,
+        lw=1,
+        color="#8a8f9c",
+        label="estimate without labels",
     )
     accuracy.set(ylabel=f"accuracy\n(last {ROLLING} predictions)", ylim=(0.4, 1.02))
     accuracy.legend(loc="lower left", fontsize=8)
-    colours = ["#b3261e" if window["alarm"] else "#3b6ea8" for window in windows]
-    drift.bar(ends, [1 - window["p_value"] for window in windows], width=1.5, color=colours)
+    colours = ["#b3261e" if window.alarm else "#3b6ea8" for window in windows]
+    drift.bar(ends, [1 - window.p_value for window in windows], width=1.5, color=colours)
     drift.axhline(0.95, color="#b3261e", lw=0.8, ls=":")
     drift.set(ylabel="drift score\n(1 - p)", ylim=(0, 1.05))
     _draw_traffic(traffic, seconds, [one.version for one in sent])

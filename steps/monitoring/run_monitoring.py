@@ -9,8 +9,8 @@ from steps.pipeline_settings import MonitorSettings
 
 
 @step(enable_cache=False)
-def run_monitoring(settings: MonitorSettings) -> Annotated[dict[str, Any], "look"]:
+def run_monitoring(settings: MonitorSettings) -> Annotated[dict[str, Any], "monitoring_run"]:
     """One pass of `monitor`: measured, decided and carried out, each by a pipeline of its own on the active stack."""
-    found = run_command("monitor", settings)
-    log_metadata({"action": found["action"], "reason": found["reason"], "outcome": str(found["outcome"])})
-    return found
+    result = run_command("monitor", settings)
+    log_metadata({"action": result["action"], "reason": result["reason"], "outcome": str(result["outcome"])})
+    return result

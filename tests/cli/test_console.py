@@ -1,7 +1,7 @@
 import os
 import time
 
-from cli.console import KEPT_LOGS, Bars, Session, result_alone_on_stdout
+from cli.console import MAX_LOGS, Bars, Session, result_alone_on_stdout
 from imageloop import progress
 from imageloop.workspace_paths import Workspace
 
@@ -66,7 +66,7 @@ def test_only_the_result_reaches_standard_output(capfd):
 def test_the_log_of_a_watch_that_began_long_ago_stays_while_it_writes(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.logs.mkdir(parents=True)
-    for index in range(KEPT_LOGS + 5):
+    for index in range(MAX_LOGS + 5):
         (workspace.logs / f"2020{index:04d}.log").touch()
         os.utime(workspace.logs / f"2020{index:04d}.log", (1000 + index, 1000 + index))
     (workspace.logs / "20200000.log").write_text("still running")
@@ -81,12 +81,12 @@ def test_the_log_of_a_watch_that_began_long_ago_stays_while_it_writes(tmp_path):
 def test_old_logs_are_deleted(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.logs.mkdir(parents=True)
-    for index in range(KEPT_LOGS + 5):
+    for index in range(MAX_LOGS + 5):
         (workspace.logs / f"2020{index:04d}.log").touch()
 
     Session("train", workspace)
 
-    assert len(list(workspace.logs.glob("*.log"))) == KEPT_LOGS
+    assert len(list(workspace.logs.glob("*.log"))) == MAX_LOGS
 
 
 def test_tracked_items_reach_the_listener_also_when_the_work_breaks_off():

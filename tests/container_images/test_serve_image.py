@@ -137,10 +137,10 @@ def test_it_says_which_version_and_commit_it_is_and_is_not_root():
 
 def test_known_images_are_answered_right(run, package):
     service = run()
-    answers = [(example.label, call(f"{service.url}/predict", example.content, "image/png")) for example in package.examples]
+    responses = [(example.label, call(f"{service.url}/predict", example.content, "image/png")) for example in package.examples]
 
-    assert {code for _, (code, _) in answers} == {200}
-    assert [json.loads(body)["label"] for _, (_, body) in answers] == [label for label, _ in answers]
+    assert {code for _, (code, _) in responses} == {200}
+    assert [json.loads(body)["label"] for _, (_, body) in responses] == [label for label, _ in responses]
 
 
 def test_bad_images_are_refused_and_many_at_once_are_answered_or_told_to_wait(run, package):

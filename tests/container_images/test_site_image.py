@@ -78,7 +78,7 @@ def compose(tmp_path_factory, secrets):
         compose("down", "-v", "-t", "5")
 
 
-def answered(url: str, key: str, image: Path) -> str | None:
+def predicted_label(url: str, key: str, image: Path) -> str | None:
     headers = {"Content-Type": "image/png", "X-API-Key": key}
     try:
         answer = requests.post(f"{url}/predict", image.read_bytes(), headers=headers, timeout=10)
@@ -89,7 +89,7 @@ def answered(url: str, key: str, image: Path) -> str | None:
 
 def wait_for_answer(compose, key: str, image: Path, seconds: float) -> str:
     deadline = time.monotonic() + seconds
-    while (label := answered(compose.url, key, image)) is None:
+    while (label := predicted_label(compose.url, key, image)) is None:
         logs = compose("logs", "--tail", "60", "imageloop")
         assert "error: " not in logs, logs
         assert time.monotonic() < deadline, logs
@@ -106,7 +106,7 @@ def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, 
 
     assert wait_for_answer(compose, key, image, 600) == "cat"
     compose("kill", "imageloop")
-    assert answered(compose.url, key, image) is None
+    assert predicted_label(compose.url, key, image) is None
     compose("up", "-d", "--no-build", "--no-deps", "imageloop")
     assert wait_for_answer(compose, key, image, 120) == "cat"
     logs = compose("logs", "imageloop")

@@ -88,15 +88,15 @@ def channel(monkeypatch):
 
 
 def test_a_channel_is_told_once_and_again_where_it_did_not_hear(workspace, channel):
-    def look(decision: str) -> None:
+    def run_monitor(decision: str) -> None:
         monitoring._notify(monitoring.MonitoringRun("local", "alert", decision), [], decision, SETTINGS, workspace)
 
     for decision in ("drift", "drift"):
-        look(decision)
+        run_monitor(decision)
     channel.away = True
-    look("lies")
+    run_monitor("poisoned")
     channel.away = False
-    look("lies")
-    look("lies")
+    run_monitor("poisoned")
+    run_monitor("poisoned")
 
-    assert channel.texts == ["drift", "lies"]
+    assert channel.texts == ["drift", "poisoned"]

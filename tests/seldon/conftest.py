@@ -130,8 +130,10 @@ def make_package(tmp_path_factory, keys):
         if examples:
             predictor = Predictor.unsigned(folder, threads=1)
             known = [("red", image(200, 40)), ("blue", image(40, 200))]
-            answers = [(label, content, predictor.predict([content])) for label, content in known]
-            write_examples(folder, [Example(label, float(a.probabilities[0].max()), content) for label, content, a in answers])
+            predictions = [(label, content, predictor.predict([content])) for label, content in known]
+            write_examples(
+                folder, [Example(label, float(a.probabilities[0].max()), content) for label, content, a in predictions]
+            )
         sign(folder, private_key(keys))
         return folder
 
@@ -207,7 +209,7 @@ class Load:
     def wait_for(self, requests: int, seconds: float = 60) -> None:
         expected, deadline = sum(self.codes.values()) + requests, time.monotonic() + seconds
         while sum(self.codes.values()) < expected:
-            assert time.monotonic() < deadline, f"only {sum(self.codes.values())} answers"
+            assert time.monotonic() < deadline, f"only {sum(self.codes.values())} predictions"
             time.sleep(0.02)
 
     def _call(self, number: int) -> None:

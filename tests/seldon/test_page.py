@@ -1,4 +1,4 @@
-"""The page, as a person uses it, in a real browser."""
+"""The page, as a user sees it, in a real browser."""
 
 import json
 import shutil

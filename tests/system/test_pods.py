@@ -63,7 +63,7 @@ SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
     for one in yaml.safe_load_all((PROJECT / "deploy" / "kubernetes" / "base" / "accounts.yaml").read_text())
     if one["kind"] == "Role"
 )
-RULES = {"of-a-person": None, "of-a-pod": (NAMESPACE, ROLE["rules"])}
+RULES = {"of-the-user": None, "of-a-pod": (NAMESPACE, ROLE["rules"])}
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,20 @@ def cluster(site, tmp_path_factory, zenml, mlflow, postgresql, s3, sharing):
         "IMAGELOOP_S3_URL": s3, "IMAGELOOP_GATEWAY_URL": f"http://127.0.0.1:{gateway_port}", "KUBECONFIG": str(root / "kubeconfig"),
         "IMAGELOOP_REGISTRY": "registry.example/imageloop", "IMAGELOOP_PIPELINE_IMAGE": IMAGE, "SSL_CERT_FILE": str(root / "ca.crt"),
     }  # fmt: skip
-    person = Site(root / "home", environment)
-    private_key(person.workspace.keys)
+    user = Site(root / "home", environment)
+    private_key(user.workspace.keys)
     tls, trusted = certify(root)
-    with operated(root, person, shared, gateway_port) as operator, running(operator, tls=tls, rules=RULES) as server:
+    with operated(root, user, shared, gateway_port) as operator, running(operator, tls=tls, rules=RULES) as server:
         kubelet = Kubelet(server.core, root / "pods", server.url, trusted, {"imageloop": "of-a-pod"})
         (root / "kubeconfig").write_text(kubeconfig(server.url, trusted))
-        person.run("--activate", "kubernetes", str(stack_file(root, server.url)), program="stacks/apply.py")
-        make_secrets(server, person, shared | {"SSL_CERT_FILE": f"{ACCOUNT}/ca.crt"})
-        yield Cluster(person, server, kubelet)
+        user.run("--activate", "kubernetes", str(stack_file(root, server.url)), program="stacks/apply.py")
+        make_secrets(server, user, shared | {"SSL_CERT_FILE": f"{ACCOUNT}/ca.crt"})
+        yield Cluster(user, server, kubelet)
         kubelet.stop()
 
 
 @contextlib.contextmanager
-def operated(root: Path, person: Site, shared: dict[str, str], port: int) -> Iterator[Operator]:
+def operated(root: Path, user: Site, shared: dict[str, str], port: int) -> Iterator[Operator]:
     """What Seldon's operator, its storage initializer and the collectors in the pods would do, on this machine."""
     keys = {"key": shared["AWS_ACCESS_KEY_ID"], "secret": shared["AWS_SECRET_ACCESS_KEY"]}
     bucket = fsspec.filesystem("s3", endpoint_url=shared["AWS_ENDPOINT_URL_S3"], skip_instance_cache=True, **keys)
@@ -121,7 +121,7 @@ def operated(root: Path, person: Site, shared: dict[str, str], port: int) -> Ite
             bucket.get(address, str(folder), recursive=True)
         return f"file://{folder}" if address.startswith("s3://") else address
 
-    verification = {"IMAGELOOP_VERIFICATION_KEY": str(person.workspace.keys / "signing.pub")}
+    verification = {"IMAGELOOP_VERIFICATION_KEY": str(user.workspace.keys / "signing.pub")}
     local = LocalCluster(root / "serving", GatewaySettings(port=port), serving_python(), verification)
     database = Database(shared["IMAGELOOP_DATABASE"])
     operator = Operator(local, database, fetch)
@@ -147,16 +147,16 @@ def kubeconfig(url: str, trusted: Path) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "here", "cluster": {"server": url, "certificate-authority": str(trusted)}}],
-            "users": [{"name": "person", "user": {"token": "of-a-person"}}],
-            "contexts": [{"name": "imageloop", "context": {"cluster": "here", "user": "person"}}],
+            "users": [{"name": "user", "user": {"token": "of-the-user"}}],
+            "contexts": [{"name": "imageloop", "context": {"cluster": "here", "user": "user"}}],
             "current-context": "imageloop",
         }
     )
 
 
-def make_secrets(server: FakeApiServer, person: Site, environment: dict[str, str]) -> None:
+def make_secrets(server: FakeApiServer, user: Site, environment: dict[str, str]) -> None:
     """What docs/how-to/kubernetes.md says to create."""
-    keys = {name: (person.workspace.keys / name).read_bytes() for name in ("signing.key", "signing.pub")}
+    keys = {name: (user.workspace.keys / name).read_bytes() for name in ("signing.key", "signing.pub")}
     for name, values in (
         ("imageloop-signing", keys),
         ("imageloop-pipeline", {key: value.encode() for key, value in environment.items()}),

@@ -107,10 +107,10 @@ def test_stacks_are_registered_once_and_follow_their_files(team, zenml, tmp_path
 
 @pytest.fixture
 def few_rights(team, zenml, mlflow, tmp_path) -> Site:
-    """A person who is an administrator of neither server, and may read nothing of MLflow that others made."""
+    """A user who is an administrator of neither server, and may read nothing of MLflow that others made."""
     url, _ = zenml
-    person = {"name": "few", "password": servers.PASSWORD, "active": True, "is_admin": False}
-    requests.post(f"{url}/api/v1/users", json=person, headers=servers.zenml_admin(url), timeout=30).raise_for_status()
+    user = {"name": "few", "password": servers.PASSWORD, "active": True, "is_admin": False}
+    requests.post(f"{url}/api/v1/users", json=user, headers=servers.zenml_admin(url), timeout=30).raise_for_status()
     login = {"username": "few", "password": servers.PASSWORD}
     requests.post(
         f"{mlflow}/api/2.0/mlflow/users/create", json=login, auth=("admin", servers.PASSWORD), timeout=30

@@ -160,10 +160,10 @@ def test_two_runs_at_once_both_register_and_one_is_champion(site):
     arguments = ("train", "--config", "configs/smoke.yaml", "--set", "promotion.model_name=twins", "--json")
     processes = [site.start(*arguments, "--set", f"training.seed={seed}") for seed in (21, 22)]
 
-    answers = [process.communicate(timeout=300) for process in processes]
+    responses = [process.communicate(timeout=300) for process in processes]
 
-    assert [process.returncode for process in processes] == [0, 0], answers
-    results = [json.loads(out) for out, _ in answers]
+    assert [process.returncode for process in processes] == [0, 0], responses
+    results = [json.loads(out) for out, _ in responses]
 
     listed = site.json("versions", "--model", "twins")
     assert {result["model_version"] for result in results} == {"1", "2"}

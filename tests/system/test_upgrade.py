@@ -95,8 +95,8 @@ def test_an_upgrade_loses_nothing_fails_no_request_and_can_be_undone(own_site, e
     time.sleep(1)  # records are written a few times a second
     run(PROJECT, own_site, "run.py", "monitor", *watched)
     database = open_database(own_site.workspace)
-    answered = sum(callers.codes.values())
-    assert answered <= database.counts()["predictions"] <= answered + 10  # and the smoke-test images
+    responses = sum(callers.codes.values())
+    assert responses <= database.counts()["predictions"] <= responses + 10  # and the smoke-test images
     database.close()
 
     # and back again, after a stop

@@ -11,7 +11,7 @@ from imageloop.errors import SettingsError
 
 KAGGLE_NAME = re.compile(r"^(?P<label>[^\W\d][\w -]*)\.\d+\.\w+$")
 SPLIT_FOLDER = re.compile(r"^(train(ing)?|val(id(ation)?)?|test(ing)?)\d*$", re.IGNORECASE)
-KEPT_FOLDER = "kept_by_service"  # within a class folder: images that the service retained
+RETAINED_FOLDER = "kept_by_service"  # within a class folder: images that the service retained
 SHAPE = "one folder a class with its images in it, or names like cat.12.jpg"
 
 

@@ -12,7 +12,7 @@ PATHS_OF_SCOPES = (  # all other paths of a deployment need `predict`
     ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
 )
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
-NOBODY = "(nobody)"  # no key can have this name
+NO_CLIENT = "(no client)"  # no key can have this name
 
 
 def key_filter(keys: list[ApiKey]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def require_scope(keys: list[ApiKey], scope: str) -> dict[str, Any]:
     allowed = [key.name for key in keys if scope in key.scopes]
     config = {
         "@type": f"{TYPE}extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
-        "allowed_clients": allowed or [NOBODY],
+        "allowed_clients": allowed or [NO_CLIENT],
         "forwarding": FORWARDING,  # a route without it would forward the key, and no client name
     }
     return {"typed_per_filter_config": {"keys": config}}

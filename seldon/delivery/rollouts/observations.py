@@ -12,7 +12,7 @@ from seldon.service.serving_protocols import SELDON_PREDICTIONS
 
 FULL = "503"  # the service's response where its queue is full
 REFUSED = ("400", "413", "415", "422")  # a bad image deserves it; a version that refuses more than the other is at fault
-ANSWERING = ("/predict", "/explain", *SELDON_PREDICTIONS)
+PREDICTION_ROUTES = ("/predict", "/explain", *SELDON_PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_counters(exposition: str) -> Counters:
     buckets: dict[float, float] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
-            if sample.name == "imageloop_requests_total" and sample.labels["route"] in ANSWERING:
+            if sample.name == "imageloop_requests_total" and sample.labels["route"] in PREDICTION_ROUTES:
                 requests += sample.value
                 errors += sample.value if sample.labels["code"].startswith("5") else 0
                 turned_away += sample.value if sample.labels["code"] == FULL else 0

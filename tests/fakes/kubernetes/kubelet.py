@@ -53,7 +53,7 @@ class Kubelet:
         return file.read_text(errors="replace") if file.exists() else ""
 
     def logs(self) -> str:
-        """Of all pods, for a person who wonders."""
+        """Of all pods, for a failed test."""
         return "\n".join(
             f"--- {file.parent.name}\n{file.read_text(errors='replace')}" for file in sorted(self._folder.glob("*/log"))
         )

@@ -34,7 +34,7 @@ def test_images_are_shown_at_whatever_side_they_were_prepared(workspace):
     for side, key in ((112, "a"), (260, "b")):
         prepared_store(workspace.prepared, side).append([key], np.full((1, side, side, 3), 7, np.uint8), [{}])
 
-    look = prepared_images()
+    read_image = prepared_images()
 
-    assert (look("a").shape, look("b").shape) == ((112, 112, 3), (260, 260, 3))
-    assert look("nowhere").shape == (224, 224, 3)
+    assert (read_image("a").shape, read_image("b").shape) == ((112, 112, 3), (260, 260, 3))
+    assert read_image("nowhere").shape == (224, 224, 3)

@@ -13,7 +13,7 @@ from imageloop.data.ingestion import prepared_store
 from imageloop.data.raw_folder import place
 from imageloop.data.settings import DataSettings, Limits, SplitSettings
 from imageloop.data.sources import dispatch
-from imageloop.data.sources.folder import KEPT_FOLDER
+from imageloop.data.sources.folder import RETAINED_FOLDER
 from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError, SettingsError
 
@@ -33,7 +33,7 @@ def test_they_join_the_catalog_and_never_the_test_split(draw_folder, kept, works
 
     catalog = catalog_of(raw, tmp_path)
 
-    mine = catalog[catalog["source"] == KEPT_FOLDER]
+    mine = catalog[catalog["source"] == RETAINED_FOLDER]
     assert mine.groupby("label").size().to_dict() == {"cat": 20, "dog": 20}
     assert set(mine["split"]) == {"train", "validation"}
     judging = catalog[catalog["split"] == "test"]
@@ -52,7 +52,7 @@ def test_one_that_shows_a_test_image_is_quarantined(draw_folder, kept, workspace
 
     catalog = catalog_of(place(folder, workspace, retained=kept), tmp_path, first)
 
-    (row,) = catalog[catalog["source"] == KEPT_FOLDER].itertuples()
+    (row,) = catalog[catalog["source"] == RETAINED_FOLDER].itertuples()
     assert (row.status, row.reason.split(":")[0]) == ("quarantined", "kept_in_test")
     assert set(catalog.loc[catalog["split"] == "test", "path"]) >= {tested}
 

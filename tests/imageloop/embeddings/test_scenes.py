@@ -14,15 +14,15 @@ def distance_of(known: np.ndarray) -> float:
     return scene_distance(known, np.arange(len(known)) % 2)
 
 
-def things(count: int, seed: int = 0) -> np.ndarray:
+def scene_images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 64)).astype(np.float32)
 
 
 def test_frames_belong_to_the_first_of_their_scene_whatever_comes_later():
     rng = np.random.default_rng(1)
-    frames = np.repeat(things(20), 30, 0)[rng.permutation(600)]
+    frames = np.repeat(scene_images(20), 30, 0)[rng.permutation(600)]
     seen = frames + 0.05 * rng.normal(size=frames.shape).astype(np.float32)
-    distance = distance_of(things(300, seed=2))
+    distance = distance_of(scene_images(300, seed=2))
 
     found = scenes_of(seen, distance)
 
@@ -33,41 +33,41 @@ def test_frames_belong_to_the_first_of_their_scene_whatever_comes_later():
 
 
 def test_different_things_are_a_scene_each_and_so_is_everything_where_no_distance_is_known():
-    assert scenes_of(things(500, seed=3), distance_of(things(300))).tolist() == list(range(500))
-    frames = np.concatenate([things(2), things(2) + 0.01])
-    assert scenes_of(frames, distance_of(things(300))).tolist() == [0, 1, 0, 1]
+    assert scenes_of(scene_images(500, seed=3), distance_of(scene_images(300))).tolist() == list(range(500))
+    frames = np.concatenate([scene_images(2), scene_images(2) + 0.01])
+    assert scenes_of(frames, distance_of(scene_images(300))).tolist() == [0, 1, 0, 1]
     assert scenes_of(frames, 0.0).tolist() == [0, 1, 2, 3]
     assert scenes_of(np.empty((0, 0), np.float32), 0.5).tolist() == []
 
 
 def test_a_scene_may_pan_and_light_may_change():
     rng = np.random.default_rng(4)
-    ends = things(40, seed=5)
+    ends = scene_images(40, seed=5)
     films = [(1 - share) * ends[2 * film] + share * ends[2 * film + 1] for film in range(20) for share in np.linspace(0, 1, 30)]
     seen = (np.stack(films) + 0.02 * rng.normal(size=(600, 64))).astype(np.float32)
 
-    assert scenes_of(seen, distance_of(things(300))).tolist() == np.repeat(np.arange(20) * 30, 30).tolist()
+    assert scenes_of(seen, distance_of(scene_images(300))).tolist() == np.repeat(np.arange(20) * 30, 30).tolist()
 
 
 def test_a_data_set_of_frames_tells_scenes_apart_too():
     rng = np.random.default_rng(6)
-    frames = np.repeat(things(40, seed=7), 10, 0)
+    frames = np.repeat(scene_images(40, seed=7), 10, 0)
 
     filmed = distance_of(frames + 0.05 * rng.normal(size=frames.shape).astype(np.float32))
 
-    assert filmed == pytest.approx(distance_of(things(400)), rel=0.05)
-    assert distance_of(things(1)) == distance_of(np.empty((0, 64), np.float32)) == 0.0
+    assert filmed == pytest.approx(distance_of(scene_images(400)), rel=0.05)
+    assert distance_of(scene_images(1)) == distance_of(np.empty((0, 64), np.float32)) == 0.0
 
 
 def test_a_row_that_is_no_number_is_a_scene_of_its_own_and_spoils_no_other():
-    rows = np.concatenate([things(2), np.full((1, 64), np.nan, np.float32), things(2)])
+    rows = np.concatenate([scene_images(2), np.full((1, 64), np.nan, np.float32), scene_images(2)])
 
     assert scenes_of(rows, 0.2).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_a_package_keeps_the_distance_of_its_own_images(tmp_path):
-    known = things(300)
-    frames = things(1)[[0] * 400]
+    known = scene_images(300)
+    frames = scene_images(1)[[0] * 400]
     Novelty.of(np.concatenate([known, frames]), 2, np.arange(300) % 2).write(tmp_path)
 
     assert Novelty.read(tmp_path).scene == pytest.approx(distance_of(known), rel=1e-3)

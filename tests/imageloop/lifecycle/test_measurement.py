@@ -23,7 +23,7 @@ def database(workspace):
     opened.close()
 
 
-def look(workspace, **metrics) -> str:
+def decide_with(workspace, **metrics) -> str:
     nothing = answers_of([])
     usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100, "labels_since": 0} | metrics
     measured = Measurement(
@@ -38,8 +38,8 @@ def test_a_failure_is_remembered_however_much_is_told_since(database, workspace)
     for number in range(60):
         database.decide("imageloop", Decision(f"older-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
 
-    assert "did not help (refused: worse), and only 2 labels came since" in look(workspace, labels_since=2)
-    assert "did not help" not in look(workspace, labels_since=3)
+    assert "did not help (refused: worse), and only 2 labels came since" in decide_with(workspace, labels_since=2)
+    assert "did not help" not in decide_with(workspace, labels_since=3)
 
 
 def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
@@ -53,9 +53,9 @@ def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
 
 
 def test_new_labels_are_counted_where_as_many_old_ones_are_forgotten(database, workspace):
-    answers = [PredictionRecord.model_validate(prediction(number, model_name="imageloop")) for number in range(3)]
+    predictions = [PredictionRecord.model_validate(prediction(number, model_name="imageloop")) for number in range(3)]
     words = [FeedbackRecord.model_validate(ground_truth(number, "dog")) for number in range(3)]
-    database.keep("records.jsonl", 0, 1, [*answers, *words])
+    database.keep("records.jsonl", 0, 1, [*predictions, *words])
     labels = database.labels("imageloop")
     last = labels["feedback_time"].max()
 

@@ -38,7 +38,7 @@ def window(*, alarm: bool = False, loss: float = 0.0, out_of_distribution: bool 
 
 def performance(right: int = 0, count: int = 0, bias: str | None = None) -> ModelPerformance:
     labels = [True] * right + [False] * (count - right)
-    found = measure_performance(answers_of(labels), answers_of(labels), PerformanceSettings())
+    found = measure_performance(predictions_of(labels), predictions_of(labels), PerformanceSettings())
     return ModelPerformance(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
 
 
@@ -50,7 +50,7 @@ def situation(**changes) -> Situation:
     return Situation(**usual | changes)
 
 
-def answers_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.DataFrame:
+def predictions_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.DataFrame:
     count = len(right)
     return pd.DataFrame(
         {
@@ -174,7 +174,7 @@ def test_the_same_situation_gives_the_same_verdict():
 
 def test_accuracy_comes_with_its_interval_and_its_parts():
     found = measure_performance(
-        answers_of([True] * 80 + [False] * 20), answers_of([True] * 80 + [False] * 20), PerformanceSettings()
+        predictions_of([True] * 80 + [False] * 20), predictions_of([True] * 80 + [False] * 20), PerformanceSettings()
     )
 
     assert (found.count, found.accuracy, found.coverage, found.bias) == (100, 0.8, 1.0, None)
@@ -188,7 +188,7 @@ def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
     rng = np.random.default_rng(0)
     found = []
     for _ in range(40):
-        frames = answers_of(np.repeat(rng.random(40) < 0.9, 20).tolist(), scene=np.repeat(range(40), 20))
+        frames = predictions_of(np.repeat(rng.random(40) < 0.9, 20).tolist(), scene=np.repeat(range(40), 20))
         found.append(measure_performance(frames, frames, PerformanceSettings()))
 
     assert {(one.count, one.coverage) for one in found} == {(40, 1.0)}
@@ -197,7 +197,7 @@ def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
 
 
 def test_the_last_frame_of_a_scene_tells_how_it_goes_now():
-    frames = answers_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
+    frames = predictions_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
 
     assert measure_performance(frames, frames, PerformanceSettings()).accuracy == 0.0
 
@@ -208,7 +208,7 @@ def test_labels_at_random_are_no_bias_where_some_scenes_last_longer():
     for _ in range(20):
         lengths = rng.geometric(0.05, 80)
         confidence = np.repeat(0.6 + 0.4 * np.minimum(lengths / 60, 1), lengths)  # still scenes are surer
-        frames = answers_of([True] * len(confidence), confidence=confidence, scene=np.repeat(range(80), lengths))
+        frames = predictions_of([True] * len(confidence), confidence=confidence, scene=np.repeat(range(80), lengths))
         found.append(measure_performance(frames, frames[rng.random(len(frames)) < 0.3], PerformanceSettings()).bias)
 
     assert found == [None] * 20
@@ -219,7 +219,7 @@ def test_labels_of_whole_scenes_are_no_bias_either():
     found = []
     for _ in range(20):
         confidence = np.repeat(rng.uniform(0.5, 1, 80), 20)
-        frames = answers_of([True] * 1600, confidence=confidence, scene=np.repeat(range(80), 20))
+        frames = predictions_of([True] * 1600, confidence=confidence, scene=np.repeat(range(80), 20))
         labelled = frames[frames["scene"].isin(rng.choice(80, 40, replace=False))]
         found.append(measure_performance(frames, labelled, PerformanceSettings()).bias)
 
@@ -227,9 +227,9 @@ def test_labels_of_whole_scenes_are_no_bias_either():
 
 
 def test_labels_of_answers_that_are_not_read_any_more_claim_nothing():
-    answers = answers_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
+    predictions = predictions_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
 
-    assert measure_performance(answers, answers_of([True] * 60), PerformanceSettings()).bias is None
+    assert measure_performance(predictions, predictions_of([True] * 60), PerformanceSettings()).bias is None
 
 
 def test_windows_of_few_scenes_end_no_drift():
@@ -255,30 +255,30 @@ def test_windows_that_suddenly_show_few_scenes_alert():
 
 
 def test_complaints_alone_are_no_sample():
-    answers = answers_of([True] * 1000)
-    complaints = answers_of([False] * 40).assign(time=np.linspace(0, 999, 40))
+    predictions = predictions_of([True] * 1000)
+    complaints = predictions_of([False] * 40).assign(time=np.linspace(0, 999, 40))
 
-    assert "complaints, not a sample" in measure_performance(answers, complaints, PerformanceSettings()).bias
+    assert "complaints, not a sample" in measure_performance(predictions, complaints, PerformanceSettings()).bias
 
 
 def test_labels_for_hard_images_alone_are_no_sample():
     rng = np.random.default_rng(0)
-    answers = answers_of([True] * 1000, confidence=0.5 + 0.5 * rng.random(1000))
-    hard = answers[answers["confidence"] < 0.7].head(60).assign(time=np.linspace(0, 999, 60))
+    predictions = predictions_of([True] * 1000, confidence=0.5 + 0.5 * rng.random(1000))
+    hard = predictions[predictions["confidence"] < 0.7].head(60).assign(time=np.linspace(0, 999, 60))
 
-    assert "by choice" in measure_performance(answers, hard, PerformanceSettings()).bias
+    assert "by choice" in measure_performance(predictions, hard, PerformanceSettings()).bias
 
 
 def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
     rng = np.random.default_rng(0)
-    answers = answers_of(list(rng.random(1000) < 0.9), confidence=0.5 + 0.5 * rng.random(1000))
-    sample = answers.iloc[np.sort(rng.choice(500, 100, replace=False))]  # of the older half: newer ones will get theirs later
+    predictions = predictions_of(list(rng.random(1000) < 0.9), confidence=0.5 + 0.5 * rng.random(1000))
+    sample = predictions.iloc[np.sort(rng.choice(500, 100, replace=False))]  # of the older half: newer ones will get theirs later
 
-    assert measure_performance(answers, sample, PerformanceSettings()).bias is None
+    assert measure_performance(predictions, sample, PerformanceSettings()).bias is None
 
 
 def test_labels_that_contradict_confident_predictions_are_poisoned():
-    poisoned = answers_of([False] * 60, confidence=0.97)
+    poisoned = predictions_of([False] * 60, confidence=0.97)
 
     assert "poisoned" in measure_performance(poisoned, poisoned, PerformanceSettings()).bias
 
@@ -314,7 +314,7 @@ def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks(
 def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 400)
-    answers = answers_of((rng.random(400) < confidence).tolist(), confidence=confidence)
-    chosen = answers.sort_values("confidence").head(220)
+    predictions = predictions_of((rng.random(400) < confidence).tolist(), confidence=confidence)
+    chosen = predictions.sort_values("confidence").head(220)
 
-    assert "by choice" in measure_performance(answers, chosen, PerformanceSettings(max_labels=400)).bias
+    assert "by choice" in measure_performance(predictions, chosen, PerformanceSettings(max_labels=400)).bias

@@ -9,7 +9,7 @@ def softmax(logits):
 
 
 def overconfident(count=4000):
-    """Answers drawn from softmax(z), claimed as softmax(3 z)."""
+    """Labels drawn from softmax(z), claimed as softmax(3 z)."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (count, 3)).astype(np.float32)
     targets = np.array(
@@ -35,8 +35,8 @@ def test_what_chance_does_to_twenty_images_is_no_error_of_the_model():
     calibrated = [rng.random(20) < row for row in confidence]
     overconfident = [rng.random(20) < row - 0.4 for row in confidence]
 
-    def refused(answers: list) -> float:
-        errors = [expected_calibration_error(row, right) for row, right in zip(confidence, answers, strict=True)]
+    def refused(labels: list) -> float:
+        errors = [expected_calibration_error(row, right) for row, right in zip(confidence, labels, strict=True)]
         assert np.mean(np.array(errors) > 0.15) > 0.6  # by the figure alone
         return np.mean([chance_of_error(error, row) <= 0.05 for error, row in zip(errors, confidence, strict=True)])
 

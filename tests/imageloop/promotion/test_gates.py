@@ -17,7 +17,7 @@ from imageloop.training.classification_metrics import score
 NAMES = ["cat", "dog"]
 
 
-def answers(right_share: float, count=200, seed=0) -> pd.DataFrame:
+def predictions_with(right_share: float, count=200, seed=0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     labels = np.array(NAMES)[np.arange(count) % 2]
     right = np.arange(count) < right_share * count
@@ -34,7 +34,7 @@ def answers(right_share: float, count=200, seed=0) -> pd.DataFrame:
 
 
 def evaluation(right_share: float, seed=0):
-    predictions = answers(right_share, seed=seed)
+    predictions = predictions_with(right_share, seed=seed)
     statistics = np.random.default_rng(1).random((len(predictions), 4)).astype(np.float32)
     return describe(predictions, NAMES, statistics, milliseconds=2.0, package_bytes=10 * 2**20, precision="int8")
 
@@ -47,7 +47,7 @@ def test_the_first_model_has_no_champion_to_beat_and_says_so():
 
 
 def test_a_worse_model_is_refused_and_as_good_a_one_passes():
-    champion = Champion("3", NAMES, answers(0.98, seed=1))
+    champion = Champion("3", NAMES, predictions_with(0.98, seed=1))
 
     worse, alike = judge(evaluation(0.85), champion, GateSettings()), judge(evaluation(0.97), champion, GateSettings())
 
@@ -125,11 +125,11 @@ def test_each_gate_refuses_with_what_was_wanted_and_found(settings, words):
 
 
 def test_the_paired_difference_covers_the_truth():
-    mean, low, high = paired_difference(answers(0.9, seed=1), answers(0.8, seed=2))
+    mean, low, high = paired_difference(predictions_with(0.9, seed=1), predictions_with(0.8, seed=2))
 
     assert np.isclose(mean, 0.1)
     assert low < 0.1 < high
-    assert paired_difference(answers(0.9), answers(0.9)) == (0, 0, 0)
+    assert paired_difference(predictions_with(0.9), predictions_with(0.9)) == (0, 0, 0)
 
 
 def test_the_interval_of_a_share_is_wilsons():
@@ -141,23 +141,23 @@ def test_the_interval_of_a_share_is_wilsons():
 
 def test_the_report_shows_figures_slices_and_mistakes():
     figures = evaluation(0.9)
-    look = lambda sha256: np.zeros((32, 32, 3), np.uint8)
+    read_image = lambda sha256: np.zeros((32, 32, 3), np.uint8)
 
-    page = evaluation_report(figures, look)
+    page = evaluation_report(figures, read_image)
 
     assert "90.0% of 200 test images" in page
     assert {part.name for part in figures.slices} == {"dark", "bright", "blurred", "small"}
     assert page.count("image/png") == 3
     assert page.count("<figure>") == 20
     issues = pd.DataFrame({"path": ["a.jpg"], "label": ["cat"], "suggested": ["dog"], "quality": [0.01], "sha256": ["1"]})
-    assert "suggested &#x27;dog&#x27;" in label_issues_report(issues, look)
+    assert "suggested &#x27;dog&#x27;" in label_issues_report(issues, read_image)
 
 
 @pytest.mark.parametrize(
     "names", [["US$1_$2", "$_$"], [f"class {n}" for n in range(60)]], ids=["names of mathematics", "many classes"]
 )
 def test_charts_are_drawn_of_any_classes(names):
-    table = answers(0.9, count=10 * len(names)).drop(columns=["p_cat", "p_dog"])
+    table = predictions_with(0.9, count=10 * len(names)).drop(columns=["p_cat", "p_dog"])
     table["label"] = table["predicted"] = np.array(names)[np.arange(len(table)) % len(names)]
     table = table.assign(**{f"p_{name}": np.random.default_rng(0).random(len(table)) for name in names})
     found = describe(

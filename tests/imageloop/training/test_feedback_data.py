@@ -79,16 +79,16 @@ def filmed(num_scenes: int, num_frames: int) -> pd.DataFrame:
         (np.frombuffer(row, np.float16) + 0.02 * rng.normal(size=24)).astype(np.float16).tobytes() for row in frames["embedding"]
     ]
     numbers = {"request_id": [f"{n:032x}" for n in frames.index], "sha256": [f"frame {n}" for n in frames.index]}
-    return frames.assign(**numbers, embedding=near, thing=frames["sha256"], first_time=frames.index.astype(float))
+    return frames.assign(**numbers, embedding=near, scene_name=frames["sha256"], first_time=frames.index.astype(float))
 
 
 def test_frames_of_a_scene_teach_or_judge_but_not_both():
     table, distance = filmed(20, 10), scene_distance(*known())
-    things = table.set_index("sha256")["thing"]
+    scenes = table.set_index("sha256")["scene_name"]
 
     taken = gathered(table, distance=distance).labelled
     few = gathered(table.head(105), distance=distance).labelled
-    roles = taken.assign(thing=taken["sha256"].map(things)).query("role != 'quarantined'").groupby("thing")["role"]
+    roles = taken.assign(scene_name=taken["sha256"].map(scenes)).query("role != 'quarantined'").groupby("scene_name")["role"]
 
     assert taken["scene"].nunique() == 20
     assert (roles.nunique() == 1).all()

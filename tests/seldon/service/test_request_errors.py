@@ -132,12 +132,12 @@ def test_another_method_is_refused(service, call, path):
 
 
 def test_another_origin_is_refused(service, call):
-    answers = [call(f"{service.url}{path}", Origin="http://evil.example")[2] for path in ("/metadata", "/nothing")]
+    responses = [call(f"{service.url}{path}", Origin="http://evil.example")[2] for path in ("/metadata", "/nothing")]
 
     error = call(f"{service.url}/feedback", b"json={}", "application/x-www-form-urlencoded", Origin="http://evil.example")
     own = call(f"{service.url}/metadata", Origin=service.url)
 
-    assert not [name for headers in answers for name in headers if name.lower().startswith("access-control")]
+    assert not [name for headers in responses for name in headers if name.lower().startswith("access-control")]
     assert (error[0], own[0]) == (403, 200)
 
 
@@ -198,7 +198,7 @@ def test_what_a_worker_was_at_when_it_died_counts_as_failed(start_service, packa
         after = read_counters(call(f"{service.url}/metrics")[1].decode()).since(read_counters(before.decode()))
         return after.requests, after.errors, after.turned_away
 
-    # Gunicorn may notice the death of a worker up to a second after another one answers.
+    # Gunicorn may notice the death of a worker up to a second after another one responses.
     assert eventually(lambda: since() == (2, 1, 0)), since()
     assert IN_FLIGHT + b" 1.0" not in call(f"{service.url}/metrics")[1]
 

@@ -201,7 +201,7 @@ class KubernetesCluster:
 
     def _check_lease(self, key: str) -> None:
         if (lease := self._leases.get(key)) is not None:
-            with api_errors(f"look at the lock of '{key}'"):
+            with api_errors(f"read the lock of '{key}'"):
                 lease.check()
 
     def _wait(self, manifest: Manifest, seconds: float, *, had_failed: bool) -> None:

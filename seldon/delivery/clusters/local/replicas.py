@@ -24,7 +24,7 @@ from seldon.delivery.manifest import Manifest, PredictorSpec
 logger = logging.getLogger(__name__)
 READY_SECONDS = 60.0
 HANGS_SECONDS = 10.0
-KEPT_LOGS = 20  # of replicas that are gone
+MAX_LOGS = 20  # of replicas that are gone
 DEFAULT_HEALTH_PATH = "/health/status"
 SERVED_CODE = (  # as the Dockerfile copies it
     "imageloop/data", "imageloop/embeddings", "imageloop/model", "imageloop/records",
@@ -157,7 +157,7 @@ class Replicas:
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
         logs = [log for log in self._layout.logs.glob("*--*.log*") if log.name.partition(".log")[0] not in kept]
-        for log in sorted(logs, key=_modified)[:-KEPT_LOGS]:
+        for log in sorted(logs, key=_modified)[:-MAX_LOGS]:
             log.unlink(missing_ok=True)
 
     def status(self, predictor: PredictorSpec, state: DeploymentState) -> PredictorStatus:

@@ -9,7 +9,7 @@ from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.settings import Canary, DeploySettings
 from seldon.delivery.rollouts.stages import stages
 
-ANSWERS = 'imageloop_requests_total{{route="/predict",code="200"}} {}\n'
+REQUESTS = 'imageloop_requests_total{{route="/predict",code="200"}} {}\n'
 
 
 class Cluster:
@@ -22,7 +22,7 @@ class Cluster:
         if self.silent:
             raise DeploymentError("leader changed")
         self.count += 1000
-        return {f"{predictor}-1": ANSWERS.format(self.count)}
+        return {f"{predictor}-1": REQUESTS.format(self.count)}
 
     def tail(self, *_place):
         return None

@@ -98,14 +98,14 @@ def test_a_good_version_gets_all_traffic_without_one_failed_request(served, stab
 BAD = {
     "errs": ({"side_of_model": 64, "examples": False}, "requests failed"),
     "is slow": ({"work": 900, "examples": False}, "of its responses took up to"),
-    "answers one class only": ({"bias": 100.0}, "distributed differently"),
+    "predicts one class only": ({"bias": 100.0}, "distributed differently"),
 }
 
 
 @pytest.mark.parametrize("fault", BAD)
 def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predictor_spec, make_package, load, fault):
     make, reason = BAD[fault]
-    if fault == "answers one class only":
+    if fault == "predicts one class only":
         make = make | {"examples": False}
     judge = JudgeSettings(min_latency_increase_ms=10, max_latency_ratio=1.8)
     with load(url(served)) as callers:

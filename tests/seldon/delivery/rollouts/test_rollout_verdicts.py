@@ -21,7 +21,7 @@ CASES = [
     pytest.param(seen(), (), 20, "advance", "predictions without a fault", id="a good one"),
     pytest.param(seen(50, red=25, blue=25), (), 20, "hold", "50 of 100", id="too few so far"),
     pytest.param(seen(), (), 5, "hold", "200 of 100", id="too early"),
-    pytest.param(seen(3, red=2, blue=1), (), 200, "no_data", "got 3", id="nobody came"),
+    pytest.param(seen(3, red=2, blue=1), (), 200, "no_data", "got 3", id="no requests"),
     pytest.param(seen(errors=20), (), 20, "rollback", "failed", id="errors"),
     pytest.param(seen(10, errors=10, red=0, blue=0, p95=None), (), 1, "rollback", "10 of 10", id="errors from the start"),
     pytest.param(seen(errors=1), (), 20, "advance", "without a fault", id="one error in 200"),
@@ -83,12 +83,12 @@ def test_looking_early_and_often_does_not_raise_the_false_alarm_rate(share, late
     """Also where the images get harder in the middle, and the candidate gets few of the requests."""
     rng, alarms, runs, length = random.Random(1), 0, 200, 800
     for _ in range(runs):
-        answers = [(rng.random() < share, rng.random() < (0.9 if place < length / 2 else later)) for place in range(length)]
-        looks = (
-            compare(*([right for mine, right in answers[:seen] if mine == whose] for whose in (False, True)), share, 0.05)
+        predictions = [(rng.random() < share, rng.random() < (0.9 if place < length / 2 else later)) for place in range(length)]
+        comparisons = (
+            compare(*([right for mine, right in predictions[:seen] if mine == whose] for whose in (False, True)), share, 0.05)
             for seen in range(20, length + 1, 20)
         )
-        alarms += any(look.better is not None for look in looks)
+        alarms += any(comparison.better is not None for comparison in comparisons)
 
     assert alarms / runs <= 0.05
 
@@ -126,15 +126,15 @@ def test_a_stable_version_that_answered_too_little_is_no_comparison():
     assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True).decision == "advance"
 
 
-def exposition_of(answered: int, failed: int = 0, full: int = 0) -> str:
+def exposition_of(num_predictions: int, failed: int = 0, full: int = 0) -> str:
     """The metrics of a replica."""
     return f"""# TYPE imageloop_requests counter
-imageloop_requests_total{{predictor="v1",route="/predict",code="200"}} {answered}.0
+imageloop_requests_total{{predictor="v1",route="/predict",code="200"}} {num_predictions}.0
 imageloop_requests_total{{predictor="v1",route="/predict",code="500"}} {failed}.0
 imageloop_requests_total{{predictor="v1",route="/predict",code="503"}} {full}.0
 imageloop_requests_total{{predictor="v1",route="/feedback",code="503"}} 9.0
 # TYPE imageloop_predictions counter
-imageloop_predictions_total{{predictor="v1",version="1",label="cat"}} {answered}.0
+imageloop_predictions_total{{predictor="v1",version="1",label="cat"}} {num_predictions}.0
 """
 
 
@@ -187,7 +187,7 @@ def test_a_canarys_steps_grow():
 
 
 def looked_at(draw, steps=range(30, 201, 10)) -> bool:
-    """Whether a candidate that is as good as the stable version, nine times as often asked, is rolled back at any look."""
+    """Whether a candidate that is as good as the stable version, nine times as often asked, is rolled back at any comparison."""
     stable, candidate = draw(9 * steps[-1]), draw(steps[-1])
     watch = Watch(min_seconds=1000, max_seconds=2000)
     return any(
@@ -196,12 +196,12 @@ def looked_at(draw, steps=range(30, 201, 10)) -> bool:
     )
 
 
-def observed(answers: list[tuple[int, float]]) -> Observation:
-    """Of answers with a class and the seconds that each took."""
+def observed(predictions: list[tuple[int, float]]) -> Observation:
+    """Of predictions with a class and the seconds that each took."""
     bounds = (0.01, 0.025, 0.05, 0.1, 0.25)
-    taken = {bound: sum(seconds <= bound for _, seconds in answers) for bound in bounds} | {math.inf: len(answers)}
-    labels = {str(label): sum(found == label for found, _ in answers) for label in {label for label, _ in answers}}
-    return Observation(len(answers), 0, labels, 1000 * quantile(taken, 0.95), buckets=taken)
+    taken = {bound: sum(seconds <= bound for _, seconds in predictions) for bound in bounds} | {math.inf: len(predictions)}
+    labels = {str(label): sum(found == label for found, _ in predictions) for label in {label for label, _ in predictions}}
+    return Observation(len(predictions), 0, labels, 1000 * quantile(taken, 0.95), buckets=taken)
 
 
 @pytest.mark.parametrize("classes", [2, 37, 101])
@@ -214,7 +214,7 @@ def test_many_classes_differ_by_chance_and_that_is_not_held_against_a_version(cl
 
 
 def test_a_few_slow_answers_are_not_held_against_a_version():
-    """4 % take 80 ms instead of 8: near enough to a twentieth that the percentile of few answers jumps."""
+    """4 % take 80 ms instead of 8: near enough to a twentieth that the percentile of few predictions jumps."""
     rng = random.Random(0)
 
     rolled_back = sum(

@@ -135,10 +135,10 @@ def test_a_caller_may_ask_for_a_predictor_by_name(served, predictor_spec, make_p
     )
     caller = served.caller("default", "pets", "v2")
 
-    answers = [json.loads(call(f"{caller.url}/predict", colours.red, "image/png", **caller.headers)[1]) for _ in range(5)]
+    responses = [json.loads(call(f"{caller.url}/predict", colours.red, "image/png", **caller.headers)[1]) for _ in range(5)]
     served.apply(manifest)
 
-    assert {answer["model"]["predictor"] for answer in answers} == {"v2"}
+    assert {answer["model"]["predictor"] for answer in responses} == {"v2"}
 
 
 def test_a_killed_replica_comes_back_and_costs_no_request(served, load):
@@ -509,11 +509,11 @@ def test_too_many_requests_are_told_when_to_come_back(make_cluster, predictor_sp
     cluster = make_cluster(requests_per_second=5)
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
 
-    answers = [call(f"{status(cluster).url}/health/ping") for _ in range(30)]
+    responses = [call(f"{status(cluster).url}/health/ping") for _ in range(30)]
     cluster.stop()
 
-    assert {code for code, _, _ in answers} == {200, 429}
-    assert {headers["Retry-After"] for code, _, headers in answers if code == 429} == {"1"}
+    assert {code for code, _, _ in responses} == {200, 429}
+    assert {headers["Retry-After"] for code, _, headers in responses if code == 429} == {"1"}
 
 
 def test_an_address_beyond_loopback_needs_keys():
