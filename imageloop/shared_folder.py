@@ -24,12 +24,12 @@ class SharedFolder:
         import fsspec
 
         self._url = url
-        with self._told():
+        with self._errors_named():
             self._files, self._root = fsspec.core.url_to_fs(url)
 
     def names(self, ending: str) -> list[str]:
         """Of the files here whose names end so."""
-        with self._told():
+        with self._errors_named():
             self._files.invalidate_cache()
             found = self._files.ls(self._root, detail=False) if self._files.exists(self._root) else []
         return sorted(Path(name).name for name in found if name.endswith(ending))
@@ -38,19 +38,19 @@ class SharedFolder:
         """Several small files at once; one that is gone meanwhile is left out."""
         if not names:
             return {}
-        with self._told():
+        with self._errors_named():
             found = self._files.cat([self._path(name) for name in names], on_error="omit")
         return {Path(path).name: content for path, content in found.items()}
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Parts of one file, from the first byte of each to before its last."""
-        with self._told():
+        with self._errors_named():
             parts = self._files.cat_ranges([self._path(name)] * len(ranges), *map(list, zip(*ranges, strict=True)))
         return list(parts)
 
     def fetch(self, name: str, target: Path) -> bool:
         """Copy a file from here; whether it is here."""
-        with self._told():
+        with self._errors_named():
             if not self._files.exists(self._path(name)):
                 return False
             with replacing(target) as aside:
@@ -59,7 +59,7 @@ class SharedFolder:
 
     def publish(self, path: Path) -> None:
         """Copy a file to here: whole, or not at all."""
-        with self._told():
+        with self._errors_named():
             self._files.makedirs(self._root, exist_ok=True)
             if self._files.protocol[0] == "file":  # fsspec would copy from /tmp onto the name, which is no renaming on a mount
                 with replacing(Path(self._path(path.name))) as aside:
@@ -73,14 +73,14 @@ class SharedFolder:
                 shutil.copyfileobj(content, file, 2**24)
 
     def delete(self, name: str) -> None:
-        with self._told():
+        with self._errors_named():
             self._files.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # each file system has errors of its own

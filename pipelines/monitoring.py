@@ -11,7 +11,7 @@ from steps.monitoring.measure import measure
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})
-def monitoring(settings: MonitoringSettings, labels_wanted: int) -> None:
+def monitoring(settings: MonitoringSettings, labels_needed: int) -> None:
     collected = collect(settings)
-    measurement = measure(collected, settings, labels_wanted)
-    decide(measurement, settings, labels_wanted)
+    measurement = measure(collected, settings, labels_needed)
+    decide(measurement, settings, labels_needed)

@@ -19,7 +19,7 @@ import yaml
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-TELL_SECONDS, ASK_SECONDS = 5, 60
+WAIT_SECONDS, REFRESH_SECONDS = 5, 60
 ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
 
@@ -81,13 +81,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = [] if arguments.beside else _start(folder, arguments.prometheus_port, arguments.alertmanager_port)
     try:
-        told_of: object = None
-        told_at = -math.inf
+        written_for: object = None
+        written_at = -math.inf
         while all(process.poll() is None for process in running):
             now = _what_serves()
-            if (now != told_of or time.monotonic() - told_at > ASK_SECONDS) and _tell_targets(folder):
-                told_of, told_at = now, time.monotonic()
-            time.sleep(TELL_SECONDS)
+            if (now != written_for or time.monotonic() - written_at > REFRESH_SECONDS) and _write_targets(folder):
+                written_for, written_at = now, time.monotonic()
+            time.sleep(WAIT_SECONDS)
         name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
         sys.exit(f"expected {name} to run, got that it ended; {folder / name}.log has the reason (is its port taken?)")
     except KeyboardInterrupt:
@@ -117,7 +117,7 @@ def _what_serves() -> list[tuple[str, int]]:
     return [(str(file), file.stat().st_mtime_ns) for file in found]
 
 
-def _tell_targets(folder: Path) -> bool:
+def _write_targets(folder: Path) -> bool:
     """Whether it worked."""
     done = subprocess.run([sys.executable, ROOT / "run.py", "status", "--json"], capture_output=True, text=True, check=False)
     if done.returncode == 0:

@@ -59,7 +59,7 @@ class Verdict:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def decide(situation: Situation, settings: DecisionSettings, labels_wanted: int) -> Verdict:
+def decide(situation: Situation, settings: DecisionSettings, labels_needed: int) -> Verdict:
     """Retrain for a reason without an objection; alert on everything that a user should know."""
     metrics = _metrics(situation, settings)
     if not situation.windows and not situation.num_labels:
@@ -67,8 +67,8 @@ def decide(situation: Situation, settings: DecisionSettings, labels_wanted: int)
     reasons, warnings = _reasons(situation, settings), _warnings(situation, settings)
     if not reasons:
         return Verdict("alert" if warnings else "nothing", "; ".join(warnings) or "nothing has changed", metrics)
-    drift_augmentation = _drift_augmentation(situation, settings) if situation.usable_labels < labels_wanted else None
-    against = _objections(situation, settings, 0 if drift_augmentation else labels_wanted)
+    drift_augmentation = _drift_augmentation(situation, settings) if situation.usable_labels < labels_needed else None
+    against = _objections(situation, settings, 0 if drift_augmentation else labels_needed)
     if against:
         return Verdict("alert", "; ".join([*reasons, *warnings]) + f" — no retraining: {against[0]}", metrics)
     if drift_augmentation:
@@ -133,7 +133,7 @@ def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
     return f"{few[-1]:.0%} of the newest images show a new scene, instead of some {usual:.0%}: the same images are repeated"
 
 
-def _objections(situation: Situation, settings: DecisionSettings, labels_wanted: int) -> list[str]:
+def _objections(situation: Situation, settings: DecisionSettings, labels_needed: int) -> list[str]:
     attempts, now = situation.attempts, situation.now
     objections = []
     if any(attempt.outcome is None for attempt in attempts):
@@ -151,8 +151,8 @@ def _objections(situation: Situation, settings: DecisionSettings, labels_wanted:
             f"the last one did not help ({attempts[-1].outcome}), and only {situation.labels_since} labels came since, "
             f"{settings.labels_after_failure} needed"
         )
-    if situation.usable_labels < labels_wanted:
-        objections.append(f"there is nothing new to learn from: {situation.usable_labels} usable labels, {labels_wanted} needed")
+    if situation.usable_labels < labels_needed:
+        objections.append(f"there is nothing new to learn from: {situation.usable_labels} usable labels, {labels_needed} needed")
     return objections
 
 

@@ -23,7 +23,7 @@ class DriftSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _tells_p_values_apart(self) -> Self:
+    def _has_enough_permutations(self) -> Self:
         if self.permutations * self.false_alarm_rate < 20:
             raise ValueError(f"expected at least {20 / self.false_alarm_rate:.0f} permutations for so few false alarms")
         return self

@@ -87,7 +87,7 @@ class _Training:
     def transfer(self, model_settings: Transfer) -> TrainedModel:
         learns = self.feedback.fits(model_settings.backbone, self.images.side_pixels)
         if learns:
-            self.validation_targets = np.concatenate([self.validation_targets, self._experience("validation")[1]])
+            self.validation_targets = np.concatenate([self.validation_targets, self._feedback_rows("validation")[1]])
         elif len(self.feedback.labelled):
             logger.warning("the labelled predictions are of another backbone, '%s': they teach nothing", self.feedback.backbone)
             self.feedback = FeedbackData.none()
@@ -115,18 +115,18 @@ class _Training:
         extractor = FeatureExtractor.of(model_settings.backbone, self.images.side_pixels, self.workspace, self.device)
         keys = self.train_rows["sha256"].tolist()
         views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
-        met_ND, met_N = self._experience("train")
-        met_ND = met_ND.reshape(-1, extractor.num_features)
+        feedback_ND, feedback_N = self._feedback_rows("train")
+        feedback_ND = feedback_ND.reshape(-1, extractor.num_features)
         times = 1 if self.feedback.augmented else model_settings.feedback_weight  # there are as many copies as images
         with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
             seen = [extractor.extract(self.images, keys, view, self.store) for view in views]
-        features_ND = torch.from_numpy(np.concatenate([*seen, *[met_ND] * times]))
-        targets_N = torch.from_numpy(np.concatenate([np.tile(self.train_targets, len(views)), np.tile(met_N, times)]))
+        features_ND = torch.from_numpy(np.concatenate([*seen, *[feedback_ND] * times]))
+        targets_N = torch.from_numpy(np.concatenate([np.tile(self.train_targets, len(views)), np.tile(feedback_N, times)]))
         validation_keys = self.validation_rows["sha256"].tolist()
         validation_ND = torch.from_numpy(
             np.concatenate([
                 extractor.extract(self.images, validation_keys, "plain", self.store),
-                self._experience("validation")[0].reshape(-1, extractor.num_features),
+                self._feedback_rows("validation")[0].reshape(-1, extractor.num_features),
             ])
         )  # fmt: skip
         torch.manual_seed(self.settings.seed)
@@ -160,14 +160,14 @@ class _Training:
             max_seconds,
         )
 
-    def _experience(self, role: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _feedback_rows(self, role: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Labelled predictions of a role, (N, D) and (N,)."""
         return self.feedback.rows(role, self.images.class_names)
 
     def _checkpoint(self, name: str) -> Checkpoint:
         labelled = self.feedback.labelled
-        met = ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"])
-        identity = f"{name}|{self.settings.model_dump_json()}|{self.images.data_version}|{core_fingerprint()}|{met}"
+        feedback_key = ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"])
+        identity = f"{name}|{self.settings.model_dump_json()}|{self.images.data_version}|{core_fingerprint()}|{feedback_key}"
         return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
 
     def _trained(self, model: Classifier, fitted: Fitted, *, head_only: bool) -> TrainedModel:

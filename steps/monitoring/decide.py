@@ -13,8 +13,8 @@ from materializers.measurement import DecisionMaterializer
 
 
 @step(enable_cache=False, output_materializers={"decision": DecisionMaterializer})
-def decide(measurement: Measurement, settings: MonitoringSettings, labels_wanted: int) -> Annotated[Verdict, "decision"]:
+def decide(measurement: Measurement, settings: MonitoringSettings, labels_needed: int) -> Annotated[Verdict, "decision"]:
     """Decide by the settings, and store the decision with its metrics."""
-    verdict = decide_and_keep(measurement, settings, labels_wanted, Workspace.current())
+    verdict = decide_and_keep(measurement, settings, labels_needed, Workspace.current())
     log_metadata({"action": verdict.action, "reason": verdict.reason})
     return verdict

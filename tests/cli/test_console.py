@@ -19,7 +19,7 @@ def test_plain_lines_appear_where_there_is_no_terminal_and_only_for_long_work(ca
     assert capsys.readouterr().err == "  decode: 8 of 10, 2.0/s, 1 s left\n"
 
 
-def test_work_that_nobody_can_count_says_that_it_goes_on(capsys, monkeypatch):
+def test_work_without_a_total_shows_a_line_with_the_seconds(capsys, monkeypatch):
     monkeypatch.setattr("cli.console.SHOW_AFTER_SECONDS", 0.05)
     monkeypatch.setattr("imageloop.progress.SECONDS_BETWEEN", 0.02)
     bars = Bars()
@@ -63,7 +63,7 @@ def test_only_the_result_reaches_standard_output(capfd):
     assert "noise" in captured.err
 
 
-def test_the_log_of_a_watch_that_began_long_ago_stays_while_it_writes(tmp_path):
+def test_the_log_of_a_long_monitor_is_not_deleted_while_it_writes(tmp_path):
     workspace = Workspace(tmp_path)
     workspace.logs.mkdir(parents=True)
     for index in range(MAX_LOGS + 5):

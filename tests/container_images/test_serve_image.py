@@ -127,7 +127,7 @@ def test_it_holds_what_serving_needs_and_nothing_more():
     assert not [name for name in names if name.startswith("app/tests")]
 
 
-def test_it_says_which_version_and_commit_it_is_and_is_not_root():
+def test_the_image_has_version_and_commit_labels_and_no_root_user():
     labels = labels_of("imageloop-serve")
 
     assert labels["org.opencontainers.image.version"] != "0.0.0"
@@ -135,7 +135,7 @@ def test_it_says_which_version_and_commit_it_is_and_is_not_root():
     assert docker("run", "--rm", "imageloop-serve", "id", "-u") == "10001"
 
 
-def test_known_images_are_answered_right(run, package):
+def test_smoke_test_images_are_predicted_right(run, package):
     service = run()
     responses = [(example.label, call(f"{service.url}/predict", example.content, "image/png")) for example in package.examples]
 
@@ -143,7 +143,7 @@ def test_known_images_are_answered_right(run, package):
     assert [json.loads(body)["label"] for _, (_, body) in responses] == [label for label, _ in responses]
 
 
-def test_bad_images_are_refused_and_many_at_once_are_answered_or_told_to_wait(run, package):
+def test_bad_images_are_refused_and_overload_gets_a_retry_after(run, package):
     service = run()
     good = package.examples[0].content
 
@@ -157,7 +157,7 @@ def test_bad_images_are_refused_and_many_at_once_are_answered_or_told_to_wait(ru
     assert call(f"{service.url}/predict", good, "image/png")[0] == 200
 
 
-def test_docker_says_that_it_is_well(run):
+def test_the_container_becomes_healthy(run):
     service = run("--health-interval", "1s")
     deadline = time.monotonic() + 30
 
@@ -166,7 +166,7 @@ def test_docker_says_that_it_is_well(run):
         time.sleep(0.2)
 
 
-def test_it_ends_at_once_when_asked_and_comes_back_when_killed(run, package):
+def test_the_container_stops_at_once_and_restarts_after_a_kill(run, package):
     service = run("--restart", "always")
     begun = time.monotonic()
     docker("stop", "-t", "20", service.name)
@@ -199,7 +199,7 @@ def test_a_package_that_was_changed_is_not_served(run, package, tmp_path):
 
 
 @pytest.mark.skipif("IMAGELOOP_TEST_V2_IMAGE" not in os.environ, reason=".ci/container-image --all builds it")
-def test_the_image_of_mlserver_gives_the_same_answers(run, package):
+def test_the_image_of_mlserver_gives_the_same_predictions(run, package):
     image = os.environ["IMAGELOOP_TEST_V2_IMAGE"]
     environment = [word for name, value in V2.environment("pets", "3").items() for word in ("-e", f"{name}={value}")]
     usual, v2 = run(), run(*environment, image=image, protocol=V2)

@@ -97,7 +97,7 @@ def wait_for_answer(compose, key: str, image: Path, seconds: float) -> str:
     return label
 
 
-def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, secrets, tmp_path):
+def test_the_site_trains_serves_and_serves_again_after_a_kill(compose, secrets, tmp_path):
     image = tmp_path / "cat.png"
     draw_image("cat", (5, 5), Drift()).save(image)
     key = secrets["IMAGELOOP_API_KEY"]
@@ -121,7 +121,7 @@ def test_the_site_trains_serves_and_is_there_again_after_it_was_killed(compose, 
     assert compose("logs", "imageloop").count("resuming version 1, which served here") == 2
 
 
-def test_nobody_in_the_image_is_root_and_no_password_is_in_it():
+def test_no_user_of_the_image_is_root_and_no_password_is_in_it():
     described = subprocess.run(["docker", "image", "inspect", str(IMAGE)], capture_output=True, text=True, check=True).stdout
 
     assert '"User": "10001"' in described

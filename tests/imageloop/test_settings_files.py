@@ -13,7 +13,7 @@ def load(*overrides, file=None, **preset):
     return load_settings(TrainSettings, file, list(overrides), **preset)
 
 
-def test_nothing_said_is_the_default():
+def test_without_a_value_the_default_holds():
     assert load() == TrainSettings()
 
 
@@ -86,7 +86,7 @@ def test_a_value_below_a_plain_value_is_refused(tmp_path):
         load("training.seed.x=1", file=file)
 
 
-def test_a_word_that_looks_like_a_number_stays_what_was_typed():
+def test_a_string_that_could_be_a_number_stays_a_string():
     settings = load_settings(
         DeploySettings, None, ["version=2", "environment.SALT=0123", "environment.AT=12:30", "environment.X=true"]
     )

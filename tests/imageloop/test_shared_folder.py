@@ -29,7 +29,7 @@ def files_of(store):
     return {file.suffix for file in store.folder.glob("*")}
 
 
-def test_what_one_machine_wrote_another_finds(machine):
+def test_features_of_one_machine_are_read_by_another(machine):
     machine("a").append(KEYS, ROWS, [{"n": number} for number in range(40)])
 
     there = machine("b")
@@ -42,7 +42,7 @@ def test_what_one_machine_wrote_another_finds(machine):
     assert files_of(there) == {".npy", ".json"}
 
 
-def test_what_is_wanted_bit_by_bit_is_fetched_whole_in_the_end(machine):
+def test_many_small_reads_end_in_fetching_the_whole_shard(machine):
     machine("a").append(KEYS, ROWS)
     there = machine("b")
 
@@ -54,7 +54,7 @@ def test_what_is_wanted_bit_by_bit_is_fetched_whole_in_the_end(machine):
     assert files_of(there) == {".npy", ".json"}
 
 
-def test_what_comes_later_is_seen_and_what_both_have_is_read_here(machine, tmp_path):
+def test_later_shards_are_read_and_local_ones_preferred(machine, tmp_path):
     here = machine("a")
     here.append(KEYS[:20], ROWS[:20])
     there = machine("b")
@@ -67,7 +67,7 @@ def test_what_comes_later_is_seen_and_what_both_have_is_read_here(machine, tmp_p
     np.testing.assert_array_equal(here.read(KEYS[:20]), ROWS[:20])
 
 
-def test_a_damaged_row_is_noticed_wherever_it_was_read(machine, tmp_path):
+def test_a_damaged_row_is_detected_locally_and_remotely(machine, tmp_path):
     machine("a").append(KEYS, ROWS)
     (shard,) = (tmp_path / "shared" / "data" / "rows").glob("*.npy")
     content = bytearray(shard.read_bytes())
@@ -94,7 +94,7 @@ def test_an_index_that_is_no_index_is_made_again(machine, tmp_path):
     assert machine("b").missing(KEYS) == KEYS
 
 
-def test_single_files_are_kept_up_with(machine, tmp_path):
+def test_single_files_are_read_as_they_grow(machine, tmp_path):
     machine("a")
     mine = tmp_path / "a" / "data" / "known.txt"
     mine.parent.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_single_files_are_kept_up_with(machine, tmp_path):
     assert not theirs.with_name("absent.txt").exists()
 
 
-def test_folders_elsewhere_and_workspaces_alone_share_nothing(machine, tmp_path, monkeypatch):
+def test_a_local_folder_and_a_single_workspace_share_nothing(machine, tmp_path, monkeypatch):
     machine("a")
 
     assert shared_folder.shared(tmp_path / "elsewhere") is None
@@ -118,7 +118,7 @@ def test_folders_elsewhere_and_workspaces_alone_share_nothing(machine, tmp_path,
     assert shared_folder.shared(tmp_path / "a" / "data") is None
 
 
-def test_a_place_that_cannot_be_reached_is_said(machine, monkeypatch):
+def test_an_unreachable_store_is_an_error_with_its_address(machine, monkeypatch):
     monkeypatch.setenv(shared_folder.VARIABLE, "nowhere://bucket")
 
     with pytest.raises(ImageLoopError, match="IMAGELOOP_SHARED"):

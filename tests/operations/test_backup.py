@@ -44,7 +44,7 @@ def _keep(file, count: int) -> None:
         connection.executemany("INSERT INTO predictions VALUES (?)", [[number] for number in range(count)])
 
 
-def test_what_a_killed_process_left_of_another_database_is_not_read_into_the_recovered_one(tmp_path):
+def test_journals_of_another_database_are_not_read_into_the_restored_one(tmp_path):
     _keep(tmp_path / "archive" / "records.db", 3)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "records.db-wal").write_bytes(b"of another one")

@@ -37,7 +37,7 @@ def test_a_failure_that_left_nothing_is_forgotten(workspace, monkeypatch, found,
     assert read_deployed(workspace) == remembered
 
 
-def test_what_was_deployed_is_remembered(workspace):
+def test_the_last_deployment_is_remembered(workspace):
     write_deployed(workspace, STAGING)
 
     with _remembered(PRODUCTION):
@@ -72,7 +72,7 @@ def champion(monkeypatch):
 
 
 @pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])
-def test_what_served_is_brought_back_with_all_that_it_was_given(champion, complete):
+def test_the_served_version_is_resumed_with_its_settings(champion, complete):
     manifest = render("pets", "staging", [predictor_of("1", complete)])
     found = _settings_to_resume(cluster_with(manifest, complete), LocalSettings(), STAGING)
 
@@ -83,7 +83,7 @@ def test_what_served_is_brought_back_with_all_that_it_was_given(champion, comple
 
 
 @pytest.mark.parametrize(("came_from", "version", "refused_too"), [("v1", "1", True), (None, "2", False)])
-def test_of_a_rollout_that_was_cut_off_what_served_is_brought_back_or_the_first_version_tried_again(
+def test_after_an_interrupted_rollout_the_stable_version_resumes_or_the_first_is_retried(
     champion, came_from, version, refused_too
 ):
     parts = [predictor_of("1").model_copy(update={"traffic": 90}), predictor_of("2").model_copy(update={"traffic": 10})]
@@ -96,7 +96,7 @@ def test_of_a_rollout_that_was_cut_off_what_served_is_brought_back_or_the_first_
     assert (found.version, found.keep_refused_version, found.name) == (version, refused_too, "pets")
 
 
-def test_where_nothing_served_the_champion_does_and_another_cluster_is_not_taken_for_this_one(champion):
+def test_without_a_deployment_the_champion_serves_and_other_clusters_are_ignored(champion):
     assert _settings_to_resume(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
     assert _settings_to_resume(cluster_with(None), LocalSettings(), None) == DeploySettings()
     with pytest.raises(

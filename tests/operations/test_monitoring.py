@@ -68,7 +68,7 @@ def test_one_that_failed_for_long_is_given_up(begun, workspace):
     assert begun(7200) == ([said], said)
 
 
-def test_one_that_was_begun_long_ago_is_tried_again_where_it_fails_for_the_first_time(begun, workspace):
+def test_an_old_decision_is_retried_at_its_first_failure(begun, workspace):
     assert begun(7200) == ([], None)
     assert monitor_status.read_memory(workspace)["failing since of-7200"] > time.time() - 60
 
@@ -87,7 +87,7 @@ def channel(monkeypatch):
     return heard
 
 
-def test_a_channel_is_told_once_and_again_where_it_did_not_hear(workspace, channel):
+def test_a_channel_is_notified_once_and_again_after_a_failure(workspace, channel):
     def run_monitor(decision: str) -> None:
         monitoring._notify(monitoring.MonitoringRun("local", "alert", decision), [], decision, SETTINGS, workspace)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from operations.prediction import _names_of_heat_maps
 
 
-def test_no_heat_map_takes_the_place_of_another():
+def test_no_heat_map_overwrites_another():
     files = [Path("pets/train/cat/1.jpg"), Path("pets/test/cat/1.jpg"), Path("/mnt/cat/1.jpg")]
 
     assert list(_names_of_heat_maps(files).values()) == ["train_cat_1.jpg.png", "test_cat_1.jpg.png", "mnt_cat_1.jpg.png"]

@@ -71,7 +71,7 @@ def probabilities(answer: dict) -> np.ndarray:
     return np.reshape(found["data"], found["shape"])
 
 
-def test_answers_are_those_of_the_microservice(v2, service, call, colours):
+def test_predictions_are_those_of_the_microservice(v2, service, call, colours):
     expected = [
         json.loads(call(f"{service.url}/predict", one, "image/png")[1])["probabilities"] for one in (colours.red, colours.blue)
     ]
@@ -84,7 +84,7 @@ def test_answers_are_those_of_the_microservice(v2, service, call, colours):
     assert labels == ["red", "blue"]
 
 
-def test_prepared_pixels_are_answered_as_they_are(v2, call, colours, package):
+def test_prepared_pixels_are_predicted_unchanged(v2, call, colours, package):
     side = read_info(package).side_pixels
     pixels = preprocess(colours.red, side, Limits(min_side_pixels=8))
 
@@ -108,7 +108,7 @@ def test_prepared_pixels_are_answered_as_they_are(v2, call, colours, package):
         ("BYTES", [1], [1], "expected one input"),
     ],
 )
-def test_what_is_no_image_is_refused_with_a_reason(v2, call, datatype, shape, data, said):
+def test_bytes_that_are_no_image_are_refused_with_a_reason(v2, call, datatype, shape, data, said):
     code, answer = infer(call, v2, datatype, shape, data)
 
     assert code == 400

@@ -20,7 +20,7 @@ def test_every_stack_file_is_valid_without_any_variable(file):
     assert {"orchestrator", "artifact_store", "experiment_tracker"} <= stack.components.keys()
 
 
-def test_each_place_of_a_delivery_has_a_stack_and_parts_of_its_own():
+def test_each_delivery_environment_has_a_stack_and_components_of_its_own():
     names = set()
     for place in ("staging", "production"):
         stack = read_stack(PROJECT / "stacks" / "kubernetes.yaml", {"IMAGELOOP_STACK": f"kubernetes-{place}"})
@@ -47,7 +47,7 @@ def test_variables_are_filled_in_and_defaults_may_name_others():
         (None, "No such file"),
     ],
 )
-def test_what_is_no_stack_is_said_with_its_file(tmp_path, text, words):
+def test_an_invalid_stack_is_refused_with_its_file(tmp_path, text, words):
     file = tmp_path / "own.yaml"
     if text is not None:
         file.write_text(text)
@@ -58,7 +58,7 @@ def test_what_is_no_stack_is_said_with_its_file(tmp_path, text, words):
     assert str(file) in str(refused.value)
 
 
-def test_a_value_is_what_the_environment_says_whatever_it_means_in_yaml(tmp_path):
+def test_a_value_of_the_environment_is_a_string_whatever_yaml_makes_of_it(tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(
         "name: own\ncomponents:\n  artifact_store:\n    name: own\n    flavor: local\n    config:\n"
@@ -152,7 +152,7 @@ def test_a_changed_file_updates_and_a_removed_key_is_removed_and_nothing_else_is
 
 
 @pytest.mark.system
-def test_what_is_applied_is_known_and_a_folder_whose_stacks_another_one_took_over_is_told(tmp_path):
+def test_an_applied_stack_is_known_and_one_replaced_by_another_folder_is_detected(tmp_path):
     def environment_of(folder: str) -> dict[str, str]:
         (tmp_path / folder).mkdir(exist_ok=True)
         return os.environ | {

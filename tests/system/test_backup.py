@@ -60,7 +60,7 @@ def test_a_site_is_as_before_after_a_backup_and_a_recovery_elsewhere(site, elsew
     assert "got the public one alone" in err
 
 
-def test_what_is_no_archive_is_refused_and_changes_nothing(elsewhere, tmp_path):
+def test_a_file_that_is_no_archive_is_refused_and_changes_nothing(elsewhere, tmp_path):
     (tmp_path / "no.tar.gz").write_bytes(b"no archive")
 
     before = sorted(path.name for path in (elsewhere.home / ".imageloop").iterdir())

@@ -103,7 +103,7 @@ def test_a_good_version_goes_through_staging_to_production(site, good, staging):
     assert "smoke-test image" in notes
 
 
-def test_a_place_whose_variables_are_missing_overwrites_no_stack(site):
+def test_an_environment_with_missing_variables_overwrites_no_stack(site):
     environment = site.environment | {"KUBECONFIG_CONTENT": "a context", "SITE": "{}"}
     done = subprocess.run(
         [PROJECT / ".ci/deliver", "staging"], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
@@ -113,7 +113,7 @@ def test_a_place_whose_variables_are_missing_overwrites_no_stack(site):
     assert "expected the namespace of this environment" in done.stderr
 
 
-def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site, good, staging):
+def test_a_bad_version_fails_in_staging_and_never_reaches_production(site, good, staging):
     bad = site.json("train", "--set", f"promotion.model_name={MODEL}", *HARDLY)
     assert bad["outcome"] == "refused"
     chosen = ("--version", bad["model_version"], "--set", "keep_refused_version=true")
@@ -124,7 +124,7 @@ def test_a_bad_version_fails_in_staging_and_production_hears_nothing_of_it(site,
     assert [part["version"] for part in production(site)["predictors"]] == [good]
 
 
-def test_what_slips_through_is_rolled_back_in_production(site, good, callers):
+def test_a_bad_version_that_passes_staging_is_rolled_back_in_production(site, good, callers):
     versions = site.json("versions", "--model", MODEL)["versions"]
     bad = next(one["version"] for one in versions if one["version"] != good)
     callers(production(site)["url"])

@@ -71,7 +71,7 @@ def test_status_shows_what_is_served(site, deployed):
     )
 
 
-def test_a_wrongly_answered_image_is_there_to_be_labelled(site, deployed, tmp_path):
+def test_a_wrongly_predicted_image_is_retained_for_labelling(site, deployed, tmp_path):
     number, judging = next((number, drawn(number)) for number in range(100) if _judges(drawn(number)))
     teaching = next(drawn(number) for number in range(100) if not _judges(drawn(number)))
     frame = next(drawn(number, quality) for quality in range(70, 90) if not _judges(drawn(number, quality)))  # of what judges
@@ -111,7 +111,7 @@ def test_deploying_again_changes_nothing(site, deployed):
     assert site.json("deploy", *PLACE, "--set", "replicas=1", *deployed["kept"])["outcome"] == "unchanged"
 
 
-def test_what_is_being_rolled_out_is_not_stopped(site, deployed):
+def test_a_deployment_in_a_rollout_is_not_stopped(site, deployed):
     with FileLock(site.workspace.state / "serving" / "locks" / "default--pets.lock"):
         _, error = site.run("down", expect=1)
 
@@ -134,7 +134,7 @@ def test_a_manifest_is_printed_and_nothing_applied(site, deployed):
     assert "got 'helm'" in unknown
 
 
-def test_a_laptop_keeps_no_schedule_and_says_what_does_the_same(site):
+def test_a_local_orchestrator_refuses_schedules_and_names_the_alternative(site):
     _, laptop = site.run("schedule", "--cron", "*/15 * * * *", expect=2)
     _, wrong = site.run("schedule", "--cron", "hourly", expect=2)
 
@@ -152,7 +152,7 @@ def test_zenml_lists_what_is_served(site, deployed):
     assert "roll_out" in shown
 
 
-def test_the_service_says_what_predict_says_in_every_form(site, deployed, tmp_path, request):
+def test_the_service_predicts_what_the_command_predicts_in_every_form(site, deployed, tmp_path, request):
     """500 photographs where there are some, through the gateway; one in five also as `ndarray`, the upright, prepared image."""
     files = images(tmp_path, request)
     rows = site.json("predict", *map(str, files), "--model", MODEL)["predictions"]
@@ -210,7 +210,7 @@ def test_a_live_endpoint_is_held_against_labelled_images(site, deployed, labelle
     assert "expected an http address" in err
 
 
-def test_what_serves_is_evaluated_after_a_rollout_where_images_are_given(site, deployed, labelled):
+def test_the_served_version_is_evaluated_after_a_rollout(site, deployed, labelled):
     _, err = site.run(
         "deploy",
         *PLACE,
@@ -302,7 +302,7 @@ def third(site, deployed) -> str:
     return site.train(MODEL, "--set", "training.seed=123", "--set", "promotion.gates.champion_margin=1")["model_version"]
 
 
-def test_a_restart_in_the_middle_of_a_canary_brings_back_what_served(site, deployed, third):
+def test_a_restart_during_a_canary_resumes_the_stable_version(site, deployed, third):
     process = site.start(
         "deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--set", "strategy={kind: canary, watch: {min_seconds: 600}}"
     )
@@ -343,7 +343,7 @@ def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(sit
     assert listed["versions"][0]["verdict"] == "rollback"
 
 
-def test_a_wrong_setting_is_answered_before_anything_starts(site):
+def test_a_wrong_setting_is_refused_before_anything_starts(site):
     _, error = site.run("deploy", "--set", "strategy.kind=canary", "--set", "strategy.steps=[50,10]", expect=2)
 
     assert "expected steps that grow" in error
@@ -355,7 +355,7 @@ def test_without_a_champion_there_is_nothing_to_deploy(site):
     assert "expected a champion of 'nobody' to deploy, got none" in error
 
 
-def test_where_nothing_was_deployed_status_says_so(tmp_path, site):
+def test_status_without_a_deployment_is_one_sentence(tmp_path, site):
     _, error = site.run("status", expect=1, IMAGELOOP_HOME=str(tmp_path))
 
     assert "nothing was ever deployed from here" in error

@@ -40,7 +40,7 @@ def test_checking_settings_loads_neither_torch_nor_zenml_nor_pandas():
     assert done.stdout.strip() == "[]"
 
 
-def test_libraries_say_nothing_while_the_interpreter_ends():
+def test_libraries_print_nothing_while_the_interpreter_ends():
     """Triton's own check for leaks takes what stays for a fault, and every first training would end with it."""
     pytest.importorskip("triton._C.libtriton")
     program = (
@@ -85,7 +85,7 @@ def test_a_result_that_cannot_be_written_is_no_success(site):
     assert "Traceback" not in done.stderr
 
 
-def test_settings_of_another_encoding_and_names_that_are_too_long_are_said(site, tmp_path):
+def test_settings_of_another_encoding_and_too_long_names_are_refused(site, tmp_path):
     (tmp_path / "latin.yaml").write_bytes("data: {source: {kind: generated}} # gr\xfcn".encode("latin-1"))
 
     _, said = site.run("train", "--config", str(tmp_path / "latin.yaml"), expect=2)

@@ -59,14 +59,14 @@ def send_labels(url: str, predictions: list[dict], label: str) -> None:
         requests.post(f"{url}/feedback", json={"request_id": answer["request_id"], "label": label}, timeout=30).raise_for_status()
 
 
-def test_before_anything_was_served_there_is_no_data(site, served):
+def test_before_the_first_prediction_there_is_no_data(site, served):
     found = site.json("monitor", *HASTE)
 
     assert (found["action"], found["new_windows"]) == ("no_data", 0)
     assert "no whole window" in found["reason"]
 
 
-def test_a_changed_world_is_noticed_and_without_labels_nothing_is_retrained(site, served):
+def test_drift_is_detected_and_without_labels_nothing_is_retrained(site, served):
     ask(served, 70, 1000)
 
     found = site.json("monitor", *HASTE)
@@ -107,20 +107,20 @@ def _begun(database) -> list:
     return [one for one in database.decisions(MODEL, 20) if one.action == "retrain" and one.outcome is None]
 
 
-def test_two_cannot_look_after_one_site(site, served):
+def test_only_one_monitor_may_run(site, served):
     with site.workspace.lock("watch"):
         _, err = site.run("monitor", *HASTE, expect=1)
 
     assert "another process runs the monitor here" in err
 
 
-def test_a_watch_looks_again_and_again_until_it_is_told_to_stop(site, served):
+def test_the_daemon_repeats_monitoring_runs_until_it_is_stopped(site, served):
     found = site.json("watch", *HASTE, "--set", "max_passes=2", "--set", "interval_seconds=0.1")
 
     assert found == {"passes": 2, "failures": 0}
 
 
-def test_wrong_settings_of_the_watch_are_said_at_once(site):
+def test_wrong_settings_of_the_monitor_are_refused_at_once(site):
     _, err = site.run("monitor", "--set", "monitoring.drift.windows=5", expect=2)
 
     assert "did you mean 'window'?" in err

@@ -244,7 +244,7 @@ def test_no_token_is_left_behind_and_none_is_in_a_pods_own_words(cluster, traine
     assert all("value" not in variable for variable in tokens)
 
 
-def test_what_a_run_in_pods_was_trained_on_comes_back_byte_for_byte(cluster, trained, tmp_path):
+def test_the_data_of_a_run_in_pods_is_restored_byte_for_byte(cluster, trained, tmp_path):
     cluster.site.run("restore", trained["tracking_run"], "--to", str(tmp_path / "back"))
 
     draw_image("dog", (7, 4), Drift()).save(tmp_path / "dog.png")
@@ -267,7 +267,7 @@ def test_a_rollout_from_a_pod_serves_what_pods_trained(deployed, tmp_path):
     assert answer.json()["model"]["version"] == "1"
 
 
-def test_a_schedule_looks_after_it_in_pods(cluster, deployed):
+def test_a_schedule_monitors_in_pods(cluster, deployed):
     cluster.site.run("schedule", "--cron", "*/15 * * * *", *WATCHED)
     made = cluster.site.json("schedule", "--cron", "*/10 * * * *", *WATCHED)  # in place of the first
     (cronjob,) = cluster.server.core.of_kind("cronjobs")
@@ -288,7 +288,7 @@ def ended(pods: list[dict]) -> bool:
 
 
 @pytest.mark.parametrize("ill", ["OOMKilled", "ImagePullBackOff"])
-def test_a_pod_that_dies_or_never_starts_is_said_in_a_sentence(cluster, trained, ill):
+def test_a_pod_that_dies_or_never_starts_is_one_sentence(cluster, trained, ill):
     cluster.kubelet.ills["collect"] = [ill]
 
     _, err = cluster.site.run("monitor", *WATCHED, expect=1)
@@ -307,7 +307,7 @@ def test_an_evicted_pod_is_replaced(cluster, trained):
     assert len(cluster.pods("collect")) == before + 2
 
 
-def test_an_api_server_that_vanishes_is_said_in_a_sentence(cluster, trained):
+def test_an_api_server_that_vanishes_is_one_sentence(cluster, trained):
     process = cluster.site.start("monitor", *WATCHED)
     orchestrators = len(cluster.pods())  # those before
     wait_until(lambda: len(cluster.pods()) > orchestrators)

@@ -53,11 +53,11 @@ def test_heat_maps_are_written_as_images(site, mixed, tmp_path):
         assert heat_map.size == (448, 244)
 
 
-def test_the_exact_model_may_be_asked_for(site, mixed):
+def test_the_exact_model_can_be_chosen(site, mixed):
     assert site.json("predict", str(mixed), "--model", "predicting", "--exact")["precision"] == "fp32"
 
 
-def test_what_is_not_there_is_said(site, trained, tmp_path):
+def test_a_missing_file_or_version_is_one_sentence(site, trained, tmp_path):
     for arguments, code, words in [
         ((str(tmp_path / "gone.jpg"),), 2, "got nothing"),
         ((str(tmp_path),), 1, "got no file"),

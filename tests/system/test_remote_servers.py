@@ -133,7 +133,7 @@ def test_a_person_with_few_rights_registers_the_same_stacks(few_rights, zenml):
 
 
 @pytest.mark.timeout(1800)
-def test_the_site_trains_serves_watches_and_goes_on_where_it_was_stopped(team, mlflow, s3, tmp_path):
+def test_the_site_trains_serves_monitors_and_resumes_after_a_stop(team, mlflow, s3, tmp_path):
     image = tmp_path / "cat.png"
     draw_image("cat", (5, 5), Drift()).save(image)
     with started(team, tmp_path / "first.log") as url:
@@ -176,7 +176,7 @@ def test_another_stack_makes_the_same_model(laptop, team):
     assert package_hashes(laptop) == package_hashes(team)
 
 
-def test_a_machine_goes_on_with_what_another_one_shared(laptop, team, sharing, tmp_path):
+def test_a_machine_reuses_the_data_of_another(laptop, team, sharing, tmp_path):
     """As one pod after another: what the first one decoded, computed and exported is not done again."""
     shutil.copytree(team.workspace.keys, tmp_path / ".imageloop" / "keys")
     pod = Site(tmp_path, team.environment | sharing | {"IMAGELOOP_HOME": str(tmp_path)})
@@ -200,7 +200,7 @@ def test_images_of_this_machine_are_refused_for_pods_before_anything_is_built(te
     assert f"got '{tmp_path}' of this machine" in deployed
 
 
-def test_a_wrong_login_is_said_in_a_sentence(team):
+def test_a_wrong_login_is_one_sentence(team):
     wrong = Site(team.home, team.environment | {"IMAGELOOP_MLFLOW_PASSWORD": "wrong-and-long-enough"})
     wrong.run(str(STACK), program="stacks/apply.py")
 

@@ -28,7 +28,7 @@ def test_prepared_images_that_were_damaged_or_deleted_are_made_again(site, tmp_p
     assert healed["outcome"] == again["outcome"] == "champion"
 
 
-def test_what_zenml_remembers_of_deleted_artifacts_is_not_taken_from_its_cache(tmp_path, exported_backbones):
+def test_cached_steps_with_deleted_artifacts_run_again(tmp_path, exported_backbones):
     site = new_site(tmp_path)
     site.workspace.state.mkdir(exist_ok=True)
     site.workspace.backbones.symlink_to(exported_backbones)
@@ -72,7 +72,7 @@ def test_the_data_of_a_run_comes_back_byte_for_byte(site, tmp_path, draw):
     assert "no-such-run" in err
 
 
-def test_images_may_be_kept_as_archives_and_prepared_ones_too(site, tmp_path, draw):
+def test_images_and_prepared_ones_may_be_versioned_as_archives(site, tmp_path, draw):
     folder = draw(tmp_path / "pets", seed=6, cat=12, dog=12)
     options = ("--set", "data.versioning.archive=true", "--set", "data.versioning.prepared=true")
 

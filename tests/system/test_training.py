@@ -123,7 +123,7 @@ def test_a_refused_model_is_registered_as_refused_and_nothing_moves(site, traine
     assert "expected a version that passed its gates" in err
 
 
-def test_where_there_are_no_labels_copies_in_a_new_light_teach_and_judge(site, trained):
+def test_without_labels_drift_augmentation_trains_and_evaluates(site, trained):
     out, err = site.run(
         "train", *SMOKE, "--set", "promotion.model_name=main", "--set", "feedback.enabled=true",
         "--set", "feedback.drift_augmentation.brightness=0.5", "--json",
@@ -144,7 +144,7 @@ print(settings_of_champion(settings).data.source.num_images, settings_of_champio
 """
 
 
-def test_a_watch_repeats_what_made_the_champion_unless_told_otherwise(site, trained, tmp_path):
+def test_the_monitor_retrains_with_the_settings_of_the_champion(site, trained, tmp_path):
     (tmp_path / "repeated.py").write_text(REPEATED)
 
     out, _ = site.run(program=str(tmp_path / "repeated.py"), PYTHONPATH=str(PROJECT))

@@ -62,7 +62,7 @@ class SeldonDeployer(BaseModelDeployer):
             pipeline_name=pipeline_name,
             pipeline_step_name=step_name,
         )
-        self._tell_zenml(config)
+        self._register_with_zenml(config)
         return rollout
 
     def deploy_model(
@@ -108,7 +108,7 @@ class SeldonDeployer(BaseModelDeployer):
             "PAGE": f"{found.url}/",
         }
 
-    def _tell_zenml(self, config: SeldonServiceConfig) -> None:
+    def _register_with_zenml(self, config: SeldonServiceConfig) -> None:
         """Return the ZenML record of a deployment, created or updated."""
         client = Client()
         known = [

@@ -75,9 +75,9 @@ class FakeApiServer(http.server.ThreadingHTTPServer):
             return value["_before"]
         if self.broken:
             return {"state": "Failed", "description": "ImagePullBackOff"}
-        if self.operator is not None and value["_told"]:
-            return {"state": "Failed", "description": value["_told"]}
-        if time.monotonic() < value["_ready_at"] or value["_told"] is None:
+        if self.operator is not None and value["_operator_error"]:
+            return {"state": "Failed", "description": value["_operator_error"]}
+        if time.monotonic() < value["_ready_at"] or value["_operator_error"] is None:
             return {"state": "Creating"}
         name = value["metadata"]["name"]
         parts = {
@@ -281,7 +281,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         value["_seen_at"] = time.monotonic() + self.server.seconds_to_see
         value["metadata"] |= {"generation": generation, "managedFields": [{"manager": "imageloop"}]}
         value["_ready_at"] = time.monotonic() + self.server.seconds_to_ready
-        value["_told"] = "" if self.server.operator is None else None
+        value["_operator_error"] = "" if self.server.operator is None else None
         self.server.objects[name] = value
         if self.server.operator is not None:
             self.server.operator.reconcile(value)

@@ -26,7 +26,7 @@ class Operator:
         self._thread.start()
 
     def reconcile(self, value: dict[str, Any]) -> None:
-        """In the background; what came of it is in `_told`."""
+        """In the background; what came of it is in `_operator_error`."""
         threading.Thread(target=self._reconcile, args=(value,), daemon=True).start()
 
     def delete(self, namespace: str, name: str) -> None:
@@ -42,9 +42,9 @@ class Operator:
         with self._one_at_a_time:
             try:
                 self.local.apply(self._fetched(manifest))
-                value["_told"] = ""
+                value["_operator_error"] = ""
             except DeploymentError as error:
-                value["_told"] = str(error)
+                value["_operator_error"] = str(error)
 
     def _fetched(self, manifest: Manifest) -> Manifest:
         """The service alone, which finds things where they are here; the collector beside it is `_collect`."""

@@ -84,7 +84,7 @@ def test_a_repository_that_is_cloned_leaves_no_clone_behind(draw_folder, workspa
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_a_second_run_waits_for_the_first_and_says_so(workspace, caplog):
+def test_a_second_run_waits_for_the_first_and_logs_it(workspace, caplog):
     caplog.set_level("INFO")
     order = []
 

@@ -23,6 +23,6 @@ def test_a_folder_of_this_machine_stays_where_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("address", ["memory://bucket/nothing", "nosuch://bucket/labelled"])
-def test_what_cannot_be_had_is_said(address):
+def test_an_unavailable_source_is_an_error_with_its_reason(address):
     with pytest.raises(SettingsError, match="expected the folder"), folder_of(address):
         pass

@@ -45,7 +45,7 @@ def test_every_page_of_a_large_registry_is_read(workspace, monkeypatch):
     assert later_champions() == {f"m{number}": "2@0" for number in range(5)}
 
 
-def test_a_champion_that_was_taken_away_is_news_and_so_is_another_in_its_place(workspace, monkeypatch):
+def test_a_removed_or_replaced_champion_invalidates_the_cache(workspace, monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.connect", lambda: None)
     monkeypatch.setattr("imageloop.adapters.champion_history.connect", lambda: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")
@@ -75,7 +75,7 @@ def test_a_champion_that_was_taken_away_is_news_and_so_is_another_in_its_place(w
     assert [state["pets"] for state in seen] == ["@1", "2@2", "@2", "1@3", "@3", "1@4"]
 
 
-def test_a_version_that_learnt_from_labels_is_told_from_one_that_did_not(workspace, monkeypatch):
+def test_a_version_trained_with_feedback_is_distinguished_from_one_without(workspace, monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.connect", lambda: None)
     monkeypatch.setattr("imageloop.adapters.champion_history.connect", lambda: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.home}/mlflow.db")

@@ -13,7 +13,7 @@ ensure_experiment(sys.argv[1], "pets", Workspace.current())
 """
 
 
-def test_two_processes_that_come_first_make_one_database(workspace):
+def test_two_first_processes_create_one_database(workspace):
     address = f"sqlite:///{workspace.state}/mlflow.db"
     processes = [subprocess.Popen([sys.executable, "-c", MAKE, address], stderr=subprocess.PIPE) for _ in range(2)]
 

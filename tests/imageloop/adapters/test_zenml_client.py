@@ -5,7 +5,7 @@ import importlib.metadata
 from imageloop.adapters import zenml_client
 
 
-def test_a_watch_may_open_the_stack_as_often_as_it_looks(monkeypatch):
+def test_a_monitor_opens_the_stack_for_every_run_without_a_leak(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "packages_distributions", importlib.metadata.packages_distributions)
     zenml_client._remember_packages.cache_clear()
     for _ in range(2000):

@@ -10,7 +10,7 @@ def filled(folder, count=5):
     return store
 
 
-def test_rows_come_back_in_the_asked_order_from_a_new_process(tmp_path):
+def test_rows_are_read_in_the_requested_order_by_a_new_process(tmp_path):
     filled(tmp_path)
 
     again = ArrayStore(tmp_path, (4,), np.float32)
@@ -20,7 +20,7 @@ def test_rows_come_back_in_the_asked_order_from_a_new_process(tmp_path):
     assert again.missing(["k1", "new", "new"]) == ["new"]
 
 
-def test_what_another_process_adds_is_seen(tmp_path):
+def test_rows_of_another_process_are_read(tmp_path):
     ours = ArrayStore(tmp_path, (4,), np.float32)
     filled(tmp_path)
 

@@ -152,7 +152,7 @@ def test_todays_limits_hold_for_images_that_are_known_already(draw_folder, store
     ("counts", "words"),
     [({"cat": 12}, "two classes"), ({"cat": 12, "dog": 1}, "'dog' has 1"), ({}, "got no file")],
 )
-def test_too_little_to_learn_from_is_said_with_its_numbers(draw_folder, store, tmp_path, counts, words):
+def test_too_few_images_are_refused_with_their_counts(draw_folder, store, tmp_path, counts, words):
     (tmp_path / "images").mkdir()
     folder = draw_folder(**counts)
 
@@ -160,7 +160,7 @@ def test_too_little_to_learn_from_is_said_with_its_numbers(draw_folder, store, t
         catalog_of(folder, store)
 
 
-def test_ten_thousand_files_that_are_no_images_end_in_one_sentence(tmp_path, store):
+def test_ten_thousand_files_without_an_image_are_one_error(tmp_path, store):
     for label in ("cat", "dog"):
         (tmp_path / "junk" / label).mkdir(parents=True)
         for index in range(5000):

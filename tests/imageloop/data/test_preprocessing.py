@@ -35,7 +35,7 @@ RED = Image.new("RGB", (80, 60), (200, 30, 30))
         ("1", "PNG"),
     ],
 )
-def test_every_mode_and_format_becomes_rgb_of_the_asked_side(mode, kind):
+def test_every_mode_and_format_becomes_rgb_of_the_requested_size(mode, kind):
     content = encode(RED.convert(mode), kind)
 
     image = preprocess(content, 32, Limits())
@@ -112,7 +112,7 @@ def bomb(side: int) -> bytes:
         (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_an_image"),
     ],
 )
-def test_what_is_no_usable_image_is_refused_with_its_reason(content, reason):
+def test_an_unusable_image_is_refused_with_its_reason(content, reason):
     with pytest.raises(ImageRefusedError) as refused:
         preprocess(content, 32, Limits())
 
@@ -124,7 +124,7 @@ def test_a_file_above_the_limit_is_refused_unread():
         preprocess(encode(RED, "PNG"), 32, Limits(max_bytes=10))
 
 
-def test_what_a_file_says_of_itself_is_true_of_the_whole_file():
+def test_the_header_describes_the_whole_file():
     """A large JPEG is decoded at a reduced scale."""
     large = Image.new("RGB", (2400, 1800), (10, 200, 30))
 

@@ -29,7 +29,7 @@ def test_a_folder_below_data_is_used_where_it_lies(workspace):
     assert place(mine, workspace) == mine
 
 
-def test_what_a_person_put_into_raw_is_kept(draw_folder, workspace):
+def test_files_that_a_user_added_to_raw_are_preserved(draw_folder, workspace):
     raw = place(draw_folder(cat=2, dog=2), workspace)
     (raw / "cat" / "mine.png").write_bytes(b"precious")
 
@@ -40,7 +40,7 @@ def test_what_a_person_put_into_raw_is_kept(draw_folder, workspace):
     assert names(raw) == ["ant/0.png", "ant/1.png", "bee/0.png", "bee/1.png"]
 
 
-def test_raw_that_was_never_filled_by_us_is_kept(draw_folder, workspace):
+def test_a_raw_folder_that_imageloop_did_not_fill_is_preserved(draw_folder, workspace):
     (workspace.data / "raw").mkdir(parents=True)
     (workspace.data / "raw" / "photo.jpg").write_bytes(b"precious")
 
@@ -49,7 +49,7 @@ def test_raw_that_was_never_filled_by_us_is_kept(draw_folder, workspace):
     assert list((workspace.state / "kept").rglob("photo.jpg"))
 
 
-def test_raw_is_kept_where_what_filled_it_was_forgotten(draw_folder, workspace, caplog):
+def test_raw_is_preserved_where_its_manifest_is_lost(draw_folder, workspace, caplog):
     place(draw_folder(cat=2, dog=2), workspace, "first")
     (workspace.state / "raw.json").write_bytes(b'{"listing": "half')
 

@@ -19,7 +19,7 @@ def run(folder, workspace, seed=7):
 
 
 @pytest.mark.parametrize("name", ["catalog.parquet", "known.parquet"])
-def test_no_memory_is_no_error_and_a_damaged_one_is(workspace, name):
+def test_a_missing_split_history_is_fine_and_a_damaged_one_is_an_error(workspace, name):
     assert previous_catalog(workspace) is None
     assert images_split_before(workspace, 7).empty
 
@@ -61,7 +61,7 @@ def test_images_that_are_saved_again_keep_their_split(draw_folder, workspace):
     assert (both["split_x"] == both["split_y"]).all()
 
 
-def test_a_memory_of_an_earlier_release_knows_no_looks(draw_folder, workspace):
+def test_a_memory_of_an_earlier_release_has_no_counts(draw_folder, workspace):
     first = run(draw_folder(cat=20, dog=20), workspace)
     memory = pd.read_parquet(workspace.data / "known.parquet")
     memory.drop(columns="perceptual_hash").to_parquet(workspace.data / "known.parquet")
@@ -73,7 +73,7 @@ def test_a_memory_of_an_earlier_release_knows_no_looks(draw_folder, workspace):
     assert (both["split_x"] == both["split_y"]).all()
 
 
-def test_runs_at_once_give_an_image_that_both_have_one_split(draw_folder, workspace):
+def test_concurrent_runs_give_a_shared_image_one_split(draw_folder, workspace):
     small = read_catalog(draw_folder(cat=20, dog=20), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
     grown = read_catalog(draw_folder(cat=60, dog=60), "folder", prepared_store(workspace.prepared, 32), 32, Limits())
 

@@ -28,7 +28,7 @@ def test_a_class_of_few_bursts_is_judged_too(sizes):
     )
 
 
-def test_a_class_whose_images_are_all_alike_is_said_by_its_name():
+def test_a_class_of_duplicates_alone_is_refused_by_name():
     with pytest.raises(ImageLoopError, match="'b' has 40 in 1 groups of near duplicates"):
         check_splits(placed([40]), {"b"})
     check_splits(placed([40]), set())  # as an earlier run placed it
@@ -43,5 +43,5 @@ def test_two_films_of_each_class_leave_none_to_tune_by():
         check_splits(both, {"a", "b"})
 
 
-def test_small_shares_leave_one_to_judge_by():
+def test_small_shares_leave_at_least_one_test_image():
     check_splits(placed([1] * 40, train=0.98, validation=0.01, test=0.01), {"a", "b"})

@@ -32,7 +32,7 @@ def test_frames_belong_to_the_first_of_their_scene_whatever_comes_later():
     assert scenes_of(seen[:150], distance).tolist() == found[:150].tolist()
 
 
-def test_different_things_are_a_scene_each_and_so_is_everything_where_no_distance_is_known():
+def test_different_images_are_a_scene_each_and_without_a_distance_all_are():
     assert scenes_of(scene_images(500, seed=3), distance_of(scene_images(300))).tolist() == list(range(500))
     frames = np.concatenate([scene_images(2), scene_images(2) + 0.01])
     assert scenes_of(frames, distance_of(scene_images(300))).tolist() == [0, 1, 0, 1]
@@ -49,7 +49,7 @@ def test_a_scene_may_pan_and_light_may_change():
     assert scenes_of(seen, distance_of(scene_images(300))).tolist() == np.repeat(np.arange(20) * 30, 30).tolist()
 
 
-def test_a_data_set_of_frames_tells_scenes_apart_too():
+def test_a_data_set_of_frames_separates_scenes_too():
     rng = np.random.default_rng(6)
     frames = np.repeat(scene_images(40, seed=7), 10, 0)
 
@@ -65,7 +65,7 @@ def test_a_row_that_is_no_number_is_a_scene_of_its_own_and_spoils_no_other():
     assert scenes_of(rows, 0.2).tolist() == [0, 1, 2, 0, 1]
 
 
-def test_a_package_keeps_the_distance_of_its_own_images(tmp_path):
+def test_a_package_stores_the_scene_distance_of_its_images(tmp_path):
     known = scene_images(300)
     frames = scene_images(1)[[0] * 400]
     Novelty.of(np.concatenate([known, frames]), 2, np.arange(300) % 2).write(tmp_path)
@@ -73,7 +73,7 @@ def test_a_package_keeps_the_distance_of_its_own_images(tmp_path):
     assert Novelty.read(tmp_path).scene == pytest.approx(distance_of(known), rel=1e-3)
 
 
-def test_frames_of_photographs_are_told_from_other_photographs(photographs, exported_backbones):
+def test_frames_of_a_photograph_are_separated_from_other_photographs(photographs, exported_backbones):
     from imageloop.training.features import FeatureExtractor, exported_backbone
 
     extractor = FeatureExtractor(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)

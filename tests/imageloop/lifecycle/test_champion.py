@@ -24,7 +24,7 @@ def images(workspace) -> PreparedImages:
     return PreparedImages(table, ["cat", "dog"], 224, "d1", str(workspace.data / "raw"))
 
 
-def test_a_champion_of_another_side_is_judged_by_what_is_at_hand(images, workspace):
+def test_a_champion_of_another_image_size_is_compared_on_available_images(images, workspace):
     prepared_store(workspace.prepared, 64).append(["b", "e"], np.zeros((2, 64, 64, 3), np.uint8), [{}, {}])
 
     found = _at_hand(images, 64, workspace)

@@ -33,7 +33,7 @@ def decide_with(workspace, **metrics) -> str:
     return decide_and_keep(measured, SETTINGS, 20, workspace).reason
 
 
-def test_a_failure_is_remembered_however_much_is_told_since(database, workspace):
+def test_a_failure_is_remembered_after_many_notifications(database, workspace):
     database.decide("imageloop", Decision("failed", 1.0, "retrain", "old", {"labels": 100}, "refused: worse"))
     for number in range(60):
         database.decide("imageloop", Decision(f"older-{number}", 2.0 + number, "alert", f"{number} minutes ago", {}, ""))
@@ -42,7 +42,7 @@ def test_a_failure_is_remembered_however_much_is_told_since(database, workspace)
     assert "did not help" not in decide_with(workspace, labels_since=3)
 
 
-def test_frames_of_a_scene_are_one_usable_label_and_unread_ones_are_none():
+def test_frames_of_a_scene_count_as_one_label_and_unread_ones_as_none():
     scenes = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float16)
     labels = answers_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
     earlier = answers_of([True] * 5, model_version="0").assign(request_id=[f"earlier-{n}" for n in range(5)])

@@ -6,7 +6,7 @@ from imageloop.lifecycle import rollback
 from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks
 
 
-def test_a_rollback_is_told_to_the_registry_once_it_can_be_reached(workspace, monkeypatch):
+def test_a_rollback_is_recorded_in_the_registry_when_it_is_reachable_again(workspace, monkeypatch):
     def gone(**_):
         raise ImageLoopError("no registry")
 
@@ -23,7 +23,7 @@ def test_a_rollback_is_told_to_the_registry_once_it_can_be_reached(workspace, mo
     assert revoked == [{"model_name": "pets", "bad": "7", "good": "6", "reason": "too many errors", "workspace": workspace}]
 
 
-def test_a_rollback_is_told_to_its_own_registry_and_no_note_stands_in_the_way_for_ever(workspace, monkeypatch):
+def test_a_rollback_is_recorded_in_its_own_registry_and_no_note_blocks_for_ever(workspace, monkeypatch):
     def unknown(model_name, **_):
         raise UnknownVersionError(f"expected version '7' of '{model_name}', got none")
 

@@ -72,7 +72,7 @@ def test_quantising_leaves_the_folder_alone_that_other_runs_read(unsigned, tmp_p
     assert (tmp_path / "int8.onnx").stat().st_size > 0
 
 
-def test_int8_answers_alike_on_every_processor(tmp_path):
+def test_int8_predicts_the_same_on_every_processor(tmp_path):
     """Large weights of one sign on bright images: their products overflow where two are added in 16 bits, and weights do not leave room."""
     rng = np.random.default_rng(0)
     weights = {
@@ -144,7 +144,7 @@ def test_a_package_does_not_say_where_it_was_made(unsigned):
     assert b".py" not in (unsigned[0] / EXACT_MODEL).read_bytes()
 
 
-def test_bad_images_stay_in_their_place_and_the_others_are_answered(package, workspace):
+def test_bad_images_are_refused_in_order_and_the_others_predicted(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
     contents = [image_bytes(1), b"no image", image_bytes(2), b""]
 
@@ -156,7 +156,7 @@ def test_bad_images_stay_in_their_place_and_the_others_are_answered(package, wor
         predictor.predict(contents)
 
 
-def test_the_heat_map_speaks_for_the_answer(package, workspace):
+def test_the_heat_map_explains_the_prediction(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
 
     answer, heat = predictor.explain(image_bytes())

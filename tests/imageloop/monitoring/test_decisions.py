@@ -80,8 +80,8 @@ def predictions_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.
         ({"performance": performance(5, 10), "num_labels": 10}, "nothing", "nothing"),
     ],
 )
-def test_what_is_found_leads_to(changes, action, words):
-    verdict = decide(situation(**changes), SETTINGS, labels_wanted=20)
+def test_measurements_lead_to_decision(changes, action, words):
+    verdict = decide(situation(**changes), SETTINGS, labels_needed=20)
 
     assert verdict.action == action
     assert words in verdict.reason
@@ -100,20 +100,20 @@ DAMAGE = {"windows": [window(alarm=True, loss=0.1)] * 3}
         ({"attempts": [Attempt(NOW - 7200, "refused: worse")], "labels_since": 20}, "did not help"),
     ],
 )
-def test_something_may_speak_against_a_retraining(changes, words):
-    verdict = decide(situation(**DAMAGE | changes), SETTINGS, labels_wanted=20)
+def test_a_retraining_can_be_ruled_out(changes, words):
+    verdict = decide(situation(**DAMAGE | changes), SETTINGS, labels_needed=20)
 
     assert verdict.action == "alert"
     assert words in verdict.reason
 
 
-def test_after_one_that_did_not_help_enough_new_labels_are_a_new_reason():
+def test_after_a_useless_retraining_enough_new_labels_start_another():
     attempts = [Attempt(NOW - 7200, "refused: worse")]
 
     assert decide(situation(**DAMAGE, attempts=attempts, labels_since=50), SETTINGS, 20).action == "retrain"
 
 
-def test_windows_of_which_fewer_are_looked_at_than_wanted_are_refused():
+def test_a_setting_with_fewer_windows_than_alarms_is_refused():
     with pytest.raises(ValueError, match="violated_windows"):
         DecisionSettings(violated_windows=4, of_windows=3)
 
@@ -184,7 +184,7 @@ def test_accuracy_comes_with_its_interval_and_its_parts():
     assert next(part for part in found.parts if (part.kind, part.name) == ("ground_truth", "dog")).accuracy == 0.0
 
 
-def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
+def test_frames_of_a_scene_count_as_one_label_for_performance():
     rng = np.random.default_rng(0)
     found = []
     for _ in range(40):
@@ -196,7 +196,7 @@ def test_frames_of_a_scene_are_one_word_on_how_the_model_fares():
     assert measure_performance(frames.head(500), frames.head(500), PerformanceSettings()).accuracy is None  # of 25 scenes
 
 
-def test_the_last_frame_of_a_scene_tells_how_it_goes_now():
+def test_the_last_frame_of_a_scene_counts_for_performance():
     frames = predictions_of([True] * 400 + [False] * 400, scene=list(range(40)) * 20)
 
     assert measure_performance(frames, frames, PerformanceSettings()).accuracy == 0.0
@@ -226,7 +226,7 @@ def test_labels_of_whole_scenes_are_no_bias_either():
     assert found.count(None) >= 19
 
 
-def test_labels_of_answers_that_are_not_read_any_more_claim_nothing():
+def test_labels_of_predictions_outside_the_window_prove_nothing():
     predictions = predictions_of([True] * 100).assign(time=np.arange(5000.0, 5100.0))
 
     assert measure_performance(predictions, predictions_of([True] * 60), PerformanceSettings()).bias is None
@@ -300,7 +300,7 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     assert "There is no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, performance(), 0, 0, 0, 0, 0))
 
 
-def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks():
+def test_a_good_enough_model_raises_no_alarm_over_many_monitoring_runs():
     rng = np.random.default_rng(0)
     found = 0
     for _ in range(40):
@@ -311,7 +311,7 @@ def test_a_model_as_good_as_wanted_is_not_found_wanting_however_often_one_looks(
     assert performance(150, 200).below(SETTINGS.min_accuracy)
 
 
-def test_half_of_all_answers_labelled_by_choice_are_no_sample_either():
+def test_half_of_all_predictions_labelled_by_choice_are_biased_too():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 400)
     predictions = predictions_of((rng.random(400) < confidence).tolist(), confidence=confidence)

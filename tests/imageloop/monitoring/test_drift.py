@@ -36,7 +36,7 @@ def draw(count: int, seed: int, *, shift: float = 0.0, darker: float = 0.0, shar
     return Sample(embeddings, statistics, np.stack([first, 1 - first], 1).astype(np.float32), pixels, formats)
 
 
-def test_false_alarms_are_as_rare_as_asked_for_in_a_thousand_windows():
+def test_the_false_alarm_rate_is_as_configured_in_a_thousand_windows():
     alarms = [measure_drift(draw(100, n), draw(25, 10_000 + n), QUICK, n).alarm for n in range(1000)]
 
     assert 0.03 <= np.mean(alarms) <= 0.07  # 5 % were asked for; three standard deviations are 2 %
@@ -102,7 +102,7 @@ def records_of(sample: Sample, version: str = "1", start: float = 1000.0) -> pd.
     )  # fmt: skip
 
 
-def test_a_window_of_records_says_what_it_is_and_what_it_may_cost():
+def test_a_window_of_records_has_its_metrics_and_an_estimated_loss():
     reference = draw(200, 1)
 
     window = measure_window(

@@ -29,7 +29,7 @@ def test_the_temperature_undoes_overconfidence():
     assert sum(count for _, _, count in reliability(before, right)) == len(targets)
 
 
-def test_what_chance_does_to_twenty_images_is_no_error_of_the_model():
+def test_chance_in_twenty_images_is_not_a_calibration_error():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1.0, (200, 20)).astype(np.float32)
     calibrated = [rng.random(20) < row for row in confidence]
@@ -44,7 +44,7 @@ def test_what_chance_does_to_twenty_images_is_no_error_of_the_model():
     assert refused(overconfident) > 0.8
 
 
-def test_answers_that_are_all_right_still_give_a_finite_temperature():
+def test_correct_predictions_alone_still_give_a_finite_temperature():
     logits = np.array([[9.0, -9.0], [-9.0, 9.0]], np.float32)
 
     assert 0.05 <= fit_temperature(logits, np.array([0, 1])) <= 20

@@ -39,7 +39,7 @@ def evaluation(right_share: float, seed=0):
     return describe(predictions, NAMES, statistics, milliseconds=2.0, package_bytes=10 * 2**20, precision="int8")
 
 
-def test_the_first_model_has_no_champion_to_beat_and_says_so():
+def test_the_first_model_passes_without_a_champion_to_compare():
     verdict = judge(evaluation(0.95), None, GateSettings())
 
     assert verdict.passed
@@ -116,7 +116,7 @@ def test_a_champion_of_other_classes_cannot_be_compared():
         ({"max_milliseconds_per_image": 1}, "milliseconds an image 2"),
     ],
 )
-def test_each_gate_refuses_with_what_was_wanted_and_found(settings, words):
+def test_each_gate_refuses_with_expected_and_got(settings, words):
     verdict = judge(evaluation(0.95), None, GateSettings(**settings))
 
     assert not verdict.passed
@@ -124,7 +124,7 @@ def test_each_gate_refuses_with_what_was_wanted_and_found(settings, words):
     assert "FAILED" in verdict_report(verdict)
 
 
-def test_the_paired_difference_covers_the_truth():
+def test_the_paired_difference_covers_the_true_difference():
     mean, low, high = paired_difference(predictions_with(0.9, seed=1), predictions_with(0.8, seed=2))
 
     assert np.isclose(mean, 0.1)

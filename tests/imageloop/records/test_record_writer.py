@@ -121,7 +121,7 @@ def test_files_are_rotated_and_nothing_is_read_twice(tmp_path, lost, monkeypatch
     assert lost == []
 
 
-def test_where_nobody_collects_the_oldest_go_and_are_counted(tmp_path, lost, monkeypatch):
+def test_without_a_collector_the_oldest_files_are_deleted_and_counted(tmp_path, lost, monkeypatch):
     monkeypatch.setattr("imageloop.records.record_writer.ROTATE_BYTES", 600)
     monkeypatch.setattr("imageloop.records.record_writer.MAX_FOLDER_BYTES", 1300)
     writer = RecordWriter(tmp_path, lost.append)

@@ -32,7 +32,7 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.age"))
 
 
-def test_only_the_key_reads_what_was_kept(retention, tmp_path, identity):
+def test_only_the_key_decrypts_retained_images(retention, tmp_path, identity):
     retention.keep(ONE, "cat", IMAGE, for_labelling=True)
 
     (kept,) = retained_images(tmp_path / "images")
@@ -44,7 +44,7 @@ def test_only_the_key_reads_what_was_kept(retention, tmp_path, identity):
         read_image(kept, tmp_path / "other.key")
 
 
-def test_a_right_answer_leaves_no_image_and_a_wrong_one_does(retention, tmp_path):
+def test_a_right_prediction_retains_no_image_and_a_wrong_one_does(retention, tmp_path):
     for request_id in (ONE, OTHER, f"{OTHER[:-1]}3.7"):
         retention.keep(request_id, "cat", IMAGE, for_labelling=False)
 
@@ -66,7 +66,7 @@ def test_every_image_of_a_request_is_deleted_and_no_other(retention, tmp_path):
     assert names(tmp_path / "images") == [f"waiting/{OTHER}-{CAT}.age"]
 
 
-def test_there_is_a_limit_and_what_waits_goes_first(retention, tmp_path):
+def test_retention_is_limited_and_waiting_images_are_deleted_first(retention, tmp_path):
     retention.keep(ONE, "cat", os.urandom(200_000), for_labelling=True)
     for number in range(64):
         retention.keep(f"{number:032x}", "cat", os.urandom(30_000), for_labelling=False)
@@ -78,7 +78,7 @@ def test_there_is_a_limit_and_what_waits_goes_first(retention, tmp_path):
     assert f"waiting/{0:032x}-{CAT}.age" not in names(tmp_path / "images")
 
 
-def test_a_place_that_cannot_be_written_is_counted_and_fails_nothing(retention, tmp_path, lost):
+def test_a_folder_that_cannot_be_written_is_counted_and_fails_no_request(retention, tmp_path, lost):
     shutil.rmtree(tmp_path / "images", ignore_errors=True)
     (tmp_path / "images").write_text("a file in the way")
 

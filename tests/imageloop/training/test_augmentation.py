@@ -73,7 +73,7 @@ def test_each_image_of_a_batch_is_changed_by_itself_and_the_same_seed_draws_the_
     assert torch.equal(first, second)
 
 
-def test_what_is_seen_of_an_image_has_the_size_and_form_that_are_wanted():
+def test_a_random_crop_has_the_configured_size_and_aspect():
     torch.manual_seed(0)
 
     params = EachResizedCrop((0.5, 1.0), (0.8, 1.25), 0.5).make_params([torch.empty(10_000, 3, 1, 1)])

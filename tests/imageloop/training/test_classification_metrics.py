@@ -20,7 +20,7 @@ def test_the_figures_are_those_of_scikit_learn():
     assert ours.flat()["b_precision"] == ours.by_class["b"].precision
 
 
-def test_a_class_that_is_never_answered_scores_zero():
+def test_a_class_that_is_never_predicted_scores_zero():
     scores = score(np.zeros(4, int), np.array([0, 0, 1, 1]), ["a", "b"])
 
     assert scores.by_class["b"].precision == scores.by_class["b"].f1 == 0

@@ -52,7 +52,7 @@ def test_a_gpu_is_taken_trains_twice_alike_and_gives_a_model_for_any_machine(ima
 
 @needs_gpu
 @pytest.mark.parametrize("goes_on", ["cuda", "cpu"])
-def test_what_a_gpu_was_cut_off_from_goes_on_there_and_here(images, workspace, monkeypatch, caplog, goes_on):
+def test_a_run_interrupted_on_a_gpu_resumes_on_gpu_and_cpu(images, workspace, monkeypatch, caplog, goes_on):
     caplog.set_level("INFO")
     monkeypatch.setattr("imageloop.training.checkpoint.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(
@@ -89,7 +89,7 @@ def test_features_of_a_gpu_are_those_of_the_exported_file(images, workspace):
 
 
 @needs_gpu
-def test_a_batch_that_does_not_fit_the_gpu_is_said(images, workspace, monkeypatch):
+def test_a_batch_that_does_not_fit_the_gpu_is_one_sentence(images, workspace, monkeypatch):
     def too_much(*arguments, **keywords):
         return torch.empty(2**50, dtype=torch.uint8, device="cuda")
 
@@ -99,7 +99,7 @@ def test_a_batch_that_does_not_fit_the_gpu_is_said(images, workspace, monkeypatc
         fitted(images, workspace, BASELINE)
 
 
-def test_a_gpu_that_is_wanted_and_not_there_is_refused(monkeypatch):
+def test_a_missing_gpu_is_refused_where_one_is_configured(monkeypatch):
     monkeypatch.setattr(devices, "_is_usable", lambda: False)
 
     with pytest.raises(ImageLoopError, match=r"set training\.device=cpu"):
@@ -107,7 +107,7 @@ def test_a_gpu_that_is_wanted_and_not_there_is_refused(monkeypatch):
     assert device_of("auto") == device_of("cpu") == "cpu"
 
 
-def test_a_gpu_that_is_there_is_taken_unless_told_otherwise(monkeypatch):
+def test_an_available_gpu_is_used_by_default(monkeypatch):
     monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr(devices, "_is_usable", lambda: True)
 

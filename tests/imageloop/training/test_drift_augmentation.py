@@ -36,7 +36,7 @@ def became(images, changed) -> dict[str, float]:
         {"brightness": 1.2},
     ],
 )
-def test_copies_have_the_statistics_that_were_wanted(images, expected):
+def test_copies_have_the_expected_statistics(images, expected):
     found = became(images, fit_drift(images, DriftAugmentation(**expected)).apply(images))
 
     assert found == pytest.approx(DriftAugmentation(**expected).model_dump(), rel=0.12)

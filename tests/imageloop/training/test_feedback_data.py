@@ -38,7 +38,7 @@ def gathered(table: pd.DataFrame, settings: FeedbackSettings = SETTINGS, distanc
     return select_feedback(table, table.head(0), known(), NAMES, ("net", 224), settings, distance)
 
 
-def test_every_label_has_one_role_and_keeps_it_when_more_come():
+def test_every_label_has_one_role_and_more_labels_do_not_change_it():
     few, more = gathered(labelled(200)), gathered(pd.concat([labelled(200), labelled(100, start=200, seed=2)]))
 
     roles = more.labelled.set_index("request_id")["role"]
@@ -119,7 +119,7 @@ def test_a_scene_that_the_data_set_teaches_or_tests_judges_nothing():
     assert "held_back" in set(taken.tail(90)["role"])
 
 
-def test_a_world_of_one_scene_is_one_observation():
+def test_one_scene_is_one_observation():
     table, distance = filmed(1, 40), scene_distance(*known())
 
     taken = gathered(table, distance=distance)
@@ -144,7 +144,7 @@ def test_many_poisoned_labels_make_all_await_approval():
     assert "may be poisoned" in feedback.suspicion(SETTINGS)
 
 
-def test_nobody_alone_may_turn_a_model_round():
+def test_one_source_alone_cannot_flip_a_model():
     settings = FeedbackSettings(min_labels=20, max_per_source=50)
     table = pd.concat([labelled(200, source="http:a"), labelled(30, start=200, source="http:b", seed=3)])
 
@@ -162,7 +162,7 @@ def test_a_class_that_the_model_does_not_know_waits_for_a_person():
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_too_few_labels_are_kept_without_judgement(count):
+def test_too_few_labels_are_stored_without_a_verdict(count):
     feedback = gathered(labelled(20).head(count))
 
     assert len(feedback.labelled) == count

@@ -35,7 +35,7 @@ def images(draw_folder, workspace):
     return images_of(draw_folder(cat=30, dog=20, fox=10), workspace, 32)
 
 
-def test_the_baseline_learns_one_batch_by_heart(workspace, draw_folder):
+def test_the_baseline_overfits_one_batch(workspace, draw_folder):
     folder = draw_folder(cat=8, dog=8)
     rows = np.stack([np.asarray(image) for image in _open_all(folder)])
     images_BHWC, targets = torch.from_numpy(rows), torch.tensor([0] * 8 + [1] * 8)
@@ -114,7 +114,7 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(images, workspac
     assert len(trained.history) == 8
 
 
-def test_fine_tuning_that_only_harms_is_not_kept(images, workspace):
+def test_fine_tuning_that_only_harms_is_discarded(images, workspace):
     model = {"kind": "transfer", "side_pixels": 32, "fine_tune_blocks": 1, "loop": {"max_epochs": 5}}
     model["fine_tune"] = {"max_epochs": 2, "learning_rate": 3.0}
     epochs = []
@@ -143,12 +143,12 @@ def test_a_backbone_is_as_it_was_downloaded_and_each_of_its_blocks_can_be_traine
     assert all(any(True for _ in block.parameters()) for block in blocks_of(features))
 
 
-def test_a_backbone_that_nobody_knows_is_refused_by_name():
+def test_an_unknown_backbone_is_refused_by_name():
     with pytest.raises(ImageLoopError, match="expected efficientnet_lite0"):
         load_backbone("resnet_999")
 
 
-def test_weights_that_cannot_be_downloaded_are_said(monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     with pytest.raises(ImageLoopError, match="no way to download"):
@@ -179,7 +179,7 @@ def test_a_folder_around_the_images_is_passed_through_when_they_are_decoded_agai
     assert len(prepare(catalog, workspace.prepared, 48, "v", folder).table) == 20
 
 
-def test_images_that_are_gone_are_said_with_the_way_out(draw_folder, workspace):
+def test_missing_images_are_an_error_with_a_remedy(draw_folder, workspace):
     folder = draw_folder(cat=10, dog=10)
     store = prepared_store(workspace.prepared, 32)
     catalog = split_catalog(read_catalog(folder, "folder", store, 32, Limits()), None, SplitSettings(), 3)

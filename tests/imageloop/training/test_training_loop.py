@@ -51,14 +51,14 @@ def test_the_same_seed_gives_the_same_losses(checkpoint):
     assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
 
 
-def test_one_batch_can_be_learnt_by_heart(checkpoint):
+def test_one_batch_can_be_overfitted(checkpoint):
     _, fitted = run(checkpoint, max_epochs=150, patience=150)
 
     assert fitted.history[-1].train_loss < 0.5 * fitted.history[0].train_loss
     assert fitted.history[fitted.best_epoch].validation.accuracy > 0.85
 
 
-def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(checkpoint):
+def test_an_interrupted_run_resumes_with_the_same_result(checkpoint):
     _, whole = run(checkpoint)
 
     def die(row):
@@ -110,6 +110,6 @@ def test_a_rare_class_weighs_more_and_a_row_weighs_one_on_average():
     assert torch.isclose(weights[torch.from_numpy(targets)].mean(), torch.tensor(1.0))
 
 
-def test_a_loss_that_is_no_number_is_said_and_not_trained_on(checkpoint):
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_reason(checkpoint):
     with pytest.raises(ImageLoopError, match="lower the loop's learning_rate"):
         run(checkpoint, learning_rate=float("1e38"))

@@ -47,7 +47,7 @@ def test_kserve_is_given_the_same_pod(predictor):
     assert violations(expected) == []
 
 
-def test_its_pod_is_what_kubernetes_takes(predictor):
+def test_its_pod_is_valid_for_kubernetes(predictor):
     expected = inference_service("pets", "site", predictor)["spec"]["predictor"]
     pod = {key: value for key, value in expected.items() if key not in ("minReplicas", "maxReplicas")}
 

@@ -7,7 +7,7 @@ from seldon.delivery.manifest import Manifest, OngoingRollout, dump
 from seldon.delivery.render_manifest import render
 
 
-def test_what_we_render_is_what_the_operator_takes(predictor_spec, crd):
+def test_the_rendered_manifest_is_valid_for_the_operator(predictor_spec, crd):
     manifest = render("pets", "site", [predictor_spec("1", traffic=90, environment={"A": "b"}), predictor_spec("2", traffic=10)])
     shadowed = manifest.with_predictors(
         [predictor_spec("1"), predictor_spec("2", shadow=True)], OngoingRollout(from_predictor="v1", to_predictor="v2")
@@ -26,7 +26,7 @@ def test_a_manifest_reads_as_it_was_written(predictor_spec):
     assert [part.version for part in again.history] == ["1", "2"]
 
 
-def test_fields_that_we_do_not_know_are_kept_and_named(predictor_spec):
+def test_unknown_fields_are_preserved_and_named(predictor_spec):
     value = dump(render("pets", "site", [predictor_spec("1")]))
     value["spec"]["predictors"][0]["svcOrchSpec"] = {"env": []}
     value["spec"]["serverType"] = "rpc"

@@ -48,7 +48,7 @@ def test_each_alert_fires_in_one_scenario_and_not_in_another():
 
 
 @needs_prometheus
-def test_configurations_are_what_their_programs_take():
+def test_configurations_are_valid_for_their_programs():
     for command in (
         ["promtool", "check", "config", "--syntax-only", FOLDER / "prometheus" / "prometheus.yml"],
         ["promtool", "check", "rules", *sorted((FOLDER / "prometheus" / "rules").glob("*.yml"))],
@@ -80,7 +80,7 @@ def test_a_message_is_worded_by_our_template(tmp_path):
     assert "1 firing: ImageLoopDrift (pets) | the camera changed" in done.stdout
 
 
-def test_dashboards_are_what_their_description_says():
+def test_dashboards_are_rendered_from_their_description():
     for file, text in render.render_all().items():
         assert file.read_text() == text, f"{file.name} is old; run: python deploy/observability/grafana/render.py"
 
@@ -137,7 +137,7 @@ def until(condition, seconds: float = 60):
 
 
 @needs_prometheus
-def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path, receiver, monkeypatch):
+def test_an_alert_of_the_monitor_reaches_a_receiver_through_alertmanager(tmp_path, receiver, monkeypatch):
     port = free_port()
     start.write_site(tmp_path, f"127.0.0.1:{port}")
     configuration = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
@@ -157,7 +157,7 @@ def test_an_alert_of_the_watch_reaches_a_receiver_through_alertmanager(tmp_path,
     assert found["annotations"]["summary"] == "2 of the last 3 windows drifted"
 
 
-def test_a_webhook_gets_a_message_in_slacks_form_and_one_that_is_gone_stops_nothing(receiver, monkeypatch, caplog):
+def test_a_webhook_gets_slacks_format_and_a_dead_one_stops_nothing(receiver, monkeypatch, caplog):
     monkeypatch.setenv(WEBHOOK_VARIABLE, f"http://127.0.0.1:{receiver.server_port}/secret")
     delivered = notify("", 60, "retrain", "pets", "accuracy is low", {})
     notify("", 60, "alert", "pets", "as a minute ago", {}, is_news=False)

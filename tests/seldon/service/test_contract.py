@@ -66,7 +66,7 @@ def red_share(body: bytes) -> float:
     )
 
 
-def test_every_form_of_an_image_gets_the_same_answer(served, call, colours):
+def test_every_form_of_an_image_gets_the_same_prediction(served, call, colours):
     found = {form: call(f"{served.url}{path}", body, kind) for form, (path, body, kind) in forms(colours.red).items()}
 
     assert {form: code for form, (code, _, _) in found.items()} == dict.fromkeys(found, 200)
@@ -75,7 +75,7 @@ def test_every_form_of_an_image_gets_the_same_answer(served, call, colours):
     assert shares[0] > 0.9
 
 
-def test_prepared_pixels_are_answered_as_they_are(served, call):
+def test_prepared_pixels_are_predicted_unchanged(served, call):
     pixels = [[[200, 60, 40]] * 32] * 32
     tensor = {"shape": [1, 32, 32, 3], "values": [200, 60, 40] * 1024}
 
@@ -118,7 +118,7 @@ def test_seldons_contract_tester_is_content(served, tmp_path):
     assert done.stdout.count('names: "red"') == 3, done.stdout[-2000:]
 
 
-def test_health_and_metadata_say_what_serves(served, call):
+def test_health_and_metadata_name_the_served_model(served, call):
     ping, status, metadata = (call(f"{served.url}/{path}") for path in ("health/ping", "health/status", "metadata"))
 
     assert (ping[0], ping[1]) == (200, b"pong")
@@ -137,7 +137,7 @@ def test_an_explanation_comes_as_numbers_or_as_an_image(served, call, colours):
     assert drawn[1].startswith(b"\x89PNG")
 
 
-def test_feedback_is_kept_with_the_answer_that_it_is_about(service, call, colours):
+def test_feedback_is_stored_with_its_prediction(service, call, colours):
     asked = json.loads(call(f"{service.url}/predict", colours.red, "image/png", X_Request_Id="mine")[1])
     feedback = call(
         f"{service.url}/feedback", json.dumps({"request_id": asked["request_id"], "label": "blue"}).encode(), "application/json"
@@ -210,7 +210,7 @@ def test_a_package_with_a_flipped_byte_is_not_served(start_service, make_package
     assert "is not what was signed" in json.loads(refused.log.read_text().splitlines()[-1])["message"]
 
 
-def test_it_ends_at_once_when_it_is_asked_to(start_service, package):
+def test_the_service_stops_at_once(start_service, package):
     service = start_service([str(serving_python()), "-m", "seldon.launcher"], package)
 
     service.process.terminate()

@@ -84,7 +84,7 @@ GOOD_IMAGES = {
 
 
 @pytest.mark.parametrize("kind", GOOD_IMAGES)
-def test_unusual_images_are_answered(service, call, kind):
+def test_unusual_images_are_predicted(service, call, kind):
     status, body, _ = call(f"{service.url}/predict", GOOD_IMAGES[kind], "application/octet-stream")
 
     assert status == 200
@@ -156,7 +156,7 @@ def test_a_thousand_bad_requests_leave_memory_flat_and_nothing_in_the_logs(servi
     assert call(f"{service.url}/predict", JPEG, "image/jpeg")[0] == 200
 
 
-def test_an_upload_that_falls_silent_is_ended_and_others_are_answered_meanwhile(service, call):
+def test_a_silent_upload_times_out_and_others_are_served_meanwhile(service, call):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
     silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(5)]
     for connection in silent:
@@ -181,7 +181,7 @@ def test_half_closed_connections_do_no_harm(service, call, eventually):
     assert eventually(lambda: IN_FLIGHT + b" 0.0" in call(f"{service.url}/metrics")[1])
 
 
-def test_what_a_worker_was_at_when_it_died_counts_as_failed(start_service, package, call, eventually):
+def test_requests_of_a_dead_worker_count_as_failed(start_service, package, call, eventually):
     """Or a version that crashes on some images would have nothing against it: nobody else counts what is never answered."""
     service = start_service([str(serving_python()), "-m", "seldon.launcher"], package, GUNICORN_WORKERS="2")
     before = call(f"{service.url}/metrics")[1]
@@ -203,7 +203,7 @@ def test_what_a_worker_was_at_when_it_died_counts_as_failed(start_service, packa
     assert IN_FLIGHT + b" 1.0" not in call(f"{service.url}/metrics")[1]
 
 
-def test_what_is_too_much_is_refused_at_once(start_service, make_package, load):
+def test_overload_is_refused_at_once(start_service, make_package, load):
     slow = make_package(work=1200, examples=False)
     service = start_service([str(serving_python()), "-m", "seldon.launcher"], slow, IMAGELOOP_MAX_WAITING="2")
 

@@ -47,7 +47,7 @@ def reason(answer) -> str:
     return answer.get_json()["status"]["reason"]
 
 
-def test_an_image_is_answered_and_leaves_a_record(client, colours, tmp_path):
+def test_an_image_gets_a_prediction_and_a_record(client, colours, tmp_path):
     answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"X-Request-Id": "mine"})
 
     found = answer.get_json()
@@ -81,12 +81,12 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
         ({}, None),
     ],
 )
-def test_a_callers_own_id_is_kept_where_it_is_one(app, headers, expected):
+def test_a_valid_caller_id_is_recorded(app, headers, expected):
     with app.test_request_context(headers=headers):
         assert caller_id() == expected
 
 
-def test_a_source_is_told_from_another_and_never_named():
+def test_feedback_sources_are_distinguished_and_never_named():
     one, other = source_of("http", "alice's key"), source_of("http", "bob's key")
 
     assert one != other
@@ -95,7 +95,7 @@ def test_a_source_is_told_from_another_and_never_named():
     assert source_of("http", None) == "http"
 
 
-def test_what_the_watch_found_is_told_to_prometheus(client, tmp_path, monkeypatch):
+def test_the_results_of_the_monitor_reach_prometheus(client, tmp_path, monkeypatch):
     assert client.get("/loop").get_json() == {}
     metrics = {"drift_p_value": 0.25, "accuracy": None, "labels": 12}
     loop = {"model": "colours", "version": "7", "action": "nothing", "timestamp": 5.0, "metrics": metrics}
@@ -110,7 +110,7 @@ def test_what_the_watch_found_is_told_to_prometheus(client, tmp_path, monkeypatc
     assert "imageloop_accuracy{" not in text
 
 
-def test_a_label_that_cannot_be_kept_is_not_acknowledged(client, model, monkeypatch):
+def test_a_label_that_cannot_be_stored_is_not_acknowledged(client, model, monkeypatch):
     monkeypatch.setattr(model.handler._writer, "write_through", lambda record: False)
 
     answer = client.post("/feedback", json={"request_id": "0" * 32, "label": "red"})
@@ -134,7 +134,7 @@ def test_a_label_that_cannot_be_kept_is_not_acknowledged(client, model, monkeypa
         ("/predict", bytes(21 * 2**20), "image/png", 413, "TOO_LARGE"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(client, path, content, kind, code, why):
+def test_a_request_that_cannot_be_predicted_is_refused(client, path, content, kind, code, why):
     answer = client.post(path, data=content, content_type=kind)
 
     assert (answer.status_code, reason(answer)) == (code, why)
@@ -187,7 +187,7 @@ def test_an_origin_that_is_configured_may_call(client, colours, monkeypatch):
     assert answer.status_code == 200
 
 
-def test_when_all_places_are_taken_the_next_is_refused_and_told_when_to_come_back(client, model, colours, monkeypatch):
+def test_when_all_slots_are_taken_the_next_request_gets_a_retry_after(client, model, colours, monkeypatch):
     monkeypatch.setattr(model.handler, "admission", type(model.handler.admission)(at_work=1, waiting=0))
 
     with model.handler.admission.admitted():
@@ -198,7 +198,7 @@ def test_when_all_places_are_taken_the_next_is_refused_and_told_when_to_come_bac
     assert served.status_code == 200
 
 
-def test_a_defect_of_ours_is_told_without_what_was_sent(client, caplog):
+def test_an_internal_error_does_not_repeat_the_request(client, caplog):
     answer = client.post("/api/v1.0/predictions", json={"binData": ""})
 
     assert (answer.status_code, reason(answer)) == (500, "INTERNAL")

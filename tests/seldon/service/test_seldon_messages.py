@@ -40,7 +40,7 @@ def test_anything_else_is_refused_and_not_repeated(message, code):
     assert len(error.value.info) < 300
 
 
-def test_an_answer_is_seldons():
+def test_a_response_has_seldons_shape():
     assert prediction_message(["a"], [[1.0]], "id", {"k": "v"}) == {
         "data": {"names": ["a"], "ndarray": [[1.0]]},
         "meta": {"puid": "id", "tags": {"k": "v"}},

@@ -71,7 +71,7 @@ def test_limits_count_what_is_written_not_what_is_claimed(tmp_path, limit, words
         bring_archive(source, tmp_path / "downloads")
 
 
-def test_a_damaged_archive_is_said(tmp_path):
+def test_a_damaged_archive_is_refused_by_name(tmp_path):
     whole = make_tar(tmp_path / "a.tar.gz", {"cat/1.jpg": bytes(range(256)) * 400}).read_bytes()
     (tmp_path / "a.tar.gz").write_bytes(whole[: len(whole) // 2])
 
@@ -127,7 +127,7 @@ def server(tmp_path):
     thread.join()
 
 
-def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path, server):
+def test_an_interrupted_download_resumes_where_it_stopped(tmp_path, server):
     content = make_zip(tmp_path / "www" / "a.zip", {f"cat/{i}.jpg": bytes([i]) * 5000 for i in range(50)}).read_bytes()
     url = f"http://127.0.0.1:{server.server_port}/a.zip"
     source = ArchiveSource(location=url, sha256=hashlib.sha256(content).hexdigest())
@@ -186,7 +186,7 @@ def test_a_file_and_a_folder_of_one_name_cannot_be_unpacked(tmp_path):
         bring_archive(ArchiveSource(location=str(file)), tmp_path / "downloads")
 
 
-def test_an_address_that_is_wrong_is_not_asked_again(tmp_path):
+def test_a_wrong_address_is_not_retried(tmp_path):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

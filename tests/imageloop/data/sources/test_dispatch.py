@@ -44,7 +44,7 @@ def test_fingerprints_follow_what_a_source_holds(tmp_path, draw_folder):
     )
 
 
-def test_a_repository_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_repository_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="expected a DVC repository, got no folder"):
         dispatch.check(DataSettings(source=DvcSource(repository=str(tmp_path / "gone"))))
 
@@ -59,7 +59,7 @@ def test_a_url_needs_a_hash_and_http():
         ArchiveSource(location="ftp://example.org/a.zip", sha256="0" * 64)
 
 
-def test_kaggle_wants_its_own_variables_and_nothing_else(monkeypatch):
+def test_kaggle_needs_its_own_variables_alone(monkeypatch):
     with pytest.raises(SettingsError, match="KAGGLE_API_TOKEN"):
         dispatch.check(DataSettings(source=KaggleSource(handle="a/b")))
 
@@ -67,7 +67,7 @@ def test_kaggle_wants_its_own_variables_and_nothing_else(monkeypatch):
     check_kaggle("key", {"KAGGLE_USERNAME": "u", "KAGGLE_KEY": "k"})
 
 
-def test_kaggles_client_is_asked_for_data_sets_and_competitions(monkeypatch, tmp_path):
+def test_data_sets_and_competitions_are_downloaded_by_kaggles_client(monkeypatch, tmp_path):
     import kagglehub
 
     monkeypatch.setenv("KAGGLE_API_TOKEN", "t")

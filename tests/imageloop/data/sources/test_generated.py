@@ -43,7 +43,7 @@ def test_the_drift_knobs_turn(tmp_path):
     assert 18 <= sum(name.startswith("cat") for name in plain) <= 22
 
 
-def test_what_lies_there_of_the_same_settings_is_not_drawn_again(tmp_path, monkeypatch):
+def test_images_of_the_same_settings_are_not_drawn_again(tmp_path, monkeypatch):
     source = GeneratedSource(num_images=40)
     folder = bring_generated(source, tmp_path)
     drawn = []

@@ -125,7 +125,7 @@ def downgrade(file: Path) -> None:
     records_connection.RecordsConnection._migrated.clear()  # as another process has it
 
 
-def test_a_schema_of_a_later_release_is_said_in_a_sentence(tmp_path):
+def test_a_database_of_a_later_release_is_refused_in_one_sentence(tmp_path):
     Database.of_folder(tmp_path).close()
     with sqlite3.connect(tmp_path / "records.db") as later:
         later.execute("UPDATE imageloop_records_version SET version_num = '9999'")
@@ -151,7 +151,7 @@ def test_a_record_becomes_one_row_however_often_it_is_delivered(database, lines)
     assert embeddings_of(rows)[:, 0].tolist() == [1, 2]
 
 
-def test_feedback_may_come_before_its_answer_twice_or_for_nobody(database, lines):
+def test_feedback_may_arrive_before_its_prediction_twice_or_without_one(database, lines):
     write(lines, ground_truth(1, "dog", 1), ground_truth(1, "cat", 2), ground_truth(99, "cat"))
     collect(lines, database)
     before, orphans = database.labelled("pets"), database.orphans()
@@ -175,7 +175,7 @@ def test_two_collectors_at_once_keep_each_record_once(database, lines):
     assert database.position(name) == 10
 
 
-def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgresql):
+def test_the_collector_runs_in_the_serving_image(lines, postgresql):
     write(lines, prediction(1), ground_truth(1, "dog"))
     code = "import sys; from pathlib import Path; from imageloop.records.store.collector import collect, Database; collect(Path(sys.argv[1]), Database(sys.argv[2]))"
 
@@ -191,7 +191,7 @@ def test_a_collector_runs_with_what_the_image_of_the_service_holds(lines, postgr
     database.close()
 
 
-def test_a_collector_that_is_told_to_end_stays_while_the_service_may_answer(lines, tmp_path):
+def test_a_terminating_collector_stays_while_the_service_may_still_write(lines, tmp_path):
     lines.mkdir()
     database = Database.of_folder(tmp_path / "database")
     environment = os.environ | {"IMAGELOOP_DATABASE": f"sqlite:///{tmp_path / 'database' / 'records.db'}"}
@@ -217,7 +217,7 @@ def _catches_sigterm(status: bytes) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-def test_collectors_of_two_pods_leave_each_others_places_alone(database, tmp_path):
+def test_collectors_of_two_pods_keep_their_own_positions(database, tmp_path):
     pods = [tmp_path / "one", tmp_path / "two"]
     for number, pod in enumerate(pods):
         write(pod, prediction(number))
@@ -234,7 +234,7 @@ def test_collectors_of_two_pods_leave_each_others_places_alone(database, tmp_pat
     assert database.files() == []
 
 
-def test_the_place_of_a_file_that_went_with_its_pod_is_forgotten_one_day(database, lines):
+def test_the_position_of_a_deleted_pods_file_expires(database, lines):
     database.keep("v1-0/records-1700000000000000000-7-0123abcd.jsonl", 0, 10, [])
     database.keep(recent := f"v1-0/records-{time.time_ns()}-7-0123abcd.jsonl", 0, 10, [])
 
@@ -243,7 +243,7 @@ def test_the_place_of_a_file_that_went_with_its_pod_is_forgotten_one_day(databas
     assert database.files() == [recent]
 
 
-def test_age_and_number_limit_what_is_kept(database, lines):
+def test_age_and_number_limit_the_records(database, lines):
     write(lines, *(prediction(n) for n in range(10)), ground_truth(1, "dog"), ground_truth(9, "dog", 9))
     collect(lines, database)
 
@@ -255,7 +255,7 @@ def test_age_and_number_limit_what_is_kept(database, lines):
     assert len(database.labelled("pets")) == 1
 
 
-def test_what_one_model_keeps_takes_nothing_from_another(database, lines):
+def test_retention_of_one_model_deletes_nothing_of_another(database, lines):
     write(
         lines,
         *(prediction(n, model_name="birds") for n in range(3)),
@@ -277,7 +277,7 @@ def test_what_one_model_keeps_takes_nothing_from_another(database, lines):
     database.forget("birds", before=1e12, max_rows=0)
 
 
-def test_labels_are_read_of_one_version_and_of_the_newest_answers(database, lines):
+def test_labels_are_read_for_one_version_and_its_newest_predictions(database, lines):
     write(
         lines,
         *(prediction(n, model_version=str(n % 2)) for n in range(6)),
@@ -294,7 +294,7 @@ def test_labels_are_read_of_one_version_and_of_the_newest_answers(database, line
     assert set(database.predictions("pets", version="0")["model_version"]) == {"0"}
 
 
-def test_windows_and_decisions_are_kept_in_their_order(database):
+def test_windows_and_decisions_are_stored_in_order(database):
     for number in range(3):
         database.keep_window("pets", "1", number, number + 1, {"alarm": number == 2})
         database.decide("pets", Decision(f"d{number}-{database._engine.dialect.name}", number, "alert", "drift", {"p": 0.01}))
@@ -340,7 +340,7 @@ def test_a_file_that_was_removed_is_not_made_again_under_its_name(tmp_path, line
     assert not file.exists()
 
 
-def test_a_database_that_fails_in_the_middle_is_said_in_a_sentence(tmp_path, lines):
+def test_a_database_failure_is_one_sentence(tmp_path, lines):
     database = Database.of_folder(tmp_path / "database")
     with sqlite3.connect(tmp_path / "database" / "records.db") as connection:
         connection.execute("DROP TABLE positions")
@@ -384,7 +384,7 @@ def test_lines_that_are_no_records_are_left_out_and_counted(tmp_path, lines):
     assert (collected.predictions, collected.broken) == (1, 2)
 
 
-def test_a_database_that_is_not_there_is_said_in_a_sentence(tmp_path):
+def test_a_missing_database_is_one_sentence(tmp_path):
     with pytest.raises(DatabaseError, match="the database of records"):
         Database(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none")
     (tmp_path / "file").write_text("a file where a folder should be")

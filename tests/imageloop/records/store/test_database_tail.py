@@ -52,14 +52,14 @@ def test_each_record_comes_once_and_late_ones_come_too(database, arrive):
     assert tail.read() == []
 
 
-def test_what_was_answered_before_and_what_other_models_answered_is_left_out(database, arrive):
+def test_earlier_predictions_and_those_of_other_models_are_left_out(database, arrive):
     arrive(("old", -30), ("new", 5))
 
     assert [record.request_id for record in DatabaseTail(database, "pets").read()] == ["new"]
     assert DatabaseTail(database, "birds").read() == []
 
 
-def test_a_database_that_does_not_answer_ends_no_rollout():
+def test_a_database_that_does_not_respond_ends_no_rollout():
     class Gone:
         def records(self, *_):
             raise DatabaseError("no connection")

@@ -3,7 +3,7 @@
 from seldon.delivery.clusters.open_cluster import SALT_VARIABLE, source_salt
 
 
-def test_callers_are_told_apart_by_a_secret_of_the_site(workspace, monkeypatch):
+def test_callers_are_distinguished_by_a_secret_of_the_site(workspace, monkeypatch):
     made = source_salt(workspace)
 
     assert len(made) == 48

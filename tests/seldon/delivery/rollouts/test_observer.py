@@ -56,7 +56,7 @@ def test_silence_is_measured_from_its_beginning(watched, clock):
     assert stable.requests == 0
 
 
-def test_nobody_is_promoted_unseen(watched, clock, predictor_spec):
+def test_no_version_is_promoted_without_a_stage(watched, clock, predictor_spec):
     cluster, seen = watched
     settings = DeploySettings(strategy=Canary())
     run = RolloutRun(
@@ -73,7 +73,7 @@ def test_nobody_is_promoted_unseen(watched, clock, predictor_spec):
     assert run.judge(seen, stage, 1000.0, alone=False).decision == "advance"
 
 
-def test_the_past_of_the_stable_version_is_what_its_replicas_had_counted(watched):
+def test_the_history_of_the_stable_version_comes_from_its_counters(watched):
     _, seen = watched
 
     assert (seen.past.requests, seen.past.labels) == (1000, {})

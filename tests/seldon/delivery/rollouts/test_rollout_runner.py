@@ -160,7 +160,7 @@ def resign(folder: Path, make_package) -> None:
     sign(folder, private_key(keys))
 
 
-def test_a_first_version_that_is_bad_leaves_nothing(cluster, predictor_spec, make_package):
+def test_a_bad_first_version_is_removed(cluster, predictor_spec, make_package):
     bad = make_package(side_of_model=64, examples=False)
     (bad / "examples.json").write_bytes((make_package() / "examples.json").read_bytes())
     resign(bad, make_package)
@@ -172,7 +172,7 @@ def test_a_first_version_that_is_bad_leaves_nothing(cluster, predictor_spec, mak
     assert not cluster._supervisor.is_running()
 
 
-def test_nobody_asking_is_no_proof(served, stable, predictor_spec, make_package):
+def test_no_requests_are_no_evidence(served, stable, predictor_spec, make_package):
     strategy = Canary(steps=(50,), watch=Watch(min_seconds=0, max_seconds=1, min_requests=10))
 
     with pytest.raises(RolloutStoppedError, match="expected 10 predictions"):
@@ -245,7 +245,7 @@ def test_rolling_back_by_hand_takes_seconds(served, stable, predictor_spec, make
     assert callers.failed == 0
 
 
-def test_without_a_past_there_is_no_way_back(cluster, predictor_spec):
+def test_without_a_history_there_is_no_rollback(cluster, predictor_spec):
     with pytest.raises(DeploymentError, match="got none"):
         roll_back(cluster, "default", "pets")
     roll_out(cluster, settings(Rolling()), predictor_spec("1"))
@@ -321,9 +321,7 @@ def test_two_rollouts_at_once_do_not_mix(served, stable, predictor_spec):
         roll_out(served, settings(), predictor_spec("2"))
 
 
-def test_a_cluster_that_says_nothing_for_a_moment_does_not_end_a_rollout(
-    served, stable, predictor_spec, make_package, load, monkeypatch
-):
+def test_a_short_silence_of_the_cluster_does_not_end_a_rollout(served, stable, predictor_spec, make_package, load, monkeypatch):
     silent, exposition = [], type(served).exposition
 
     def now_and_then(cluster, namespace, name, predictor):
@@ -362,7 +360,7 @@ FAULTS = {
 @pytest.mark.parametrize("served", [KUBERNETES], indirect=True)
 class TestWhereTheApiServerFails:
     @pytest.mark.parametrize("fault", FAULTS)
-    def test_a_stage_that_it_refuses_undoes_the_rollout(self, served, stable, predictor_spec, make_package, load, fault):
+    def test_a_stage_that_the_cluster_refuses_undoes_the_rollout(self, served, stable, predictor_spec, make_package, load, fault):
         served.server.next_faults = [None, FAULTS[fault]]  # the candidate is applied, its first share of traffic is not
         with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=FAULTS[fault][1].split()[0]) as stopped:
             roll_out(served, settings(), predictor_spec("9", make_package()))
@@ -371,9 +369,7 @@ class TestWhereTheApiServerFails:
         assert served.get("default", "pets") == stable
         assert callers.failed == 0, callers.failures[:3]
 
-    def test_what_it_left_half_done_when_it_went_is_undone_by_the_next_rollout(
-        self, served, stable, predictor_spec, make_package, load
-    ):
+    def test_a_half_done_rollout_is_undone_by_the_next_one(self, served, stable, predictor_spec, make_package, load):
         served.server.next_faults = [None, VANISH]
         with load(url(served)) as callers:
             with pytest.raises(RolloutStoppedError, match=r"no API server responds.*could not be undone") as stopped:
@@ -392,14 +388,14 @@ class TestWhereTheApiServerFails:
         assert served.get("default", "pets") == stable
         assert callers.failed == 0, callers.failures[:3]
 
-    def test_a_pod_that_says_nothing_is_left_out(self, served, stable):
+    def test_a_silent_pod_is_left_out(self, served, stable):
         feedback = served.exposition("default", "pets", "v1")
         served.server.mute = {"v1"}
 
         assert len(feedback) == 1
         assert served.exposition("default", "pets", "v1") == {}
 
-    def test_a_candidate_whose_pods_never_come_gets_no_request(self, served, stable, predictor_spec, make_package, load):
+    def test_a_candidate_without_pods_gets_no_request(self, served, stable, predictor_spec, make_package, load):
         impatient = KubernetesCluster(served._settings.model_copy(update={"ready_timeout_seconds": 5}), served._api._given)
         served.server.never_ready = {"v9"}
         with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match="without all replicas of v9"):

@@ -36,7 +36,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("candidate", "agreements", "elapsed", "decision", "words"), CASES)
-def test_a_verdict_follows_from_what_was_seen(candidate, agreements, elapsed, decision, words):
+def test_a_verdict_follows_from_the_observations(candidate, agreements, elapsed, decision, words):
     verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, JudgeSettings())
 
     assert verdict.decision == decision
@@ -64,7 +64,7 @@ def test_chance_alone_rolls_hardly_anything_back():
     assert verdicts.count("rollback") <= 5
 
 
-def test_feedback_tells_a_worse_model_from_an_equal_one():
+def test_feedback_separates_a_worse_model_from_an_equal_one():
     """60 % instead of 80 %, 120 labels each."""
     rng = random.Random(0)
 
@@ -107,14 +107,14 @@ def test_a_better_version_is_found_out():
 @pytest.mark.parametrize(
     ("agreements", "elapsed", "decision"), [((), 20, "hold"), ((), 200, "no_data"), ((True,), 20, "advance")]
 )
-def test_a_shadow_waits_until_what_it_said_can_be_compared(agreements, elapsed, decision):
+def test_a_shadow_waits_until_its_predictions_can_be_compared(agreements, elapsed, decision):
     verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True)
 
     assert verdict.decision == decision
     assert ("none for an image that the stable version predicted too" in verdict.reason) == (not agreements)
 
 
-def test_a_stable_version_that_answered_too_little_is_no_comparison():
+def test_a_stable_version_with_too_few_predictions_is_no_comparison():
     silent = Observation(0, 0, {}, None)
 
     verdict = judge(silent, seen(), (), 20, WATCH, JudgeSettings())
@@ -155,7 +155,7 @@ def test_each_replica_is_counted_for_itself():
     assert Tally({}).observation().error_rate == 0
 
 
-def test_a_replica_that_started_again_and_answers_more_than_before_is_found_out():
+def test_a_restarted_replica_with_higher_counters_is_detected():
     tally = Tally({"one": exposition_of(20)})
 
     tally.add({"one": exposition_of(0, 25)})
@@ -163,7 +163,7 @@ def test_a_replica_that_started_again_and_answers_more_than_before_is_found_out(
     assert tally.observation() == Observation(25, 25, {}, None)
 
 
-def test_what_an_image_was_refused_for_is_counted_and_what_a_caller_may_not_is_not():
+def test_refused_images_are_counted_and_refused_callers_are_not():
     codes = {"200": 5, "400": 1, "413": 2, "415": 3, "422": 4, "401": 50, "404": 60, "500": 6}
     lines = [
         f'imageloop_requests_total{{predictor="v1",route="/predict",code="{code}"}} {count}.0' for code, count in codes.items()
@@ -213,7 +213,7 @@ def test_many_classes_differ_by_chance_and_that_is_not_held_against_a_version(cl
     assert rolled_back == 0
 
 
-def test_a_few_slow_answers_are_not_held_against_a_version():
+def test_a_few_slow_responses_do_not_count_against_a_version():
     """4 % take 80 ms instead of 8: near enough to a twentieth that the percentile of few predictions jumps."""
     rng = random.Random(0)
 
@@ -224,7 +224,7 @@ def test_a_few_slow_answers_are_not_held_against_a_version():
     assert rolled_back <= 1
 
 
-def test_a_version_with_all_traffic_is_held_against_what_the_other_did_before():
+def test_a_version_with_all_traffic_is_compared_with_the_history_of_the_stable_one():
     past = replace(seen(5000, errors=250), labels={})
     alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True)
     worse = judge(past, replace(seen(errors=10), refused=150), (), 20, WATCH, JudgeSettings(), alone=True)

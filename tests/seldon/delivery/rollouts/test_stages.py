@@ -7,7 +7,7 @@ def plan(predictor_spec, strategy):
     return [{f"{part.name}{'*' if part.shadow else ''}": part.traffic for part in stage.predictors} for stage in found]
 
 
-def test_each_strategy_ends_where_it_should(predictor_spec):
+def test_each_strategy_ends_with_all_traffic_on_one_version(predictor_spec):
     begin, end = {"v1": 100, "v2": 0}, {"v2": 100}
 
     assert plan(predictor_spec, Rolling()) == [begin, end]
@@ -18,7 +18,7 @@ def test_each_strategy_ends_where_it_should(predictor_spec):
     assert plan(predictor_spec, AbTest(percent=20)) == [begin, {"v1": 80, "v2": 20}, end]
 
 
-def test_a_first_version_is_tried_where_it_stands(predictor_spec):
+def test_a_first_version_is_smoke_tested_in_place(predictor_spec):
     (only,) = stages(Canary(), None, predictor_spec("1"))
 
     assert only.smoke

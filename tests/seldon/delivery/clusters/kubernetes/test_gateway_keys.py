@@ -121,17 +121,17 @@ def test_no_other_way_to_write_a_path_gives_more_rights(url, call, path):
     assert call(f"{url}{path}", b"{}", X_API_Key=KEYS[0].key)[0] == 403
 
 
-def test_without_a_key_or_with_another_one_nobody_comes_in(url, call):
+def test_a_missing_or_wrong_key_is_refused(url, call):
     assert call(f"{url}/predict", b"")[0] == 401
     assert call(f"{url}/predict", b"", X_API_Key="x" * 20)[0] == 401
 
 
-def test_the_service_is_told_who_called_whatever_the_caller_says(url, call):
+def test_the_client_name_comes_from_the_key_and_not_from_the_request(url, call):
     _, body, _ = call(f"{url}/predict", b"", X_API_Key=KEYS[0].key, X_Client="somebody")
 
     assert json.loads(body) == {"client": "alice"}
 
 
-def test_a_gateway_for_nobody_is_refused():
+def test_a_gateway_without_keys_is_refused():
     with pytest.raises(SettingsError, match="IMAGELOOP_API_KEYS"):
         configuration([])

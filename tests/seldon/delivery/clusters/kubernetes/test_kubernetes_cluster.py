@@ -43,7 +43,7 @@ def manifest(predictor_spec):
     return render("pets", "site", [predictor_spec("1", traffic=90), predictor_spec("2", traffic=10)])
 
 
-def test_what_was_applied_is_what_is_read_again(cluster, server, manifest):
+def test_an_applied_manifest_is_read_unchanged(cluster, server, manifest):
     server.seconds_to_ready = 0.7
 
     cluster.apply(manifest)
@@ -58,7 +58,7 @@ def test_what_was_applied_is_what_is_read_again(cluster, server, manifest):
     ]
 
 
-def test_what_others_deployed_is_not_ours_to_stop(cluster, manifest, predictor_spec):
+def test_deployments_of_others_are_not_stopped(cluster, manifest, predictor_spec):
     cluster.apply(render("of-others", "site", [predictor_spec("1")]))
     assert cluster.belonging_to("site", "pets") == []
 
@@ -87,14 +87,14 @@ def test_other_weights_are_another_generation_that_is_waited_for(cluster, server
         ((401, "token has expired"), "the API server refuses: token has expired"),
     ],
 )
-def test_what_the_server_refuses_is_an_error_in_a_sentence(cluster, server, manifest, fault, words):
+def test_a_refusal_of_the_api_server_is_one_sentence(cluster, server, manifest, fault, words):
     server.fault = fault
 
     with pytest.raises(DeploymentError, match=words):
         cluster.apply(manifest)
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for_long(impatient, server, manifest):
+def test_a_server_that_does_not_respond_times_out_early(impatient, server, manifest):
     server.silent_seconds = 10
 
     with pytest.raises(DeploymentError, match="no API server responds"):
@@ -118,7 +118,7 @@ def test_half_of_the_replicas_are_not_enough(cluster, server, manifest):
         cluster.apply(manifest)
 
 
-def test_a_deployment_that_failed_says_why(cluster, server, manifest):
+def test_a_failed_deployment_has_its_reason(cluster, server, manifest):
     server.broken = True
 
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
@@ -136,7 +136,7 @@ def with_image(manifest, predictor_spec):
     return render_with
 
 
-def test_what_was_ready_before_says_nothing_of_a_new_image(cluster, server, with_image):
+def test_readiness_of_an_old_image_does_not_count_for_a_new_one(cluster, server, with_image):
     cluster.apply(with_image("0"))
     server.seconds_to_see = 1.0  # until then the status is that of the previous change
     threading.Timer(0.5, setattr, (server, "broken", True)).start()
@@ -145,7 +145,7 @@ def test_what_was_ready_before_says_nothing_of_a_new_image(cluster, server, with
         cluster.apply(with_image("1"))
 
 
-def test_what_failed_before_says_nothing_of_its_repair(cluster, server, with_image):
+def test_an_earlier_failure_does_not_count_after_a_repair(cluster, server, with_image):
     server.broken = True
     with pytest.raises(DeploymentError, match="ImagePullBackOff"):
         cluster.apply(with_image("0"))
@@ -157,7 +157,9 @@ def test_what_failed_before_says_nothing_of_its_repair(cluster, server, with_ima
     assert cluster.describe("site", "pets").state == "Available"
 
 
-def test_what_failed_is_undone_although_what_served_before_never_went(cluster, server, with_image, predictor_spec, monkeypatch):
+def test_a_failed_rollout_is_undone_while_the_stable_version_still_serves(
+    cluster, server, with_image, predictor_spec, monkeypatch
+):
     monkeypatch.setattr("seldon.delivery.clusters.kubernetes.kubernetes_cluster.STALE_SECONDS", 3.0)
     stable = with_image("0")
     cluster.apply(stable)
@@ -175,7 +177,7 @@ def test_what_failed_is_undone_although_what_served_before_never_went(cluster, s
     assert cluster.describe("site", "pets").state == "Available"
 
 
-def test_a_version_of_before_that_gets_not_ready_does_not_take_the_place_of_the_one_that_serves(
+def test_a_previous_version_that_is_not_ready_does_not_replace_the_serving_one(
     cluster, server, manifest, predictor_spec, monkeypatch
 ):
     one, two = predictor_spec("1"), predictor_spec("2")
@@ -223,7 +225,7 @@ def test_two_rollouts_at_once_do_not_mix(cluster, server):
     assert server.leases == {}
 
 
-def test_a_lease_whose_holder_was_killed_runs_out(cluster, server):
+def test_the_lease_of_a_killed_process_expires(cluster, server):
     with cluster.changing("site", "pets"):
         lease = json.loads(json.dumps(server.leases["imageloop-pets"]))
     run_out(lease)
@@ -250,7 +252,7 @@ def test_a_holder_that_slept_leaves_the_deployment_to_whoever_took_over(cluster,
     assert len(server.applied) == 1
 
 
-def test_rolling_back_is_the_same_act_as_on_one_machine(cluster, manifest, predictor_spec):
+def test_a_rollback_works_as_on_the_local_cluster(cluster, manifest, predictor_spec):
     one, two = predictor_spec("1"), predictor_spec("2")
     cluster.apply(manifest.with_predictors([two], None).with_history([one, two]))
 

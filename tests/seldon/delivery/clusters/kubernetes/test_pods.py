@@ -58,7 +58,7 @@ def test_its_pods_are_restricted(predictor, settings):
     assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {"emptyDir", "secret"}
 
 
-def test_the_service_keeps_what_it_was_given_and_knows_where_things_are(predictor):
+def test_the_service_reads_its_mounts_and_variables(predictor):
     service, collector = pod_of(complete(predictor, EVERYTHING))["containers"]
 
     environment = {variable["name"]: variable.get("value") for variable in service["env"]}
@@ -70,7 +70,7 @@ def test_the_service_keeps_what_it_was_given_and_knows_where_things_are(predicto
     assert collector["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "records"
 
 
-def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
+def test_the_autoscaler_has_the_configured_bounds(predictor):
     component = dump(complete(predictor, EVERYTHING))["componentSpecs"][0]
 
     assert (component["hpaSpec"]["minReplicas"], component["hpaSpec"]["maxReplicas"]) == (2, 6)
@@ -80,12 +80,12 @@ def test_it_grows_with_load_and_not_below_what_was_asked_for(predictor):
     assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
 
 
-def test_doing_it_twice_changes_nothing_more(predictor):
+def test_applying_twice_changes_nothing(predictor):
     once = complete(predictor, EVERYTHING)
 
     assert pod_of(once)["containers"][0] == pod_of(complete(once, EVERYTHING))["containers"][0]
 
 
-def test_pods_without_an_image_are_refused_before_anything_is_asked(predictor_spec):
+def test_pods_without_an_image_are_refused_before_any_request(predictor_spec):
     with pytest.raises(DeploymentError, match="--set image="):
         KubernetesCluster(KubernetesSettings()).complete(predictor_spec("1"))

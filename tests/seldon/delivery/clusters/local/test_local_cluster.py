@@ -65,7 +65,7 @@ def wait_until(condition, seconds=30):
         time.sleep(0.1)
 
 
-def test_it_answers_under_seldons_path(served, call, colours):
+def test_it_serves_under_seldons_path(served, call, colours):
     code, body, headers = call(
         f"{status(served).url}/api/v1.0/predictions", json.dumps({"jsonData": {"image": ""}}).encode(), "application/json"
     )
@@ -116,7 +116,7 @@ def test_weights_change_and_no_request_fails(served, predictor_spec, make_packag
     assert [part.version for part in status(served).predictors] == ["1"]
 
 
-def test_a_shadow_gets_a_copy_and_answers_nobody(served, predictor_spec, make_package, load):
+def test_a_shadow_gets_copies_and_serves_no_caller(served, predictor_spec, make_package, load):
     manifest, second = served.get("default", "pets"), make_package()
     served.apply(manifest.with_predictors([predictor_spec("1", replicas=2), predictor_spec("2", second, shadow=True)], None))
     with load(status(served).url) as callers:
@@ -128,7 +128,7 @@ def test_a_shadow_gets_a_copy_and_answers_nobody(served, predictor_spec, make_pa
     assert heard
 
 
-def test_a_caller_may_ask_for_a_predictor_by_name(served, predictor_spec, make_package, call, colours):
+def test_a_caller_may_choose_a_predictor_by_header(served, predictor_spec, make_package, call, colours):
     manifest = served.get("default", "pets")
     served.apply(
         manifest.with_predictors([predictor_spec("1", replicas=2), predictor_spec("2", make_package(), traffic=0)], None)
@@ -155,7 +155,7 @@ def test_a_killed_replica_comes_back_and_costs_no_request(served, load):
     assert {replica.name: replica.restarts for replica in status(served).predictors[0].replicas}[killed] >= 1
 
 
-def test_a_killed_gateway_comes_back_and_its_twin_answers_meanwhile(served, load):
+def test_a_killed_gateway_restarts_and_its_twin_serves_meanwhile(served, load):
     with load(status(served).url) as callers:
         callers.wait_for(100)
         os.kill(pid_of(served, "gateway-1"), signal.SIGKILL)
@@ -185,7 +185,7 @@ def test_a_killed_supervisor_is_reported_and_the_next_change_repairs_it(served, 
     assert status(served).state == "Available"
 
 
-def test_after_a_reboot_the_next_change_brings_it_back(served, load):
+def test_after_a_reboot_the_next_change_restarts_it(served, load):
     for process in processes_of(served):
         process.kill()
     psutil.wait_procs(processes_of(served), timeout=10)
@@ -270,12 +270,12 @@ def changed(manifest: Manifest, **predictor) -> Manifest:
         ({"explainer": {"type": "AnchorImages"}}, "no explainer"),
     ],
 )
-def test_what_one_machine_cannot_do_is_refused(served, part, words):
+def test_unsupported_manifest_fields_are_refused(served, part, words):
     with pytest.raises(DeploymentError, match=words):
         served.apply(changed(served.get("default", "pets"), **part))
 
 
-def test_what_one_machine_does_otherwise_is_named(cluster, predictor_spec):
+def test_differences_of_the_local_cluster_are_named(cluster, predictor_spec):
     manifest = changed(render("pets", "default", [predictor_spec("1", image="repo/image:1")]), svcOrchSpec={"env": []})
     cluster.apply(manifest)
 
@@ -294,7 +294,7 @@ def test_stopping_leaves_nothing_running(cluster, predictor_spec):
     assert cluster.belonging_to("default", "imageloop") == []
 
 
-def test_what_was_stopped_comes_back_as_it_was(cluster, predictor_spec, call, colours):
+def test_a_stopped_deployment_resumes_unchanged(cluster, predictor_spec, call, colours):
     manifest = render("pets", "default", [predictor_spec("1")]).with_history([predictor_spec("0"), predictor_spec("1")])
     for one in (manifest, render("birds", "default", [predictor_spec("1")])):
         cluster.apply(one)
@@ -334,7 +334,7 @@ def test_keys_part_the_rights(make_cluster, predictor_spec, call, colours, monke
     assert found == {"alice": (200, 403, 403), "prometheus": (403, 200, 403), "judge": (403, 403, 200)}
 
 
-def test_who_may_only_predict_chooses_no_predictor(make_cluster, predictor_spec, call, colours, monkeypatch):
+def test_a_key_with_the_predict_scope_chooses_no_predictor(make_cluster, predictor_spec, call, colours, monkeypatch):
     monkeypatch.setenv("IMAGELOOP_API_KEYS", f"alice:predict:{'a' * 20};bob:predict+try:{'b' * 20}")
     cluster = make_cluster()
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
@@ -375,7 +375,7 @@ def test_a_caller_cannot_claim_another_name(make_cluster, predictor_spec, call, 
     assert found.pop().startswith("http:") == bool(api_keys)
 
 
-def test_without_a_key_nobody_comes_in(make_cluster, predictor_spec, call, colours, monkeypatch):
+def test_a_request_without_a_key_is_refused(make_cluster, predictor_spec, call, colours, monkeypatch):
     monkeypatch.setenv("IMAGELOOP_API_KEYS", "alice:predict:" + "a" * 20)
     cluster = make_cluster()
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
@@ -453,7 +453,7 @@ def test_a_site_may_lie_at_a_path_with_a_blank_and_be_called_localhost(keys, pre
         GatewaySettings(host="models.example")
 
 
-def test_without_keys_the_gateway_answers_to_its_own_names_alone(make_cluster, predictor_spec, call, monkeypatch):
+def test_without_keys_the_gateway_serves_its_own_host_names_alone(make_cluster, predictor_spec, call, monkeypatch):
     monkeypatch.setenv("IMAGELOOP_ORIGINS", "https://labels.example")
     cluster = make_cluster()
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
@@ -465,7 +465,7 @@ def test_without_keys_the_gateway_answers_to_its_own_names_alone(make_cluster, p
     assert codes == {"localhost": 200, "labels.example": 200, "rebound.example": 404}
 
 
-def test_one_that_is_broken_stops_nobody_else_and_one_that_hangs_is_replaced(cluster, predictor_spec, make_package, monkeypatch):
+def test_a_broken_replica_harms_no_other_and_a_hanging_one_is_replaced(cluster, predictor_spec, make_package, monkeypatch):
     """The first has a package that is gone since, and is not running; the second has stopped to answer, and does not end."""
     monkeypatch.setattr("seldon.delivery.clusters.local.gateway.GATEWAY_SECONDS", 10)
     monkeypatch.setattr("seldon.delivery.clusters.local.replicas.HANGS_SECONDS", 1)
@@ -505,7 +505,7 @@ def test_replicas_get_no_password_of_the_shell(make_cluster, predictor_spec, mon
     assert found == []
 
 
-def test_too_many_requests_are_told_when_to_come_back(make_cluster, predictor_spec, call):
+def test_too_many_requests_get_a_retry_after(make_cluster, predictor_spec, call):
     cluster = make_cluster(requests_per_second=5)
     cluster.apply(render("pets", "default", [predictor_spec("1")]))
 
