@@ -10,7 +10,7 @@ from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings, PerformanceSettings
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord
 from imageloop.records.store.database import Decision
-from tests.imageloop.monitoring.test_decisions import answers_of
+from tests.imageloop.monitoring.test_decisions import predictions_of
 from tests.imageloop.records.store.test_database import ground_truth, prediction
 
 SETTINGS = MonitoringSettings(decision=DecisionSettings(every_hours=1, cool_down_minutes=0, labels_after_failure=3))
@@ -24,7 +24,7 @@ def database(workspace):
 
 
 def decide_with(workspace, **metrics) -> str:
-    nothing = answers_of([])
+    nothing = predictions_of([])
     usual = {"num_labels": 100, "new_labels": 100, "usable_labels": 100, "labels_since": 0} | metrics
     measured = Measurement(
         model_name="imageloop", version="1", made_at=0.0, windows=[], num_new=0, performance=measure_performance(nothing, nothing, PerformanceSettings()),
@@ -44,8 +44,8 @@ def test_a_failure_is_remembered_after_many_notifications(database, workspace):
 
 def test_frames_of_a_scene_count_as_one_label_and_unread_ones_as_none():
     scenes = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float16)
-    labels = answers_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
-    earlier = answers_of([True] * 5, model_version="0").assign(request_id=[f"earlier-{n}" for n in range(5)])
+    labels = predictions_of([True] * 60, embedding=[row.tobytes() for row in np.repeat(scenes, 20, 0)])
+    earlier = predictions_of([True] * 5, model_version="0").assign(request_id=[f"earlier-{n}" for n in range(5)])
 
     assert num_scenes(pd.concat([earlier, labels]), with_scenes(labels, 0.1), "1") == 5 + 3
     assert num_scenes(labels, with_scenes(labels.tail(30), 0.1), "1") == 2
