@@ -77,7 +77,7 @@ class Bars:
 
 
 class Session:
-    """One command's run: a log file, and standard output kept free for the result."""
+    """Runs one command with a log file, and keeps standard output free for its result."""
 
     def __init__(self, command: str, workspace: Workspace) -> None:
         workspace.logs.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def restored(result: "RestoredData") -> str:
-    """Where the images and the catalog of a run are."""
+    """Say where the images and the catalog of a run are."""
     return f"{result.files:,} images and the catalog of run {result.run} are in {result.folder}"
 
 
 def key(result: "RetentionKey") -> "Text":
-    """Where the key is, and the command that retains images for it."""
+    """Say where the key is, and which command retains images for it."""
     return lines(
         f"the key is in {result.identity}; with it anyone can read the retained images",
         f"retain images: python run.py deploy --set environment.{result.variable}={result.recipient}",
@@ -26,7 +26,7 @@ def key(result: "RetentionKey") -> "Text":
 
 
 def listing(result: "RetainedList") -> "Group":
-    """The retained images with their sizes, and how many there are."""
+    """List the retained images with their sizes, and count them."""
     from rich.console import Group
 
     images = table("request", "bytes", numbers=("bytes",))
@@ -37,12 +37,12 @@ def listing(result: "RetainedList") -> "Group":
 
 
 def deletion(result: "DeletedImages") -> str:
-    """How many images were deleted."""
+    """Count the deleted images."""
     return f"deleted {result.deleted} images of {len(result.request_ids)} requests"
 
 
 def export(result: "ExportedImages") -> "Text":
-    """What was exported, and how to train on it."""
+    """Say what was exported, and how to train on it."""
     return lines(
         f"wrote {result.labelled} labelled images and {result.to_label} to label to {result.folder}, left {result.left}",
         "move those of to_label/ into labelled/<class>/, then: "

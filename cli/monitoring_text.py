@@ -16,7 +16,7 @@ NUM_FAILURES = 3
 
 
 def monitoring_run(result: "MonitoringRun") -> "Group":
-    """The decision, its reason, its outcome, and the metrics behind it."""
+    """Show the decision, its reason, its outcome, and the metrics behind it."""
     from rich.console import Group
 
     rows = [("outcome", result.outcome)] if result.outcome else []
@@ -36,13 +36,13 @@ def _short(value: Any) -> str:
 
 
 def watch(result: "WatchResult") -> str:
-    """How many monitoring runs there were, and how many of the last ones failed."""
+    """Count the monitoring runs, and the last ones that failed in a row."""
     failures = f"; the last {result.failures} failed" if result.failures else ""
     return f"{result.passes} monitoring runs{failures}"
 
 
 def schedule(result: "Schedule | RemovedSchedule") -> str:
-    """Which schedule stands, or was removed."""
+    """Say which schedule exists now, or was removed."""
     from operations.scheduling import Schedule
 
     if isinstance(result, Schedule):
@@ -51,7 +51,7 @@ def schedule(result: "Schedule | RemovedSchedule") -> str:
 
 
 def demo_loop(result: "DemoLoopResult") -> "Group":
-    """Each scenario with its outcome, and the accuracy during each."""
+    """Show each scenario with its outcome, and the accuracy during each."""
     from rich.console import Group
 
     scenarios = [f"{scenario.title} ({scenario.seconds:.0f} s)\n    {scenario.outcome}" for scenario in result.scenarios]

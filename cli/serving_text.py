@@ -16,7 +16,7 @@ NUM_SHOWN = 10
 
 
 def deployment(result: "DeploymentResult | SubmittedRun") -> "RenderableType":
-    """The outcome of a deployment, its addresses, and the next commands."""
+    """Show the outcome of a deployment, its addresses, and the next commands."""
     from rich.console import Group
 
     from operations.training import SubmittedRun
@@ -41,14 +41,14 @@ def deployment(result: "DeploymentResult | SubmittedRun") -> "RenderableType":
 
 
 def manifest(result: dict[str, Any]) -> str:
-    """The manifest as YAML."""
+    """Write the manifest as YAML."""
     import yaml
 
     return yaml.safe_dump(result, sort_keys=False, width=130).rstrip()
 
 
 def status(result: "ServingStatus") -> "RenderableType":
-    """Each deployment with its predictors and replicas, and the addresses of metrics."""
+    """Show each deployment with its predictors and replicas, and the addresses of metrics."""
     from rich.console import Group
 
     if not result.deployments:
@@ -78,18 +78,18 @@ def _deployment(state: "ServedDeployment") -> "list[RenderableType]":
 
 
 def rollback(result: "RollbackResult") -> str:
-    """Which version serves again."""
+    """Say which version serves again."""
     return f"version {result.to_version} serves again in place of {result.from_version}, after {result.seconds:.1f} s"
 
 
 def down(result: "StoppedDeployments") -> str:
-    """What was stopped, and how to start it again."""
+    """Say what was stopped, and how to start it again."""
     again = "; python run.py deploy --resume starts it again" if result.kept and result.stopped else ""
     return f"stopped {', '.join(result.stopped) or 'nothing: nothing was deployed'}{again}"
 
 
 def evaluation(result: "EndpointEvaluation") -> "Group":
-    """Accuracy, latency and errors of an endpoint, and some wrong predictions."""
+    """Show accuracy, latency and errors of an endpoint, and some wrong predictions."""
     from rich.console import Group
 
     recall = ", ".join(f"{name} {percent(share)}" for name, share in result.recall.items())

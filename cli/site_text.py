@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def backup(result: "BackupResult") -> "Text":
-    """The archive with its size, and what is not in it."""
+    """Name the archive with its size, and what is not in it."""
     return lines(
         f"{result.archive}: {result.size_bytes / 2**20:.1f} MB",
         *(f"not in it: {path}" for path in result.left_out),
@@ -20,5 +20,5 @@ def backup(result: "BackupResult") -> "Text":
 
 
 def restored(result: "RestoredSite") -> str:
-    """Where the restored files are, and the next command."""
+    """Say where the restored files are, and what to do next."""
     return f"{result.files} files of {result.made_at} are in {result.home}; python run.py deploy serves the champion again"

@@ -36,12 +36,12 @@ Trained = TrainingResult | TrainedAndDeployed | SubmittedRun
 
 
 def submitted(result: SubmittedRun) -> str:
-    """Where the run goes on."""
+    """Say where the submitted run is shown."""
     return f"the run was submitted to the stack '{result.stack}'; its dashboard shows the rest"
 
 
 def training(result: Trained) -> "RenderableType":
-    """The summary of a training, and the next three commands."""
+    """Show the summary of a training, and the next three commands."""
     from rich.console import Group
 
     if isinstance(result, SubmittedRun):
@@ -79,7 +79,7 @@ def _next_commands(result: TrainingResult) -> list[str]:
 
 
 def predictions(result: "PredictionTable") -> "Group":
-    """A row for each image, and the reasons of those that were refused."""
+    """Show a row for each image, and the reasons of those that were refused."""
     from rich.console import Group
 
     parts: list[RenderableType] = []
@@ -107,7 +107,7 @@ def csv_table(result: "PredictionTable") -> str:
 
 
 def comparison(result: "Comparison") -> "Group":
-    """The metrics of both versions side by side, and the paired difference of their accuracies."""
+    """Show the metrics of both versions side by side, and the paired difference of their accuracies."""
     from rich.console import Group
 
     first, second = result.metrics
@@ -125,12 +125,12 @@ def comparison(result: "Comparison") -> "Group":
 
 
 def approval(result: "Approval") -> str:
-    """Which version is the champion now, and which was before."""
+    """Say which version is the champion now, and which was before."""
     return f"version {result.champion} of '{result.model_name}' is the champion now; before: {result.before or 'none'}"
 
 
 def versions(result: "VersionList") -> "RenderableType":
-    """A row for each version: its number, its status, the reason."""
+    """Show a row for each version: its number, its status, the reason."""
     if not result.versions:
         return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
     rows = table("version", "status", "reason", numbers=("version",))

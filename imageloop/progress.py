@@ -42,7 +42,7 @@ def track[T](items: Iterable[T], what: str, total: int, size: int = 1) -> Iterat
 
 @contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """For work that is no loop: the yielded function reports so many pieces."""
+    """Report progress of work that is no loop: the yielded function takes the number of finished pieces."""
     current = listener.get()
     current.start(what, total)
     try:
@@ -53,7 +53,7 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """For work that cannot be counted: report that it goes on."""
+    """Report that work without a total goes on."""
     with counted(what, 0) as advance:
         ended = Event()
 

@@ -18,7 +18,7 @@ VARIABLE = "IMAGELOOP_SHARED"
 
 
 class SharedFolder:
-    """One shared folder. Every method raises ImageLoopError where it cannot be reached."""
+    """A folder that machines share. Every method raises ImageLoopError where it cannot be reached."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -28,7 +28,7 @@ class SharedFolder:
             self._files, self._root = fsspec.core.url_to_fs(url)
 
     def names(self, ending: str) -> list[str]:
-        """Of the files here whose names end so."""
+        """List the names of the files that end with `ending`."""
         with self._errors_named():
             self._files.invalidate_cache()
             found = self._files.ls(self._root, detail=False) if self._files.exists(self._root) else []

@@ -62,7 +62,7 @@ class Workspace:
 
     @property
     def packages(self) -> Path:
-        """Of a registry elsewhere, by model and version."""
+        """Return the folder for packages of a remote registry, by model and version."""
         return self.state / "packages"
 
     @property
@@ -83,7 +83,7 @@ class Workspace:
         return self.state / "logs"
 
     def lock(self, name: str) -> "FileLock":
-        """For what one process of this machine does at a time; it goes with the process that holds it, however that ends."""
+        """Make a lock between the processes of this machine; it ends with the process that holds it."""
         from filelock import FileLock
 
         (self.state / "locks").mkdir(parents=True, exist_ok=True)

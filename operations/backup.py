@@ -116,7 +116,7 @@ def _add_records(archive: tarfile.TarFile, home: Path, scratch: Path) -> None:
 
 
 def _add_database(archive: tarfile.TarFile, file: Path, name: str, scratch: Path) -> None:
-    """As it is at one moment, also while others write."""
+    """Add a snapshot of a database, also while others write."""
     if not file.exists():
         return
     copy = scratch / "database"

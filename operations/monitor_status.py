@@ -66,7 +66,7 @@ def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:
 
 
 def read_memory(workspace: Workspace) -> dict[str, Any]:
-    """What earlier monitoring runs of this machine wrote down: what was notified, and what fails since when."""
+    """Read what earlier monitoring runs of this machine stored: what was notified, and what fails since when."""
     try:
         memory: dict[str, Any] = json.loads((workspace.state / MEMORY_FILE).read_text())
     except (OSError, ValueError):

@@ -48,7 +48,7 @@ class MonitoringRun:
 
 @dataclass(frozen=True)
 class WatchResult:
-    """How many monitoring runs there were, and how many of the last ones failed in a row."""
+    """The number of monitoring runs, and of the last ones that failed in a row."""
 
     passes: int
     failures: int

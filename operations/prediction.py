@@ -94,7 +94,7 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
 
 
 def _files_below(paths: list[Path]) -> Iterator[Path]:
-    """Also the folders that may not be read: they are refused as files are."""
+    """List the files below a folder, and folders without permission, which are refused as files are."""
     for path in paths:
         if path.is_dir():
             yield from every_file(path, also_unreadable=True)

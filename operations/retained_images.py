@@ -47,7 +47,7 @@ class RetainedList:
 
 @dataclass(frozen=True)
 class DeletedImages:
-    """How many images of these requests were deleted."""
+    """The number of deleted images, and the requests that they belonged to."""
 
     deleted: int
     request_ids: list[str]
@@ -55,7 +55,7 @@ class DeletedImages:
 
 @dataclass(frozen=True)
 class ExportedImages:
-    """How many images were written to `folder`, labelled and to label. `left`: those that stay where they are."""
+    """The number of images written to `folder`, labelled and to label. `left`: those that stay where they are."""
 
     folder: str
     labelled: int

@@ -72,5 +72,5 @@ def _remove(client: "Client", settings: MonitorSettings) -> bool:
 
 
 def _name(settings: MonitorSettings) -> str:
-    """Of the deployment too: staging and production each have a monitor of their own."""
+    """Name the schedule after its deployment: staging and production each have a monitor of their own."""
     return f"watch-{settings.monitoring.model_name}-{settings.monitoring.deployment.replace('/', '-')}"

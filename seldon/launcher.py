@@ -45,10 +45,10 @@ class NoSeldonMetrics:
     """Seldon's own manager loses updates between threads and costs milliseconds; ours are prometheus-client's."""
 
     def update(self, _metrics: list[Any], _method: str) -> None:
-        """Nothing: no method of ours returns such metrics."""
+        """Do nothing: no method of ours returns such metrics."""
 
     def update_reward(self, _reward: float) -> None:
-        """Nothing: feedback carries labels."""
+        """Do nothing: feedback carries labels."""
 
 
 class Application(BaseApplication):
@@ -85,7 +85,7 @@ class Application(BaseApplication):
         os._exit(0)
 
     def load(self) -> Any:
-        """In each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""
+        """Load the model in each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""
         try:
             return self._app()
         except Exception:
@@ -121,7 +121,7 @@ def _fail(error: Exception) -> Any:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats log records as one JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {

@@ -22,7 +22,7 @@ class TrainSettings(Settings):
 
 
 class UnattendedRollout(DeploySettings):
-    """How a retrained version is rolled out: unattended, so never without observation."""
+    """Rolls a retrained version out unattended, so never without observation."""
 
     strategy: Strategy = Canary()
 

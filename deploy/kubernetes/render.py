@@ -9,7 +9,7 @@ RULES = Path(__file__).parents[1] / "observability" / "prometheus" / "rules"
 
 
 def render() -> str:
-    """One PrometheusRule with every group."""
+    """Write one PrometheusRule that holds every group of rules."""
     groups = [group for file in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(file.read_text())["groups"]]
     rule = {
         "apiVersion": "monitoring.coreos.com/v1",

@@ -24,7 +24,7 @@ ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
 
 def targets_of(status: dict[str, object]) -> list[dict[str, object]]:
-    """What Prometheus reads: every replica, with the deployment and the predictor that it belongs to."""
+    """List every replica for Prometheus, with the deployment and the predictor that it belongs to."""
     found: list[dict[str, object]] = []
     for deployment in status["deployments"]:  # type: ignore[attr-defined]
         for predictor in deployment["predictors"]:
@@ -44,7 +44,7 @@ def write_site(folder: Path, alertmanager: str) -> None:
 
 
 def commands(folder: Path, prometheus_port: int, alertmanager_port: int) -> list[list[str]]:
-    """How both are started. Raises: SystemExit where one is not installed."""
+    """Make the command lines of Prometheus and Alertmanager. Raises: SystemExit where one is not installed."""
     alertmanager = next((name for name in ALERTMANAGER if shutil.which(name)), None)
     if alertmanager is None or shutil.which("prometheus") is None:
         sys.exit(

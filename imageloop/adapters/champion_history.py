@@ -25,7 +25,7 @@ def later_champions() -> dict[str, str]:
 
 
 def _counts_of_champions(client: Any) -> Counter[str]:
-    """How many champions each model had, from the tags of experiments."""
+    """Count the champions that each model had, by the tags of experiments."""
     from mlflow.utils import get_results_from_paginated_fn as every_page
 
     counts: Counter[str] = Counter()

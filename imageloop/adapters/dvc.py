@@ -31,7 +31,7 @@ class VersioningError(ImageLoopError):
 
 @contextmanager
 def data_lock(workspace: Workspace) -> Iterator[None]:
-    """One run at a time reads images in or tracks them; others wait."""
+    """Let one run at a time read images in or track them; others wait."""
     lock = workspace.lock("data")
     try:
         lock.acquire(timeout=0)

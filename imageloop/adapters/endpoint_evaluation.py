@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class LiveEvaluation:
-    """How a live endpoint fared. `refused`: predictions that a bad image deserves; `failed`: all other errors."""
+    """Accuracy, latency and errors of a live endpoint. `refused`: responses that a bad image deserves; `failed`: all other errors."""
 
     count: int
     accuracy: float

@@ -125,7 +125,7 @@ class ModelRegistry:
         return _registered(self._found(version))
 
     def _found(self, version: str) -> Any:
-        """As MLflow has it. Raises: UnknownVersionError."""
+        """Read the version from MLflow. Raises: UnknownVersionError."""
         import mlflow
 
         try:

@@ -62,7 +62,7 @@ def _refuse_other_home(client: "Client") -> None:
 
 
 def _local_artifacts() -> str | None:
-    """None where the file is not here, or names what this shell lacks."""
+    """Return the path of the local artifact store, None where its file is elsewhere or needs variables that this shell lacks."""
     from imageloop.adapters.zenml_stack_files import FOLDER, fill_in, known_variables
 
     file = FOLDER / f"{LOCAL_STACK}.yaml"
@@ -106,7 +106,7 @@ def _leave_integrations_alone() -> None:
 
 @functools.cache  # once: a monitor opens the stack in each pass
 def _remember_packages() -> None:
-    """For each type, ZenML asks for the package of its module, and Python reads the lists of all installed files.
+    """Cache which package has which module: ZenML asks for each type, and Python reads the lists of all installed files each time.
 
     MLflow does the same by the backport. The installed packages do not change while a command runs, so the result is cached.
     """
@@ -205,7 +205,7 @@ def write_configuration_whole() -> None:
 
 
 def zenml_folder() -> Path:
-    """Where ZenML keeps its configuration and its own store."""
+    """Return the folder with ZenML's configuration and its own store."""
     return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
 
 

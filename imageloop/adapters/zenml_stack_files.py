@@ -26,7 +26,7 @@ class ComponentFile(Settings):
 
 
 class StackFile(Settings):
-    """One file under stacks/: the type of each component, and what it is."""
+    """One file under stacks/: the flavor and the configuration of each component."""
 
     name: str
     components: dict[str, ComponentFile]
@@ -79,7 +79,7 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
 
 
 def known_variables() -> dict[str, str]:
-    """What files are filled in with: this shell's environment, and the home where it names none."""
+    """Return the variables that fill in stack files: this shell's environment, and the default home."""
     return {HOME_VARIABLE: str(Workspace.current().home)} | dict(os.environ)
 
 

@@ -51,7 +51,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late;
 
 
 class Container(NamedTuple):
-    """What the header of a file says. Units: pixels."""
+    """The header of an image file. Units: pixels."""
 
     width: int
     height: int
@@ -121,7 +121,7 @@ def _is_read_by_python(content: bytes) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As RGB, turned as its EXIF says. The rest of the EXIF is ignored: cameras write wrong types, which Pillow refuses to write."""
+    """Convert to RGB, turned by the EXIF orientation. The rest of the EXIF is ignored: cameras write wrong types, which Pillow refuses to write."""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION))
     except Exception:  # whatever a parser of foreign bytes raises: then the image counts as upright

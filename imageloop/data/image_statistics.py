@@ -21,12 +21,12 @@ def image_statistics(images_BHWC: UInt8Array) -> NDArray[np.float32]:
 
 
 def rows_for_statistics(image_HWC: UInt8Array) -> UInt8Array:
-    """What `statistics_of_rows` needs of an image, in memory of its own, for one who computes later: (H, W, 3) -> (H / EVERY, W, 3)."""
+    """Copy the rows that `statistics_of_rows` needs, so that it can run after the image is freed: (H, W, 3) -> (H / EVERY, W, 3)."""
     return image_HWC[::EVERY].copy()
 
 
 def statistics_of_rows(few_rows_HWC: UInt8Array) -> NDArray[np.float32]:
-    """Of one image, from every eighth of its rows: (H / EVERY, W, 3) uint8 -> (4,) float32.
+    """Compute the statistics of one image from every eighth of its rows: (H / EVERY, W, 3) uint8 -> (4,) float32.
 
     In float32, where a matrix product is many times faster than with integers; each product is a whole number all the same.
     """

@@ -30,7 +30,7 @@ def prepared_store(folder: Path, side: int) -> ArrayStore:
 
 
 def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
-    """That of `side`, which may lie where machines share it, and those of other sides that there are here, the largest first."""
+    """Open the store of `side`, which may be shared, and the local stores of other sides, the largest first."""
     names = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
     others = sorted({int(name) for name in names if name.isdigit()} - {side}, reverse=True)
     return [prepared_store(folder, one) for one in (side, *others)]

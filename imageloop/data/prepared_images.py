@@ -86,5 +86,5 @@ def in_batches(store: ArrayStore, keys: list[str], size: int) -> Iterator[UInt8A
 
 
 def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly spaced over `table`."""
+    """Select at most `count` rows, evenly spaced over `table`."""
     return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]

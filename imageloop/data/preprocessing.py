@@ -29,7 +29,7 @@ def resize_and_crop(image: Image.Image, side: int) -> UInt8Array:
 
 
 def preprocess(content: bytes, side: int, limits: Limits) -> UInt8Array:
-    """From a file's bytes to the model's input.
+    """Turn the bytes of a file into the model's input.
 
     Shapes: bytes -> (side, side, 3) uint8.
     Raises: ImageRefusedError.

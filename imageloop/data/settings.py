@@ -12,7 +12,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Drift(Settings):
-    """How the drawn images differ from the default ones; zero everywhere is no drift."""
+    """How the drawn images differ from the default ones; zero everywhere means no drift."""
 
     darkness: Fraction = Field(0.0, description="0 daylight, 1 night")
     blur_pixels: float = Field(0.0, ge=0, le=20, description="radius of a Gaussian blur")
@@ -30,7 +30,7 @@ class GeneratedSource(Settings):
 
 
 class FolderSource(Settings):
-    """One folder a class, or Kaggle's `cat.12.jpg` names."""
+    """Reads a folder with one folder a class, or Kaggle's names such as `cat.12.jpg`."""
 
     kind: Literal["folder"] = "folder"
     path: Path
@@ -89,7 +89,7 @@ Source = Annotated[GeneratedSource | FolderSource | ArchiveSource | KaggleSource
 
 
 def only_here(source: Source) -> str | None:
-    """What of a source only this machine can read; None where any machine can."""
+    """Name what only this machine can read of a source; None where any machine can."""
     match source:
         case FolderSource():
             return str(source.path)
@@ -127,7 +127,7 @@ class SplitSettings(Settings):
 
 
 class VersioningSettings(Settings):
-    """What DVC tracks."""
+    """Chooses what DVC tracks."""
 
     enabled: bool = Field(True, description="false reads a folder in place; a run then cannot be restored")
     remote: str | None = Field(None, description="a remote of .dvc/config; by default DVC's default remote")

@@ -52,7 +52,7 @@ def previous_catalog(workspace: Workspace) -> pd.DataFrame | None:
 
 
 def _memory(workspace: Workspace) -> pd.DataFrame:
-    """Of all seeds: columns `seed` and `REMEMBERED`; no perceptual hash of what earlier releases remembered."""
+    """Read the remembered splits of all seeds: columns `seed` and `REMEMBERED`; early releases stored no perceptual hash."""
     file = workspace.data / KNOWN
     if not file.exists():
         return pd.DataFrame(columns=["seed", *REMEMBERED])

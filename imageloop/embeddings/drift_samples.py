@@ -43,7 +43,7 @@ class Sample:
         )
 
     def spread(self, count: int) -> "Sample":
-        """At most `count` rows, evenly spaced."""
+        """Select at most `count` rows, evenly spaced."""
         return self if len(self) <= count else self.some(np.linspace(0, len(self) - 1, count).astype(np.intp))
 
 

@@ -60,7 +60,7 @@ class Novelty:
 
     @classmethod
     def read(cls, folder: Path) -> "Novelty | None":
-        """None in packages without novelty."""
+        """Read the novelty model of a package, None where it has none."""
         file = next((folder / name for name in (NOVELTY_FILE, OLD_NOVELTY_FILE) if (folder / name).exists()), None)
         if file is None:
             return None

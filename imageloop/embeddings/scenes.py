@@ -35,7 +35,7 @@ def scene_distance(embeddings_ND: FloatArray, labels_N: NDArray[Any]) -> float:
 
 
 def scenes_of(embeddings_ND: FloatArray, distance: float) -> NDArray[np.intp]:
-    """For each row the index of the first row of its scene: a row joins the scene of the nearest earlier row, if that is near enough.
+    """Return for each row the first row of its scene: a row joins the scene of the nearest earlier row, if that is near enough.
 
     So light may change and a camera pan, and a row's scene does not depend on rows that come after it. Shapes: (N, D) -> (N,).
     """

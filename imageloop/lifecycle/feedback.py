@@ -94,7 +94,7 @@ def collect_feedback_data(
 
 
 def _seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
-    """Of each table the predictions with an embedding by the same backbone."""
+    """Keep of each table the predictions with an embedding by the same backbone."""
     seen = sorted({version for table in tables for version in table["model_version"]})
     infos = {version: read_info(registry.package(version)) for version in seen}
     alike = [
@@ -107,7 +107,7 @@ def _seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataF
 
 
 def roles_of(request_ids: list[str], settings: FeedbackSettings, model_name: str, workspace: Workspace) -> dict[str, str]:
-    """What the images of these requests are for, as far as their predictions are known: what the labelled images of their scene are for."""
+    """Return the role of the images of these requests, where known: the role of the labelled images of their scene."""
     registry = ModelRegistry(model_name)
     champion = registry.champion()
     if champion is None:

@@ -52,7 +52,7 @@ def register_version(
 
 @dataclass(frozen=True)
 class _Promotion:
-    """One package on its way to the registry."""
+    """Takes one package to the registry."""
 
     registry: ModelRegistry
     package: ModelPackage

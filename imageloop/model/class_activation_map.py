@@ -27,7 +27,7 @@ def draw_heat_map(predictor: Predictor, content: bytes) -> Image.Image:
 
 
 def _colours() -> UInt8Array:
-    """From blue (no evidence) over yellow to red, (256, 3)."""
+    """Make the colour scale from blue (no evidence) over yellow to red, (256, 3)."""
     x = np.linspace(0, 1, 256)[:, None]
     anchors = np.array([[0.0, 0.1, 0.6], [0.2, 0.8, 0.8], [1.0, 0.9, 0.2], [0.85, 0.1, 0.1]])
     channels = [np.interp(x[:, 0], np.linspace(0, 1, len(anchors)), anchors[:, channel]) for channel in range(3)]

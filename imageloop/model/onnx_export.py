@@ -144,7 +144,7 @@ def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
 
 
 def _safe_ranges(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
-    """For ONNX Runtime: the range of each output channel of each convolution."""
+    """Make ONNX Runtime's overrides with the range of each output channel of each convolution."""
     weights = {part.name: numpy_helper.to_array(part) for part in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights]
     groups = {node.input[1]: part.i for node in convolutions for part in node.attribute if part.name == "group"}

@@ -18,7 +18,7 @@ class PyfuncModel:
         self._predictor = predictor
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """One row an image: `label`, and a column for each class.
+        """Return one row an image: `label`, and a column for each class.
 
         Shapes: a list of files' contents, a table whose first column holds them, or images (B, S, S, 3) uint8.
         """

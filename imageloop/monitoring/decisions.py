@@ -102,7 +102,7 @@ def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
 
 
 def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
-    """What a user should know although it is no reason to retrain."""
+    """List what a user should know although it is no reason to retrain."""
     warnings = []
     violated = _violated(situation, settings)
     harmless = [window for window in violated if window.estimated_loss <= settings.max_estimated_loss]

@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureGroup:
-    """One group: its own p-value, and its mean before and after where it has one."""
+    """One group of features: its own p-value, and its mean before and after where it has one."""
 
     name: str
     p_value: float
@@ -69,7 +69,7 @@ def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: i
 
 
 def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, FloatArray]:
-    """One symmetric (N, N) matrix a group, made from all images alike."""
+    """Make one symmetric (N, N) matrix a group from all images alike."""
     embeddings_ND = np.concatenate([reference.embeddings_ND, window.embeddings_ND])
     kernels = {EMBEDDING: _gaussian(_whitened(embeddings_ND, components))}
     statistics_NS = np.concatenate([reference.statistics_NS, window.statistics_NS])
@@ -113,7 +113,7 @@ def _ranks(values_N: NDArray[np.floating]) -> FloatArray:
 
 
 def _permutations(num_reference: int, num_window: int, count: int, rng: np.random.Generator) -> FloatArray:
-    """Which images count as the window: (P, N) of 0 and 1, the original first."""
+    """Draw which images count as the window: (P, N) of 0 and 1, the original first."""
     total = num_reference + num_window
     members_PN = np.zeros((count + 1, total), np.float32)
     members_PN[0, num_reference:] = 1
@@ -141,7 +141,7 @@ def _discrepancies(kernel_NN: FloatArray, members_PN: FloatArray, num_window: in
 
 
 def _p_values(discrepancies_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each permutation the share of permutations that lie as far out, (P,); equal ones share the larger value."""
+    """Compute for each permutation the share of permutations that are as extreme, (P,); equal ones share the larger value."""
     ordered = np.sort(np.round(discrepancies_P, 12))
     return (len(ordered) - np.searchsorted(ordered, np.round(discrepancies_P, 12), side="left")) / len(ordered)
 

@@ -35,7 +35,7 @@ def fit_temperature(logits_NK: NDArray[np.float32], targets_N: NDArray[np.int64]
 
 
 def reliability(confidence_N: NDArray[np.float32], right_N: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-    """For each filled bin of confidence: mean confidence, share of right predictions, number of images."""
+    """Compute for each filled bin of confidence its mean confidence, share of right predictions, and number of images."""
     bins_N = _bins(confidence_N)
     return [
         (float(confidence_N[bins_N == b].mean()), float(right_N[bins_N == b].mean()), int((bins_N == b).sum()))

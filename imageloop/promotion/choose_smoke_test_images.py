@@ -31,7 +31,7 @@ def write_smoke_test_images(
 
 
 def _example(predictor: Predictor, label: str, image_SSC: UInt8Array) -> Example | None:
-    """None if the file is predicted otherwise than the prepared image: preprocessing crops once more."""
+    """Make an example of a file, None where it is predicted differently from the prepared image: preprocessing crops once more."""
     content = io.BytesIO()
     Image.fromarray(image_SSC).save(content, "PNG")
     predictions = predictor.predict([content.getvalue()])

@@ -30,7 +30,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
 
 
 def roc_figure(evaluation: Evaluation) -> Figure:
-    """One curve a class: it against all others."""
+    """Draw one curve for each class against all others."""
     from sklearn.metrics import auc, roc_curve
 
     figure = Figure((4.5, 4.5), layout="constrained")
@@ -49,7 +49,7 @@ def roc_figure(evaluation: Evaluation) -> Figure:
 
 
 def calibration_figure(evaluation: Evaluation) -> Figure:
-    """On the diagonal, predictions with 80 % confidence are right in 80 of 100 cases; the size of a dot is its share of images."""
+    """Draw confidence against accuracy: on the diagonal, 80 % confidence is right in 80 of 100 cases; the size of a dot is its share of images."""
     figure = Figure((4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     confidence, right, count = (np.array(values) for values in zip(*evaluation.reliability, strict=True))

@@ -21,7 +21,7 @@ Comparison = Literal["no champion", "not verified", "other classes", "nothing un
 
 @dataclass(frozen=True)
 class Check:
-    """One gate: what was expected, what was got."""
+    """One gate with the expected and the actual value."""
 
     name: str
     passed: bool
@@ -96,7 +96,7 @@ class RecentComparison:
 
     @classmethod
     def impossible(cls) -> "RecentComparison":
-        """Of two that do not see alike: the embeddings of the predictions are of one backbone."""
+        """Make the gate of two versions that cannot be compared: the embeddings of the predictions are of one backbone."""
         nothing_N = np.zeros(0, bool)
         return cls(nothing_N, nothing_N, np.zeros(0, np.intp), 0.0)
 

@@ -68,7 +68,7 @@ class RecordTail:
             self._ends = {file: size_of(file) for file in record_files(folder)}
 
     def read(self) -> list[Record]:
-        """What was written since the last call. A line that is broken is left out."""
+        """Read what was written since the last call. A line that is broken is left out."""
         found: list[Record] = []
         for file in record_files(self._folder):
             try:

@@ -77,7 +77,7 @@ class RecordWriter:
             self._on_loss(1)
 
     def _append(self, lines: list[bytes]) -> bool:
-        """One write for all of them; it leaves whole lines only, also where the disk is full in the middle."""
+        """Write all lines at once; only whole lines remain, also where the disk is full in the middle."""
         content = b"".join(lines)
         try:
             with self._appending, self._opened() as file:
@@ -136,7 +136,7 @@ class RecordWriter:
 
 
 def size_of(file: Path) -> int:
-    """In bytes; none of a file that its collector removed meanwhile."""
+    """Return the size of a file in bytes; 0 where its collector removed it meanwhile."""
     try:
         return file.stat().st_size
     except FileNotFoundError:

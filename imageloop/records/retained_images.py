@@ -63,7 +63,7 @@ class ImageRetention:
 
     @classmethod
     def from_environment(cls, records: str | None, on_loss: Callable[[], None]) -> "ImageRetention | None":
-        """None unless the operator turns it on. Raises: SettingsError without a folder for records."""
+        """Make the retention that the operator configured, None where there is none. Raises: SettingsError without a folder for records."""
         recipient = os.environ.get(RECIPIENT_VARIABLE) or os.environ.get(OLD_RECIPIENT_VARIABLE)
         if not recipient:
             return None
@@ -115,7 +115,7 @@ def _mark(label: str) -> str:
 
 
 def retained_images(folder: Path) -> Iterator[RetainedImage]:
-    """Those in `folder` itself."""
+    """List the retained images in `folder` itself."""
     for file in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):
             status = file.stat()
@@ -123,7 +123,7 @@ def retained_images(folder: Path) -> Iterator[RetainedImage]:
 
 
 def delete_images(folder: Path, request_ids: list[str]) -> int:
-    """Of these requests, wherever they lie, all images of a request that sent several; how many there were."""
+    """Delete all images of these requests in every folder, and return how many there were."""
     gone = 0
     for request_id in request_ids:
         endings = ("", "-*") if "." in request_id else ("", "-*", ".*")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ClassScores:
-    """In [0, 1]; 0 where there is nothing to divide by."""
+    """Scores in [0, 1]; 0 where there is nothing to divide by."""
 
     precision: float
     recall: float
@@ -36,7 +36,7 @@ class ClassificationScores:
         return cls(**{**values, "by_class": by_class})
 
     def flat(self) -> dict[str, float]:
-        """One name a number, as a tracker wants it."""
+        """Return each number under one name, as a tracker takes it."""
         single = {
             f"{name}_{metric}": getattr(scores, metric)
             for name, scores in self.by_class.items()
@@ -45,7 +45,7 @@ class ClassificationScores:
         return self.together() | single
 
     def together(self) -> dict[str, float]:
-        """Of all classes."""
+        """Average the scores of all classes."""
         return {name: getattr(self, name) for name in ("accuracy", "precision", "recall", "f1")}
 
 

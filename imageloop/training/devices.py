@@ -35,7 +35,7 @@ def _has_driver() -> bool:
 
 
 def _is_usable() -> bool:
-    """By doing something there: PyTorch counts cards, too, that it has no code for, or that another process filled."""
+    """Check by computing there: PyTorch also counts cards that it has no code for, or that another process filled."""
     import torch
 
     if not torch.cuda.is_available():

@@ -101,7 +101,7 @@ def augment_with_drift(
 
 
 def _with_sharpness(images_BSSC: UInt8Array, change: Change, target: float) -> Change:
-    """As much blur as it takes, or grain where the new images are the rougher ones."""
+    """Blur as much as it takes, or add grain where the new images are the rougher ones."""
     plain = replace(change, blur_pixels=0.0, grain=0.0)
     softer = _sharpness(images_BSSC, plain) >= target
     low, high = 0.0, MAX_BLUR_PIXELS if softer else MAX_GRAIN

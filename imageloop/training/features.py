@@ -74,7 +74,7 @@ class FeatureExtractor:
 
     @classmethod
     def of(cls, backbone: str, side: int, workspace: Workspace, device: Device = "cpu") -> "FeatureExtractor":
-        """Of a backbone by its name, which is exported on first use."""
+        """Open a backbone by its name; it is exported on first use."""
         gpu = _OnGpu(backbone) if device == "cuda" else None
         return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features, gpu)
 

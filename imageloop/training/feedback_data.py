@@ -149,7 +149,7 @@ def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> 
 
 
 def role_of(scene: str, held_back: float) -> str:
-    """What the labelled images of a scene are for: it follows from its name, and so does not change."""
+    """Return the role of the labelled images of a scene; it follows from the scene's name, and so never changes."""
     place = int(hashlib.sha256(scene.encode()).hexdigest()[:8], 16) / 2**32
     if place < held_back:
         return "held_back"

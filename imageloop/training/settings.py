@@ -100,7 +100,7 @@ class TrainingSettings(Settings):
 
     @property
     def label_backbone(self) -> str:
-        """Whose features judge the labels: a transferred model's own, whose are known already, else the default's."""
+        """Name the backbone whose features judge labels: that of the transferred model, whose features exist already, else the default."""
         return self.model.backbone if isinstance(self.model, Transfer) else Transfer().backbone
 
 

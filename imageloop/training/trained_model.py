@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch gave; the losses are means a row."""
+    """The results of one epoch; the losses are means a row."""
 
     epoch: int
     train_loss: float

@@ -61,7 +61,7 @@ def train(
 
 
 class _Training:
-    """One training: its images, its settings, its folders."""
+    """Holds the images, settings and folders of one training."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class _Training:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For small matrices: more threads gain nothing, and wait for each other where a service works beside them."""
+    """Limit small matrix operations to one thread: more gain nothing, and wait for each other beside a service."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

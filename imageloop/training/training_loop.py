@@ -107,7 +107,7 @@ def _train_epoch(
     model: nn.Module, work: Work, epoch: int, loss_of: nn.Module, optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler, advance: Callable[[int], None],
 ) -> float:  # fmt: skip
-    """One pass over the training rows; the mean loss of a row."""
+    """Train one pass over the rows, and return the mean loss of a row."""
     torch.manual_seed(work.seed * 100_003 + epoch)
     model.train()
     losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for

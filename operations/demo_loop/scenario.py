@@ -42,7 +42,7 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class DemoLoopResult:
-    """What happened, the accuracy during each scenario (in [0, 1]), and where the timeline was drawn."""
+    """The scenarios, the accuracy during each (in [0, 1]), and the file of the timeline."""
 
     accuracy_when_trained: float
     scenarios: list[ScenarioResult]
@@ -177,7 +177,7 @@ def _accuracies(sent: Sequence[SentRequest], results: list[ScenarioResult]) -> d
 
 
 def _hardly_trained(settings: TrainSettings) -> TrainSettings:
-    """One small step from a random head: what a wrong setting can make."""
+    """Make a badly trained model: one small step from a random head, as a wrong setting can give."""
     model = settings.training.model
     loop = model.loop.model_copy(update={"max_epochs": 1, "learning_rate": 1e-5})
     training = settings.training.model_copy(update={"model": model.model_copy(update={"loop": loop}), "seed": 9})

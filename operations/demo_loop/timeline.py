@@ -17,7 +17,7 @@ BIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, and when (Unix seconds)."""
+    """An event of the timeline, with its time in Unix seconds."""
 
     time: float
     text: str

@@ -60,7 +60,7 @@ class EnvVar(Part):
 
 
 class Graph(Part):
-    """One model; Seldon's graphs of several are not ours."""
+    """One model; graphs of several are not supported."""
 
     name: str = CONTAINER
     type: str = "MODEL"
@@ -114,7 +114,7 @@ class PredictorSpec(Part):
 
     @property
     def version(self) -> str:
-        """Which version of the model this is."""
+        """Return the version of the model that the predictor serves."""
         return self._parameter("model_version", "0")
 
     @property
@@ -189,7 +189,7 @@ class Manifest(Part):
 
     @property
     def history(self) -> list[PredictorSpec]:
-        """What served all traffic, whole: going back needs nothing else."""
+        """Return the predictors that served all traffic, whole: a rollback needs nothing else."""
         return [
             PredictorSpec.model_validate(part) for part in json.loads(self.metadata.annotations.get(HISTORY_ANNOTATION, "[]"))
         ]

@@ -61,7 +61,7 @@ class ServedPrediction:
 
 
 class PredictionHandler:
-    """One model at work in one process."""
+    """Predicts with one model in one process."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ def _as_file(content: bytes | np.ndarray) -> bytes:
 
 
 def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> Facts:
-    """Of an image: its hash, size, format and statistics. Holds neither the image nor the file."""
+    """Return hash, size, format and statistics of an image, and hold neither the image nor the file."""
     data = content if isinstance(content, bytes) else content.tobytes()
     facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
     if container is not None:

@@ -14,7 +14,7 @@ MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 @dataclass(frozen=True)
 class Protocol:
-    """One protocol. Paths are those of the container; `name` is the manifest's, None where it names none.
+    """One serving protocol. Paths are those of the container; `name` is the manifest's, None where it names none.
 
     `environment`: the container's variables for the model's name and version.
     """

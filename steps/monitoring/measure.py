@@ -14,7 +14,7 @@ from seldon.delivery.deployer.active_deployer import active_deployer
 
 @step(enable_cache=False, output_materializers={"measurement": MeasurementMaterializer})
 def measure(collected: dict[str, int], settings: MonitoringSettings, labels_needed: int) -> Annotated[Measurement, "measurement"]:
-    """Of the version that has the traffic; during a rollout that is the one from before."""
+    """Measure the version that has the traffic; during a rollout that is the stable one."""
     manifest = active_deployer().cluster.get(*settings.place)
     serving = manifest.history[-1].version if manifest is not None and manifest.history else None
     measurement = measure_served(settings, labels_needed, serving, Workspace.current())

@@ -10,7 +10,7 @@ from steps.pipeline_settings import MonitorSettings
 
 @step(enable_cache=False)
 def run_monitoring(settings: MonitorSettings) -> Annotated[dict[str, Any], "monitoring_run"]:
-    """One pass of `monitor`: measured, decided and carried out, each by a pipeline of its own on the active stack."""
+    """Run `monitor` once: it measures, decides and carries out, each by a pipeline of its own on the active stack."""
     result = run_command("monitor", settings)
     log_metadata({"action": result["action"], "reason": result["reason"], "outcome": str(result["outcome"])})
     return result

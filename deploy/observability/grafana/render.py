@@ -12,7 +12,7 @@ WIDTH, HEIGHT, ACROSS = 12, 8, 2
 
 
 def render(name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """One dashboard, as Grafana imports it."""
+    """Make one dashboard in the form that Grafana imports."""
     deployments = {
         "name": "deployment", "type": "query", "datasource": SOURCE, "query": "label_values(imageloop_requests_total, deployment)",
         "includeAll": True, "multi": True, "current": {"text": "All", "value": "$__all"}, "refresh": 2,
@@ -46,7 +46,7 @@ def _panel(index: int, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def render_all() -> dict[Path, str]:
-    """What each file holds."""
+    """Make the content of every dashboard file, by file name."""
     dashboards = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
     return {
         FOLDER / "dashboards" / f"{name}.json": json.dumps(render(name, dashboard), indent=1) + "\n"

@@ -30,7 +30,7 @@ class Alerter(BaseAlerter):
 
 
 def active_alerter() -> Alerter | None:
-    """None where the active stack has none of ours."""
+    """Return the alerter of the active stack, None where it has none of ours."""
     from zenml.client import Client
 
     found = Client().active_stack.alerter

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class AlerterConfig(BaseAlerterConfig):
-    """Where alerts go. A webhook in Slack's form is a secret: it comes from IMAGELOOP_ALERT_WEBHOOK."""
+    """Says where alerts go. A webhook in Slack's form is a secret: it comes from IMAGELOOP_ALERT_WEBHOOK."""
 
     alertmanager: str = Field("", description="the address of Alertmanager; nothing is sent there where it is empty")
     lasts_minutes: float = Field(60.0, gt=0, description="an alert that is not repeated so long is over")

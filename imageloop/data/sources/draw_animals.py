@@ -33,7 +33,7 @@ class Anatomy:
 
 
 def draw_image(label: str, seed: tuple[int, ...], drift: Drift) -> Image.Image:
-    """One image of the class `label`, (SIDE, SIDE) RGB; the same seed gives the same image."""
+    """Draw one image of the class `label`, (SIDE, SIDE) RGB; the same seed gives the same image."""
     rng = np.random.default_rng(seed)
     canvas = _background(rng)
     _Animal(rng, canvas, _anatomy(label, rng), outlined=drift.style == "outlined").draw()

@@ -24,7 +24,7 @@ class Database(RecordQueries, MonitoringHistory):
     """Predictions, feedback, windows and decisions; one row for each, however often its line is delivered."""
 
     def position(self, file: str) -> int:
-        """How many bytes of a file of lines are in the database."""
+        """Return how many bytes of a file of records are in the database."""
         with self._transaction("read how far records were collected") as connection:
             return int(connection.scalar(select(positions.c.end).where(positions.c.file == file)) or 0)
 

@@ -12,7 +12,7 @@ LATE_SECONDS = 60.0  # collectors store records some seconds late, each collecto
 
 
 class DatabaseTail:
-    """From when it was made, by the clocks of those who wrote."""
+    """Reads the records that are written after it was made, by the writers' clocks."""
 
     def __init__(self, database: Database, model_name: str) -> None:
         self._database, self._model_name = database, model_name

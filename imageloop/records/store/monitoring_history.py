@@ -23,7 +23,7 @@ class Decision:
 
 
 class MonitoringHistory(RecordsConnection):
-    """What the monitor measured and decided."""
+    """Stores what the monitor measured and decided."""
 
     def keep_window(self, model_name: str, version: str, start: float, end: float, metrics: dict[str, Any]) -> None:
         """Store the metrics of a window; one that is stored already stays as it is."""

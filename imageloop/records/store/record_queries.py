@@ -118,7 +118,7 @@ class RecordQueries(RecordsConnection):
         return found + [FeedbackRecord.model_validate(dict(row)) for row in labels]
 
     def orphans(self) -> int:
-        """How many labels are for predictions that do not exist, or whose records have not come yet."""
+        """Count the labels of predictions that do not exist, or whose records have not arrived yet."""
         unknown = select(func.count()).select_from(feedback).where(~prediction_of(feedback).exists())
         with self._transaction("count feedback") as connection:
             return int(connection.scalar(unknown) or 0)

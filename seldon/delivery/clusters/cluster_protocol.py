@@ -33,7 +33,7 @@ class ReplicaEndedError(DeploymentError, UnfitVersionError):
 
 @dataclass(frozen=True)
 class ReplicaStatus:
-    """One process, or pod, of a predictor."""
+    """The state of one process, or pod, of a predictor."""
 
     name: str
     ready: bool
@@ -111,7 +111,7 @@ class Cluster(Protocol):
         raise NotImplementedError
 
     def metrics_addresses(self) -> list[str]:
-        """Where Prometheus can read metrics on this machine."""
+        """List the addresses where Prometheus can read metrics on this machine."""
         raise NotImplementedError
 
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
@@ -126,7 +126,7 @@ class Cluster(Protocol):
         raise NotImplementedError
 
     def caller(self, namespace: str, name: str, predictor: str) -> "Caller":
-        """How to reach one predictor whatever its weight."""
+        """Return how to reach one predictor whatever its weight."""
         raise NotImplementedError
 
     def records(self, namespace: str, name: str) -> Path | None:

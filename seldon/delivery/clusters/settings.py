@@ -9,7 +9,7 @@ from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 
 
 class LocalSettings(Settings):
-    """This machine: supervisord and Envoy."""
+    """Deploys to this machine, with supervisord and Envoy."""
 
     kind: Literal["local"] = "local"
     folder: str | None = Field(None, description="state and logs; by default .imageloop/serving")

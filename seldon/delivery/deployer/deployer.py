@@ -77,7 +77,7 @@ class SeldonDeployer(BaseModelDeployer):
         raise DeploymentError("expected a rollout, got a plain deploy_model; run: python run.py deploy")
 
     def perform_deploy_model(self, id: UUID, config: ServiceConfig, timeout: int = 300) -> BaseService:
-        """Not used: see `deploy_model`."""
+        """Is not used: see `deploy_model`."""
         raise DeploymentError("expected a rollout, got a plain deploy_model; run: python run.py deploy")
 
     def perform_stop_model(self, service: BaseService, timeout: int = 300, force: bool = False) -> BaseService:
@@ -96,7 +96,7 @@ class SeldonDeployer(BaseModelDeployer):
 
     @staticmethod
     def get_model_server_info(service: BaseService) -> dict[str, str | None]:
-        """What `zenml model-deployer models describe` shows."""
+        """Return what `zenml model-deployer models describe` shows."""
         found = cast("SeldonService", service).deployment
         if found is None:
             return {"DEPLOYMENT": "nothing is deployed"}

@@ -23,7 +23,7 @@ STATES = {"Available": ServiceState.ACTIVE, "Creating": ServiceState.PENDING_STA
 
 
 class SeldonServiceConfig(ServiceConfig):
-    """Which deployment, and where."""
+    """Names a deployment and its cluster."""
 
     namespace: str = "default"
     cluster: ClusterSettings = LocalSettings()
@@ -42,7 +42,7 @@ class SeldonService(BaseService):
 
     @property
     def prediction_url(self) -> str | None:
-        """Where Seldon's messages go."""
+        """Return the address that takes Seldon's messages."""
         found = self.deployment
         return f"{found.url}/api/v1.0/predictions" if found else None
 

@@ -30,7 +30,7 @@ class Counters:
         return self._with(other, 1)
 
     def since(self, before: Counters) -> Counters:
-        """What one replica counted after `before`; one that started again meanwhile, so that any counter fell, counts from nothing."""
+        """Subtract the counts of `before`; a replica that restarted meanwhile, so that any counter fell, counts from zero."""
         change = self._with(before, -1)
         counts = [
             change.requests,
@@ -55,7 +55,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Observation:
-    """One predictor in one window.
+    """Counts and latencies of one predictor in one window.
 
     `buckets`: cumulative number of responses within so many seconds.
     `turned_away`: those of the `errors` that were rejected by a full queue; `refused`: requests whose image was refused; `judged`: whether
@@ -80,7 +80,7 @@ class Observation:
         return replace(self, requests=self.requests - self.turned_away, errors=self.errors - self.turned_away)
 
     def metrics(self) -> dict[str, float | int | None]:
-        """For logs, ZenML and MLflow."""
+        """Return the numbers for logs, ZenML and MLflow."""
         right = sum(self.judged) / len(self.judged) if self.judged else None
         return {
             "requests": self.requests,

@@ -46,7 +46,7 @@ class Rollout:
 
 @dataclass
 class RolloutRun:
-    """What every part of a rollout needs. `before`: the manifest that serves; `stable`: its predictor with the traffic.
+    """Holds what every part of a rollout needs. `before`: the manifest that serves; `stable`: its predictor with the traffic.
 
     `report` is called with each stage's verdict. `package`: a copy of what the candidate serves, with its smoke-test images.
     """

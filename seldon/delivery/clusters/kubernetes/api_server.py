@@ -61,7 +61,7 @@ def api_errors(what: str) -> Iterator[None]:
 
 
 def _client(context: str | None) -> client.ApiClient:
-    """In a pod by its service account, elsewhere by the kubeconfig."""
+    """Make a client: in a pod by its service account, elsewhere by the kubeconfig."""
     try:
         config.load_incluster_config()
         return client.ApiClient()

@@ -45,7 +45,7 @@ POD_IS_GONE = (404, 502, 503, 504)  # the API server's status for a pod that it 
 
 
 class KubernetesCluster:
-    """One API server."""
+    """Deploys through one API server."""
 
     def __init__(self, settings: KubernetesSettings, api: client.ApiClient | None = None) -> None:
         self._settings = settings
@@ -111,7 +111,7 @@ class KubernetesCluster:
             self.delete(manifest.metadata.namespace, manifest.metadata.name)
 
     def metrics_addresses(self) -> list[str]:
-        """None on this machine: the cluster's ServiceMonitor finds the pods."""
+        """Return no address: the cluster's ServiceMonitor finds the pods."""
         return []
 
     def describe(self, namespace: str, name: str) -> DeploymentStatus | None:
@@ -168,7 +168,7 @@ class KubernetesCluster:
         return DatabaseTail(self._database, model_name)
 
     def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
-        """From each ready pod: by its address where we are a pod too, else through the API server; one that goes away is left out.
+        """Read the metrics of each ready pod: by its address from within a pod, else through the API server; a pod that goes away is left out.
 
         A network policy can name pods, but hardly where the API server calls from.
         """
@@ -180,7 +180,7 @@ class KubernetesCluster:
         return {pod: text for pod, text in found.items() if text is not None}
 
     def _metrics_of(self, api: client.CoreV1Api, namespace: str, pod: Any) -> str | None:
-        """None of a pod that went away."""
+        """Read the metrics of a pod, None of one that went away."""
         if IN_POD in os.environ and pod.status.pod_ip:
             with suppress(requests.RequestException):
                 response = requests.get(f"http://{pod.status.pod_ip}:{PORT}/metrics", timeout=METRICS_SECONDS)
@@ -233,7 +233,7 @@ class KubernetesCluster:
             time.sleep(POLL_SECONDS)
 
     def _deployments(self, manifest: Manifest) -> dict[str, Any]:
-        """What the operator made of it, by predictor."""
+        """Read the Deployments that the operator made, by predictor."""
         selector = f"seldon-deployment-id={manifest.metadata.name}"
         with api_errors(f"read the Deployments of '{manifest.key}'"):
             found = client.AppsV1Api(self._api.client()).list_namespaced_deployment(

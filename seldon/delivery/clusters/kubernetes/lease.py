@@ -20,7 +20,7 @@ UNREACHABLE = (ApiException, HTTPError, OSError)
 
 
 class Lease:
-    """One holder at a time. Source: coordination.k8s.io/v1."""
+    """Gives a lock to one holder at a time. Source: coordination.k8s.io/v1."""
 
     def __init__(self, api: client.CoordinationV1Api, namespace: str, name: str, timeout_seconds: tuple[float, float]) -> None:
         self._api, self._namespace, self._name, self._timeout = api, namespace, name, timeout_seconds

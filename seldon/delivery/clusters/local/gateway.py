@@ -36,7 +36,7 @@ class Gateway:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """One change of the site at a time."""
+        """Allow one change of the site at a time."""
         self._layout.locks.mkdir(parents=True, exist_ok=True)
         with FileLock(self._layout.locks / "site.lock"):
             yield

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class LocalCluster:
-    """One site below `folder`. Every replica gets `environment`; the manifest overrides it."""
+    """Deploys to one site below `folder`. Every replica gets `environment`; the manifest overrides it."""
 
     def __init__(
         self, folder: Path, settings: GatewaySettings, python: Path, environment: Mapping[str, str] | None = None
@@ -153,7 +153,7 @@ class LocalCluster:
         return {name: text for name, text in found.items() if text is not None}
 
     def metrics_addresses(self) -> list[str]:
-        """Where Prometheus scrapes: each replica, and the gateway."""
+        """List the addresses that Prometheus scrapes: each replica, and the gateway."""
         site = self._store.site()
         ports = [replica.port for state in self._store.deployments() for replica in state.replicas]
         addresses = [f"http://127.0.0.1:{port}/metrics" for port in ports]
@@ -167,7 +167,7 @@ class LocalCluster:
         return self._layout.records / namespace / name
 
     def tail(self, namespace: str, name: str, model_name: str) -> RecordTail:
-        """Of the services' own files."""
+        """Read the records from the services' own files."""
         return RecordTail(self.records(namespace, name), from_now=True)
 
     def caller(self, namespace: str, name: str, predictor: str) -> Caller:

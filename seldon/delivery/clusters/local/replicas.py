@@ -161,7 +161,7 @@ class Replicas:
             log.unlink(missing_ok=True)
 
     def status(self, predictor: PredictorSpec, state: DeploymentState) -> PredictorStatus:
-        """Which replicas of a predictor there are, and which are ready."""
+        """Return which replicas of a predictor exist, and which are ready."""
         path = health_path(state.manifest, predictor.name)
         replicas = [
             ReplicaStatus(
@@ -184,7 +184,7 @@ class Replicas:
 
 
 def process_digest(predictor: PredictorSpec) -> str:
-    """What a replica runs: its part of the manifest, the code, and the lock of the packages, which are its image here."""
+    """Hash what a replica runs: its part of the manifest, the code, and the lock of the packages, which are its image here."""
     places = [*sorted((PROJECT / "imageloop").glob("*.py")), *(PROJECT / place for place in SERVED_CODE)]
     code = source_fingerprint(*places) + (PROJECT / "requirements" / "serving.txt").read_text()
     return hashlib.sha256(f"{predictor.process()} {code}".encode()).hexdigest()[:16]

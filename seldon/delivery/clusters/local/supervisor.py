@@ -54,7 +54,7 @@ PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "ORT_", "IM
 
 
 class Supervisor:
-    """One supervisord for a site."""
+    """Controls the supervisord of a site."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -138,13 +138,13 @@ class Supervisor:
         return {part["name"]: part["statename"] for part in self._call("getAllProcessInfo")}
 
     def starts(self, name: str) -> int:
-        """How often a program was started, as far as the log goes back."""
+        """Count how often a program was started, as far as the log goes back."""
         if not self._layout.supervisor_log.exists():
             return 0
         return self._layout.supervisor_log.read_text(errors="replace").count(f"spawned: '{name}'")
 
     def orphans(self) -> list[psutil.Process]:
-        """What carries our site's mark and was left by a supervisor that was killed."""
+        """Find processes of this site that a killed supervisor left behind."""
         marked = [process for process in psutil.process_iter() if _site_of(process) == str(self._layout.folder)]
         if not self.is_running():
             return marked
@@ -185,7 +185,7 @@ def find_program(name: str) -> Path:
 
 
 def _environment(layout: Layout) -> dict[str, str]:
-    """What programs need of ours. Those that open strangers' images have no use for the keys of registries, databases and buckets."""
+    """Select the variables that programs need. Those that decode uploaded images get no keys of registries, databases and buckets."""
     kept = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
     return kept | {SITE_VARIABLE: str(layout.folder), "PYTHONWARNINGS": "ignore"}
 
