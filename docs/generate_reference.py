@@ -8,6 +8,7 @@ import sys
 
 from docs.reference_pages.commands import commands
 from docs.reference_pages.markdown import ROOT
+from docs.reference_pages.messages import messages
 from docs.reference_pages.results import results
 from docs.reference_pages.service import api, environment, metrics, package, records
 from docs.reference_pages.settings import settings
@@ -16,6 +17,7 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES = {
     "commands.md": commands, "settings.md": settings, "json.md": results, "api.md": api, "metrics.md": metrics,
     "environment.md": environment, "records.md": records, "package.md": package,
+    "messages.md": messages,
 }  # fmt: skip
 
 

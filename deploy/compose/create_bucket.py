@@ -11,5 +11,5 @@ try:
     client.head_bucket(Bucket=name)
 except ClientError as error:
     if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
-        raise SystemExit(f"error: expected the bucket '{name}', got that the store refuses: {error}") from error
+        raise SystemExit(f"error: expected the bucket '{name}', but the store refuses: {error}") from error
     client.create_bucket(Bucket=name)

@@ -89,7 +89,7 @@ def main() -> None:
                 written_for, written_at = now, time.monotonic()
             time.sleep(WAIT_SECONDS)
         name = next(Path(str(process.args[0])).name for process in running if process.poll() is not None)  # type: ignore[index]
-        sys.exit(f"expected {name} to run, got that it ended; {folder / name}.log has the reason (is its port taken?)")
+        sys.exit(f"expected {name} to run, but it ended; {folder / name}.log has the reason (is its port taken?)")
     except KeyboardInterrupt:
         return
     finally:

@@ -22,7 +22,10 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def code(value: object) -> str:
     """A value as code; nothing where it is empty."""
-    return f"`{value}`" if str(value) else ""
+    text = str(value)
+    if "`" in text:
+        return f"`` {text} ``"
+    return f"`{text}`" if text else ""
 
 
 def type_name(field: FieldInfo) -> str:

@@ -82,7 +82,7 @@ def open_image(content: bytes, limits: Limits) -> "ImageFile":
     check_size(len(content), limits)
     if _is_read_by_python(content):
         raise ImageRefusedError(
-            "not_an_image", "PPM as text or with values that want scaling, or BMP in runs: they take minutes to read"
+            "not_an_image", "PPM as text or with values that need scaling, or BMP in runs: they take minutes to read"
         )
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)

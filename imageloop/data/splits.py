@@ -216,16 +216,16 @@ def check_splits(catalog: pd.DataFrame, placed: set[str]) -> None:
             f"'{label}' has {found.loc[label].sum()} in {groups[label]} groups of near duplicates" for label in lacking.index
         )
         sentence = (
-            f"expected images of each class to teach and others to judge by, got too few that differ: {named}; a group is not taken "
-            "apart, so add images of other scenes, remove the class, or split anew with another data.split.seed"
+            f"expected training and test images of each class, got too few that differ: {named}; a group is never split, "
+            "so add images of other scenes, remove the class, or split anew with another data.split.seed"
         )
         if placed & set(lacking.index):
             raise ImageLoopError(sentence)
         logger.warning("%s", sentence)
     if not found["validation"].sum():
         raise ImageLoopError(
-            f"expected some images to tune by, got that the {len(images)} there are show {images['group'].nunique()} different scenes, all of "
-            "for training or test; a group of near duplicates is not split, so add images of other scenes"
+            f"expected validation images, got none: the {len(images)} images show {images['group'].nunique()} different scenes, which "
+            "training and test take; a group of near duplicates is never split, so add images of other scenes"
         )
 
 

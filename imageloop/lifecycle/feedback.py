@@ -87,8 +87,8 @@ def collect_feedback_data(
     num_scenes, judging = usable["scene"].nunique(), feedback.of_role("held_back")["scene"].nunique()
     if num_scenes < settings.fewest_scenes or judging < MIN_JUDGING:
         raise NothingToLearnError(
-            f"expected labels of {settings.min_labels} images that do not show the same scene, {MIN_JUDGING} of them to judge by, got {len(labelled)} "
-            f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of which judge; wait for more"
+            f"expected labels of {settings.min_labels} images that do not show the same scene, {MIN_JUDGING} of them for evaluation, got {len(labelled)} "
+            f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of them for evaluation; wait for more"
         )
     return feedback
 

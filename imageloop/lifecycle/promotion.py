@@ -146,7 +146,7 @@ def _is_open(known: RegisteredVersion, champion: str | None, settings: Promotion
 def approve_version(name: str, version: str, workspace: Workspace) -> str | None:
     """Make a version that passed its gates the champion; return the one before it.
 
-    Raises: ImageLoopError for a version that was refused, or that was held against another champion than there is now.
+    Raises: ImageLoopError for a version that was refused, or that was compared with another champion than the current one.
     """
     registry = ModelRegistry(name)
     with promotion_lock(workspace):
@@ -155,8 +155,8 @@ def approve_version(name: str, version: str, workspace: Workspace) -> str | None
             raise ImageLoopError(f"expected a version that passed its gates, got {version} {found.reason}; train a better one")
         if found.verdict == "hold" and found.judged_against is not None and (found.judged_against or None) != before:
             raise ImageLoopError(
-                f"expected a version that was held against champion {before}, got {version}, held against {found.judged_against or 'none'}; run its "
-                f"training again, which judges it anew, or see: python run.py compare {before} {version}"
+                f"expected a version that was compared with champion {before}, got {version}, compared with {found.judged_against or 'none'}; run its "
+                f"training again, which compares it anew, or see: python run.py compare {before} {version}"
             )
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")

@@ -55,7 +55,7 @@ def train(
                 return work.transfer(model)
     except torch.OutOfMemoryError as error:
         raise ImageLoopError(
-            "expected a batch that fits the GPU's memory, got that it does not; lower the loop's batch_size or the model's side_pixels, "
+            "expected a batch that fits the GPU's memory, got one that does not fit; lower the loop's batch_size or the model's side_pixels, "
             "or set training.device=cpu"
         ) from error
 

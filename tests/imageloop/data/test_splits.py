@@ -39,7 +39,7 @@ def test_two_films_of_each_class_leave_none_to_tune_by():
     films = table[table["label"] == "b"]
     both = pd.concat([films, films.assign(label="a", group="a" + films["group"])])
 
-    with pytest.raises(ImageLoopError, match="80 there are show 4 different scenes"):
+    with pytest.raises(ImageLoopError, match="80 images show 4 different scenes"):
         check_splits(both, {"a", "b"})
 
 

@@ -223,7 +223,7 @@ class KubernetesCluster:
             had_failed = had_failed and status.get("state") == "Failed"
             if status.get("state") == "Failed" and ((taken_up and not had_failed) or time.monotonic() - began > STALE_SECONDS):
                 raise DeploymentError(
-                    f"expected '{manifest.key}' to be ready, got that it failed: {status.get('description') or 'no reason given'}"
+                    f"expected '{manifest.key}' to be ready, but it failed: {status.get('description') or 'no reason given'}"
                 )
             if time.monotonic() > deadline:
                 raise DeploymentError(

@@ -41,7 +41,7 @@ class Lease:
             if error.status != 409:
                 raise
             raise DeploymentError(
-                f"expected to change '{self._namespace}/{self._name}', got that another one was quicker; wait for it"
+                f"expected to change '{self._namespace}/{self._name}', but another process was quicker; wait for it"
             ) from error
         self._thread.start()
 
@@ -53,7 +53,7 @@ class Lease:
         found = None if self._lost.is_set() else self._read()
         if found is None or found.spec.holder_identity != self._holder:
             raise DeploymentError(
-                f"expected to change '{self._namespace}/{self._name}', got that another process took the lease over while this one could not renew it; "
+                f"expected to change '{self._namespace}/{self._name}', but another process took over the lease, which this one could not renew; "
                 "it is left to that one"
             )
 

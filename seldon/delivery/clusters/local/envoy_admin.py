@@ -48,7 +48,7 @@ class Envoy:
                 self._ports(expected.keys()) == expected and all(self._is_well(name) for name, ports in expected.items() if ports)
             ),
             seconds,
-            "expected the gateway to find the replicas well, got that it does not",
+            "expected the gateway to find the replicas healthy, but it does not",
         )
 
     def wait_until_taken(self, version: str, seconds: float) -> None:
@@ -59,7 +59,7 @@ class Envoy:
         self._wait(
             lambda: self._routes_version() == version,
             seconds,
-            "expected the gateway to take its new routes, got that it still has the old ones",
+            "expected the gateway to take its new routes, but it still has the old ones",
         )
 
     def _is_well(self, name: str) -> bool:

@@ -86,14 +86,14 @@ class Supervisor:
         done = subprocess.run(
             command, env=_environment(layout), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
-        _wait(self.is_running, 10, f"expected supervisord to start, got that it did not ({done.stderr.strip()[-300:]})")
+        _wait(self.is_running, 10, f"expected supervisord to start, but it did not ({done.stderr.strip()[-300:]})")
 
     def stop(self) -> None:
         """End it and all that it started."""
         if self.is_running():
             pid = int(self._call("getPID"))
             self._call("shutdown")
-            _wait(lambda: not psutil.pid_exists(pid), STOP_SECONDS + 5, "expected supervisord to end, got that it did not")
+            _wait(lambda: not psutil.pid_exists(pid), STOP_SECONDS + 5, "expected supervisord to end, but it did not")
         self.end_orphans()
         self._layout.socket.unlink(missing_ok=True)
 
@@ -128,7 +128,7 @@ class Supervisor:
                 _wait(
                     lambda: self.states().get(name) != "STOPPING",
                     STOP_SECONDS + 5,
-                    f"expected '{name}' to end, got that it does not",
+                    f"expected '{name}' to end, but it does not",
                 )
         for path in (self._layout.programs / f"{name}.conf", self._layout.folder / "scripts" / f"{name}.sh"):
             path.unlink(missing_ok=True)

@@ -327,7 +327,7 @@ def test_a_short_silence_of_the_cluster_does_not_end_a_rollout(served, stable, p
     def now_and_then(cluster, namespace, name, predictor):
         if cluster.get(namespace, name).weights.get("v2", 0) and len(silent) < 3:
             silent.append(predictor)
-            raise DeploymentError("expected to read the metrics, got that the API server refuses: leader changed")
+            raise DeploymentError("expected to read the metrics, but the API server refuses: leader changed")
         return exposition(cluster, namespace, name, predictor)
 
     monkeypatch.setattr(type(served), "exposition", now_and_then)

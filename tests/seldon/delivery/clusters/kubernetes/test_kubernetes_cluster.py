@@ -245,7 +245,7 @@ def test_a_holder_that_slept_leaves_the_deployment_to_whoever_took_over(cluster,
         lease = server.leases["imageloop-pets"]
         server.leases["imageloop-pets"] = lease | {"spec": taken, "metadata": lease["metadata"] | {"resourceVersion": "1000"}}
         time.sleep(0.5)
-        with pytest.raises(DeploymentError, match="another process took the lease over"):
+        with pytest.raises(DeploymentError, match="another process took over the lease"):
             cluster.apply(manifest)
 
     assert server.leases["imageloop-pets"]["spec"] == taken

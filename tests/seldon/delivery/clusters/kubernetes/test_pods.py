@@ -1,4 +1,4 @@
-"""What a predictor's pods are given on Kubernetes, held against the operator's schema and the pod security standard `restricted`."""
+"""What a predictor's pods are given on Kubernetes, checked against the operator's schema and the pod security standard `restricted`."""
 
 import jsonschema
 import pytest
