@@ -32,6 +32,9 @@ def deploy(
     overrides: Overrides = None,
     version: Version = None,
     resume: Annotated[bool, typer.Option(help="Deploy what served before a stop, a restart or an interrupted rollout.")] = False,
+    allow_class_change: Annotated[
+        bool, typer.Option("--allow-class-change", help="Let a version with other classes than those that are served take over.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Deploy a version through the gateway; the version before serves until the new one has passed.
@@ -42,8 +45,9 @@ def deploy(
     """
     from seldon.delivery.rollouts.settings import DeploySettings
 
-    settings = load(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
-    if resume and (config or overrides or version):
+    preset = {"version": version} | ({"allow_class_change": True} if allow_class_change else {})
+    settings = load(DeploySettings, config, overrides, **{name: value for name, value in preset.items() if value is not None})
+    if resume and (config or overrides or version or allow_class_change):
         fail(SettingsError("--resume deploys what served before: expected no other option, got one; leave out one of them"))
 
     def work() -> "DeploymentResult | SubmittedRun":

@@ -134,14 +134,19 @@ def compare(first: str, second: str, model: ModelName = DEFAULT_MODEL, json_outp
     run("compare", work, training_text.comparison, json_output)
 
 
-def approve(version: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:
-    """Approve a version that passed its gates: it becomes the champion."""
+def approve(
+    version: str,
+    model: ModelName = DEFAULT_MODEL,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Overrule a gate or a rollout that refused it; recorded.")] = "",
+    json_output: Json = False,
+) -> None:
+    """Approve a version: it becomes the champion."""
     from cli import training_text
 
     def work() -> "Approval":
         from operations import approval
 
-        return approval.approve(model, version)
+        return approval.approve(model, version, reason)
 
     run("approve", work, training_text.approval, json_output)
 

@@ -25,10 +25,10 @@ class VersionList:
     versions: list[RegisteredVersion]
 
 
-def approve(model_name: str, version: str) -> Approval:
-    """Make a version that passed its gates the champion.
+def approve(model_name: str, version: str, reason: str = "") -> Approval:
+    """Make a version the champion. `reason` overrules a gate or a rollout that refused it, and is recorded.
 
-    Raises: ImageLoopError for a version that was refused, or was compared with an earlier champion.
+    Raises: ImageLoopError for a version that was refused, without a reason, or was compared with an earlier champion.
     """
     open_store()
     from imageloop.lifecycle.promotion import approve_version
@@ -36,7 +36,7 @@ def approve(model_name: str, version: str) -> Approval:
 
     workspace = Workspace.current()
     record_noted_rollbacks(workspace)
-    return Approval(model_name, version, approve_version(model_name, version, workspace))
+    return Approval(model_name, version, approve_version(model_name, version, workspace, reason))
 
 
 def versions(model_name: str) -> VersionList:

@@ -38,8 +38,8 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.data.prepared_images import prepare
     from imageloop.data.split_history import previous_catalog
     from imageloop.lifecycle.champion import taught_by, without
+    from imageloop.promotion.champion_comparison import paired_difference
     from imageloop.promotion.evaluation import evaluate
-    from imageloop.promotion.gates import paired_difference
 
     workspace = Workspace.current()
     catalog = previous_catalog(workspace)
@@ -64,10 +64,11 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
                 "expected test images that taught neither version, got none: they were split by different seeds (data.split.seed)"
             )
         evaluations.append(evaluate(predictor, registry.package(version), fresh, workspace))
+    difference = paired_difference(evaluations[1].predictions, evaluations[0].predictions)
     return Comparison(
         model_name=model_name,
         versions=[first, second],
         metrics=[evaluation.summary() for evaluation in evaluations],
-        accuracy_difference=AccuracyDifference(*paired_difference(evaluations[1].predictions, evaluations[0].predictions)),
+        accuracy_difference=AccuracyDifference(difference.mean, difference.low, difference.high),
         num_images=len(evaluations[0].predictions),
     )

@@ -62,7 +62,7 @@ def _retrain(settings: MonitorSettings, drift_augmentation: dict[str, float] | N
 
 
 def settings_of_champion(settings: TrainSettings) -> TrainSettings:
-    """The data and training settings of the champion, where the monitor has none of its own."""
+    """The data, training and gate settings of the champion, where the monitor has none of its own."""
     from imageloop.adapters.mlflow_registry import ModelRegistry
 
     registry = ModelRegistry(settings.promotion.model_name)
@@ -72,7 +72,10 @@ def settings_of_champion(settings: TrainSettings) -> TrainSettings:
         return settings
     defaults = TrainSettings()
     given = {"data": settings.data != defaults.data, "training": settings.training != defaults.training}
-    return settings.model_copy(update={name: getattr(champions, name) for name, is_given in given.items() if not is_given})
+    repeated: dict[str, object] = {name: getattr(champions, name) for name, is_given in given.items() if not is_given}
+    if champions.gates is not None and settings.promotion.gates == defaults.promotion.gates:
+        repeated["promotion"] = settings.promotion.model_copy(update={"gates": champions.gates})
+    return settings.model_copy(update=repeated)
 
 
 def _allow_for_change(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:

@@ -31,6 +31,8 @@ MADE_WITH = "made_with"  # the tag
 A_PAGE = 1000
 CHANGED = "changed_on_recent"  # the tag
 LABELS = "labels"  # the tag: how many labelled predictions, or changed copies, it was trained or judged on
+TEST_SET = "test_set"  # the tag: the hash of the test images, so that versions of the same ones can be compared
+METRICS = "metrics"  # the tag
 AGAINST = "judged_against"  # the tag: the champion that the gates compared it with, empty if there was none
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
@@ -44,6 +46,7 @@ class UnknownVersionError(ImageLoopError):
 @dataclass(frozen=True)
 class RegisteredVersion:
     """`verdict`: advance, rollback (refused by a gate) or hold (awaits approval); `approved` by a user.
+    `accuracy` on the test images whose hash is `test_set`; None and empty where they were not stored.
 
     `judged_against`: the champion at that time, empty if there was none; None if it was not stored.
     """
@@ -56,6 +59,8 @@ class RegisteredVersion:
     digest: str
     approved: bool = False
     judged_against: str | None = None
+    accuracy: float | None = None
+    test_set: str = ""
 
 
 class ModelRegistry:
@@ -234,6 +239,8 @@ def _registered(found: Any) -> RegisteredVersion:
         tags.get("package_digest", ""),
         "approved" in tags,
         tags.get(AGAINST),
+        json.loads(tags[METRICS]).get("accuracy") if METRICS in tags else None,
+        tags.get(TEST_SET, ""),
     )
 
 

@@ -1,12 +1,17 @@
 """Choose the version to deploy, and check that it may serve."""
 
+import logging
 from pathlib import Path
 
 from imageloop.adapters.mlflow_registry import ModelRegistry, RegisteredVersion
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.rollback import record_noted_rollbacks
+from imageloop.model.package import read_info
+from imageloop.promotion.champion_comparison import changed_classes
 from imageloop.promotion.step_artifacts import Candidate
 from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def choose_candidate(model_name: str, version: str | None, *, also_refused: bool) -> Candidate:
@@ -30,6 +35,24 @@ def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> None:
     """
     record_noted_rollbacks(Workspace.current())
     _deployable(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
+
+
+def check_same_classes(candidate: Candidate, serving_model: str, serving_version: str) -> None:
+    """Refuse a candidate whose classes differ from those of the version that serves, for clients would get other labels.
+
+    Raises: ImageLoopError that names the classes.
+    """
+    try:
+        before = read_info(ModelRegistry(serving_model).package(serving_version)).class_names
+    except ImageLoopError as error:
+        logger.warning("the classes of version %s, which serves, are not known: %s", serving_version, error)
+        return
+    after = read_info(package_of(candidate)).class_names
+    if set(before) != set(after):
+        raise ImageLoopError(
+            f"expected the classes of version {serving_version}, which serves ({', '.join(before)}), got version {candidate.version} with "
+            f"{changed_classes(before, after)}: clients would get other labels; python run.py deploy --allow-class-change changes them"
+        )
 
 
 def _deployable(registry: ModelRegistry, version: str, *, also_refused: bool) -> RegisteredVersion:

@@ -1,5 +1,6 @@
 """Compare a candidate with the champion: on the test images, and on recent labelled predictions."""
 
+import hashlib
 import logging
 import os
 from dataclasses import replace
@@ -16,8 +17,8 @@ from imageloop.model.linear_head import predict_from_embeddings
 from imageloop.model.package import PackageError, read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import SignatureError, public_key
+from imageloop.promotion.champion_comparison import BestChampion, Champion, RecentComparison
 from imageloop.promotion.evaluation import evaluate
-from imageloop.promotion.gates import Champion, RecentComparison
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
@@ -61,7 +62,30 @@ def champion_on(images: PreparedImages, model_name: str) -> Champion | None:
         if seen.of_split("test").empty:
             raise
         logger.warning("%s; version %s is compared on the %d that are at hand", error, version, len(seen.of_split("test")))
-    return Champion(version, names, evaluate(predictor, folder, seen, workspace).predictions)
+    return Champion(
+        version, names, evaluate(predictor, folder, seen, workspace).predictions, best=best_champion(registry, images)
+    )
+
+
+def best_champion(registry: ModelRegistry, images: PreparedImages) -> BestChampion | None:
+    """The most accurate champion on exactly these test images; a version that a user approved starts the record anew."""
+    test_set, best = test_set_of(images.of_split("test")), None
+    for one in registry.versions():
+        if one.verdict == "advance" and one.test_set == test_set and one.accuracy is not None:
+            best = max(
+                best or BestChampion(one.version, one.accuracy),
+                BestChampion(one.version, one.accuracy),
+                key=lambda it: it.accuracy,
+            )
+            if one.approved:
+                break
+    return best
+
+
+def test_set_of(table: pd.DataFrame) -> str:
+    """A short hash of test images and their labels: columns `sha256` and `label`."""
+    lines = sorted(f"{row.sha256} {row.label}" for row in table.itertuples())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _at_hand(images: PreparedImages, side: int, workspace: Workspace) -> PreparedImages:

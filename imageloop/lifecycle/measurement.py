@@ -62,6 +62,8 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             usable_labels=num_scenes(labels[usable], newest, serving),
             labels_since=num_scenes(_since_attempt(database, settings.model_name, labels), newest, serving),
             orphans=database.orphans(),
+            test_accuracy=info.metrics.get("accuracy"),
+            test_error=(info.metrics.get("accuracy_high", 1.0) - info.metrics.get("accuracy_low", 0.0)) / 2,
         )
     finally:
         database.close()
@@ -108,7 +110,7 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
         now = time.time()
         situation = Situation(
             now, measurement.windows, measurement.performance, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
-            measurement.made_at, attempts, measurement.labels_since,
+            measurement.made_at, attempts, measurement.labels_since, measurement.test_accuracy, measurement.test_error,
         )  # fmt: skip
         verdict = decide(situation, settings.decision, labels_needed)
         outcome = None if verdict.action == "retrain" else ""

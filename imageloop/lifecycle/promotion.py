@@ -9,15 +9,17 @@ from imageloop.adapters.mlflow_registry import (
     CHANGED,
     LABELS,
     MADE_WITH,
+    METRICS,
+    TEST_SET,
     ModelRegistry,
     RegisteredVersion,
     promotion_lock,
 )
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.champion import compare
+from imageloop.lifecycle.champion import compare, test_set_of
 from imageloop.promotion.evaluation import Evaluation
-from imageloop.promotion.gates import GateVerdict, judge
+from imageloop.promotion.gates import GateVerdict, judge, lowered_gates
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.promotion.step_artifacts import MadeWith, ModelPackage, Registration
 from imageloop.training.feedback_data import FeedbackData
@@ -108,8 +110,9 @@ class _Promotion:
         tags = self._tags_of(verdict) | {
             "verdict": PROMOTING if kind == "advance" else kind,
             "package_digest": digest,
-            "metrics": json.dumps(self.evaluation.overall()),  # model.json has those of each class: too many for a tag
+            METRICS: json.dumps(self.evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: self.made_with.model_dump_json(),
+            TEST_SET: test_set_of(self.evaluation.predictions),
             LABELS: str(len(self.feedback.labelled)),
         }
         if known is None:
@@ -126,8 +129,18 @@ class _Promotion:
         }
 
     def _reason(self, verdict: GateVerdict) -> str:
-        bias = self.feedback.bias
-        return verdict.sentence() + (f"; approval is needed, for the labels are no fair sample: {bias}" if bias else "")
+        bias, lowered = self.feedback.bias, self._lowered(verdict)
+        return (
+            verdict.sentence()
+            + (f"; approval is needed, for the labels are no fair sample: {bias}" if bias else "")
+            + (f"; its gates are lower than those of champion {verdict.champion_version}: {lowered}" if lowered else "")
+        )
+
+    def _lowered(self, verdict: GateVerdict) -> str:
+        if verdict.champion_version is None:
+            return ""
+        champions = self.registry.made_with(verdict.champion_version)
+        return lowered_gates(self.settings.gates, champions.gates) if champions and champions.gates else ""
 
 
 def _decided(verdict: GateVerdict, feedback: FeedbackData, settings: PromotionSettings) -> str:
@@ -143,16 +156,19 @@ def _is_open(known: RegisteredVersion, champion: str | None, settings: Promotion
     return known.verdict == PROMOTING
 
 
-def approve_version(name: str, version: str, workspace: Workspace) -> str | None:
-    """Make a version that passed its gates the champion; return the one before it.
+def approve_version(name: str, version: str, workspace: Workspace, reason: str = "") -> str | None:
+    """Make a version the champion, and return the one before it. `reason` overrules a gate or a rollout that refused it.
 
-    Raises: ImageLoopError for a version that was refused, or that was compared with another champion than the current one.
+    Raises: ImageLoopError for a version that was refused without a reason to overrule that, or that was compared with another champion than the current one.
     """
     registry = ModelRegistry(name)
     with promotion_lock(workspace):
         found, before = registry.get(version), registry.champion()
-        if found.verdict == "rollback":
-            raise ImageLoopError(f"expected a version that passed its gates, got {version} {found.reason}; train a better one")
+        if found.verdict == "rollback" and not reason:
+            raise ImageLoopError(
+                f"expected a version that passed its gates, got {version} {found.reason}; train a better one, or overrule the verdict: "
+                f"python run.py approve {version} --reason TEXT"
+            )
         if found.verdict == "hold" and found.judged_against is not None and (found.judged_against or None) != before:
             raise ImageLoopError(
                 f"expected a version that was compared with champion {before}, got {version}, compared with {found.judged_against or 'none'}; run its "
@@ -160,5 +176,7 @@ def approve_version(name: str, version: str, workspace: Workspace) -> str | None
             )
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")
-        registry.set_tag(version, "approved", "by a user")
+        registry.set_tag(version, "approved", f"by a user: {reason}" if reason else "by a user")
+        if reason:
+            registry.set_tag(version, "reason", f"approved by a user: {reason}; before: {found.reason}")
     return before

@@ -37,6 +37,7 @@ class Situation:
     """The input of a decision. `num_labels`: labelled predictions of this model; `new_labels`: since it was trained.
 
     `labels_since`: since the last attempt; a difference of totals would not do, since old labels are removed.
+    `test_accuracy`: of the served version on its test images, None where its package does not name it; `test_error`: half of its interval.
     """
 
     now: float
@@ -48,6 +49,8 @@ class Situation:
     trained_at: float
     attempts: Sequence[Attempt]
     labels_since: int = 0
+    test_accuracy: float | None = None
+    test_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ class Verdict:
     action: Action
     reason: str
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def accuracy_threshold(situation: Situation, settings: DecisionSettings) -> float | None:
+    """The accuracy below which a model is retrained: as set, else what the served version showed on its test images less a margin.
+
+    Few test images may flatter a model: the margin is no smaller than the half width of their interval.
+    """
+    if settings.min_accuracy is not None or situation.test_accuracy is None:
+        return settings.min_accuracy
+    threshold = situation.test_accuracy - max(settings.accuracy_margin, situation.test_error)
+    return threshold if threshold > 0 else None
 
 
 def decide(situation: Situation, settings: DecisionSettings, labels_needed: int) -> Verdict:
@@ -79,10 +93,11 @@ def decide(situation: Situation, settings: DecisionSettings, labels_needed: int)
 def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
     reasons = []
     performance = situation.performance
-    if performance.accuracy is not None and performance.fair and performance.below(settings.min_accuracy):
+    threshold = accuracy_threshold(situation, settings)
+    if performance.accuracy is not None and performance.fair and threshold is not None and performance.below(threshold):
         reasons.append(
             f"accuracy {performance.accuracy:.1%} ({performance.low:.1%} to {performance.high:.1%}, {performance.count} labels) "
-            f"is below {settings.min_accuracy:.1%}"
+            f"is below {threshold:.1%}"
         )
     violated = _violated(situation, settings)
     damaging = [window for window in violated if window.estimated_loss > settings.max_estimated_loss]
@@ -194,7 +209,9 @@ def _metrics(situation: Situation, settings: DecisionSettings) -> dict[str, Any]
         "accuracy": performance.accuracy,
         "accuracy_low": None if performance.accuracy is None else performance.low,
         "accuracy_high": None if performance.accuracy is None else performance.high,
-        "accuracy_threshold": None if performance.accuracy is None or not performance.fair else settings.min_accuracy,
+        "accuracy_threshold": None
+        if performance.accuracy is None or not performance.fair
+        else accuracy_threshold(situation, settings),
         "labels": situation.num_labels,
         "new_labels": situation.new_labels,
         "usable_labels": situation.usable_labels,

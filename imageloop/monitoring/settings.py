@@ -41,7 +41,15 @@ class PerformanceSettings(Settings):
 class DecisionSettings(Settings):
     """When to retrain: for any reason without an objection."""
 
-    min_accuracy: Share = Field(0.85, description="retrain when accuracy by labels is below it, by an e-value")
+    min_accuracy: Share | None = Field(
+        None,
+        description="retrain when accuracy by labels is below it, by an e-value; by default the accuracy of the served version on its test "
+        "images less `accuracy_margin`",
+    )
+    accuracy_margin: Share = Field(
+        0.05,
+        description="a smaller loss is no reason to retrain; raised to the half width of the interval where the test images are few",
+    )
     violated_windows: int = Field(2, ge=1, description="drifted windows of `of_windows`: one alone may be a false alarm")
     of_windows: int = Field(3, ge=1)
     max_estimated_loss: Share = Field(0.02, description="drift that costs less accuracy by estimate only alerts")

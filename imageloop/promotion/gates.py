@@ -3,53 +3,37 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
 from imageloop.intervals import wilson
 from imageloop.promotion.calibration import chance_of_error
+from imageloop.promotion.champion_comparison import (
+    Champion,
+    RecentComparison,
+    against_best,
+    against_champion,
+    on_recent,
+    paired_difference,
+    same_classes,
+)
 from imageloop.promotion.evaluation import Evaluation
+from imageloop.promotion.gate_check import Check
 from imageloop.promotion.settings import GateSettings
 from imageloop.training.classification_metrics import ClassificationScores
 
-NUM_RESAMPLES = 4000
+ONE_SIDED = 0.9  # the confidence of an interval whose lower end is passed by chance in one of twenty cases
 CALIBRATION_ALARM = 0.05  # the rate at which a calibrated model is refused
 WORST_CLASS_ALARM = 0.05  # so rarely is a model refused for its worst class though no class is below the limit
 Comparison = Literal["no champion", "not verified", "other classes", "nothing unseen", "compared"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One gate with the expected and the actual value."""
-
-    name: str
-    passed: bool
-    expected: str
-    got: str
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The champion, with its predictions for the candidate's test images that did not train it.
-
-    None if it has other classes, if all test images trained it (another split seed), or if its package cannot be verified.
-    """
-
-    version: str
-    class_names: list[str]
-    predictions: pd.DataFrame | None
-    verified: bool = True
+Decision = Literal["advance", "hold", "rollback"]
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`advance` or `rollback` (refused; the champion stays), with the metrics that led to it.
+    """`advance`, `hold` (evidence is missing: awaits approval) or `rollback` (refused), with the metrics that led to it.
 
     `changed_on_recent`: share of the newest predictions in which candidate and champion differ.
     """
 
-    decision: Literal["advance", "rollback"]
+    decision: Decision
     checks: list[Check]
     champion_version: str | None
     comparison: Comparison
@@ -64,92 +48,100 @@ class GateVerdict:
 
     def sentence(self) -> str:
         """The verdict in one line."""
-        failed = [f"{check.name} {check.got} (expected {check.expected})" for check in self.checks if not check.passed]
+        failed = [check for check in self.checks if not check.passed]
+        decisive = [check for check in failed if not check.undecided]
         if failed:
-            return "refused: " + "; ".join(failed)
+            words = "; ".join(f"{check.name} {check.got} (expected {check.expected})" for check in decisive or failed)
+            return f"refused: {words}" if decisive else f"approval is needed: {words}"
         against = {
             "no champion": "the first model: there is no champion to beat",
             "not verified": f"champion {self.champion_version} cannot be verified: not comparable, approval is needed "
             "(if its files are restored, train with --no-cache)",
             "other classes": f"champion {self.champion_version} knows other classes: not comparable",
             "nothing unseen": f"champion {self.champion_version} was trained on all of these test images: not comparable",
-            "compared": f"not proved worse than champion {self.champion_version}",
+            "compared": f"not worse than champion {self.champion_version}",
         }
         return f"passed {len(self.checks)} gates; {against[self.comparison]}"
-
-
-@dataclass(frozen=True)
-class RecentComparison:
-    """Whether candidate and champion are right on labelled predictions that trained neither, (N,) each.
-
-    `scenes_N`: equal for images of one scene. `augmented`: on changed copies of the test images, without labels. `changed`: share of
-    the newest predictions in which the two differ. `attempt`: 1 for the first candidate against this champion; each uses the same
-    labels again.
-    """
-
-    candidate_right_N: NDArray[np.bool_]
-    champion_right_N: NDArray[np.bool_]
-    scenes_N: NDArray[np.intp]
-    changed: float
-    augmented: bool = False
-    attempt: int = 1
-
-    @classmethod
-    def impossible(cls) -> "RecentComparison":
-        """Make the gate of two versions that cannot be compared: the embeddings of the predictions are of one backbone."""
-        nothing_N = np.zeros(0, bool)
-        return cls(nothing_N, nothing_N, np.zeros(0, np.intp), 0.0)
-
-    @property
-    def where(self) -> str:
-        return "changed copies of the test images" if self.augmented else "recent labelled predictions"
 
 
 def judge(
     evaluation: Evaluation, champion: Champion | None, settings: GateSettings, recent: RecentComparison | None = None
 ) -> GateVerdict:
-    """Check an evaluation against the absolute gates and, if it has the same classes, the champion.
+    """Check an evaluation against the absolute gates and the champion.
 
     A model that was trained on feedback data must also be better on recent predictions.
     """
     checks = _absolute_checks(evaluation, settings)
-    comparison: Comparison = "no champion"
+    comparison = _comparison(evaluation, champion)
     if champion is not None:
-        comparison = "nothing unseen" if champion.class_names == evaluation.class_names else "other classes"
-        if not champion.verified:
-            comparison = "not verified"
-        if champion.predictions is not None:
-            comparison = "compared"
-            checks.append(_against_champion(evaluation.predictions, champion.predictions, settings.champion_margin))
+        checks += _champion_checks(evaluation, champion, settings)
     changed = 0.0
     if recent is not None:
-        checks.append(_on_recent(recent, settings))
+        checks.append(on_recent(recent, settings))
         changed = recent.changed
-    decision: Literal["advance", "rollback"] = "advance" if all(check.passed for check in checks) else "rollback"
+    failed = [check for check in checks if not check.passed]
+    decision: Decision = "advance" if not failed else "hold" if all(check.undecided for check in failed) else "rollback"
     return GateVerdict(decision, checks, champion.version if champion else None, comparison, changed)
 
 
-def paired_difference(candidate: pd.DataFrame, champion: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
-    """Candidate's accuracy less the champion's on the same images: mean, and its 95 % interval by a paired bootstrap."""
-    paired = candidate.merge(champion, on="sha256", suffixes=("", "_champion"), validate="one_to_one")
-    differences = paired["right"].to_numpy(float) - paired["right_champion"].to_numpy(float)
-    rng = np.random.default_rng(seed)
-    # The images differ in one of three ways only, so a resample is one draw of three counts.
-    counts = np.array([(differences == value).sum() for value in (-1, 0, 1)])
-    draws = rng.multinomial(len(differences), counts / max(1, len(differences)), NUM_RESAMPLES)
-    means = (draws[:, 2] - draws[:, 0]) / max(1, len(differences))
-    return float(differences.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+def lowered_gates(settings: GateSettings, champions: GateSettings) -> str:
+    """Name the gates that are lower than the champion's, in one phrase; empty where none is."""
+    lowered = []
+    for name in GateSettings.model_fields:
+        new, old = (0.0 if value is None else value for value in (getattr(settings, name), getattr(champions, name)))
+        if (new < old) if name.startswith("min_") else (new > old):
+            lowered.append(f"{name} {getattr(settings, name)} instead of {getattr(champions, name)}")
+    return ", ".join(lowered)
+
+
+def _comparison(evaluation: Evaluation, champion: Champion | None) -> Comparison:
+    if champion is None:
+        return "no champion"
+    if not champion.verified:
+        return "not verified"
+    if champion.class_names != evaluation.class_names:
+        return "other classes"
+    return "compared" if champion.predictions is not None else "nothing unseen"
+
+
+def _champion_checks(evaluation: Evaluation, champion: Champion, settings: GateSettings) -> list[Check]:
+    if not champion.verified:
+        return []  # promotion asks for approval
+    if champion.class_names != evaluation.class_names:
+        return [same_classes(evaluation.class_names, champion)]
+    if champion.predictions is None:
+        got = "none: champion " + champion.version + " was trained on all of them (another data.split.seed)"
+        return [Check("test images that did not train the champion", passed=False, expected="some", got=got, undecided=True)]
+    checks = [against_champion(paired_difference(evaluation.predictions, champion.predictions), settings.champion_margin)]
+    if champion.best is not None and champion.best.version != champion.version:
+        accuracy, num_images = evaluation.scores.accuracy, len(evaluation.predictions)
+        checks.append(against_best(accuracy, num_images, champion.best, settings.champion_margin))
+    return checks
 
 
 def _absolute_checks(evaluation: Evaluation, settings: GateSettings) -> list[Check]:
     megabytes = evaluation.package_bytes / 2**20
     return [
-        _at_least("accuracy", evaluation.scores.accuracy, settings.min_accuracy),
+        _accuracy(evaluation, settings.min_accuracy),
         _worst_recall(evaluation.scores, settings.min_class_recall),
         _calibration(evaluation, settings.max_calibration_error),
         _at_most("package size in MB", megabytes, settings.max_package_megabytes),
         _at_most("milliseconds an image", evaluation.milliseconds_per_image, settings.max_milliseconds_per_image),
     ]
+
+
+def _accuracy(evaluation: Evaluation, limit: float | None) -> Check:
+    """By default a model must beat the class that is most frequent among the test images by more than chance."""
+    if limit is not None:
+        return _at_least("accuracy", evaluation.scores.accuracy, limit)
+    labels, right = evaluation.predictions["label"], evaluation.predictions["right"]
+    largest = labels.value_counts(normalize=True)
+    share, name, low = float(largest.iloc[0]), str(largest.index[0]), wilson(int(right.sum()), len(right), ONE_SIDED)[0]
+    passed = low > share
+    advice = "" if passed else ", which more or clearer images, or training.model.backbone, may raise"
+    got = f"{right.mean():.4g} (at least {low:.4g}, of {len(right)} images){advice}"
+    expected = f"above {share:.4g}, the share of '{name}', the largest class, by more than chance"
+    return Check("accuracy", passed, expected, got, undecided=bool(right.mean() > share))
 
 
 def _calibration(evaluation: Evaluation, limit: float) -> Check:
@@ -169,44 +161,6 @@ def _worst_recall(scores: ClassificationScores, limit: float) -> Check:
     recall, high = (tested[name].recall, upper[name]) if name else (1.0, 1.0)
     got = f"{recall:.4g} (at most {high:.4g}, of {tested[name].support} images)" if name else "no class was tested"
     return Check(f"recall of '{name}', the worst class", high >= limit, f"not below {limit:g} by more than chance", got)
-
-
-def _against_champion(candidate: pd.DataFrame, champion: pd.DataFrame, margin: float) -> Check:
-    """Fail only if the whole interval is below the margin: few images are no proof against a model."""
-    mean, low, high = paired_difference(candidate, champion)
-    return Check(
-        "accuracy less the champion's",
-        high >= -margin,
-        f"not below -{margin:.3f} with 95 % confidence",
-        f"{mean:+.3f} ({low:+.3f} to {high:+.3f})",
-    )
-
-
-def _on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
-    """Passes only where the gain is more than chance: without it there is no reason to replace the champion.
-
-    A sign test over scenes: a hundred frames of one scene are one observation. All attempts against one champion share the p-value.
-    """
-    from scipy.stats import binomtest  # half a second to load
-
-    name = f"accuracy on {recent.where}, less the champion's"
-    limit = settings.recent_p_value / (recent.attempt * (recent.attempt + 1))
-    expected = f"above 0 by more than chance (p at most {limit:.2g}, for it is attempt {recent.attempt} against this champion)"
-    if not len(recent.scenes_N):
-        return Check(
-            name, passed=False, expected=expected, got="no comparison: it sees with another backbone, or knows other classes"
-        )
-    differences_N = recent.candidate_right_N.astype(float) - recent.champion_right_N.astype(float)
-    gains_S = np.bincount(recent.scenes_N, differences_N)
-    better, worse, num_scenes = int((gains_S > 0).sum()), int((gains_S < 0).sum()), len(np.unique(recent.scenes_N))
-    p_value = float(binomtest(better, better + worse, alternative="greater").pvalue) if better + worse else 1.0
-    return Check(
-        name,
-        p_value <= limit,
-        expected,
-        f"{differences_N.mean():+.3f} ({recent.candidate_right_N.mean():.3f} instead of {recent.champion_right_N.mean():.3f}, "
-        f"{len(differences_N)} of {num_scenes} scenes, {better} better and {worse} worse, p = {p_value:.2g})",
-    )
 
 
 def _at_least(name: str, value: float, limit: float) -> Check:

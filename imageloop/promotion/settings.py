@@ -21,7 +21,9 @@ class ExportSettings(Settings):
 class GateSettings(Settings):
     """Thresholds for metrics on the test images, with the exported files."""
 
-    min_accuracy: float = Field(0.7, ge=0, le=1, description="a model below it is not useful")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="by default the share of the largest class, which must be beaten by more than chance"
+    )
     min_class_recall: float = Field(
         0.5, ge=0, le=1, description="minimum of each class; fails if the shortfall is more than chance"
     )
@@ -38,7 +40,8 @@ class GateSettings(Settings):
         0.01,
         ge=0,
         le=1,
-        description="refused if worse than the champion by more than this, with 95 % confidence, on the same images",
+        description="passed if proved not worse than the champion by more than this on the same images, with 95 % confidence; refused if proved "
+        "worse; between, the accuracy may not be lower, else approval is needed",
     )
 
 

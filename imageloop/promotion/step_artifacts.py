@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from imageloop.data.settings import DataSettings
+from imageloop.promotion.settings import GateSettings
 from imageloop.training.settings import TrainingSettings
 
 
@@ -33,12 +34,13 @@ class Registration(BaseModel):
 
 
 class MadeWith(BaseModel):
-    """The data and training settings of a version, so that a retraining can repeat them."""
+    """The settings of a version, so that a retraining can repeat them. `gates`: None in versions of 0.1."""
 
     model_config = ConfigDict(frozen=True)
 
     data: DataSettings
     training: TrainingSettings
+    gates: GateSettings | None = None
 
 
 @dataclass(frozen=True)

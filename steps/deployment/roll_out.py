@@ -6,7 +6,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from imageloop.adapters.mlflow_tracking import connect
-from imageloop.lifecycle.candidate import check_still_deployable, package_of
+from imageloop.lifecycle.candidate import check_same_classes, check_still_deployable, package_of
 from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks, record_verdict
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
@@ -14,7 +14,7 @@ from materializers.json_record import RecordMaterializer
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.rollout_run import Rollout
-from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError
+from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, settled
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
 
@@ -58,6 +58,10 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
     )
     package, registry = package_of(candidate), connect()
     check_still_deployable(candidate, also_refused=settings.keep_refused_version)
+    serving = deployer.cluster.get(settings.namespace, settings.name)
+    stable = settled(serving) if serving else None
+    if stable is not None and not settings.allow_class_change:
+        check_same_classes(candidate, stable.model_name, stable.version)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:

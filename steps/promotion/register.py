@@ -39,7 +39,7 @@ def register(
         tracking_run,
         feedback,
         settings,
-        MadeWith(data=data, training=training),
+        MadeWith(data=data, training=training, gates=settings.gates),
         Workspace.current(),
     )
     facts = {"registry_version": registration.version, "outcome": registration.outcome, "data_version": prepared.data_version}

@@ -1,14 +1,17 @@
 """What a version is judged by; whole trainings are compared in tests/system."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from imageloop.adapters.mlflow_registry import RegisteredVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.lifecycle.champion import _at_hand, taught_by, without
+from imageloop.lifecycle import champion
+from imageloop.lifecycle.champion import _at_hand, best_champion, taught_by, without
 from steps.pipeline_settings import TrainSettings
 
 
@@ -51,3 +54,25 @@ def test_no_version_is_judged_by_images_that_taught_it(images, workspace):
     assert left("v7") == left("old") == ["a", "b", "c", "d"]
     assert left("v8") == left("v7", "v8") == ["c", "d"]
     assert len(without(images, taught_by(registry, ["v8"], workspace)).of_split("train")) == 1
+
+
+def test_the_best_champion_is_that_of_the_same_test_images_since_the_last_approval(images):
+    images = replace(images, table=images.table.assign(label="cat"))
+    same, other = champion.test_set_of(images.of_split("test")), champion.test_set_of(images.table)
+
+    def best(*versions: tuple[str, float, str, str, bool]) -> str | None:
+        entries = [
+            RegisteredVersion("imageloop", number, "r", verdict, "", "d", approved, accuracy=accuracy, test_set=test_set)
+            for number, accuracy, verdict, test_set, approved in versions
+        ]
+        found = best_champion(SimpleNamespace(versions=lambda: entries), images)
+        return found and found.version
+
+    assert best() is None
+    assert (
+        best(("3", 0.8, "advance", same, False), ("2", 0.9, "advance", same, False), ("1", 0.85, "advance", same, False)) == "2"
+    )
+    assert (
+        best(("3", 0.8, "advance", same, False), ("2", 0.9, "rollback", same, False), ("1", 0.99, "advance", other, False)) == "3"
+    )
+    assert best(("3", 0.8, "advance", same, True), ("2", 0.9, "advance", same, False)) == "3"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from imageloop.adapters.mlflow_registry import RegisteredVersion
@@ -30,6 +31,9 @@ def test_a_version_is_judged_again_where_that_could_change_something(verdict, ag
     assert _is_open(known, "3", PromotionSettings(approval=approval)) is is_open
 
 
+NO_PREDICTIONS = pd.DataFrame(columns=["sha256", "label"])
+
+
 class Registry:
     """In which another machine promotes version 3 while ours is written to it."""
 
@@ -40,6 +44,9 @@ class Registry:
 
     def champion(self) -> str:
         return self.title
+
+    def made_with(self, _version) -> None:
+        return None
 
     def find(self, _digest) -> None:
         return None
@@ -63,7 +70,7 @@ class Registry:
         ("advance", "not verified", "hold", "awaiting approval", "3"),
     ],
 )
-def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
+def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comparison(
     monkeypatch, workspace, second, comparison, verdict, outcome, title
 ):
     registry = Registry()
@@ -72,7 +79,7 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     monkeypatch.setattr(promotion, "compare", lambda *_: (registry.title, None))
     monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
-    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
 
     found = register_version(
         package, nothing, verdicts["1"], None, "r", FeedbackData.none(), PromotionSettings(), nothing, workspace
@@ -82,10 +89,10 @@ def test_a_title_that_changed_hands_elsewhere_is_not_taken_without_a_comparison(
     assert (registry.tags["verdict"], registry.tags["judged_against"]) == (verdict, "3")
 
 
-def test_a_model_that_complaints_have_judged_waits_for_a_person(monkeypatch, workspace):
+def test_a_model_evaluated_by_complaints_awaits_approval(monkeypatch, workspace):
     registry = Registry()
     monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
-    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}")
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     chosen = replace(FeedbackData.none(), bias="people label what is wrong")
     verdict = GateVerdict("advance", [], registry.champion(), "compared")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imageloop.monitoring.decisions import Attempt, Situation, decide
+from imageloop.monitoring.decisions import Attempt, Situation, accuracy_threshold, decide
 from imageloop.monitoring.drift import FeatureGroup
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import ModelPerformance, measure_performance
@@ -15,7 +15,7 @@ from imageloop.monitoring.settings import DecisionSettings, PerformanceSettings
 from imageloop.monitoring.windows import Window
 
 NOW = 1_000_000.0
-SETTINGS = DecisionSettings()
+SETTINGS = DecisionSettings(min_accuracy=0.85)
 
 
 def window(*, alarm: bool = False, loss: float = 0.0, out_of_distribution: bool = False, end: float = NOW) -> Window:
@@ -158,6 +158,17 @@ def test_a_reason_does_not_change_with_the_clock_alone():
         decide(situation(**DAMAGE, attempts=tried), SETTINGS, 20).reason
         == decide(situation(**DAMAGE, attempts=tried, now=NOW + 120), SETTINGS, 20).reason
     )
+
+
+@pytest.mark.parametrize(
+    ("test_accuracy", "test_error", "expected"),
+    [(0.95, 0.02, 0.90), (0.72, 0.02, 0.67), (0.95, 0.12, 0.83), (None, 0.0, None), (0.04, 0.02, None)],
+)
+def test_the_threshold_follows_from_the_test_images_of_the_champion(test_accuracy, test_error, expected):
+    served = replace(situation(), test_accuracy=test_accuracy, test_error=test_error)
+
+    assert accuracy_threshold(served, DecisionSettings()) == (expected if expected is None else pytest.approx(expected))
+    assert accuracy_threshold(served, SETTINGS) == 0.85
 
 
 def test_an_interval_of_few_labels_is_no_figure_that_an_alert_could_go_by():

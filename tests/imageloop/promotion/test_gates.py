@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from imageloop.intervals import wilson
+from imageloop.promotion.champion_comparison import BestChampion, Champion, RecentComparison
 from imageloop.promotion.evaluation import describe
 from imageloop.promotion.evaluation_charts import confusion_figure, png_of, roc_figure
 from imageloop.promotion.evaluation_report import evaluation_report, label_issues_report, verdict_report
-from imageloop.promotion.gates import Champion, RecentComparison, _worst_recall, judge, paired_difference
+from imageloop.promotion.gates import _worst_recall, judge, lowered_gates
 from imageloop.promotion.settings import GateSettings
 from imageloop.training.classification_metrics import score
 
@@ -49,12 +50,24 @@ def test_the_first_model_passes_without_a_champion_to_compare():
 def test_a_worse_model_is_refused_and_as_good_a_one_passes():
     champion = Champion("3", NAMES, predictions_with(0.98, seed=1))
 
-    worse, alike = judge(evaluation(0.85), champion, GateSettings()), judge(evaluation(0.97), champion, GateSettings())
+    worse, alike, below = (judge(evaluation(share), champion, GateSettings()) for share in (0.85, 0.98, 0.97))
 
     assert worse.decision == "rollback"
     assert "less the champion's" in worse.sentence()
     assert alike.passed
-    assert "not proved worse than champion 3" in alike.sentence()
+    assert "not worse than champion 3" in alike.sentence()
+    assert below.decision == "hold"
+    assert "too few images to decide: it takes some 1," in below.sentence()
+
+
+def test_a_version_below_the_best_champion_of_the_same_images_awaits_approval():
+    champion = Champion("3", NAMES, predictions_with(0.93, seed=1), best=BestChampion("2", 0.98))
+
+    verdict = judge(evaluation(0.95), champion, GateSettings())
+
+    assert verdict.decision == "hold"
+    assert "less that of version 2, the best champion on these test images -0.030" in verdict.sentence()
+    assert judge(evaluation(0.98), champion, GateSettings()).passed
 
 
 @pytest.mark.parametrize(("better", "worse", "passed"), [(12, 1, True), (0, 0, False), (5, 5, False), (1, 9, False)])
@@ -98,12 +111,37 @@ def test_a_retrained_model_that_cannot_be_compared_does_not_pass():
 
 
 def test_a_champion_of_other_classes_cannot_be_compared():
-    verdict = judge(evaluation(0.95), Champion("3", ["ant", "bee"], None), GateSettings())
+    verdict = judge(evaluation(0.95), Champion("3", ["ant", "dog"], None), GateSettings())
 
-    assert verdict.passed
-    assert "other classes" in verdict.sentence()
+    assert verdict.decision == "hold"
+    assert "classes added 'cat' and gone 'ant'" in verdict.sentence()
     trained_on_all = judge(evaluation(0.95), Champion("3", NAMES, None), GateSettings())
-    assert "was trained on all of these test images" in trained_on_all.sentence()
+    assert trained_on_all.decision == "hold"
+    assert "champion 3 was trained on all of them" in trained_on_all.sentence()
+
+
+@pytest.mark.parametrize(
+    ("share", "decision", "words"),
+    [
+        (0.95, "advance", "passed 5 gates"),
+        (0.53, "hold", "above 0.5, the share of 'cat'"),
+        (0.45, "rollback", "refused: accuracy 0.45"),
+    ],
+)
+def test_without_a_threshold_a_model_must_beat_the_largest_class_by_more_than_chance(share, decision, words):
+    verdict = judge(evaluation(share), None, GateSettings(min_class_recall=0, max_calibration_error=1))
+
+    assert verdict.decision == decision
+    assert words in verdict.sentence()
+
+
+def test_gates_that_are_lower_than_the_champions_are_named():
+    champions = GateSettings(min_accuracy=0.8)
+
+    assert lowered_gates(champions, champions) == ""
+    assert lowered_gates(GateSettings(champion_margin=0.5), champions) == (
+        "min_accuracy None instead of 0.8, champion_margin 0.5 instead of 0.01"
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,14 +160,6 @@ def test_each_gate_refuses_with_expected_and_got(settings, words):
     assert not verdict.passed
     assert words in verdict.sentence()
     assert "FAILED" in verdict_report(verdict)
-
-
-def test_the_paired_difference_covers_the_true_difference():
-    mean, low, high = paired_difference(predictions_with(0.9, seed=1), predictions_with(0.8, seed=2))
-
-    assert np.isclose(mean, 0.1)
-    assert low < 0.1 < high
-    assert paired_difference(predictions_with(0.9), predictions_with(0.9)) == (0, 0, 0)
 
 
 def test_the_interval_of_a_share_is_wilsons():
