@@ -43,6 +43,7 @@ OLD_NAMES = {  # files that translate what older releases stored or called so
     "tests/test_glossary.py",
 }
 SELDON_FEEDBACK = {  # Seldon's feedback message has a field `truth`
+    "docs/reference/messages.md",
     "docs/reference/api.md",
     "seldon/service/feedback_messages.py",
     "seldon/service/openapi.py",
