@@ -6,6 +6,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def _plain() -> dict[str, str]:
 @contextmanager
 def running(command: list, folder: Path, is_ready: Callable[[], bool], **options) -> Iterator[None]:
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options)
+        process = subprocess.Popen(command, **{"cwd": folder, **options}, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -53,28 +54,30 @@ def running(command: list, folder: Path, is_ready: Callable[[], bool], **options
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """The URL of its database, as SQLAlchemy wants it."""
+    """The URL of its database, as SQLAlchemy wants it; its log is in `folder`.
+
+    Its data lie outside pytest's temporary folder: each pytest session takes other users' access to that away, and PostgreSQL, which refuses
+    to run as root, would end in the middle of a session beside which another one begins.
+    """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
     if not programs:
         pytest.skip("no PostgreSQL on this machine")
     port, user = free_port(), {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        found = pwd.getpwnam("postgres")
-        user = {"user": found.pw_uid, "group": found.pw_gid}
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and parent != Path("/") and str(parent).startswith("/tmp/"):
-                parent.chmod(0o755)
-        os.chown(folder, found.pw_uid, found.pw_gid)
-    init = [programs[-1] / "initdb", "-D", folder / "data", "-U", "loop", "--no-sync", "-A", "trust"]
-    subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
-    command = [programs[-1] / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
+    with tempfile.TemporaryDirectory(prefix="imageloop-postgresql-") as own:
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            user = {"user": account.pw_uid, "group": account.pw_gid}
+            os.chown(own, account.pw_uid, account.pw_gid)
+        init = [programs[-1] / "initdb", "-D", f"{own}/data", "-U", "loop", "--no-sync", "-A", "trust"]
+        subprocess.run(init, check=True, stdout=subprocess.DEVNULL, cwd=own, **user)
+        command = [programs[-1] / "postgres", "-D", f"{own}/data", "-h", "127.0.0.1", "-p", str(port), "-k", own]
 
-    def is_ready() -> bool:
-        psycopg.connect(f"postgresql://loop@127.0.0.1:{port}/postgres", connect_timeout=2).close()
-        return True
+        def is_ready() -> bool:
+            psycopg.connect(f"postgresql://loop@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+            return True
 
-    with running(command, folder, is_ready, **user):
-        yield f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
+        with running(command, folder, is_ready, **{**user, "cwd": own}):
+            yield f"postgresql+psycopg://loop@127.0.0.1:{port}/postgres"
 
 
 def create_database(url: str, name: str) -> str:
