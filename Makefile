@@ -48,7 +48,7 @@ check: .venv/.synced ## lint, format, types, layers, image and workflow files, g
 	.venv/bin/hadolint Dockerfile
 	.venv/bin/zizmor --offline --quiet .github/workflows
 	$(PYTHON) -m docs.generate_reference --check
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir "$$(mktemp -d)/site"
+	site=$$(mktemp -d) && trap "rm -rf $$site" EXIT && NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir "$$site"
 
 docs: .venv/.synced ## build the site and serve it at http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --strict

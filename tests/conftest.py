@@ -40,8 +40,12 @@ def pytest_make_parametrize_id(val, argname):
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory, monkeypatch):
-    """No test touches the project's own data, keys or registry, nor the ZenML store and repository that a shell names."""
-    home = tmp_path_factory.mktemp("home")
+    """No test touches the project's own data, keys or registry, nor the ZenML store and repository that a shell names.
+
+    The path has a space and an accent, as users' paths have.
+    """
+    home = tmp_path_factory.mktemp("home") / "a folder é"
+    home.mkdir()
     monkeypatch.setenv(HOME_VARIABLE, str(home))
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(home / "zenml"))
     monkeypatch.setenv("ZENML_REPOSITORY_PATH", str(home))

@@ -102,12 +102,10 @@ def restore(pointer: str, target: Path, workspace: Workspace, remote: str | None
     from dvc.repo import Repo
 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".restore-") as scratch, _dvc_errors("restore the data"):
-        with Repo.init(scratch, no_scm=True) as repository:
-            with repository.config.edit("repo") as config:
-                config["remote"][DEFAULT_REMOTE] = address if isinstance(address, dict) else {"url": address}
-                config["core"]["remote"] = DEFAULT_REMOTE
-            pointer_file = Path(scratch, "data.dvc")
-            pointer_file.write_text(pointer)
+        Repo.init(scratch, no_scm=True).close()
+        _write_config(Path(scratch), address if isinstance(address, dict) else {"url": address})
+        pointer_file = Path(scratch, "data.dvc")
+        pointer_file.write_text(pointer)
         with Repo(scratch) as repository, progress.waiting("check out with DVC"):
             repository.pull(targets=[str(pointer_file)])
         out = Path(scratch, _path_in(pointer))
@@ -163,15 +161,24 @@ def _repository(workspace: Workspace) -> Iterator[Any]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
-    if not (workspace.home / ".dvc").is_dir():
-        with (
-            Repo.init(str(workspace.home), no_scm=not (workspace.home / ".git").exists()) as repository,
-            repository.config.edit("repo") as config,
-        ):
-            config["core"] |= {"remote": DEFAULT_REMOTE, "analytics": False}
-            config["remote"][DEFAULT_REMOTE] = {"url": shared_address("dvc") or str(workspace.state / "dvc-remote")}
+    config = workspace.home / ".dvc" / "config"
+    if not config.is_file() or not config.stat().st_size:  # empty: a process was killed between init and the configuration
+        if not config.parent.is_dir():
+            Repo.init(str(workspace.home), no_scm=not (workspace.home / ".git").exists()).close()
+        _write_config(workspace.home, {"url": shared_address("dvc") or str(workspace.state / "dvc-remote")})
     with Repo(str(workspace.home)) as repository:
         yield repository
+
+
+def _write_config(repository: Path, remote: dict[str, Any]) -> None:
+    """Name the default remote in a repository's configuration, in UTF-8: DVC's own writer fails on a path with an accent."""
+    from configobj import ConfigObj
+
+    core = {"remote": DEFAULT_REMOTE, "analytics": "false"} | ({} if (repository / ".git").exists() else {"no_scm": "true"})
+    with replacing(repository / ".dvc" / "config") as aside:
+        config = ConfigObj({"core": core, f'remote "{DEFAULT_REMOTE}"': remote}, encoding="utf-8")
+        config.filename = str(aside)
+        config.write()
 
 
 @contextmanager

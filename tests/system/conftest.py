@@ -88,7 +88,7 @@ def site(tmp_path_factory, exported_backbones) -> Site:
 
 def new_site(root: Path) -> Site:
     """One that remembers nothing: `site` knows in which split the images of other tests stand."""
-    home = root / "home"
+    home = root / "a site é"  # as users' paths have spaces and accents
     home.mkdir()
     environment = os.environ | {
         "IMAGELOOP_HOME": str(home),

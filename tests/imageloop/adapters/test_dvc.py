@@ -8,6 +8,7 @@ import pytest
 from imageloop.adapters import dvc
 from imageloop.data.settings import DvcSource, VersioningSettings
 from imageloop.data.sources.folder import list_files
+from imageloop.workspace_paths import Workspace
 
 
 def contents(folder):
@@ -25,6 +26,17 @@ def test_images_come_back_from_the_remote_alone(draw_folder, workspace, tmp_path
     dvc.restore(pointer, tmp_path / "back", workspace)
 
     assert contents(tmp_path / "back") == before
+
+
+def test_a_repository_that_a_kill_left_without_configuration_is_completed(draw_folder, tmp_path):
+    workspace = Workspace(tmp_path / "né w")
+    raw = shutil.copytree(draw_folder(cat=1, dog=1), workspace.data / "raw")
+    pointer = dvc.track(raw, workspace, VersioningSettings())
+    (workspace.home / ".dvc" / "config").write_text("")
+
+    assert dvc.track(raw, workspace, VersioningSettings()) == pointer
+    dvc.restore(pointer, tmp_path / "bäck", workspace)
+    assert contents(tmp_path / "bäck") == contents(raw)
 
 
 def test_archives_change_only_where_images_do_and_come_back_whole(draw_folder, workspace, tmp_path):
