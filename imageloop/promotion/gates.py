@@ -52,7 +52,7 @@ class GateVerdict:
         decisive = [check for check in failed if not check.undecided]
         if failed:
             words = "; ".join(f"{check.name} {check.got} (expected {check.expected})" for check in decisive or failed)
-            return f"refused: {words}" if decisive else f"approval is needed: {words}"
+            return f"refused: {words}" if decisive else words
         against = {
             "no champion": "the first model: there is no champion to beat",
             "not verified": f"champion {self.champion_version} cannot be verified: not comparable, approval is needed "
