@@ -44,7 +44,7 @@ def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[Window], events
         color="#8a8f9c",
         label="estimate without labels",
     )
-    accuracy.set(ylabel=f"accuracy\n(last {ROLLING} predictions)", ylim=(0.4, 1.02))
+    accuracy.set(ylabel=f"accuracy\n(last {ROLLING} predictions)", ylim=(0, 1.02))
     accuracy.legend(loc="lower left", fontsize=8)
     colours = ["#b3261e" if window.alarm else "#3b6ea8" for window in windows]
     drift.bar(ends, [1 - window.p_value for window in windows], width=1.5, color=colours)
