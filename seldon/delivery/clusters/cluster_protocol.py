@@ -19,6 +19,10 @@ class NotBegunError(DeploymentError):
     """A change that a cluster refused before anything of it was done: there is nothing to undo."""
 
 
+class NoEvidenceError(DeploymentError):
+    """A rollout that ended without enough predictions: nothing was proved against the version, which keeps its title."""
+
+
 class UnfitVersionError(ImageLoopError):
     """The version itself is at fault, and not the cluster that should serve it."""
 

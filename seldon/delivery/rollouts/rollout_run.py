@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, UnfitVersionError
+from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, NoEvidenceError, UnfitVersionError
 from seldon.delivery.manifest import Manifest, OngoingRollout, PredictorSpec
 from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.observer import Observer
@@ -29,6 +29,7 @@ class Rollout:
     """The outcome of a rollout.
 
     `exposure`: the share of requests that the candidate served; `unfit`: it failed by the version's own fault, not the cluster's;
+    `unproved`: too few predictions came, so nothing was proved for or against it;
     `left_undone`: why it could not be undone.
     """
 
@@ -41,6 +42,7 @@ class Rollout:
     exposure: float = 0.0
     model_name: str = ""
     unfit: bool = False
+    unproved: bool = False
     left_undone: str = ""
 
 
@@ -63,7 +65,7 @@ class RolloutRun:
     def carry_out(self) -> None:
         """Apply one stage after the other; each that is observed needs a verdict to go on.
 
-        Raises: UnfitVersionError, DeploymentError.
+        Raises: UnfitVersionError, DeploymentError, NoEvidenceError.
         """
         base = self.before or render(
             self.settings.name, self.settings.namespace, [self.candidate.model_copy(update={"traffic": 100})]
@@ -72,10 +74,15 @@ class RolloutRun:
         overall = self._observer(counts_only=True) if self.stable else None
         for stage in plan:
             self._carry_out_stage(stage, base, overall, last=stage is plan[-1])
-        strategy = self.settings.strategy
-        if isinstance(strategy, Shadow) and not strategy.then_promote and self.stable is not None:
+        if self.only_reports:
             self.rollout.outcome = "withdrawn"
             self.rollout.reason = f"{self.rollout.verdicts[-1][1].reason}; the shadow served no caller, and was removed"
+
+    @property
+    def only_reports(self) -> bool:
+        """Whether the rollout is a shadow that is removed afterwards: it serves no caller, so its verdict refuses nothing."""
+        strategy = self.settings.strategy
+        return isinstance(strategy, Shadow) and not strategy.then_promote and self.stable is not None
 
     def replace(self, before: Manifest) -> None:
         """Deploy the same version with other settings or another number of replicas: the cluster replaces them one for one."""
@@ -130,7 +137,7 @@ class RolloutRun:
     def _await_verdict(self, stage: Stage, overall: Observer | None) -> None:
         """Observe until the verdict is not 'hold'.
 
-        Raises: UnfitVersionError with the verdict's reason when it is against the candidate.
+        Raises: UnfitVersionError with the verdict's reason when it is against the candidate, NoEvidenceError without enough predictions.
         """
         observer = self._observer()
         alone = all(part.traffic == 0 for part in stage.predictors if part.name != self.candidate.name)
@@ -142,11 +149,15 @@ class RolloutRun:
         logger.info("%s: %s (%s)", stage.name, verdict.decision, verdict.reason)
         if overall is not None:
             self.rollout.exposure = _exposure(overall)
-        watch = stage.watch
-        if verdict.decision == "rollback" or (
-            verdict.decision == "no_data" and watch is not None and watch.on_no_data == "rollback"
-        ):
+        if self.only_reports:
+            return
+        if verdict.decision == "rollback":
             raise UnfitVersionError(f"{stage.name}: {verdict.reason}")
+        if verdict.decision == "no_data" and stage.watch is not None and stage.watch.on_no_data == "rollback":
+            raise NoEvidenceError(
+                f"{stage.name}: {verdict.reason}; nothing was proved against the version: deploy it again while requests arrive, with a longer "
+                "strategy.watch.max_seconds, or with another strategy (--set strategy.kind=rolling)"
+            )
 
     def judge(self, observer: Observer, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
         """The verdict so far. `elapsed`: seconds of this stage; `alone`: the stable version gets no traffic in it."""

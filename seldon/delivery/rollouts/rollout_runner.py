@@ -8,6 +8,7 @@ from imageloop.errors import ImageLoopError, SettingsError
 from seldon.delivery.clusters.cluster_protocol import (
     Cluster,
     DeploymentError,
+    NoEvidenceError,
     NotBegunError,
     ReplicaEndedError,
     UnfitVersionError,
@@ -30,7 +31,11 @@ class RolloutStoppedError(ImageLoopError):
         super().__init__(
             f"version {rollout.version} was rolled back: {rollout.reason}; {left}"
             + f" (meanwhile it served {rollout.exposure:.1%} of the requests)"
-            + ("" if rollout.unfit else "; the version is not at fault: once the cause is mended, deploy it again")
+            + (
+                ""
+                if rollout.unfit or rollout.unproved
+                else "; the version is not at fault: once the cause is mended, deploy it again"
+            )
         )
         self.rollout = rollout
 
@@ -66,6 +71,7 @@ def roll_out(
             rollout.left_undone = _undo(cluster, settings.namespace, settings.name, before)
             if isinstance(error, ImageLoopError):
                 rollout.outcome, rollout.reason = "rolled_back", str(error)
+                rollout.unproved = isinstance(error, NoEvidenceError)
                 rollout.unfit = replaced is None and _speaks_against(candidate, error)
                 raise RolloutStoppedError(rollout) from error
             raise

@@ -175,9 +175,12 @@ def test_a_bad_first_version_is_removed(cluster, predictor_spec, make_package):
 def test_no_requests_are_no_evidence(served, stable, predictor_spec, make_package):
     strategy = Canary(steps=(50,), watch=Watch(min_seconds=0, max_seconds=1, min_requests=10))
 
-    with pytest.raises(RolloutStoppedError, match="expected 10 predictions"):
+    with pytest.raises(
+        RolloutStoppedError, match="expected 10 predictions .*; nothing was proved against the version"
+    ) as stopped:
         roll_out(served, settings(strategy), predictor_spec("6", make_package()))
 
+    assert not stopped.value.rollout.unfit
     assert served.get("default", "pets") == stable
 
 
@@ -185,9 +188,10 @@ def test_a_shadow_is_compared_and_taken_away(served, stable, predictor_spec, mak
     one_sided = predictor_spec("3", make_package(bias=100.0, examples=False))
     with load(url(served)) as callers:
         good = roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("2", make_package()))
-        with pytest.raises(RolloutStoppedError, match=r"agrees with the stable version|distributed differently"):
-            roll_out(served, settings(Shadow(watch=WATCH)), one_sided)
+        bad = roll_out(served, settings(Shadow(watch=WATCH)), one_sided)
 
+    assert (bad.outcome, bad.unfit, bad.verdicts[0][1].decision) == ("withdrawn", False, "rollback")
+    assert "agrees with the stable version" in bad.reason or "distributed differently" in bad.reason
     assert (good.outcome, good.verdicts[0][1].metrics["agreement"]) == ("withdrawn", 1.0)
     assert set(callers.predictors) == {"v1"}
     assert callers.failed == 0
