@@ -6,7 +6,7 @@ from zenml import log_metadata, step
 
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.settings import DataSettings
-from imageloop.lifecycle.promotion import register_version
+from imageloop.lifecycle.registration import register_version
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings

@@ -64,7 +64,7 @@ def test_status_shows_what_is_served(site, deployed):
     (one,) = status["deployments"]
     assert (one["state"], one["url"], one["rollout"]) == ("Available", deployed["url"], None)
     assert [(part["version"], part["traffic"], part["ready"]) for part in one["predictors"]] == [(deployed["version"], 100, 1)]
-    assert "100 %  1 of 1 replicas ready" in text
+    assert "100 %  1 of 1 ready" in text
     assert all(
         b"# HELP" in urllib.request.urlopen(address, timeout=10).read()[:2000] or "stats" in address
         for address in status["metrics"]

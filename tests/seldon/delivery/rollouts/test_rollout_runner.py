@@ -176,7 +176,7 @@ def test_no_requests_are_no_evidence(served, stable, predictor_spec, make_packag
     strategy = Canary(steps=(50,), watch=Watch(min_seconds=0, max_seconds=1, min_requests=10))
 
     with pytest.raises(
-        RolloutStoppedError, match="expected 10 predictions .*; nothing was proved against the version"
+        RolloutStoppedError, match=r"expected 10 predictions .*; nothing was proved against the version"
     ) as stopped:
         roll_out(served, settings(strategy), predictor_spec("6", make_package()))
 

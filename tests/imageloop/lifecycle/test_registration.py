@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from imageloop.adapters.mlflow_registry import RegisteredVersion
-from imageloop.lifecycle import promotion
-from imageloop.lifecycle.promotion import PROMOTING, _is_open, register_version
+from imageloop.lifecycle import registration
+from imageloop.lifecycle.registration import PROMOTING, _is_open, register_version
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.training.feedback_data import FeedbackData
@@ -75,9 +75,9 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
 ):
     registry = Registry()
     verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", comparison)}
-    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
-    monkeypatch.setattr(promotion, "compare", lambda *_: (registry.title, None))
-    monkeypatch.setattr(promotion, "judge", lambda _evaluation, champion, *_: verdicts[champion])
+    monkeypatch.setattr(registration, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(registration, "compare", lambda *_: (registry.title, None))
+    monkeypatch.setattr(registration, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
 
@@ -91,7 +91,7 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
 
 def test_a_model_evaluated_by_complaints_awaits_approval(monkeypatch, workspace):
     registry = Registry()
-    monkeypatch.setattr(promotion, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(registration, "ModelRegistry", lambda _name: registry)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     chosen = replace(FeedbackData.none(), bias="people label what is wrong")
