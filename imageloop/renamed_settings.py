@@ -1,4 +1,4 @@
-"""Settings that have another name since 0.2.0: what a file or a registered version from before calls them. Gone in 0.3.0."""
+"""Settings that have another name since 0.2.0 or later: what a file or a registered version from before calls them. Gone in 0.3.0."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ NEW_NAMES = {
     "experience_weight": "feedback_weight",
     "imitate": "drift_augmentation",
     "imitation": "drift_augmentation",
+    "keep_refused_version": "allow_refused_version",
     "kept": "retained_images",
     "max_milliseconds_per_picture": "max_milliseconds_per_image",
     "min_pictures_per_class": "min_images_per_class",

@@ -100,7 +100,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         known = _keys_beside(location, model)
         renamed = NEW_NAMES.get(location[-1])
         if renamed in known:
-            return f"{key}: has another name since 0.2.0: write '{renamed}'"
+            return f"{key}: has another name now: write '{renamed}'"
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
         return f"{key}: there is no such key (got {problem['input']!r}); {hint}"

@@ -115,7 +115,7 @@ def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed 
     champion = registry.champion()
     if champion not in (None, served.version):
         logger.info("version %s is the champion, and its rollout did not finish; run: python run.py deploy", champion)
-    return found.model_copy(update={"version": served.version, "keep_refused_version": before is not None})
+    return found.model_copy(update={"version": served.version, "allow_refused_version": before is not None})
 
 
 def _cluster_of(cluster: ClusterSettings) -> str:

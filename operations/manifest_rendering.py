@@ -26,7 +26,7 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
             "image: expected a container image of the service, got none; give it by digest: --set image=REGISTRY/NAME@sha256:..."
         )
     open_store()
-    chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.keep_refused_version)
+    chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     protocol = SELDON if kind == "seldon" else V2
     predictor = render_predictor(
         version=chosen.version, model_name=chosen.model_name, model_uri=chosen.uri, replicas=settings.replicas, traffic=100,

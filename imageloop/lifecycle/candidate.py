@@ -60,7 +60,7 @@ def _deployable(registry: ModelRegistry, version: str, *, also_refused: bool) ->
     if registered.verdict == "rollback" and not also_refused:
         raise ImageLoopError(
             f"expected a version that may serve, got {version}, which was refused: {registered.reason}; "
-            "train a better one, or --set keep_refused_version=true"
+            "train a better one, or --set allow_refused_version=true"
         )
     return registered
 

@@ -102,7 +102,7 @@ class DemoLoop:
 
         self._traffic.labelled_share = 0.7
         bad = _completed(train(_hardly_trained(self._settings.training)))
-        forced = {"version": bad.model_version, "keep_refused_version": True}
+        forced = {"version": bad.model_version, "allow_refused_version": True}
         try:
             deploy(self._settings.rollout.model_copy(update=forced))
         except Exception as error:

@@ -57,7 +57,7 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         environment=settings.environment,
     )
     package, registry = package_of(candidate), connect()
-    check_still_deployable(candidate, also_refused=settings.keep_refused_version)
+    check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     serving = deployer.cluster.get(settings.namespace, settings.name)
     stable = settled(serving) if serving else None
     if stable is not None and not settings.allow_class_change:

@@ -78,7 +78,7 @@ def test_the_served_version_is_resumed_with_its_settings(champion, complete):
 
     assert found == DeploySettings(
         namespace="staging", name="pets", model_name="served", version="1", replicas=3, image=IMAGE, environment=GIVEN,
-        keep_refused_version=True,
+        allow_refused_version=True,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_after_an_interrupted_rollout_the_stable_version_resumes_or_the_first_is
         cluster_with(manifest.with_predictors(list(manifest.spec.predictors), ongoing)), LocalSettings(), STAGING
     )
 
-    assert (found.version, found.keep_refused_version, found.name) == (version, refused_too, "pets")
+    assert (found.version, found.allow_refused_version, found.name) == (version, refused_too, "pets")
 
 
 def test_without_a_deployment_the_champion_serves_and_other_clusters_are_ignored(champion):

@@ -116,7 +116,7 @@ def test_an_environment_with_missing_variables_overwrites_no_stack(site):
 def test_a_bad_version_fails_in_staging_and_never_reaches_production(site, good, staging):
     bad = site.json("train", "--set", f"promotion.model_name={MODEL}", *HARDLY)
     assert bad["outcome"] == "refused"
-    chosen = ("--version", bad["model_version"], "--set", "keep_refused_version=true")
+    chosen = ("--version", bad["model_version"], "--set", "allow_refused_version=true")
 
     said = deploy(site, "staging", *staging, "--set", "afterwards.min_accuracy=0.75", *chosen, expect=1)
 
@@ -129,7 +129,7 @@ def test_a_bad_version_that_passes_staging_is_rolled_back_in_production(site, go
     bad = next(one["version"] for one in versions if one["version"] != good)
     callers(production(site)["url"])
 
-    said = deploy(site, "production", *HASTE, "--version", bad, "--set", "keep_refused_version=true", "--set", "judge.min_agreement=0.95", "--set", "judge.max_mix_distance=0.1", expect=1)  # fmt: skip
+    said = deploy(site, "production", *HASTE, "--version", bad, "--set", "allow_refused_version=true", "--set", "judge.min_agreement=0.95", "--set", "judge.max_mix_distance=0.1", expect=1)  # fmt: skip
 
     assert "was rolled back" in said
     assert [part["version"] for part in production(site)["predictors"]] == [good]

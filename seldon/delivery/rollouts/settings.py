@@ -118,4 +118,4 @@ class DeploySettings(Settings):
     image: str | None = Field(None, description="container image of the service, by digest, on a cluster")
     environment: dict[str, Text] = Field(default_factory=dict, description="environment variables of each replica")
     allow_class_change: bool = Field(False, description="let a version with other classes than those that are served take over")
-    keep_refused_version: bool = Field(False, description="let a version that a gate refused be served")
+    allow_refused_version: bool = Field(False, description="let a version that a gate refused be served")
