@@ -69,17 +69,14 @@ def champion_on(images: PreparedImages, model_name: str) -> Champion | None:
 
 def best_champion(registry: ModelRegistry, images: PreparedImages) -> BestChampion | None:
     """The most accurate champion on exactly these test images; a version that a user approved starts the record anew."""
-    test_set, best = test_set_of(images.of_split("test")), None
-    for one in registry.versions():
-        if one.verdict == "advance" and one.test_set == test_set and one.accuracy is not None:
-            best = max(
-                best or BestChampion(one.version, one.accuracy),
-                BestChampion(one.version, one.accuracy),
-                key=lambda it: it.accuracy,
-            )
-            if one.approved:
+    test_set = test_set_of(images.of_split("test"))
+    champions = []
+    for entry in registry.versions():  # the newest first
+        if entry.verdict == "advance" and entry.test_set == test_set and entry.accuracy is not None:
+            champions.append(BestChampion(entry.version, entry.accuracy))
+            if entry.approved:
                 break
-    return best
+    return max(champions, key=lambda champion: champion.accuracy, default=None)
 
 
 def test_set_of(table: pd.DataFrame) -> str:
@@ -123,7 +120,7 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
     alike = (theirs.backbone, theirs.side_pixels, theirs.class_names) == (info.backbone, info.side_pixels, info.class_names)
     if not alike or not feedback.fits(info.backbone, info.side_pixels):
         return RecentComparison.impossible()
-    refused = [one for one in registry.versions() if one.judged_against == version and one.verdict == "rollback"]
+    earlier = [one for one in registry.versions() if one.judged_against == version and one.verdict in ("rollback", "hold")]
     judging = feedback.of_role("held_back")
     rows_ND, targets_N = feedback.rows("held_back", info.class_names)
     newest = feedback.recent if len(feedback.recent) else judging
@@ -135,6 +132,6 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
         np.asarray(before[:count] == targets_N),
         scenes_N=pd.factorize(judging["scene"])[0],
         changed=float(changed.groupby(newest["scene"].to_numpy()).mean().mean()),
-        attempt=1 + len(refused),
+        attempt=1 + len(earlier),
         augmented=feedback.augmented,
     )

@@ -57,11 +57,10 @@ class GateVerdict:
             "no champion": "the first model: there is no champion to beat",
             "not verified": f"champion {self.champion_version} cannot be verified: not comparable, approval is needed "
             "(if its files are restored, train with --no-cache)",
-            "other classes": f"champion {self.champion_version} knows other classes: not comparable",
-            "nothing unseen": f"champion {self.champion_version} was trained on all of these test images: not comparable",
             "compared": f"not worse than champion {self.champion_version}",
         }
-        return f"passed {len(self.checks)} gates; {against[self.comparison]}"
+        incomparable = f"not comparable with champion {self.champion_version}"  # a verdict of an earlier release
+        return f"passed {len(self.checks)} gates; {against.get(self.comparison, incomparable)}"
 
 
 def judge(
