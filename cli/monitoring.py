@@ -7,7 +7,7 @@ import typer
 
 from cli import monitoring_text
 from cli.command import fail, load, run
-from cli.options import Json, MonitorConfig, Overrides
+from cli.options import Json, Model, MonitorConfig, Overrides, monitor_presets
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import PROJECT
 
@@ -27,11 +27,11 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=PANEL)(command)
 
 
-def monitor(config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False) -> None:
+def monitor(config: MonitorConfig = None, overrides: Overrides = None, model: Model = None, json_output: Json = False) -> None:
     """Run the monitor once: collect, measure, decide, and where it is decided retrain and roll out."""
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
 
     def work() -> "MonitoringRun":
         from operations import monitoring
@@ -41,11 +41,11 @@ def monitor(config: MonitorConfig = None, overrides: Overrides = None, json_outp
     run("monitor", work, monitoring_text.monitoring_run, json_output)
 
 
-def watch(config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False) -> None:
+def watch(config: MonitorConfig = None, overrides: Overrides = None, model: Model = None, json_output: Json = False) -> None:
     """Run the monitor as a daemon until Ctrl-C or SIGTERM; after a kill it resumes what it had begun."""
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
 
     def work() -> "WatchResult":
         from operations import monitoring
@@ -62,6 +62,7 @@ def schedule(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the schedule.")] = False,
     config: MonitorConfig = None,
     overrides: Overrides = None,
+    model: Model = None,
     json_output: Json = False,
 ) -> None:
     """Let the active stack run `monitor` on a schedule, retraining and rollout included; on a laptop use `watch`.
@@ -70,7 +71,7 @@ def schedule(
     """
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
     if (cron is None) != remove or (cron is not None and len(cron.split()) != CRON_FIELDS):
         fail(SettingsError(f"expected --cron with {CRON_FIELDS} fields ('*/15 * * * *'), or --remove, got {cron!r}"))
 

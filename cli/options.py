@@ -8,6 +8,14 @@ import typer
 DEFAULT_MODEL = "imageloop"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="A model of its own: in the registry, as a deployment, for the monitor. [default: imageloop]",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, at any depth; may be repeated.")
 ]
@@ -19,3 +27,26 @@ MonitorConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
 ]
 Version = Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")]
+
+
+def deployment_of(model: str) -> str:
+    """The name of a model's deployment, which Kubernetes wants in lower case and with hyphens."""
+    return model.lower().replace("_", "-").strip("-")
+
+
+def train_presets(model: str | None) -> dict[str, str]:
+    """The settings of a training that follow from `--model`."""
+    return {} if model is None else {"promotion__model_name": model}
+
+
+def deploy_presets(model: str | None) -> dict[str, str]:
+    """The settings of a deployment that follow from `--model`."""
+    return {} if model is None else {"model_name": model, "name": deployment_of(model)}
+
+
+def monitor_presets(model: str | None) -> dict[str, str]:
+    """The settings of a monitor that follow from `--model`; its deployment is in the namespace `default`."""
+    if model is None:
+        return {}
+    names = {f"{part}__model_name": model for part in ("monitoring", "training__promotion", "rollout")}
+    return names | {"rollout__name": deployment_of(model), "monitoring__deployment": f"default/{deployment_of(model)}"}

@@ -7,7 +7,7 @@ import typer
 
 from cli import serving_text
 from cli.command import fail, load, run
-from cli.options import DeployConfig, Json, Overrides, Version
+from cli.options import DeployConfig, Json, Model, Overrides, Version, deploy_presets, deployment_of
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def deploy(
     config: DeployConfig = None,
     overrides: Overrides = None,
     version: Version = None,
+    model: Model = None,
     resume: Annotated[bool, typer.Option(help="Deploy what served before a stop, a restart or an interrupted rollout.")] = False,
     allow_class_change: Annotated[
         bool, typer.Option("--allow-class-change", help="Let a version with other classes than those that are served take over.")
@@ -45,9 +46,9 @@ def deploy(
     """
     from seldon.delivery.rollouts.settings import DeploySettings
 
-    preset = {"version": version} | ({"allow_class_change": True} if allow_class_change else {})
+    preset = {"version": version} | deploy_presets(model) | ({"allow_class_change": True} if allow_class_change else {})
     settings = load(DeploySettings, config, overrides, **{name: value for name, value in preset.items() if value is not None})
-    if resume and (config or overrides or version or allow_class_change):
+    if resume and (config or overrides or version or model or allow_class_change):
         fail(SettingsError("--resume deploys what served before: expected no other option, got one; leave out one of them"))
 
     def work() -> "DeploymentResult | SubmittedRun":
@@ -97,13 +98,13 @@ def status(json_output: Json = False) -> None:
     run("status", work, serving_text.status, json_output)
 
 
-def rollback(json_output: Json = False) -> None:
-    """Give all traffic to the previous version, and make it the champion again."""
+def rollback(model: Model = None, json_output: Json = False) -> None:
+    """Give all traffic to the previous version, and make it the champion again; by default of the last deployment."""
 
     def work() -> "RollbackResult":
         from operations import serving
 
-        return serving.roll_back()
+        return serving.roll_back(None if model is None else deployment_of(model))
 
     run("rollback", work, serving_text.rollback, json_output)
 

@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, Json, ModelName, Overrides, TrainConfig
+from cli.options import DEFAULT_MODEL, Json, Model, ModelName, Overrides, TrainConfig, deploy_presets, train_presets
 from cli.output import render
 from imageloop.errors import ImageLoopError, SettingsError
 
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 def train(
     config: TrainConfig = None,
     overrides: Overrides = None,
+    model: Model = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
@@ -48,20 +49,28 @@ def train(
 
     Without options it draws its own images. With your own:
 
-        python run.py train --data pets
+        python run.py train --data pets --model pets
 
-        python run.py train --data pets --set training.model.kind=baseline_cnn --set training.seed=8
+        python run.py train --data pets --model pets --set training.model.kind=baseline_cnn --set training.seed=8
     """
-    settings = _checked_settings(config, overrides or [], data)
-    _train(settings, use_cache=not no_cache, deploy=deploy, json_output=json_output)
+    settings = _checked_settings(config, overrides or [], data, model)
+    _train(settings, use_cache=not no_cache, deploy=deploy, json_output=json_output, model=model)
 
 
 def train_and_deploy_defaults() -> None:
     """Train with the defaults and deploy, after one line that names the stack, the data and the model."""
-    _train(_checked_settings(None, [], None), use_cache=True, deploy=True, json_output=False, announce=True)
+    _train(_checked_settings(None, [], None, None), use_cache=True, deploy=True, json_output=False, announce=True)
 
 
-def _train(settings: "TrainSettings", *, use_cache: bool, deploy: bool, json_output: bool, announce: bool = False) -> None:
+def _train(
+    settings: "TrainSettings",
+    *,
+    use_cache: bool,
+    deploy: bool,
+    json_output: bool,
+    announce: bool = False,
+    model: str | None = None,
+) -> None:
     from cli import training_text
 
     def work() -> "training_text.Trained":
@@ -77,7 +86,8 @@ def _train(settings: "TrainSettings", *, use_cache: bool, deploy: bool, json_out
 
         if isinstance(result, training.SubmittedRun):
             raise ImageLoopError(f"{training_text.submitted(result)}; deploy when it has ended: python run.py deploy")
-        champion = DeploySettings.model_validate({"model_name": settings.promotion.model_name, "strategy": {"kind": "rolling"}})
+        chosen = {"model_name": settings.promotion.model_name} | deploy_presets(model)
+        champion = DeploySettings.model_validate(chosen | {"strategy": {"kind": "rolling"}})
         try:
             return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
         except ImageLoopError:
@@ -163,12 +173,12 @@ def versions(model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> Non
     run("versions", work, training_text.versions, json_output)
 
 
-def _checked_settings(config: Path | None, overrides: list[str], data: Path | None) -> "TrainSettings":
+def _checked_settings(config: Path | None, overrides: list[str], data: Path | None, model: str | None) -> "TrainSettings":
     """Read the settings of a training and check its data, before anything heavy is imported."""
     from imageloop.data.sources.dispatch import check
     from steps.pipeline_settings import TrainSettings
 
-    preset = {}
+    preset: dict[str, Any] = dict(train_presets(model))
     try:
         if data is not None:
             is_file = data.is_file()

@@ -5,6 +5,7 @@ import io
 import shlex
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,13 +70,24 @@ def _next_commands(result: TrainingResult) -> list[str]:
     raw = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     image = raw / result.tried[0].path if result.tried else raw
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
-    again = [word for word in sys.argv[2:] if word not in ("--deploy", "--no-cache", "--json")]
     python = str(program())
+    version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
+    approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
     return [
-        shlex.join([python, "run.py", "predict", str(image), *model, "--explain", "heatmaps"]),
-        shlex.join([python, "run.py", "train", *again, "--set", f"training.seed={result.seed + 1}"]),
+        *(approve if result.outcome == "awaiting approval" else []),
+        shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
+        shlex.join([python, "run.py", "train", *_given_options(), "--set", f"training.seed={result.seed + 1}"]),
         shlex.join([str(program("zenml")), "login", "--local"]),
     ]
+
+
+def _given_options() -> list[str]:
+    """The options of this training, without those that the next one need not repeat."""
+    options = [word for word in sys.argv[2:] if word not in ("--deploy", "--no-cache", "--json")]
+    seeds = {
+        place for place, (name, value) in enumerate(pairwise(options)) if name == "--set" and value.startswith("training.seed=")
+    }
+    return [word for place, word in enumerate(options) if place not in seeds and place - 1 not in seeds]
 
 
 def predictions(result: "PredictionTable") -> "Group":

@@ -38,7 +38,7 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.data.prepared_images import prepare
     from imageloop.data.split_history import previous_catalog
     from imageloop.lifecycle.champion import taught_by, without
-    from imageloop.promotion.champion_comparison import paired_difference
+    from imageloop.promotion.champion_comparison import changed_classes, paired_difference
     from imageloop.promotion.evaluation import evaluate
 
     workspace = Workspace.current()
@@ -55,8 +55,8 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
         images = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
         if images.class_names != predictor.info.class_names:
             raise ImageLoopError(
-                f"expected a version that knows {', '.join(images.class_names)}, got version {version}, "
-                f"which knows {', '.join(predictor.info.class_names)}; train it on these images"
+                f"expected versions with the classes of the current images ({', '.join(images.class_names)}), got version {version} with "
+                f"{changed_classes(images.class_names, predictor.info.class_names)}; only versions of the same classes can be compared"
             )
         fresh = without(images, taught)
         if fresh.of_split("test").empty:

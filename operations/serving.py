@@ -88,8 +88,8 @@ def status() -> ServingStatus:
     )
 
 
-def roll_back() -> RollbackResult:
-    """Give all traffic to the previous version, and make it the champion again.
+def roll_back(name: str | None = None) -> RollbackResult:
+    """Give all traffic to the previous version, and make it the champion again. `name`: of the deployment, by default the last one.
 
     Raises: ImageLoopError where there is no previous version.
     """
@@ -97,7 +97,8 @@ def roll_back() -> RollbackResult:
 
     started = time.monotonic()
     deployed, cluster = _last_deployment()
-    rollout = rollout_runner.roll_back(cluster, deployed.namespace, deployed.name)
+    name = name or deployed.name
+    rollout = rollout_runner.roll_back(cluster, deployed.namespace, name)
     seconds = time.monotonic() - started
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
     from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks
@@ -108,7 +109,7 @@ def roll_back() -> RollbackResult:
     )
     open_store()
     record_noted_rollbacks(workspace)
-    return RollbackResult(deployed.namespace, deployed.name, rollout.version, rollout.before, seconds)
+    return RollbackResult(deployed.namespace, name, rollout.version, rollout.before, seconds)
 
 
 def down(*, keep: bool = False) -> StoppedDeployments:

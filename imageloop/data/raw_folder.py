@@ -79,7 +79,7 @@ def _mirror(folder: Path, raw: Path) -> None:
     for name in track(new, "copy", len(new)):
         _copy(files[name], raw / name)
     logger.info(
-        "copied %d files to %s, %d were there, %d are gone",
+        "copied %d files to %s, %d were there, %d of another source removed",
         len(new),
         raw,
         len(files) - len(new),

@@ -51,7 +51,8 @@ def check_same_classes(candidate: Candidate, serving_model: str, serving_version
     if set(before) != set(after):
         raise ImageLoopError(
             f"expected the classes of version {serving_version}, which serves ({', '.join(before)}), got version {candidate.version} with "
-            f"{changed_classes(before, after)}: clients would get other labels; python run.py deploy --allow-class-change changes them"
+            f"{changed_classes(before, after)}: clients would get other labels; to change them: "
+            f"python run.py deploy --version {candidate.version} --allow-class-change"
         )
 
 

@@ -80,7 +80,8 @@ def decide(situation: Situation, settings: DecisionSettings, labels_needed: int)
         return Verdict("no_data", "no whole window of predictions and no label yet", metrics)
     reasons, warnings = _reasons(situation, settings), _warnings(situation, settings)
     if not reasons:
-        return Verdict("alert" if warnings else "nothing", "; ".join(warnings) or "nothing has changed", metrics)
+        calm = "nothing has changed" if situation.windows else "no whole window of predictions yet, and the labels give no reason"
+        return Verdict("alert" if warnings else "nothing", "; ".join(warnings) or calm, metrics)
     drift_augmentation = _drift_augmentation(situation, settings) if situation.usable_labels < labels_needed else None
     against = _objections(situation, settings, 0 if drift_augmentation else labels_needed)
     if against:

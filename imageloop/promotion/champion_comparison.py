@@ -67,7 +67,7 @@ class RecentComparison:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Candidate's accuracy less the champion's on the same images, with its 95 % interval and the number of images."""
+    """Candidate's accuracy minus the champion's on the same images, with its 95 % interval and the number of images."""
 
     mean: float
     low: float
@@ -113,16 +113,16 @@ def against_champion(difference: PairedDifference, margin: float) -> Check:
     undecided = not passed and difference.high >= -margin
     if undecided:
         needed = difference.images_needed(margin)
-        got += f", too few images to decide: it takes some {needed:,}" if needed else ", which a margin of 0 leaves undecided"
-    expected = f"proved above -{margin:.3f}, or not below 0"
-    return Check("accuracy less the champion's", passed, expected, got, undecided=undecided)
+        got += f", too few to decide: about {needed:,} are needed" if needed else ", which a margin of 0 leaves undecided"
+    expected = f"proved above -{margin:.3f}, or at least 0"
+    return Check("accuracy minus the champion's", passed, expected, got, undecided=undecided)
 
 
 def against_best(accuracy: float, num_images: int, best: BestChampion, margin: float) -> Check:
     """Pass what is not below the best champion of the same test images by more than the margin; many small steps lead downhill too."""
     change = accuracy - best.accuracy
     return Check(
-        f"accuracy less that of version {best.version}, the best champion on these test images",
+        f"accuracy minus that of version {best.version}, the best champion on these test images",
         change >= -margin - 1e-9,
         f"not below -{margin:.3f}",
         f"{change:+.3f} ({num_images} images)",
@@ -132,19 +132,18 @@ def against_best(accuracy: float, num_images: int, best: BestChampion, margin: f
 
 def same_classes(candidate: list[str], champion: Champion) -> Check:
     """A change of classes always awaits approval: clients would get other labels."""
+    changes = changed_classes(champion.class_names, candidate)
     return Check(
-        "classes",
-        candidate == champion.class_names,
-        "those of the champion",
-        changed_classes(champion.class_names, candidate),
-        undecided=True,
+        "classes differ from the champion's:", candidate == champion.class_names, "the same classes", changes, undecided=True
     )
 
 
 def changed_classes(before: list[str], after: list[str]) -> str:
     """Name the classes that are added and those that are gone, in one phrase."""
     added, gone = sorted(set(after) - set(before)), sorted(set(before) - set(after))
-    parts = [f"{word} {', '.join(repr(name) for name in names)}" for word, names in (("added", added), ("gone", gone)) if names]
+    parts = [
+        f"{word} {', '.join(repr(name) for name in names)}" for word, names in (("added", added), ("removed", gone)) if names
+    ]
     return " and ".join(parts) or ("the same in another order" if before != after else "the same")
 
 
@@ -155,7 +154,7 @@ def on_recent(recent: RecentComparison, settings: GateSettings) -> Check:
     """
     from scipy.stats import binomtest  # half a second to load
 
-    name = f"accuracy on {recent.where}, less the champion's"
+    name = f"accuracy on {recent.where} minus the champion's"
     limit = settings.recent_p_value / (recent.attempt * (recent.attempt + 1))
     expected = f"above 0 by more than chance (p at most {limit:.2g}, for it is attempt {recent.attempt} against this champion)"
     if not len(recent.scenes_N):

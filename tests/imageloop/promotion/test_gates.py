@@ -53,11 +53,11 @@ def test_a_worse_model_is_refused_and_as_good_a_one_passes():
     worse, alike, below = (judge(evaluation(share), champion, GateSettings()) for share in (0.85, 0.98, 0.97))
 
     assert worse.decision == "rollback"
-    assert "less the champion's" in worse.sentence()
+    assert "minus the champion's" in worse.sentence()
     assert alike.passed
     assert "not worse than champion 3" in alike.sentence()
     assert below.decision == "hold"
-    assert "too few images to decide: it takes some 1," in below.sentence()
+    assert "too few to decide: about 1," in below.sentence()
 
 
 def test_a_version_below_the_best_champion_of_the_same_images_awaits_approval():
@@ -66,7 +66,7 @@ def test_a_version_below_the_best_champion_of_the_same_images_awaits_approval():
     verdict = judge(evaluation(0.95), champion, GateSettings())
 
     assert verdict.decision == "hold"
-    assert "less that of version 2, the best champion on these test images -0.030" in verdict.sentence()
+    assert "minus that of version 2, the best champion on these test images -0.030" in verdict.sentence()
     assert judge(evaluation(0.98), champion, GateSettings()).passed
 
 
@@ -114,7 +114,7 @@ def test_a_champion_of_other_classes_cannot_be_compared():
     verdict = judge(evaluation(0.95), Champion("3", ["ant", "dog"], None), GateSettings())
 
     assert verdict.decision == "hold"
-    assert "classes added 'cat' and gone 'ant'" in verdict.sentence()
+    assert "classes differ from the champion's: added 'cat' and removed 'ant'" in verdict.sentence()
     trained_on_all = judge(evaluation(0.95), Champion("3", NAMES, None), GateSettings())
     assert trained_on_all.decision == "hold"
     assert "champion 3 was trained on all of them" in trained_on_all.sentence()
