@@ -331,16 +331,17 @@ def served(site) -> dict:
     return one
 
 
-def test_a_version_that_is_rolled_back_fails_the_command_and_loses_its_title(site, deployed, third):
-    nobody_asks = ("--set", "strategy.kind=canary", "--set", "strategy.watch={min_requests: 10, min_seconds: 0, max_seconds: 1}")
+def test_a_rollout_without_requests_fails_the_command_and_the_version_keeps_its_title(site, deployed, third):
+    no_requests = ("--set", "strategy.kind=canary", "--set", "strategy.watch={min_requests: 10, min_seconds: 0, max_seconds: 1}")
 
-    _, error = site.run("deploy", *PLACE, *nobody_asks, "--set", "replicas=1", expect=1)
+    _, error = site.run("deploy", *PLACE, *no_requests, "--set", "replicas=1", expect=1)
 
     assert f"version {third} was rolled back: canary 10 %: expected 10 predictions" in error
+    assert "nothing was proved against the version" in error
     assert "Traceback" not in error
     listed = site.json("versions", "--model", MODEL)
-    assert listed["champion"] == deployed["version"]
-    assert listed["versions"][0]["verdict"] == "rollback"
+    assert listed["champion"] == third
+    assert listed["versions"][0]["verdict"] == "advance"
 
 
 def test_a_wrong_setting_is_refused_before_anything_starts(site):
