@@ -91,9 +91,8 @@ def _train(
         try:
             return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
         except ImageLoopError:
-            sys.stderr.write(
-                f"{render(training_text.training(result), 2)}\n\n"
-            )  # the training is done, whatever became of the deployment
+            # the training is done, whatever became of the deployment
+            sys.stderr.write(f"{render(training_text.training(result), 2)}\n\n")
             raise
 
     run("train", work, training_text.training, json_output)

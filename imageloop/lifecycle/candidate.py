@@ -37,17 +37,20 @@ def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> None:
     _deployable(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
 
 
-def check_same_classes(candidate: Candidate, serving_model: str, serving_version: str) -> None:
+def check_same_classes(candidate: Candidate, package: Path, serving_model: str, serving_version: str) -> None:
     """Refuse a candidate whose classes differ from those of the version that serves, for clients would get other labels.
 
+    `package`: the folder of the candidate's package.
     Raises: ImageLoopError that names the classes.
     """
+    if (serving_model, serving_version) == (candidate.model_name, candidate.version):
+        return
     try:
         before = read_info(ModelRegistry(serving_model).package(serving_version)).class_names
     except ImageLoopError as error:
         logger.warning("the classes of version %s, which serves, are not known: %s", serving_version, error)
         return
-    after = read_info(package_of(candidate)).class_names
+    after = read_info(package).class_names
     if set(before) != set(after):
         raise ImageLoopError(
             f"expected the classes of version {serving_version}, which serves ({', '.join(before)}), got version {candidate.version} with "

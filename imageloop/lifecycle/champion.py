@@ -69,7 +69,7 @@ def champion_on(images: PreparedImages, model_name: str) -> Champion | None:
 
 def best_champion(registry: ModelRegistry, images: PreparedImages) -> BestChampion | None:
     """The most accurate champion on exactly these test images; a version that a user approved starts the record anew."""
-    test_set = test_set_of(images.of_split("test"))
+    test_set = hash_of_test_set(images.of_split("test"))
     champions = []
     for entry in registry.versions():  # the newest first
         if entry.verdict == "advance" and entry.test_set == test_set and entry.accuracy is not None:
@@ -79,7 +79,7 @@ def best_champion(registry: ModelRegistry, images: PreparedImages) -> BestChampi
     return max(champions, key=lambda champion: champion.accuracy, default=None)
 
 
-def test_set_of(table: pd.DataFrame) -> str:
+def hash_of_test_set(table: pd.DataFrame) -> str:
     """A short hash of test images and their labels: columns `sha256` and `label`."""
     lines = sorted(f"{row.sha256} {row.label}" for row in table.itertuples())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from imageloop.adapters.mlflow_registry import (
 )
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.champion import compare, test_set_of
+from imageloop.lifecycle.champion import compare, hash_of_test_set
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge, lowered_gates
 from imageloop.promotion.settings import PromotionSettings
@@ -72,14 +72,15 @@ class _Promotion:
             return self._already_registered(known, champion)
         if champion != verdict.champion_version:
             verdict = self._decide_again()
-        version = self._write(known, run_id, verdict, digest)
+        reason = self._reason(verdict)
+        version = self._write(known, run_id, verdict, reason, digest)
         kind = _decided(verdict, self.feedback, self.settings)
         while kind == "advance" and (now := self.registry.champion()) != champion:
             champion, verdict = now, self._decide_again()
             kind = _decided(verdict, self.feedback, self.settings)
-            for key, value in self._tags_of(verdict).items():
+            reason = self._reason(verdict)
+            for key, value in self._tags_of(verdict, reason).items():
                 self.registry.set_tag(version, key, value)
-        reason = self._reason(verdict)
         if kind == "advance":
             self.registry.promote(version)
         else:
@@ -105,14 +106,14 @@ class _Promotion:
         champion, recent = compare(self.package.folder, self.prepared, self.feedback, self.settings.model_name)
         return judge(self.evaluation, champion, self.settings.gates, recent)
 
-    def _write(self, known: RegisteredVersion | None, run_id: str, verdict: GateVerdict, digest: str) -> str:
+    def _write(self, known: RegisteredVersion | None, run_id: str, verdict: GateVerdict, reason: str, digest: str) -> str:
         kind = _decided(verdict, self.feedback, self.settings)
-        tags = self._tags_of(verdict) | {
+        tags = self._tags_of(verdict, reason) | {
             "verdict": PROMOTING if kind == "advance" else kind,
             "package_digest": digest,
             METRICS: json.dumps(self.evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: self.made_with.model_dump_json(),
-            TEST_SET: test_set_of(self.evaluation.predictions),
+            TEST_SET: hash_of_test_set(self.evaluation.predictions),
             LABELS: str(len(self.feedback.labelled)),
         }
         if known is None:
@@ -121,9 +122,9 @@ class _Promotion:
             self.registry.set_tag(known.version, key, value)
         return known.version
 
-    def _tags_of(self, verdict: GateVerdict) -> dict[str, str]:
+    def _tags_of(self, verdict: GateVerdict, reason: str) -> dict[str, str]:
         return {
-            "reason": self._reason(verdict),
+            "reason": reason,
             CHANGED: str(verdict.changed_on_recent),
             AGAINST: verdict.champion_version or "",
         }

@@ -1,13 +1,14 @@
 """Compare a candidate with the champion: the classes, the accuracy on the same test images and on recent labelled predictions."""
 
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from imageloop.intervals import paired_interval
 from imageloop.promotion.gate_check import Check
 from imageloop.promotion.settings import GateSettings
 
@@ -88,19 +89,12 @@ def paired_difference(candidate: pd.DataFrame, champion: pd.DataFrame) -> Paired
 
 
 def difference_of(candidate_right_N: NDArray[np.bool_], champion_right_N: NDArray[np.bool_]) -> PairedDifference:
-    """Compare two models on the same N images.
-
-    Half an image is added to each of the four cells, so that few images without a difference prove little.
-    Source: Agresti and Min, 'Simple improved confidence intervals for comparing matched proportions', 2005.
-    """
+    """Compare two models on the same N images."""
     num_images = len(candidate_right_N)
     better = int((candidate_right_N & ~champion_right_N).sum())
     worse = int((champion_right_N & ~candidate_right_N).sum())
-    total, gain = num_images + 2, better - worse
-    spread = Z * sqrt(better + worse + 1 - gain**2 / total) / total
-    mean = gain / max(1, num_images)
-    centre = gain / total
-    return PairedDifference(mean, max(-1.0, centre - spread), min(1.0, centre + spread), num_images, better + worse)
+    low, high = paired_interval(better, worse, num_images, CONFIDENCE)
+    return PairedDifference((better - worse) / max(1, num_images), low, high, num_images, better + worse)
 
 
 def against_champion(difference: PairedDifference, margin: float) -> Check:

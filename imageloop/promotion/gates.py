@@ -73,7 +73,7 @@ def judge(
     checks = _absolute_checks(evaluation, settings)
     comparison = _comparison(evaluation, champion)
     if champion is not None:
-        checks += _champion_checks(evaluation, champion, settings)
+        checks += _champion_checks(comparison, evaluation, champion, settings)
     changed = 0.0
     if recent is not None:
         checks.append(on_recent(recent, settings))
@@ -103,13 +103,13 @@ def _comparison(evaluation: Evaluation, champion: Champion | None) -> Comparison
     return "compared" if champion.predictions is not None else "nothing unseen"
 
 
-def _champion_checks(evaluation: Evaluation, champion: Champion, settings: GateSettings) -> list[Check]:
-    if not champion.verified:
+def _champion_checks(comparison: Comparison, evaluation: Evaluation, champion: Champion, settings: GateSettings) -> list[Check]:
+    if comparison == "not verified":
         return []  # promotion asks for approval
-    if champion.class_names != evaluation.class_names:
+    if comparison == "other classes":
         return [same_classes(evaluation.class_names, champion)]
     if champion.predictions is None:
-        got = "none: champion " + champion.version + " was trained on all of them (another data.split.seed)"
+        got = f"none: champion {champion.version} was trained on all of them (another data.split.seed)"
         return [Check("test images that did not train the champion", passed=False, expected="some", got=got, undecided=True)]
     checks = [against_champion(paired_difference(evaluation.predictions, champion.predictions), settings.champion_margin)]
     if champion.best is not None and champion.best.version != champion.version:

@@ -1,6 +1,7 @@
 """Roll the candidate out, stage after stage."""
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 from zenml import log_metadata, step
@@ -11,6 +12,7 @@ from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks, 
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
+from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.rollout_run import Rollout
@@ -32,6 +34,29 @@ def _record_rollback(candidate: Candidate, rollout: Rollout, registry: str) -> N
         log_metadata({"outcome": "rolled_back", "reason": rollout.reason, "exposure": rollout.exposure})
     except Exception as error:
         logger.warning("the rollback of version %s could not be recorded: %s", candidate.version, error)
+
+
+def _check_classes(candidate: Candidate, package: Path, settings: DeploySettings, cluster: Cluster) -> None:
+    serving = cluster.get(settings.namespace, settings.name)
+    stable = settled(serving) if serving else None
+    if stable is not None:
+        check_same_classes(candidate, package, stable.model_name, stable.version)
+
+
+def _record_of(rollout: Rollout, settings: DeploySettings, cluster: Cluster) -> RolloutRecord:
+    deployed = cluster.describe(settings.namespace, settings.name)
+    return RolloutRecord(
+        name=settings.name,
+        namespace=settings.namespace,
+        version=rollout.version,
+        before=rollout.before,
+        outcome=rollout.outcome,
+        reason=rollout.reason,
+        url=deployed.url if deployed else "",
+        exposure=rollout.exposure,
+        smoke=rollout.smoke,
+        verdicts=[f"{stage}: {verdict.decision}, {verdict.reason}" for stage, verdict in rollout.verdicts],
+    )
 
 
 @step(enable_cache=False, output_materializers={"rollout": RecordMaterializer})
@@ -58,27 +83,13 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
     )
     package, registry = package_of(candidate), connect()
     check_still_deployable(candidate, also_refused=settings.allow_refused_version)
-    serving = deployer.cluster.get(settings.namespace, settings.name)
-    stable = settled(serving) if serving else None
-    if stable is not None and not settings.allow_class_change:
-        check_same_classes(candidate, stable.model_name, stable.version)
+    if not settings.allow_class_change:
+        _check_classes(candidate, package, settings, deployer.cluster)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:
         _record_rollback(candidate, error.rollout, registry)
         raise
-    deployed = deployer.cluster.describe(settings.namespace, settings.name)
-    record = RolloutRecord(
-        name=settings.name,
-        namespace=settings.namespace,
-        version=rollout.version,
-        before=rollout.before,
-        outcome=rollout.outcome,
-        reason=rollout.reason,
-        url=deployed.url if deployed else "",
-        exposure=rollout.exposure,
-        smoke=rollout.smoke,
-        verdicts=[f"{stage}: {verdict.decision}, {verdict.reason}" for stage, verdict in rollout.verdicts],
-    )
+    record = _record_of(rollout, settings, deployer.cluster)
     log_metadata({"outcome": record.outcome, "url": record.url, "exposure": record.exposure})
     return record

@@ -28,6 +28,7 @@ def registry(tmp_path, monkeypatch):
         return tmp_path / version
 
     monkeypatch.setattr(candidates, "ModelRegistry", lambda _name: SimpleNamespace(package=package))
+    return package
 
 
 def candidate(version: str) -> Candidate:
@@ -35,10 +36,10 @@ def candidate(version: str) -> Candidate:
 
 
 def test_a_version_with_other_classes_does_not_take_over_unasked(registry):
-    check_same_classes(candidate("2"), "pets", "1")
+    check_same_classes(candidate("2"), registry("2"), "pets", "1")
     with pytest.raises(ImageLoopError, match=r"added 'cat' and removed 'bee'.*--version 3 --allow-class-change"):
-        check_same_classes(candidate("3"), "pets", "1")
+        check_same_classes(candidate("3"), registry("3"), "pets", "1")
 
 
 def test_a_served_version_whose_package_is_gone_blocks_no_deployment(registry):
-    check_same_classes(candidate("3"), "pets", "99")
+    check_same_classes(candidate("3"), registry("3"), "pets", "99")

@@ -10,8 +10,7 @@ import pytest
 from imageloop.adapters.mlflow_registry import RegisteredVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.lifecycle import champion
-from imageloop.lifecycle.champion import _at_hand, best_champion, taught_by, without
+from imageloop.lifecycle.champion import _at_hand, best_champion, hash_of_test_set, taught_by, without
 from steps.pipeline_settings import TrainSettings
 
 
@@ -58,7 +57,7 @@ def test_no_version_is_judged_by_images_that_taught_it(images, workspace):
 
 def test_the_best_champion_is_that_of_the_same_test_images_since_the_last_approval(images):
     images = replace(images, table=images.table.assign(label="cat"))
-    same, other = champion.test_set_of(images.of_split("test")), champion.test_set_of(images.table)
+    same, other = hash_of_test_set(images.of_split("test")), hash_of_test_set(images.table)
 
     def best(*versions: tuple[str, float, str, str, bool]) -> str | None:
         entries = [
