@@ -8,7 +8,7 @@ from imageloop.monitoring.decisions import HELPED
 from imageloop.records.store.database import Decision
 from imageloop.training.settings import DriftAugmentation
 from imageloop.workspace_paths import Workspace
-from steps.pipeline_settings import MonitorSettings, TrainSettings, UnattendedRollout
+from steps.pipeline_settings import MonitorSettings, TrainSettings
 
 if TYPE_CHECKING:
     from operations.training import SubmittedRun, TrainingResult
@@ -38,7 +38,7 @@ def retrain_and_roll_out(settings: MonitorSettings, decision: Decision) -> str:
             return f"{trained.outcome}: version {trained.model_version} {trained.reason}"
         version = trained.model_version
     trained_after = time.monotonic() - started
-    served = deploy(_allow_for_change(registry.changed_on_recent(version), settings.rollout))
+    served = deploy(settings.rollout)
     total = time.monotonic() - started
     if isinstance(served, SubmittedRun):
         return f"version {version}: its rollout was submitted to the stack '{served.stack}'"
@@ -76,13 +76,3 @@ def settings_of_champion(settings: TrainSettings) -> TrainSettings:
     if champions.gates is not None and settings.promotion.gates == defaults.promotion.gates:
         repeated["promotion"] = settings.promotion.model_copy(update={"gates": champions.gates})
     return settings.model_copy(update=repeated)
-
-
-def _allow_for_change(changed: float, rollout: UnattendedRollout) -> UnattendedRollout:
-    """Lower the required agreement by the error rate that the labels show for the served version."""
-    judge = rollout.judge
-    allowed = {
-        "max_mix_distance": min(1.0, judge.max_mix_distance + changed),
-        "min_agreement": max(0.0, judge.min_agreement - changed),
-    }
-    return rollout.model_copy(update={"judge": judge.model_copy(update=allowed)})

@@ -50,5 +50,5 @@ def training(
     # promotion
     evaluation = evaluate(exported_package, prepared, tracking_run)
     verdict = gate(exported_package, evaluation, prepared, met, promotion)
-    package = sign(exported_package, evaluation, prepared, met, promotion.gates, after="gate")
+    package = sign(exported_package, evaluation, prepared, met, promotion.gates, promotion.export, after="gate")
     register(package, evaluation, verdict, prepared, tracking_run, met, promotion, data, training)

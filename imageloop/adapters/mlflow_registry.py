@@ -29,9 +29,9 @@ NUM_CHAMPIONS = "num_champions."  # the tag of an experiment, and the name of th
 NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 MADE_WITH = "made_with"  # the tag
 A_PAGE = 1000
-CHANGED = "changed_on_recent"  # the tag
 LABELS = "labels"  # the tag: how many labelled predictions, or changed copies, it was trained or judged on
 TEST_SET = "test_set"  # the tag: the hash of the test images, so that versions of the same ones can be compared
+OVERRULED = "by a user: "  # the tag `approved` begins with it where a reason was given
 METRICS = "metrics"  # the tag
 AGAINST = "judged_against"  # the tag: the champion that the gates compared it with, empty if there was none
 PROXIED = "mlflow-artifacts:"
@@ -46,7 +46,9 @@ class UnknownVersionError(ImageLoopError):
 @dataclass(frozen=True)
 class RegisteredVersion:
     """`verdict`: advance, rollback (refused by a gate) or hold (awaits approval); `approved` by a user.
-    `accuracy` on the test images whose hash is `test_set`; None and empty where they were not stored.
+
+    `overruled`: the user gave a reason to overrule a gate or a rollout. `accuracy` on the test images whose hash is `test_set`; None and
+    empty where they were not stored.
 
     `judged_against`: the champion at that time, empty if there was none; None if it was not stored.
     """
@@ -61,6 +63,7 @@ class RegisteredVersion:
     judged_against: str | None = None
     accuracy: float | None = None
     test_set: str = ""
+    overruled: bool = False
 
 
 class ModelRegistry:
@@ -160,10 +163,6 @@ class ModelRegistry:
         found = self._found(version)
         return bool(found.creation_timestamp > 1000 * time and int(found.tags.get(LABELS, 0)))
 
-    def changed_on_recent(self, version: str) -> float:
-        """The share of recent predictions that a version changed, as its verdict at registration says."""
-        return float(self._found(version).tags.get(CHANGED, 0.0))
-
     def versions(self) -> list[RegisteredVersion]:
         """All versions, the newest first."""
         found = self._client.search_model_versions(f"name = '{self.name}'", max_results=10_000)
@@ -241,6 +240,7 @@ def _registered(found: Any) -> RegisteredVersion:
         tags.get(AGAINST),
         json.loads(tags[METRICS]).get("accuracy") if METRICS in tags else None,
         tags.get(TEST_SET, ""),
+        tags.get("approved", "").startswith(OVERRULED),
     )
 
 

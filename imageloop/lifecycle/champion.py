@@ -12,7 +12,6 @@ import pandas as pd
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.data.prepared_images import ImagesGoneError, PreparedImages
 from imageloop.data.split_history import images_split_before
-from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.model.linear_head import predict_from_embeddings
 from imageloop.model.package import PackageError, read_info
 from imageloop.model.predictor import Predictor
@@ -123,15 +122,11 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
     earlier = [one for one in registry.versions() if one.judged_against == version and one.verdict in ("rollback", "hold")]
     judging = feedback.of_role("held_back")
     rows_ND, targets_N = feedback.rows("held_back", info.class_names)
-    newest = feedback.recent if len(feedback.recent) else judging
-    all_ND, count = np.concatenate([rows_ND, embeddings_of(newest)]), len(rows_ND)
-    ours, before = (predict_from_embeddings(folder, all_ND).argmax(1) for folder in (candidate, champion))
-    changed = pd.Series(ours[count:] != before[count:])
+    ours, before = (predict_from_embeddings(folder, rows_ND).argmax(1) for folder in (candidate, champion))
     return RecentComparison(
-        np.asarray(ours[:count] == targets_N),
-        np.asarray(before[:count] == targets_N),
+        np.asarray(ours == targets_N),
+        np.asarray(before == targets_N),
         scenes_N=pd.factorize(judging["scene"])[0],
-        changed=float(changed.groupby(newest["scene"].to_numpy()).mean().mean()),
         attempt=1 + len(earlier),
         augmented=feedback.augmented,
     )

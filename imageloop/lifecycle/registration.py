@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from imageloop.adapters.mlflow_registry import (
     AGAINST,
-    CHANGED,
     LABELS,
     MADE_WITH,
     METRICS,
+    OVERRULED,
     TEST_SET,
     ModelRegistry,
     RegisteredVersion,
@@ -125,7 +125,6 @@ class _Promotion:
     def _tags_of(self, verdict: GateVerdict, reason: str) -> dict[str, str]:
         return {
             "reason": reason,
-            CHANGED: str(verdict.changed_on_recent),
             AGAINST: verdict.champion_version or "",
         }
 
@@ -177,7 +176,7 @@ def approve_version(name: str, version: str, workspace: Workspace, reason: str =
             )
         registry.promote(version)
         registry.set_tag(version, "verdict", "advance")
-        registry.set_tag(version, "approved", f"by a user: {reason}" if reason else "by a user")
+        registry.set_tag(version, "approved", f"{OVERRULED}{reason}" if reason else "by a user")
         if reason:
             registry.set_tag(version, "reason", f"approved by a user: {reason}; before: {found.reason}")
     return before

@@ -5,6 +5,7 @@ model.int8.onnx    the same, quantised, only if it passed its gate
 weights.pt         the state dict of the torch model, readable with weights_only=True
 model.json         PackageInfo
 examples.json      smoke-test images with their predictions
+test_images.parquet  labelled test images, which a rollout sends to the served version
 reference.parquet  predictions, embeddings and statistics that drift is measured against
 novelty.npz        embeddings of training images, from which the distance of an image is measured
 signature          over all files

@@ -43,15 +43,13 @@ class Champion:
 class RecentComparison:
     """Whether candidate and champion are right on labelled predictions that trained neither, (N,) each.
 
-    `scenes_N`: equal for images of one scene. `augmented`: on changed copies of the test images, without labels. `changed`: share of
-    the newest predictions in which the two differ. `attempt`: 1 for the first candidate against this champion; each uses the same
-    labels again.
+    `scenes_N`: equal for images of one scene. `augmented`: on changed copies of the test images, without labels. `attempt`: 1 for
+    the first candidate against this champion; each uses the same labels again.
     """
 
     candidate_right_N: NDArray[np.bool_]
     champion_right_N: NDArray[np.bool_]
     scenes_N: NDArray[np.intp]
-    changed: float
     augmented: bool = False
     attempt: int = 1
 
@@ -59,7 +57,7 @@ class RecentComparison:
     def impossible(cls) -> "RecentComparison":
         """Make the gate of two versions that cannot be compared: the embeddings of the predictions are of one backbone."""
         nothing_N = np.zeros(0, bool)
-        return cls(nothing_N, nothing_N, np.zeros(0, np.intp), 0.0)
+        return cls(nothing_N, nothing_N, np.zeros(0, np.intp))
 
     @property
     def where(self) -> str:

@@ -28,16 +28,12 @@ Decision = Literal["advance", "hold", "rollback"]
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """`advance`, `hold` (evidence is missing: awaits approval) or `rollback` (refused), with the metrics that led to it.
-
-    `changed_on_recent`: share of the newest predictions in which candidate and champion differ.
-    """
+    """`advance`, `hold` (evidence is missing: awaits approval) or `rollback` (refused), with the metrics that led to it."""
 
     decision: Decision
     checks: list[Check]
     champion_version: str | None
     comparison: Comparison
-    changed_on_recent: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -74,13 +70,11 @@ def judge(
     comparison = _comparison(evaluation, champion)
     if champion is not None:
         checks += _champion_checks(comparison, evaluation, champion, settings)
-    changed = 0.0
     if recent is not None:
         checks.append(on_recent(recent, settings))
-        changed = recent.changed
     failed = [check for check in checks if not check.passed]
     decision: Decision = "advance" if not failed else "hold" if all(check.undecided for check in failed) else "rollback"
-    return GateVerdict(decision, checks, champion.version if champion else None, comparison, changed)
+    return GateVerdict(decision, checks, champion.version if champion else None, comparison)
 
 
 def lowered_gates(settings: GateSettings, champions: GateSettings) -> str:

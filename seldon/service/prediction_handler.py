@@ -27,13 +27,14 @@ from imageloop.records.retained_images import ImageRetention
 from seldon.service import prometheus_metrics
 from seldon.service.concurrency_limit import Admission
 from seldon.service.request_errors import RequestError, refused_image
+from seldon.service.rollout_requests import SALT_VARIABLE
 from seldon.service.seldon_messages import Contents
 
 Facts = Callable[[], dict[str, Any]]  # what a record holds of an image, computed when the record is made
 Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # the file's content, its statistics and its embedding
 UNCERTAIN_BELOW = 0.8  # probability: a label of such an image is worth more
 # A site's own secret (`seldon/delivery/clusters/open_cluster.py` makes one): with it a caller's name can be found by trying names.
-SOURCE_SALT = os.environ.get("IMAGELOOP_SOURCE_SALT", "imageloop").encode()
+SOURCE_SALT = os.environ.get(SALT_VARIABLE, "imageloop").encode()
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class PredictionHandler:
         self.predictor, self.identity, self.admission = predictor, identity, admission
         self._writer, self._novelty, self._retention = writer, novelty, retention
 
-    def predict(self, contents: Contents, caller_id: str | None, source: str) -> list[ServedPrediction]:
+    def predict(self, contents: Contents, caller_id: str | None, source: str, *, stored: bool = True) -> list[ServedPrediction]:
         """Return a prediction for each image, in their order.
 
-        Raises: RequestError if one of them is no usable image.
+        `stored`: with a record and in the metrics. Raises: RequestError if one of them is no usable image.
         """
         begun = time.perf_counter()
         try:
@@ -95,6 +96,8 @@ class PredictionHandler:
         rows = zip(ids, found.labels, found.probabilities.tolist(), novelty, strict=True)
         predictions = [self._serve(*row) for row in rows]
         milliseconds = 1000 * (time.perf_counter() - begun)
+        if not stored:
+            return predictions
         for prediction, seen in zip(predictions, zip(contents, facts, found.embeddings, strict=True), strict=True):
             self._store(prediction, seen, caller_id, source, milliseconds)
         return predictions

@@ -35,6 +35,7 @@ from seldon.service.request_checks import (
     wrong_type,
 )
 from seldon.service.request_errors import RequestError, refused_image
+from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
 
 if TYPE_CHECKING:
@@ -84,6 +85,10 @@ def _configure(state: "BlueprintSetupState") -> None:
     state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
 
 
+def _is_of_rollout() -> bool:
+    return is_of_rollout(request.headers.get(ROLLOUT_HEADER))
+
+
 class _Service:
     """The views of the service, and what runs before and after each of them."""
 
@@ -119,9 +124,8 @@ class _Service:
         return self.predict if request.path == "/predict" and is_image() else None
 
     def predict(self) -> Response:
-        (prediction,) = self._model.handler.predict(
-            [read_body()], caller_id(), source_of("http", request.headers.get(CLIENT_HEADER))
-        )
+        source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
+        (prediction,) = self._model.handler.predict([read_body()], caller_id(), source, stored=stored)
         return json_response(
             {
                 "request_id": prediction.request_id,
@@ -195,7 +199,7 @@ class _Service:
         response.headers.update(SECURITY_HEADERS)
         if identity := caller_id():
             response.headers["X-Request-Id"] = identity
-        if request.path in WORK:
+        if request.path in WORK and not _is_of_rollout():
             prometheus_metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
             prometheus_metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
             prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)

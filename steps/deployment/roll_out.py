@@ -6,8 +6,10 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
+from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.lifecycle.candidate import check_same_classes, check_still_deployable, package_of
+from imageloop.lifecycle.champion import taught_by
 from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks, record_verdict
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
@@ -15,7 +17,7 @@ from materializers.json_record import RecordMaterializer
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.render_manifest import render_predictor
-from seldon.delivery.rollouts.rollout_run import Rollout
+from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout
 from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, settled
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -41,6 +43,19 @@ def _check_classes(candidate: Candidate, package: Path, settings: DeploySettings
     stable = settled(serving) if serving else None
     if stable is not None:
         check_same_classes(candidate, package, stable.model_name, stable.version)
+
+
+def _unfair_images(candidate: Candidate, settings: DeploySettings, cluster: Cluster) -> frozenset[str]:
+    """SHA-256 of the images that trained the version that serves, so far as this machine knows them."""
+    serving = cluster.get(settings.namespace, settings.name)
+    stable = settled(serving) if serving else None
+    if stable is None or stable.model_name != candidate.model_name:
+        return frozenset()
+    try:
+        return frozenset(taught_by(ModelRegistry(candidate.model_name), [stable.version], Workspace.current()))
+    except UnknownVersionError as error:
+        logger.warning("the images that trained version %s, which serves, are not known: %s", stable.version, error)
+        return frozenset()
 
 
 def _record_of(rollout: Rollout, settings: DeploySettings, cluster: Cluster) -> RolloutRecord:
@@ -81,10 +96,12 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         image=settings.image,
         environment=settings.environment,
     )
-    package, registry = package_of(candidate), connect()
+    folder, registry = package_of(candidate), connect()
     check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     if not settings.allow_class_change:
-        _check_classes(candidate, package, settings, deployer.cluster)
+        _check_classes(candidate, folder, settings, deployer.cluster)
+    overruled = ModelRegistry(candidate.model_name).get(candidate.version).overruled
+    package = CandidatePackage(folder, _unfair_images(candidate, settings, deployer.cluster), overruled)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:

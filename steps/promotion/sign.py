@@ -9,9 +9,11 @@ from imageloop.model.package import read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key
 from imageloop.model.signing import sign as sign_folder
+from imageloop.model.test_images import write_test_images
 from imageloop.promotion.choose_smoke_test_images import write_smoke_test_images
+from imageloop.promotion.choose_test_images import choose_test_images
 from imageloop.promotion.evaluation import Evaluation, write_reference
-from imageloop.promotion.settings import GateSettings
+from imageloop.promotion.settings import ExportSettings, GateSettings
 from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
@@ -26,8 +28,9 @@ def sign(
     prepared: PreparedImages,
     feedback: FeedbackData,
     settings: GateSettings,
+    export_settings: ExportSettings,
 ) -> Annotated[ModelPackage, "package"]:
-    """Write the metrics, the reference for drift and known images into the package; from here on no byte of it may change.
+    """Write the metrics, the reference for drift, known images and test images into the package; from here on no byte of it may change.
 
     A refused model is signed as well: it is registered with its metrics, and nothing moves.
     """
@@ -35,6 +38,8 @@ def sign(
     predictor = Predictor.unsigned(folder, threads=2)
     write_reference(predictor, prepared, workspace, folder, feedback)
     write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
+    chosen = choose_test_images(evaluation.predictions, prepared, workspace, export_settings.max_test_images)
+    write_test_images(folder, chosen)
     metrics = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
     read_info(folder).model_copy(update=metrics).write(folder)
     sign_folder(folder, private_key(workspace.keys))

@@ -38,9 +38,7 @@ def failing(monkeypatch):
 
 @pytest.mark.parametrize(("learnt_at", "trained"), [(50.0, True), (150.0, False)])
 def test_a_champion_that_was_made_before_the_kill_is_rolled_out_and_not_trained_again(workspace, monkeypatch, learnt_at, trained):
-    registry = SimpleNamespace(
-        champion=lambda: "4", learnt_since=lambda _version, time: learnt_at > time, changed_on_recent=lambda _version: 0.1
-    )
+    registry = SimpleNamespace(champion=lambda: "4", learnt_since=lambda _version, time: learnt_at > time)
     asked = []
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
     monkeypatch.setattr(retraining, "open_store", lambda: None)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -25,11 +26,13 @@ from imageloop.model.package import EXACT_MODEL, INPUT, OUTPUTS, REFERENCE, WEIG
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key, sign
 from imageloop.model.smoke_test_images import Example, write_examples
+from imageloop.model.test_images import TestImage, write_test_images
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.delivery.render_manifest import render_predictor
+from seldon.service.rollout_requests import SALT_VARIABLE
 from tests.fakes.kubernetes.api_server import SCHEMA
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +118,7 @@ def keys(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_package(tmp_path_factory, keys):
-    """A signed package: make_package(bias=0, work=0, side_of_model=32, examples=True)."""
+    """A signed package: make_package(bias=0, work=0, side_of_model=32, examples=True); `examples`: smoke-test and test images."""
 
     def make(bias: float = 0.0, work: int = 0, side_of_model: int = SIDE, examples: bool = True) -> Path:
         folder = tmp_path_factory.mktemp("package")
@@ -133,6 +136,10 @@ def make_package(tmp_path_factory, keys):
             predictions = [(label, content, predictor.predict([content])) for label, content in known]
             write_examples(
                 folder, [Example(label, float(a.probabilities[0].max()), content) for label, content, a in predictions]
+            )
+            labelled = list(zip(["blue", "red"] * (len(IMAGES) // 2), IMAGES, predictor.predict(IMAGES).labels, strict=True))
+            write_test_images(
+                folder, [TestImage(sha256(content).hexdigest(), label, label == a, content) for label, content, a in labelled]
             )
         sign(folder, private_key(keys))
         return folder
@@ -163,7 +170,7 @@ def make_cluster(tmp_path_factory, keys):
     made = []
 
     def make(port: int = 0, **gateway) -> LocalCluster:
-        environment = {"IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub")}
+        environment = {"IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub"), SALT_VARIABLE: "a secret of the tests"}
         settings = GatewaySettings(port=port, **gateway)
         made.append(LocalCluster(tmp_path_factory.mktemp("serving"), settings, serving_python(), environment))
         return made[-1]

@@ -8,8 +8,7 @@ from imageloop.atomic_files import own_secret
 from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings
-
-SALT_VARIABLE = "IMAGELOOP_SOURCE_SALT"
+from seldon.service.rollout_requests import SALT_VARIABLE
 
 
 def open_cluster(settings: ClusterSettings, workspace: Workspace, environment: Mapping[str, str] | None = None) -> Cluster:

@@ -1,7 +1,6 @@
 """The model deployer of ZenML's stack: it applies SeldonDeployments to its cluster, and records in ZenML what is served."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.flavor import FLAVOR, SeldonDeployerConfig, SeldonDeployerFlavor
 from seldon.delivery.deployer.zenml_service import SERVICE_TYPE, SeldonService, SeldonServiceConfig
 from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.rollouts.rollout_run import Rollout
+from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout
 from seldon.delivery.rollouts.rollout_runner import roll_out
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -41,7 +40,7 @@ class SeldonDeployer(BaseModelDeployer):
         settings: DeploySettings,
         candidate: PredictorSpec,
         report: Callable[[str, Verdict], None],
-        package: Path | None = None,
+        package: CandidatePackage | None = None,
         pipeline_name: str = "",
         step_name: str = "",
     ) -> Rollout:

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from imageloop.model.test_images import TestImage, read_test_images
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, NoEvidenceError, UnfitVersionError
 from seldon.delivery.manifest import Manifest, OngoingRollout, PredictorSpec
 from seldon.delivery.render_manifest import render
+from seldon.delivery.rollouts.compare_on_test_images import compare_on_test_images
 from seldon.delivery.rollouts.observer import Observer
+from seldon.delivery.rollouts.quality_evidence import Evidence, by_test_images
 from seldon.delivery.rollouts.rollout_verdicts import Verdict, judge
 from seldon.delivery.rollouts.sequential_testing import compare
 from seldon.delivery.rollouts.settings import AbTest, DeploySettings, Shadow
@@ -46,11 +49,29 @@ class Rollout:
     left_undone: str = ""
 
 
+@dataclass(frozen=True)
+class CandidatePackage:
+    """A copy of what the candidate serves, with its smoke-test and test images; without a folder none is sent.
+
+    `unfair`: SHA-256 of images that trained the stable version, so they are no test of it; `overruled`: a user approved the candidate
+    though a comparison was against it, so test images compare it with its own evaluation only.
+    """
+
+    folder: Path | None = None
+    unfair: frozenset[str] = frozenset()
+    overruled: bool = False
+
+    def test_images(self) -> list[TestImage]:
+        """The test images that trained neither version."""
+        images = read_test_images(self.folder) if self.folder else []
+        return [image for image in images if image.sha256 not in self.unfair]
+
+
 @dataclass
 class RolloutRun:
     """Holds what every part of a rollout needs. `before`: the manifest that serves; `stable`: its predictor with the traffic.
 
-    `report` is called with each stage's verdict. `package`: a copy of what the candidate serves, with its smoke-test images.
+    `report` is called with each stage's verdict. `tested`: the candidate on test images, once they were sent.
     """
 
     cluster: Cluster
@@ -60,7 +81,8 @@ class RolloutRun:
     candidate: PredictorSpec
     rollout: Rollout
     report: Callable[[str, Verdict], None]
-    package: Path | None
+    package: CandidatePackage
+    tested: Evidence | None = None
 
     def carry_out(self) -> None:
         """Apply one stage after the other; each that is observed needs a verdict to go on.
@@ -103,6 +125,7 @@ class RolloutRun:
         logger.info("%s: %s", stage.name, ", ".join(f"{name} {weight} %" for name, weight in manifest.weights.items()))
         if stage.smoke:
             self.rollout.smoke = self._smoke_test()
+            self._compare_on_test_images()
             if last:  # a first version: there is nothing to return to, so it is tested in place
                 whole = base.with_predictors(list(stage.predictors), None)
                 self.cluster.apply(with_past(whole, stage.predictors[0], base.history))
@@ -126,13 +149,32 @@ class RolloutRun:
 
     def _smoke_test(self) -> list[str]:
         predictor = (self.settings.namespace, self.settings.name, self.candidate.name)
-        results = smoke_test(self.cluster.caller(*predictor), self.package)
+        results = smoke_test(self.cluster.caller(*predictor), self.package.folder)
         deadline = time.monotonic() + METRICS_SECONDS
         while not (expositions := self.cluster.exposition(*predictor)):
             if time.monotonic() > deadline:
                 raise DeploymentError(f"expected the metrics of '{self.candidate.name}', got no replica whose could be read")
             time.sleep(OBSERVE_SECONDS)
         return [*results, check_metrics(expositions, self.candidate.version)]
+
+    def _compare_on_test_images(self) -> None:
+        """Raises: UnfitVersionError where the candidate is proved worse, by the verdict of a stage of its own."""
+        place, images = (self.settings.namespace, self.settings.name), self.package.test_images()
+        stable = self.cluster.caller(*place, self.stable.name) if self.stable and not self.package.overruled else None
+        results = compare_on_test_images(images, self.cluster.caller(*place, self.candidate.name), stable)
+        self.tested = by_test_images(results, self.settings.judge)
+        if self.tested is None:
+            logger.info("test images: the package has none")
+            return
+        verdict = Verdict("rollback" if self.tested.result == "worse" else "advance", self.tested.sentence)
+        self._note("test images", verdict)
+        if verdict.decision == "rollback" and not self.only_reports:
+            raise UnfitVersionError(f"test images: {verdict.reason}")
+
+    def _note(self, stage: str, verdict: Verdict) -> None:
+        self.rollout.verdicts.append((stage, verdict))
+        self.report(stage, verdict)
+        logger.info("%s: %s (%s)", stage, verdict.decision, verdict.reason)
 
     def _await_verdict(self, stage: Stage, overall: Observer | None) -> None:
         """Observe until the verdict is not 'hold'.
@@ -144,9 +186,7 @@ class RolloutRun:
         started = time.monotonic()
         while (verdict := self.judge(observer, stage, time.monotonic() - started, alone=alone)).decision == "hold":
             time.sleep(OBSERVE_SECONDS)
-        self.rollout.verdicts.append((stage.name, verdict))
-        self.report(stage.name, verdict)
-        logger.info("%s: %s (%s)", stage.name, verdict.decision, verdict.reason)
+        self._note(stage.name, verdict)
         if overall is not None:
             self.rollout.exposure = _exposure(overall)
         if self.only_reports:
@@ -155,13 +195,13 @@ class RolloutRun:
             raise UnfitVersionError(f"{stage.name}: {verdict.reason}")
         if verdict.decision == "no_data" and stage.watch is not None and stage.watch.on_no_data == "rollback":
             raise NoEvidenceError(
-                f"{stage.name}: {verdict.reason}; nothing was proved against the version: deploy it again while requests arrive, with a longer "
-                "strategy.watch.max_seconds, or with another strategy (--set strategy.kind=rolling)"
+                f"{stage.name}: {verdict.reason}; nothing was proved against the version: deploy it again while requests and their labels arrive, with a "
+                "longer strategy.watch.max_seconds, or with another strategy (--set strategy.kind=rolling)"
             )
 
     def judge(self, observer: Observer, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
         """The verdict so far. `elapsed`: seconds of this stage; `alone`: the stable version gets no traffic in it."""
-        stable, candidate, agreements = observer.observe()
+        stable, candidate, agreements, pairs = observer.observe()
         if alone:
             stable = observer.past
         if stage.watch is None:
@@ -178,6 +218,8 @@ class RolloutRun:
             self.settings.judge,
             alone=alone,
             copied=shadow and observer.reads,
+            pairs=pairs,
+            tested=self.tested,
         )
         if not observer.sees and verdict.decision in ("advance", "no_data"):
             return Verdict("hold", "the metrics cannot be read", verdict.metrics)
@@ -203,6 +245,6 @@ def with_past(manifest: Manifest, serving: PredictorSpec, history: list[Predicto
 
 
 def _exposure(observer: Observer) -> float:
-    stable, candidate, _ = observer.observe()
+    stable, candidate, *_ = observer.observe()
     total = stable.requests + candidate.requests
     return candidate.requests / total if total else 0.0

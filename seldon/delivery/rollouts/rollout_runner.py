@@ -14,7 +14,7 @@ from seldon.delivery.clusters.cluster_protocol import (
     UnfitVersionError,
 )
 from seldon.delivery.manifest import Manifest, PredictorSpec
-from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
+from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout, RolloutRun
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
 
@@ -45,9 +45,9 @@ def roll_out(
     settings: DeploySettings,
     candidate: PredictorSpec,
     report: Callable[[str, Verdict], None] = lambda _stage, _verdict: None,
-    package: Path | None = None,
+    package: CandidatePackage | None = None,
 ) -> Rollout:
-    """Roll `candidate` out as the strategy says. `package`: a copy of its package, whose smoke-test images are sent first.
+    """Roll `candidate` out as the strategy says. `package`: a copy of its package, whose smoke-test and test images are sent first.
 
     Raises: RolloutStoppedError when it was undone, DeploymentError while another rollout is under way or the cluster refuses to begin.
     """
@@ -58,7 +58,9 @@ def roll_out(
         if before and stable and stable.is_same_process_as(candidate) and stable.replicas == candidate.replicas:
             cluster.apply(before)  # starts again whatever of it had died
             return Rollout("unchanged", candidate.version, stable.version, "this version serves already")
-        run = RolloutRun(cluster, settings, before, stable, candidate, rollout, report, package or _folder_of(candidate))
+        run = RolloutRun(
+            cluster, settings, before, stable, candidate, rollout, report, package or CandidatePackage(_folder_of(candidate))
+        )
         replaced = before if stable and stable.name == candidate.name else None
         try:
             if replaced:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from imageloop.intervals import difference, e_value, wilson
 from seldon.delivery.rollouts.observations import Observation, quantile, share_within
+from seldon.delivery.rollouts.quality_evidence import Evidence, by_agreement, by_labels
 from seldon.delivery.rollouts.settings import JudgeSettings, Watch
 
 STABLE_CONFIDENCE = 0.8  # of the interval of the stable version's usual rates, which are counted from few requests
@@ -32,11 +33,14 @@ def judge(
     *,
     alone: bool = False,
     copied: bool = False,
+    pairs: tuple[tuple[bool, bool], ...] = (),
+    tested: Evidence | None = None,
 ) -> Verdict:
-    """Decide on one stage of a rollout.
+    """Decide on one stage of a rollout: a fault rolls back, and only evidence of quality advances.
 
     `agreements`: whether both versions predicted the same label, for each image that both got; `alone`: the candidate has all
-    traffic; `copied`: both get the same images, whose predictions can be read some time after they are counted.
+    traffic; `copied`: both get the same images, whose predictions can be read some time after they are counted; `pairs`: whether
+    candidate and stable version were right, for each image that both got and whose label is known; `tested`: on test images.
     """
     metrics: dict[str, Any] = {
         "stable": stable.metrics(),
@@ -50,23 +54,44 @@ def judge(
         _too_many_errors(stable, candidate, settings)
         or _refuses_more(stable, candidate, settings)
         or _too_slow(stable, candidate, settings)
-        or _another_mix(stable, candidate, settings)
-        or _disagrees(agreements, settings)
-        or _less_accurate(stable, candidate, settings)
     )
     if fault:
         return Verdict("rollback", fault, metrics)
-    missing = ""
-    if not alone and stable.requests < min(settings.min_compared, watch.min_requests):
-        missing = f", and {stable.requests} of the stable version to compare with"
-    elif copied and not agreements:
-        missing = ", and none for an image that the stable version predicted too"
-    if candidate.requests >= watch.min_requests and elapsed_seconds >= watch.min_seconds and not missing:
-        return Verdict("advance", f"{candidate.requests} predictions without a fault", metrics)
+    labels = by_labels(stable, candidate, pairs, settings)
+    if labels and labels.result == "worse":
+        return Verdict("rollback", labels.sentence, metrics)
+    differs = _another_mix(stable, candidate, settings) or _disagrees(agreements, settings)
+    known = [labels, tested, None if differs else by_agreement(agreements, settings)]
+    proof = next((one.sentence for one in known if one and one.result == "as good"), None)
+    if differs and proof is None and not candidate.judged:
+        return Verdict("no_data", f"{differs}, and {_not_told(known)} which of the two is right", metrics)
+    missing = _missing(stable, agreements, watch, settings, alone=alone, copied=copied)
+    enough = candidate.requests >= watch.min_requests and not missing
+    if enough and proof is not None and elapsed_seconds >= watch.min_seconds:
+        return Verdict("advance", f"{candidate.requests} predictions without a fault; {proof}", metrics)
+    if enough and proof is None:
+        missing = f", and {_not_told(known)} whether it is as good"
     if elapsed_seconds >= watch.max_seconds:
         expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
         return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} predictions so far{missing}", metrics)
+
+
+def _missing(
+    stable: Observation, agreements: tuple[bool, ...], watch: Watch, settings: JudgeSettings, *, alone: bool, copied: bool
+) -> str:
+    """What the stable version lacks to be compared with."""
+    if not alone and stable.requests < min(settings.min_compared, watch.min_requests):
+        return f", and {stable.requests} of the stable version to compare with"
+    if copied and not agreements:
+        return ", and none for an image that the stable version predicted too"
+    return ""
+
+
+def _not_told(known: list[Evidence | None]) -> str:
+    """Say what was looked at, and decided nothing."""
+    looked = "; ".join(one.sentence for one in known if one)
+    return f"nothing tells ({looked})" if looked else "neither labels nor test images tell"
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:
@@ -102,13 +127,13 @@ def _refuses_more(stable: Observation, candidate: Observation, settings: JudgeSe
 
 
 def _too_slow(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    """Test with an e-value whether more than a twentieth of the responses take longer than allowed."""
+    """Test with an e-value whether more than a twentieth of the responses take longer than allowed: the budget first, then the ratio."""
     candidate_count, stable_count = (int(max(one.buckets.values(), default=0)) for one in (candidate, stable))
     if min(candidate_count, stable_count) < settings.min_compared:
         return None
     _, share = wilson(round(0.95 * stable_count), stable_count, STABLE_CONFIDENCE)
     usual = 1000 * (quantile(stable.buckets, share) or 0.0)
-    allowed = max(usual * settings.max_latency_ratio, usual + settings.min_latency_increase_ms)
+    allowed = max(settings.max_latency_ms, usual * settings.max_latency_ratio, usual + settings.min_latency_increase_ms)
     slower = int(candidate_count - share_within(candidate.buckets, allowed / 1000) * candidate_count)
     if e_value(slower, candidate_count - slower, 0.05) >= 1 / (1 - settings.confidence):
         return (
@@ -142,20 +167,6 @@ def _disagrees(agreements: tuple[bool, ...], settings: JudgeSettings) -> str | N
     _, high = wilson(sum(agreements), len(agreements), settings.confidence)
     if high < settings.min_agreement:
         return f"it agrees with the stable version on {sum(agreements)} of {len(agreements)} images ({settings.min_agreement:.0%} expected)"
-    return None
-
-
-def _less_accurate(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
-    counts = len(candidate.judged), len(stable.judged)
-    if min(counts) < settings.min_compared:
-        return None
-    right = sum(candidate.judged), sum(stable.judged)
-    _, high = difference(right, counts, settings.confidence)
-    if high < -settings.max_accuracy_loss:
-        return (
-            f"by feedback it is correct in {right[0]} of {counts[0]} predictions, the stable version in {right[1]} of {counts[1]}:"
-            f" at least {-high:.1%} less ({settings.max_accuracy_loss:.0%} allowed)"
-        )
     return None
 
 

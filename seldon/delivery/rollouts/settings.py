@@ -76,18 +76,26 @@ class JudgeSettings(Settings):
     max_error_increase: float = Field(
         0.01, ge=0, lt=1, description="share of failed requests, and of refused images, beyond the stable version's"
     )
-    max_latency_ratio: float = Field(2.0, ge=1, description="ratio of the 95th percentiles")
+    max_latency_ms: float = Field(250.0, ge=0, description="budget of the 95th percentile: within it no version is too slow")
+    max_latency_ratio: float = Field(2.0, ge=1, description="ratio of the 95th percentiles, beyond the budget")
     min_latency_increase_ms: float = Field(20.0, ge=0, description="below this a ratio is noise")
-    max_mix_distance: float = Field(0.25, gt=0, le=1, description="total variation between the predictions' classes")
-    min_agreement: float = Field(
-        0.85, ge=0, le=1, description="share of equal predictions for the same images; two good models differ in some"
+    max_mix_distance: float = Field(
+        0.25, gt=0, le=1, description="total variation between the predictions' classes; beyond it labels or test images decide"
     )
-    max_accuracy_loss: float = Field(0.02, ge=0, lt=1, description="share of correct predictions, from feedback")
+    min_agreement: float = Field(
+        0.85, ge=0, le=1, description="share of equal predictions for the same images; below it labels or test images decide"
+    )
+    max_accuracy_loss: float = Field(
+        0.02, ge=0, lt=1, description="a larger one, proved by labels or by the package's test images, ends the rollout"
+    )
+    accuracy_margin: float = Field(
+        0.1, gt=0, le=1, description="a stage advances where labels, test images or agreement rule out a larger loss of accuracy"
+    )
     confidence: float = Field(0.99, gt=0.5, lt=1, description="of the intervals by which errors and accuracy are compared")
     min_compared: int = Field(
         30,
         ge=5,
-        description="with fewer predictions of each version, latency, mix, agreement and accuracy are not compared, and no canary advances",
+        description="with fewer predictions of each version, latency, mix, agreement and accuracy by labels are not compared, and no canary advances",
     )
 
 

@@ -25,10 +25,10 @@ def smoke_test(caller: Caller, package: Path | None) -> list[str]:
 
     Raises: SmokeTestError; DeploymentError where it could not be reached.
     """
-    _call(caller, "health/status")
+    call(caller, "health/status")
     passed = ["health: ready"]
     for example in read_examples(package) if package else []:
-        prediction = json.loads(_call(caller, "predict", example.content))
+        prediction = json.loads(call(caller, "predict", example.content))
         expected, got = example.probability, prediction["probabilities"].get(example.label, 0.0)
         if prediction["label"] != example.label or abs(expected - got) > TOLERANCE:
             raise SmokeTestError(
@@ -56,10 +56,14 @@ def _trust(caller: Caller) -> ssl.SSLContext | None:
     return context
 
 
-def _call(caller: Caller, path: str, image: bytes | None = None) -> bytes:
+def call(caller: Caller, path: str, image: bytes | None = None, content_type: str = "image/png") -> bytes:
+    """Return the response's body.
+
+    Raises: SmokeTestError where the version is at fault, DeploymentError where it could not be reached.
+    """
     request = urllib.request.Request(f"{caller.url}/{path}", data=image, headers=caller.headers)
     if image is not None:
-        request.add_header("Content-Type", "image/png")
+        request.add_header("Content-Type", content_type)
     context, deadline = _trust(caller), time.monotonic() + SECONDS
     while True:
         try:

@@ -75,19 +75,16 @@ def test_a_retrained_model_must_be_better_where_the_service_was_corrected(better
     candidate, champion = np.ones(100, bool), np.ones(100, bool)
     champion[:better], candidate[better : better + worse] = False, False
 
-    verdict = judge(
-        evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion, np.arange(len(candidate)), changed=0.2)
-    )
+    verdict = judge(evaluation(0.95), None, GateSettings(), RecentComparison(candidate, champion, np.arange(len(candidate))))
 
     assert verdict.passed is passed
-    assert verdict.changed_on_recent == 0.2
     assert "recent labelled predictions" in verdict.checks[-1].name
 
 
 def test_a_hundred_frames_of_three_scenes_are_three_observations():
     champion, scenes = np.ones(100, bool), np.arange(100) // 25
     champion[:75] = False
-    found = RecentComparison(np.ones(100, bool), champion, scenes, changed=0.75)
+    found = RecentComparison(np.ones(100, bool), champion, scenes)
 
     verdict = judge(evaluation(0.95), None, GateSettings(), found)
 
@@ -97,7 +94,7 @@ def test_a_hundred_frames_of_three_scenes_are_three_observations():
 
 def test_all_attempts_against_one_champion_share_the_p_value():
     champion = np.arange(100) >= 5
-    found = RecentComparison(np.ones(100, bool), champion, np.arange(100), changed=0.05)
+    found = RecentComparison(np.ones(100, bool), champion, np.arange(100))
 
     assert judge(evaluation(0.95), None, GateSettings(), found).passed  # p = 0.03
     assert not judge(evaluation(0.95), None, GateSettings(), replace(found, attempt=3)).passed

@@ -33,6 +33,7 @@ from seldon.delivery.clusters.kubernetes.lease import Lease
 from seldon.delivery.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
 from seldon.delivery.clusters.settings import KubernetesSettings
 from seldon.delivery.manifest import Manifest, PredictorSpec, dump
+from seldon.service.rollout_requests import SALT_VARIABLE, rollout_headers
 from seldon.service.serving_protocols import PORT
 
 logger = logging.getLogger(__name__)
@@ -144,8 +145,12 @@ class KubernetesCluster:
             lease.release()
 
     def caller(self, namespace: str, name: str, predictor: str) -> Caller:
-        """The service that Seldon's operator makes for each predictor."""
-        return Caller(self._settings.predictor_url.format(namespace=namespace, name=name, predictor=predictor), {})
+        """The service that Seldon's operator makes for each predictor.
+
+        Where IMAGELOOP_SOURCE_SALT is not set here as in the pods, test requests are recorded as those of any caller.
+        """
+        url = self._settings.predictor_url.format(namespace=namespace, name=name, predictor=predictor)
+        return Caller(url, rollout_headers(os.environ.get(SALT_VARIABLE)))
 
     def records(self, namespace: str, name: str) -> Path | None:
         """Records of pods are not on this machine."""

@@ -24,6 +24,7 @@ from seldon.delivery.clusters.local.site_folders import Layout
 from seldon.delivery.clusters.local.supervisor import Supervisor
 from seldon.delivery.clusters.local.unsupported_fields import named_here, refuse_impossible
 from seldon.delivery.manifest import Manifest, PredictorSpec
+from seldon.service.rollout_requests import SALT_VARIABLE, rollout_headers
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class LocalCluster:
         self, folder: Path, settings: GatewaySettings, python: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self._layout = Layout(folder.resolve())
+        self._salt = (environment or {}).get(SALT_VARIABLE)
         self._store = Store(self._layout.deployments)
         self._supervisor = Supervisor(self._layout)
         self._replicas = Replicas(self._layout, self._store, self._supervisor, python, environment)
@@ -175,7 +177,7 @@ class LocalCluster:
         state, site = self._store.get(namespace, name), self._store.site()
         if state is None or site is None:
             raise DeploymentError(f"expected a deployment '{namespace}/{name}' to call, got none; run: python run.py deploy")
-        headers = {PREDICTOR_HEADER: predictor}
+        headers = {PREDICTOR_HEADER: predictor} | rollout_headers(self._salt)
         key = {"X-API-Key": self._gateway.own_key().key} if self._layout.own_key.exists() else {}
         settings = self._gateway.settings
         here = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104 # nosec B104 - compared, not bound

@@ -5,7 +5,8 @@ import pytest
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.rollouts import observer
 from seldon.delivery.rollouts.observer import Observer
-from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
+from seldon.delivery.rollouts.quality_evidence import Evidence
+from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout, RolloutRun
 from seldon.delivery.rollouts.settings import Canary, DeploySettings
 from seldon.delivery.rollouts.stages import stages
 
@@ -45,7 +46,7 @@ def test_silence_is_measured_from_its_beginning(watched, clock):
     cluster, seen = watched
     clock[0] += 1000  # a long stage, in which nobody looked
     cluster.silent = True
-    stable, _, _ = seen.observe()
+    stable = seen.observe().stable
     clock[0] += observer.BLIND_SECONDS - 1
     seen.observe()
     clock[0] += 2
@@ -59,9 +60,9 @@ def test_silence_is_measured_from_its_beginning(watched, clock):
 def test_no_version_is_promoted_without_a_stage(watched, clock, predictor_spec):
     cluster, seen = watched
     settings = DeploySettings(strategy=Canary())
-    run = RolloutRun(
-        cluster, settings, None, predictor_spec("1"), predictor_spec("2"), Rollout("promoted", "2", "1"), lambda *_: None, None
-    )
+    versions, tested = (predictor_spec("1"), predictor_spec("2")), Evidence("as good", "as good")
+    rollout = Rollout("promoted", "2", "1")
+    run = RolloutRun(cluster, settings, None, *versions, rollout, lambda *_: None, CandidatePackage(), tested)
     stage = next(stage for stage in stages(settings.strategy, predictor_spec("1"), predictor_spec("2")) if stage.watch)
     assert run.judge(seen, stage, 1000.0, alone=False).decision == "advance"
 

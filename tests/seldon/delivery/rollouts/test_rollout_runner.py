@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imageloop.model.test_images import TEST_IMAGES
 from imageloop.records.store.database import DATABASE_VARIABLE, Database
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
@@ -98,16 +99,13 @@ def test_a_good_version_gets_all_traffic_without_one_failed_request(served, stab
 BAD = {
     "errs": ({"side_of_model": 64, "examples": False}, "requests failed"),
     "is slow": ({"work": 900, "examples": False}, "of its responses took up to"),
-    "predicts one class only": ({"bias": 100.0}, "distributed differently"),
 }
 
 
 @pytest.mark.parametrize("fault", BAD)
 def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predictor_spec, make_package, load, fault):
     make, reason = BAD[fault]
-    if fault == "predicts one class only":
-        make = make | {"examples": False}
-    judge = JudgeSettings(min_latency_increase_ms=10, max_latency_ratio=1.8)
+    judge = JudgeSettings(max_latency_ms=0, min_latency_increase_ms=10, max_latency_ratio=1.8)
     with load(url(served)) as callers:
         callers.wait_for(50)
         with pytest.raises(RolloutStoppedError, match=reason) as stopped:
@@ -122,6 +120,58 @@ def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predicto
     assert weights(served) == {"v1": 100}
     assert served.get("default", "pets") == stable
     assert callers.predictors["v3"] <= before
+
+
+def test_a_version_that_is_wrong_on_test_images_never_gets_a_request(served, stable, predictor_spec, make_package, load):
+    with load(url(served)) as callers:
+        callers.wait_for(30)
+        with pytest.raises(RolloutStoppedError, match="right on 20 of 40 test images, the stable version on 40") as stopped:
+            roll_out(served, settings(), predictor_spec("3", one_sided(make_package)))
+
+    assert stopped.value.rollout.unfit
+    assert [stage for stage, _ in stopped.value.rollout.verdicts] == ["test images"]
+    assert set(callers.predictors) == {"v1"}
+    assert served.get("default", "pets") == stable
+
+
+def one_sided(make_package) -> Path:
+    """A package of a model that predicts red for all, with test images and without smoke-test images."""
+    folder = make_package(bias=100.0)
+    (folder / "examples.json").unlink()
+    resign(folder, make_package)
+    return folder
+
+
+def test_a_version_that_predicts_otherwise_than_it_was_evaluated_never_gets_a_request(cluster, predictor_spec, make_package):
+    other = one_sided(make_package)
+    (other / TEST_IMAGES).write_bytes((make_package() / TEST_IMAGES).read_bytes())
+    resign(other, make_package)
+
+    with pytest.raises(RolloutStoppedError, match="right on 20 of 40 test images, and was on 40 when it was evaluated"):
+        roll_out(cluster, settings(Rolling()), predictor_spec("1", other))
+
+
+def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(served, stable, predictor_spec, make_package, load):
+    with load(url(served)) as callers:
+        callers.wait_for(30)
+        with pytest.raises(RolloutStoppedError, match="neither labels nor test images tell which of the two is right") as stopped:
+            roll_out(served, settings(), predictor_spec("3", make_package(bias=100.0, examples=False)))
+
+    assert not stopped.value.rollout.unfit
+    assert stopped.value.rollout.exposure < 0.6
+    assert served.get("default", "pets") == stable
+
+
+def test_requests_of_a_rollout_are_neither_recorded_nor_counted(cluster, predictor_spec, make_package):
+    roll_out(cluster, settings(Rolling()), predictor_spec("1"))
+
+    rollout = roll_out(cluster, settings(Rolling()), predictor_spec("2", make_package()))
+
+    exposition = "".join(cluster.exposition("default", "pets", "v2").values())
+    records = cluster.records("default", "pets")
+    assert rollout.verdicts[0][0] == "test images"
+    assert "imageloop_requests_total{" not in exposition
+    assert not [file for file in records.rglob("*") if file.is_file() and b'"prediction"' in file.read_bytes()]
 
 
 def test_a_corrupted_package_never_gets_a_request(served, stable, predictor_spec, make_package, load):
@@ -185,14 +235,14 @@ def test_no_requests_are_no_evidence(served, stable, predictor_spec, make_packag
 
 
 def test_a_shadow_is_compared_and_taken_away(served, stable, predictor_spec, make_package, load):
-    one_sided = predictor_spec("3", make_package(bias=100.0, examples=False))
+    other = predictor_spec("3", make_package(bias=100.0, examples=False))
     with load(url(served)) as callers:
         good = roll_out(served, settings(Shadow(watch=WATCH)), predictor_spec("2", make_package()))
-        bad = roll_out(served, settings(Shadow(watch=WATCH)), one_sided)
+        bad = roll_out(served, settings(Shadow(watch=WATCH)), other)
 
-    assert (bad.outcome, bad.unfit, bad.verdicts[0][1].decision) == ("withdrawn", False, "rollback")
+    assert (bad.outcome, bad.unfit, bad.verdicts[-1][1].decision) == ("withdrawn", False, "no_data")
     assert "agrees with the stable version" in bad.reason or "distributed differently" in bad.reason
-    assert (good.outcome, good.verdicts[0][1].metrics["agreement"]) == ("withdrawn", 1.0)
+    assert (good.outcome, good.verdicts[-1][1].metrics["agreement"]) == ("withdrawn", 1.0)
     assert set(callers.predictors) == {"v1"}
     assert callers.failed == 0
     assert weights(served) == {"v1": 100}
@@ -203,7 +253,7 @@ def test_a_shadow_without_room_for_every_copy_has_not_failed(served, stable, pre
     with load(url(served), clients=8):
         rollout = roll_out(served, settings(Shadow(watch=WATCH)), cramped)
 
-    metrics = rollout.verdicts[0][1].metrics
+    metrics = rollout.verdicts[-1][1].metrics
     assert (rollout.outcome, metrics["agreement"], metrics["candidate"]["error_rate"]) == ("withdrawn", 1.0, 0.0)
     assert metrics["candidate"]["turned_away"] > 0
 

@@ -5,11 +5,15 @@ from dataclasses import replace
 import pytest
 
 from seldon.delivery.rollouts.observations import Observation, Tally, quantile
+from seldon.delivery.rollouts.quality_evidence import Evidence
 from seldon.delivery.rollouts.rollout_verdicts import judge
 from seldon.delivery.rollouts.sequential_testing import compare
 from seldon.delivery.rollouts.settings import Canary, JudgeSettings, Watch
 
 WATCH = Watch(min_seconds=10, max_seconds=100, min_requests=100)
+AS_GOOD = Evidence("as good", "it is right on 300 of 300 test images")
+UNDECIDED = Evidence("undecided", "it is right on 5 of 9 test images")
+STRICT = JudgeSettings(max_latency_ms=0)
 
 
 def seen(requests=200, errors=0, red=100, blue=100, p95=20.0, judged=()):
@@ -27,8 +31,6 @@ CASES = [
     pytest.param(seen(errors=1), (), 20, "advance", "without a fault", id="one error in 200"),
     pytest.param(seen(p95=90.0), (), 20, "rollback", "90 ms", id="slow"),
     pytest.param(seen(p95=35.0), (), 20, "advance", "without a fault", id="a little slower"),
-    pytest.param(seen(red=200, blue=0), (), 20, "rollback", "red 100%", id="one class only"),
-    pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, "rollback", "40 of 100", id="disagrees"),
     pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, "advance", "without a fault", id="agrees"),
     pytest.param(seen(judged=[True] * 50 + [False] * 50), (), 20, "rollback", "by feedback", id="wrong by feedback"),
     pytest.param(seen(judged=[True] * 19 + [False]), (), 20, "advance", "without a fault", id="wrong, with little feedback"),
@@ -37,16 +39,70 @@ CASES = [
 
 @pytest.mark.parametrize(("candidate", "agreements", "elapsed", "decision", "words"), CASES)
 def test_a_verdict_follows_from_the_observations(candidate, agreements, elapsed, decision, words):
-    verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, JudgeSettings())
+    verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, STRICT, tested=AS_GOOD)
 
     assert verdict.decision == decision
     assert words in verdict.reason
     assert verdict.metrics["candidate"]["requests"] == candidate.requests
 
 
+SILENCE = [
+    pytest.param(seen(), (), 20, None, "hold", "neither labels nor test images tell whether it is as good", id="nothing known"),
+    pytest.param(seen(), (), 200, None, "no_data", "neither labels nor test images", id="nothing known in time"),
+    pytest.param(seen(), (), 200, UNDECIDED, "no_data", "nothing tells (it is right on 5 of 9", id="few test images"),
+    pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, None, "hold", "95 of 100", id="agrees in most"),
+    pytest.param(seen(), (True,) * 99 + (False,), 20, None, "advance", "agrees with the stable version", id="agrees"),
+    pytest.param(seen(red=200, blue=0), (), 20, None, "no_data", "red 100%", id="one class only"),
+    pytest.param(seen(red=200, blue=0), (), 20, AS_GOOD, "advance", "300 test images", id="another mix, and as good"),
+    pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, None, "no_data", "40 of 100", id="disagrees"),
+    pytest.param(seen(), (True,) * 40 + (False,) * 60, 20, AS_GOOD, "advance", "300 test images", id="disagrees, and as good"),
+]
+
+
+@pytest.mark.parametrize(("candidate", "agreements", "elapsed", "tested", "decision", "words"), SILENCE)
+def test_no_version_advances_on_silence_and_no_difference_alone_refuses_it(
+    candidate, agreements, elapsed, tested, decision, words
+):
+    verdict = judge(seen(), candidate, agreements, elapsed, WATCH, JudgeSettings(), tested=tested)
+
+    assert verdict.decision == decision
+    assert words in verdict.reason
+
+
+def test_labels_outrank_agreement_and_test_images():
+    disagrees = (True,) * 40 + (False,) * 60
+    better, worse = seen(judged=[True] * 90 + [False] * 10), seen(judged=[True] * 40 + [False] * 60)
+
+    right = judge(worse, better, disagrees, 20, WATCH, JudgeSettings())
+    wrong = judge(better, worse, (), 20, WATCH, JudgeSettings(), tested=AS_GOOD)
+
+    assert (right.decision, wrong.decision) == ("advance", "rollback")
+    assert "right in 90 of 100 predictions" in right.reason
+    assert "at least" in wrong.reason
+
+
+def test_labels_of_images_that_both_predicted_are_compared_in_pairs():
+    """30 points worse on the same 60 images is proved; with as many labels of different images it would not be."""
+    pairs = ((True, True),) * 38 + ((False, True),) * 20 + ((True, False),) * 2
+
+    verdict = judge(seen(), seen(), (), 20, WATCH, JudgeSettings(), pairs=pairs)
+
+    assert verdict.decision == "rollback"
+    assert "right in 40 of 60 predictions, the stable version in 58 of 60" in verdict.reason
+
+
+@pytest.mark.parametrize(("budget", "decision"), [(100, "advance"), (50, "rollback")])
+def test_within_its_latency_budget_no_version_is_too_slow(budget, decision):
+    verdict = judge(seen(p95=10.0), seen(p95=90.0), (), 20, WATCH, JudgeSettings(max_latency_ms=budget), tested=AS_GOOD)
+
+    assert verdict.decision == decision
+
+
 @pytest.mark.parametrize(("stable", "candidate", "decision"), [(2, 30, "rollback"), (30, 34, "advance"), (0, 2, "advance")])
 def test_a_version_that_refuses_more_images_is_at_fault_though_none_failed(stable, candidate, decision):
-    verdict = judge(replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings())
+    verdict = judge(
+        replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings(), tested=AS_GOOD
+    )
 
     assert verdict.decision == decision
     assert ("it refused 30 of 200 requests" in verdict.reason) == (decision == "rollback")
@@ -108,7 +164,7 @@ def test_a_better_version_is_found_out():
     ("agreements", "elapsed", "decision"), [((), 20, "hold"), ((), 200, "no_data"), ((True,), 20, "advance")]
 )
 def test_a_shadow_waits_until_its_predictions_can_be_compared(agreements, elapsed, decision):
-    verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True)
+    verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True, tested=AS_GOOD)
 
     assert verdict.decision == decision
     assert ("none for an image that the stable version predicted too" in verdict.reason) == (not agreements)
@@ -123,7 +179,7 @@ def test_a_stable_version_with_too_few_predictions_is_no_comparison():
         "200 of 100 predictions so far, and 0 of the stable version to compare with",
     )
     assert judge(silent, seen(), (), 200, WATCH, JudgeSettings()).decision == "no_data"
-    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True).decision == "advance"
+    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True, tested=AS_GOOD).decision == "advance"
 
 
 def exposition_of(num_predictions: int, failed: int = 0, full: int = 0) -> str:
@@ -191,7 +247,8 @@ def looked_at(draw, steps=range(30, 201, 10)) -> bool:
     stable, candidate = draw(9 * steps[-1]), draw(steps[-1])
     watch = Watch(min_seconds=1000, max_seconds=2000)
     return any(
-        judge(observed(stable[: 9 * count]), observed(candidate[:count]), (), 20, watch, JudgeSettings()).decision == "rollback"
+        judge(observed(stable[: 9 * count]), observed(candidate[:count]), (), 20, watch, STRICT).decision
+        in ("rollback", "no_data")
         for count in steps
     )
 
@@ -226,7 +283,7 @@ def test_a_few_slow_responses_do_not_count_against_a_version():
 
 def test_a_version_with_all_traffic_is_compared_with_the_history_of_the_stable_one():
     past = replace(seen(5000, errors=250), labels={})
-    alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True)
+    alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True, tested=AS_GOOD)
     worse = judge(past, replace(seen(errors=10), refused=150), (), 20, WATCH, JudgeSettings(), alone=True)
 
     assert alike.decision == "advance"
