@@ -17,7 +17,7 @@ class ExportSettings(Settings):
         64, ge=8, description="training images that set the ranges of the int8 model; more change nothing"
     )
     max_test_images: int = Field(
-        400, ge=0, description="test images in the package, with which a rollout compares versions; without them it needs labels"
+        500, ge=0, description="test images in the package, with which a rollout compares versions; without them it needs labels"
     )
 
 

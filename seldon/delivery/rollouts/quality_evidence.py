@@ -28,10 +28,11 @@ class Intervals(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """One comparison: its result, and the sentence that says it with numbers."""
+    """One comparison: its result, the sentence that says it with numbers, and whether the point estimate is a loss beyond the allowed one."""
 
     result: Result
     sentence: str
+    leans_against: bool = False
 
 
 def by_test_images(results: TestImageResults, settings: JudgeSettings) -> Evidence | None:
@@ -73,8 +74,8 @@ def by_labels(
     sentence = (
         f"by feedback it is right in {right[0]} of {counts[0]} predictions, the stable version in {right[1]} of {counts[1]}"
     )
-    found = _result(intervals, settings)
-    return Evidence(found, sentence + _bounds(found, intervals, settings))
+    found, estimate = _result(intervals, settings), right[0] / counts[0] - right[1] / counts[1]
+    return Evidence(found, sentence + _bounds(found, intervals, settings), estimate < -settings.max_accuracy_loss)
 
 
 def by_agreement(agreements: Sequence[bool], settings: JudgeSettings) -> Evidence | None:

@@ -71,7 +71,7 @@ class CandidatePackage:
 class RolloutRun:
     """Holds what every part of a rollout needs. `before`: the manifest that serves; `stable`: its predictor with the traffic.
 
-    `report` is called with each stage's verdict. `tested`: the candidate on test images, once they were sent.
+    `report` is called with each stage's verdict. `known`: evidence of earlier stages, of test images first.
     """
 
     cluster: Cluster
@@ -82,7 +82,7 @@ class RolloutRun:
     rollout: Rollout
     report: Callable[[str, Verdict], None]
     package: CandidatePackage
-    tested: Evidence | None = None
+    known: Evidence | None = None
 
     def carry_out(self) -> None:
         """Apply one stage after the other; each that is observed needs a verdict to go on.
@@ -95,10 +95,16 @@ class RolloutRun:
         plan = stages(self.settings.strategy, self.stable, self.candidate)
         overall = self._observer(counts_only=True) if self.stable else None
         for stage in plan:
+            if stage.for_evidence and not self._lacks_evidence():
+                continue
             self._carry_out_stage(stage, base, overall, last=stage is plan[-1])
         if self.only_reports:
             self.rollout.outcome = "withdrawn"
             self.rollout.reason = f"{self.rollout.verdicts[-1][1].reason}; the shadow served no caller, and was removed"
+
+    def _lacks_evidence(self) -> bool:
+        """Whether copies of requests could show what test images did not."""
+        return (self.known is None or self.known.result != "as good") and self._observer().reads
 
     @property
     def only_reports(self) -> bool:
@@ -162,11 +168,11 @@ class RolloutRun:
         place, images = (self.settings.namespace, self.settings.name), self.package.test_images()
         stable = self.cluster.caller(*place, self.stable.name) if self.stable and not self.package.overruled else None
         results = compare_on_test_images(images, self.cluster.caller(*place, self.candidate.name), stable)
-        self.tested = by_test_images(results, self.settings.judge)
-        if self.tested is None:
+        self.known = by_test_images(results, self.settings.judge)
+        if self.known is None:
             logger.info("test images: the package has none")
             return
-        verdict = Verdict("rollback" if self.tested.result == "worse" else "advance", self.tested.sentence)
+        verdict = Verdict("rollback" if self.known.result == "worse" else "advance", self.known.sentence)
         self._note("test images", verdict)
         if verdict.decision == "rollback" and not self.only_reports:
             raise UnfitVersionError(f"test images: {verdict.reason}")
@@ -187,6 +193,8 @@ class RolloutRun:
         while (verdict := self.judge(observer, stage, time.monotonic() - started, alone=alone)).decision == "hold":
             time.sleep(OBSERVE_SECONDS)
         self._note(stage.name, verdict)
+        if verdict.proof:
+            self.known = Evidence("as good", verdict.proof)
         if overall is not None:
             self.rollout.exposure = _exposure(overall)
         if self.only_reports:
@@ -206,8 +214,7 @@ class RolloutRun:
             stable = observer.past
         if stage.watch is None:
             raise ValueError(f"stage '{stage.name}' is not observed")
-        shadow = isinstance(self.settings.strategy, Shadow)
-        if shadow:  # no caller waits for its predictions, so load does not fall where it cannot keep up
+        if stage.copies:  # no caller waits for its predictions, so load does not fall where it cannot keep up
             candidate = candidate.without_turned_away()
         verdict = judge(
             stable,
@@ -217,9 +224,9 @@ class RolloutRun:
             stage.watch,
             self.settings.judge,
             alone=alone,
-            copied=shadow and observer.reads,
+            copied=stage.copies and observer.reads,
             pairs=pairs,
-            tested=self.tested,
+            known=self.known,
         )
         if not observer.sees and verdict.decision in ("advance", "no_data"):
             return Verdict("hold", "the metrics cannot be read", verdict.metrics)

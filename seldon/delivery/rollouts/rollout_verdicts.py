@@ -16,11 +16,12 @@ Decision = Literal["advance", "hold", "rollback", "no_data"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision, why, and the metrics that led to it."""
+    """A decision, why, and the metrics that led to it. `proof`: the evidence that the candidate is as good, where it advances."""
 
     decision: Decision
     reason: str
     metrics: dict[str, Any] = field(default_factory=dict)
+    proof: str = ""
 
 
 def judge(
@@ -34,13 +35,14 @@ def judge(
     alone: bool = False,
     copied: bool = False,
     pairs: tuple[tuple[bool, bool], ...] = (),
-    tested: Evidence | None = None,
+    known: Evidence | None = None,
 ) -> Verdict:
     """Decide on one stage of a rollout: a fault rolls back, and only evidence of quality advances.
 
     `agreements`: whether both versions predicted the same label, for each image that both got; `alone`: the candidate has all
     traffic; `copied`: both get the same images, whose predictions can be read some time after they are counted; `pairs`: whether
-    candidate and stable version were right, for each image that both got and whose label is known; `tested`: on test images.
+    candidate and stable version were right, for each image that both got and whose label is known; `known`: evidence from before the stage,
+    as on test images.
     """
     metrics: dict[str, Any] = {
         "stable": stable.metrics(),
@@ -61,16 +63,18 @@ def judge(
     if labels and labels.result == "worse":
         return Verdict("rollback", labels.sentence, metrics)
     differs = _another_mix(stable, candidate, settings) or _disagrees(agreements, settings)
-    known = [labels, tested, None if differs else by_agreement(agreements, settings)]
-    proof = next((one.sentence for one in known if one and one.result == "as good"), None)
+    evidence = [labels, known, None if differs else by_agreement(agreements, settings)]
+    if labels and labels.leans_against:  # more labels decide; neither test images of another world nor agreement may
+        evidence = [labels]
+    proof = next((one.sentence for one in evidence if one and one.result == "as good"), None)
     if differs and proof is None and not candidate.judged:
-        return Verdict("no_data", f"{differs}, and {_not_told(known)} which of the two is right", metrics)
+        return Verdict("no_data", f"{differs}, and {_not_told(evidence)} which of the two is right", metrics)
     missing = _missing(stable, agreements, watch, settings, alone=alone, copied=copied)
     enough = candidate.requests >= watch.min_requests and not missing
     if enough and proof is not None and elapsed_seconds >= watch.min_seconds:
-        return Verdict("advance", f"{candidate.requests} predictions without a fault; {proof}", metrics)
+        return Verdict("advance", f"{candidate.requests} predictions without a fault; {proof}", metrics, proof)
     if enough and proof is None:
-        missing = f", and {_not_told(known)} whether it is as good"
+        missing = f", and {_not_told(evidence)} whether it is as good"
     if elapsed_seconds >= watch.max_seconds:
         expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
         return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
@@ -88,9 +92,9 @@ def _missing(
     return ""
 
 
-def _not_told(known: list[Evidence | None]) -> str:
+def _not_told(evidence: list[Evidence | None]) -> str:
     """Say what was looked at, and decided nothing."""
-    looked = "; ".join(one.sentence for one in known if one)
+    looked = "; ".join(one.sentence for one in evidence if one)
     return f"nothing tells ({looked})" if looked else "neither labels nor test images tell"
 
 

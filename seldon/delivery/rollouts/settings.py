@@ -31,6 +31,12 @@ class Canary(Settings):
 
     kind: Literal["canary"] = "canary"
     steps: tuple[Percent, ...] = Field((10, 50), min_length=1, description="percent of the traffic")
+    shadow_percent: int = Field(
+        100,
+        ge=0,
+        le=100,
+        description="of the requests are copied first to a candidate that test images do not show to be as good; 0: none",
+    )
     watch: Watch = Watch()
 
     @field_validator("steps")
@@ -86,7 +92,7 @@ class JudgeSettings(Settings):
         0.85, ge=0, le=1, description="share of equal predictions for the same images; below it labels or test images decide"
     )
     max_accuracy_loss: float = Field(
-        0.02, ge=0, lt=1, description="a larger one, proved by labels or by the package's test images, ends the rollout"
+        0.01, ge=0, lt=1, description="a larger one, proved by labels or by the package's test images, ends the rollout"
     )
     accuracy_margin: float = Field(
         0.1, gt=0, le=1, description="a stage advances where labels, test images or agreement rule out a larger loss of accuracy"

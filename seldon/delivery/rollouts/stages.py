@@ -8,12 +8,21 @@ from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Shadow,
 
 @dataclass(frozen=True)
 class Stage:
-    """`watch` is None where nothing is watched; the last stage's predictors stay."""
+    """`watch` is None where nothing is watched; the last stage's predictors stay.
+
+    `for_evidence`: it is skipped where the candidate is known to be as good, or single predictions cannot be read.
+    """
 
     name: str
     predictors: tuple[PredictorSpec, ...]
     smoke: bool = False
     watch: Watch | None = None
+    for_evidence: bool = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether a predictor gets copies of requests."""
+        return any(predictor.shadow for predictor in self.predictors)
 
 
 def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: PredictorSpec) -> list[Stage]:
@@ -28,13 +37,15 @@ def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: Predicto
                 Stage(f"canary {percent} %", _shared(stable, candidate, percent), watch=strategy.watch)
                 for percent in strategy.steps
             ]
+            if strategy.shadow_percent:
+                copied = _shadowed(stable, candidate, strategy.shadow_percent)
+                steps = [Stage("shadow", copied, watch=strategy.watch, for_evidence=True), *steps]
             return [begin, *steps, promoted]
         case BlueGreen():
             return [begin, Stage("green", (_weighed(stable, 0), _weighed(candidate, 100)), watch=strategy.watch), promoted]
         case Shadow():
-            copy = candidate.model_copy(update={"traffic": strategy.percent, "shadow": True})
             last = promoted if strategy.then_promote else Stage("withdraw", (_weighed(stable, 100),))
-            return [begin, Stage("shadow", (_weighed(stable, 100), copy), watch=strategy.watch), last]
+            return [begin, Stage("shadow", _shadowed(stable, candidate, strategy.percent), watch=strategy.watch), last]
         case AbTest():
             return [begin, Stage("ab_test", _shared(stable, candidate, strategy.percent), watch=strategy.watch), promoted]
         case _:
@@ -43,6 +54,10 @@ def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: Predicto
 
 def _shared(stable: PredictorSpec, candidate: PredictorSpec, percent: int) -> tuple[PredictorSpec, ...]:
     return _weighed(stable, 100 - percent), _weighed(candidate, percent)
+
+
+def _shadowed(stable: PredictorSpec, candidate: PredictorSpec, percent: int) -> tuple[PredictorSpec, ...]:
+    return _weighed(stable, 100), candidate.model_copy(update={"traffic": percent, "shadow": True})
 
 
 def _weighed(predictor: PredictorSpec, percent: int) -> PredictorSpec:

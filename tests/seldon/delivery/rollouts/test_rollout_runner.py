@@ -114,7 +114,7 @@ def test_a_version_that_is_bad_is_rolled_back_by_itself(served, stable, predicto
         callers.wait_for(50)
 
     assert stopped.value.rollout.before == "1"
-    assert 0 < stopped.value.rollout.exposure < 0.6
+    assert stopped.value.rollout.exposure < 0.6
     assert stopped.value.rollout.unfit
     assert stopped.value.rollout.verdicts[-1][1].decision == "rollback"
     assert weights(served) == {"v1": 100}
@@ -151,6 +151,16 @@ def test_a_version_that_predicts_otherwise_than_it_was_evaluated_never_gets_a_re
         roll_out(cluster, settings(Rolling()), predictor_spec("1", other))
 
 
+def test_a_version_without_test_images_gets_copies_of_requests_first(served, stable, predictor_spec, make_package, load):
+    with load(url(served)) as callers:
+        rollout = roll_out(served, settings(), predictor_spec("2", make_package(examples=False)))
+
+    assert rollout.outcome == "promoted"
+    assert [stage for stage, _ in rollout.verdicts] == ["shadow", "canary 20 %", "canary 50 %"]
+    assert all("agrees with the stable version on 40 of 40 images" in verdict.reason for _, verdict in rollout.verdicts)
+    assert callers.failed == 0, callers.failures[:3]
+
+
 def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(served, stable, predictor_spec, make_package, load):
     with load(url(served)) as callers:
         callers.wait_for(30)
@@ -158,7 +168,8 @@ def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(ser
             roll_out(served, settings(), predictor_spec("3", make_package(bias=100.0, examples=False)))
 
     assert not stopped.value.rollout.unfit
-    assert stopped.value.rollout.exposure < 0.6
+    assert [stage for stage, _ in stopped.value.rollout.verdicts] == ["shadow"]
+    assert set(callers.predictors) == {"v1"}
     assert served.get("default", "pets") == stable
 
 

@@ -39,7 +39,7 @@ CASES = [
 
 @pytest.mark.parametrize(("candidate", "agreements", "elapsed", "decision", "words"), CASES)
 def test_a_verdict_follows_from_the_observations(candidate, agreements, elapsed, decision, words):
-    verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, STRICT, tested=AS_GOOD)
+    verdict = judge(seen(judged=[True] * 99 + [False]), candidate, agreements, elapsed, WATCH, STRICT, known=AS_GOOD)
 
     assert verdict.decision == decision
     assert words in verdict.reason
@@ -63,7 +63,7 @@ SILENCE = [
 def test_no_version_advances_on_silence_and_no_difference_alone_refuses_it(
     candidate, agreements, elapsed, tested, decision, words
 ):
-    verdict = judge(seen(), candidate, agreements, elapsed, WATCH, JudgeSettings(), tested=tested)
+    verdict = judge(seen(), candidate, agreements, elapsed, WATCH, JudgeSettings(), known=tested)
 
     assert verdict.decision == decision
     assert words in verdict.reason
@@ -74,7 +74,7 @@ def test_labels_outrank_agreement_and_test_images():
     better, worse = seen(judged=[True] * 90 + [False] * 10), seen(judged=[True] * 40 + [False] * 60)
 
     right = judge(worse, better, disagrees, 20, WATCH, JudgeSettings())
-    wrong = judge(better, worse, (), 20, WATCH, JudgeSettings(), tested=AS_GOOD)
+    wrong = judge(better, worse, (), 20, WATCH, JudgeSettings(), known=AS_GOOD)
 
     assert (right.decision, wrong.decision) == ("advance", "rollback")
     assert "right in 90 of 100 predictions" in right.reason
@@ -91,9 +91,18 @@ def test_labels_of_images_that_both_predicted_are_compared_in_pairs():
     assert "right in 40 of 60 predictions, the stable version in 58 of 60" in verdict.reason
 
 
+def test_labels_that_lean_against_a_version_are_waited_for_though_test_images_are_for_it():
+    stable, candidate = seen(judged=[True] * 80 + [False] * 20), seen(judged=[True] * 28 + [False] * 12)
+
+    early, late = (judge(stable, candidate, (), elapsed, WATCH, JudgeSettings(), known=AS_GOOD) for elapsed in (20, 200))
+
+    assert (early.decision, late.decision) == ("hold", "no_data")
+    assert "right in 28 of 40 predictions, the stable version in 80 of 100, which does not rule out a loss" in early.reason
+
+
 @pytest.mark.parametrize(("budget", "decision"), [(100, "advance"), (50, "rollback")])
 def test_within_its_latency_budget_no_version_is_too_slow(budget, decision):
-    verdict = judge(seen(p95=10.0), seen(p95=90.0), (), 20, WATCH, JudgeSettings(max_latency_ms=budget), tested=AS_GOOD)
+    verdict = judge(seen(p95=10.0), seen(p95=90.0), (), 20, WATCH, JudgeSettings(max_latency_ms=budget), known=AS_GOOD)
 
     assert verdict.decision == decision
 
@@ -101,7 +110,7 @@ def test_within_its_latency_budget_no_version_is_too_slow(budget, decision):
 @pytest.mark.parametrize(("stable", "candidate", "decision"), [(2, 30, "rollback"), (30, 34, "advance"), (0, 2, "advance")])
 def test_a_version_that_refuses_more_images_is_at_fault_though_none_failed(stable, candidate, decision):
     verdict = judge(
-        replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings(), tested=AS_GOOD
+        replace(seen(), refused=stable), replace(seen(), refused=candidate), (), 20, WATCH, JudgeSettings(), known=AS_GOOD
     )
 
     assert verdict.decision == decision
@@ -164,7 +173,7 @@ def test_a_better_version_is_found_out():
     ("agreements", "elapsed", "decision"), [((), 20, "hold"), ((), 200, "no_data"), ((True,), 20, "advance")]
 )
 def test_a_shadow_waits_until_its_predictions_can_be_compared(agreements, elapsed, decision):
-    verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True, tested=AS_GOOD)
+    verdict = judge(seen(), seen(), agreements, elapsed, WATCH, JudgeSettings(), copied=True, known=AS_GOOD)
 
     assert verdict.decision == decision
     assert ("none for an image that the stable version predicted too" in verdict.reason) == (not agreements)
@@ -179,7 +188,7 @@ def test_a_stable_version_with_too_few_predictions_is_no_comparison():
         "200 of 100 predictions so far, and 0 of the stable version to compare with",
     )
     assert judge(silent, seen(), (), 200, WATCH, JudgeSettings()).decision == "no_data"
-    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True, tested=AS_GOOD).decision == "advance"
+    assert judge(silent, seen(), (), 20, WATCH, JudgeSettings(), alone=True, known=AS_GOOD).decision == "advance"
 
 
 def exposition_of(num_predictions: int, failed: int = 0, full: int = 0) -> str:
@@ -283,7 +292,7 @@ def test_a_few_slow_responses_do_not_count_against_a_version():
 
 def test_a_version_with_all_traffic_is_compared_with_the_history_of_the_stable_one():
     past = replace(seen(5000, errors=250), labels={})
-    alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True, tested=AS_GOOD)
+    alike = judge(past, seen(errors=10), (), 20, WATCH, JudgeSettings(), alone=True, known=AS_GOOD)
     worse = judge(past, replace(seen(errors=10), refused=150), (), 20, WATCH, JudgeSettings(), alone=True)
 
     assert alike.decision == "advance"

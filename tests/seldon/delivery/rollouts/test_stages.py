@@ -11,7 +11,9 @@ def test_each_strategy_ends_with_all_traffic_on_one_version(predictor_spec):
     begin, end = {"v1": 100, "v2": 0}, {"v2": 100}
 
     assert plan(predictor_spec, Rolling()) == [begin, end]
-    assert plan(predictor_spec, Canary(steps=(5, 50))) == [begin, {"v1": 95, "v2": 5}, {"v1": 50, "v2": 50}, end]
+    steps = [{"v1": 95, "v2": 5}, {"v1": 50, "v2": 50}]
+    assert plan(predictor_spec, Canary(steps=(5, 50), shadow_percent=0)) == [begin, *steps, end]
+    assert plan(predictor_spec, Canary(steps=(5, 50), shadow_percent=20)) == [begin, {"v1": 100, "v2*": 20}, *steps, end]
     assert plan(predictor_spec, BlueGreen()) == [begin, {"v1": 0, "v2": 100}, end]
     assert plan(predictor_spec, Shadow(percent=30)) == [begin, {"v1": 100, "v2*": 30}, {"v1": 100}]
     assert plan(predictor_spec, Shadow(then_promote=True)) == [begin, {"v1": 100, "v2*": 100}, end]
