@@ -3,8 +3,8 @@
 make bench-rollouts     simulates canaries of 10 and 50 % with the product's own verdicts; prints a table
 
 A candidate shares most errors with the stable version: it is right on 30 % of the images that the stable version gets wrong, and loses
-as many others as its accuracy demands. In a changed world the stable version's live accuracy has fallen to 55 %, and on the test images,
-which are unchanged, both are as accurate as before. Wrong predictions fall on any other class, so the mix of classes shows little.
+as many others as its accuracy demands. After drift the stable version's live accuracy has fallen to 55 %, and on the test images,
+which have not changed, both are as accurate as before. Wrong predictions fall on any other class, so the mix of classes shows little.
 """
 
 import json
@@ -36,7 +36,7 @@ OUTCOMES = ("rolled back before half", "rolled back", "no data", "promoted")
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of a candidate: labels of a share of the requests, and test images. `changed`: the world did, for both."""
+    """What is known of a candidate: labels of a share of the requests, and test images. `changed`: the live images did, for both."""
 
     name: str
     num_test_images: int
@@ -51,8 +51,8 @@ CASES = (
     Case("labels of all requests", 0, 1.0),
     Case("labels of a tenth", 0, 0.1),
     Case("500 test images, labels of all", 500, 1.0),
-    Case("changed world, 500 test images", 500, 0, changed=True),
-    Case("changed world, 500 test images, labels of all", 500, 1.0, changed=True),
+    Case("after drift, 500 test images", 500, 0, changed=True),
+    Case("after drift, 500 test images, labels of all", 500, 1.0, changed=True),
 )
 
 
@@ -103,8 +103,8 @@ def _stage(case: Case, gap: float, num_classes: int, share: float, tested: Evide
     stable_N, candidate_N = _both_right(CHANGED_ACCURACY if case.changed else ACCURACY, gap, count, rng)
     of_candidate_N, labelled_N = rng.random(count) < share, rng.random(count) < case.labelled
     right_N = np.where(of_candidate_N, candidate_N, stable_N)
-    truth_N = rng.integers(num_classes, size=count)
-    predicted_N = np.where(right_N, truth_N, (truth_N + rng.integers(1, num_classes, size=count)) % num_classes)
+    class_N = rng.integers(num_classes, size=count)
+    predicted_N = np.where(right_N, class_N, (class_N + rng.integers(1, num_classes, size=count)) % num_classes)
     for second in range(SECONDS_BETWEEN, int(WATCH.max_seconds) + 1, SECONDS_BETWEEN):
         seen = slice(second * REQUESTS_A_SECOND)
         stable, candidate = (

@@ -51,7 +51,7 @@ class Observer:
         self._judged: dict[str, dict[str, bool]] = {predictor: {} for predictor in self._names}
         self._ground_truth: dict[str, str] = {}
         self._labels_by_image: dict[str, dict[str, str]] = {}
-        self._truth_by_image: dict[str, str] = {}
+        self._ground_truth_by_image: dict[str, str] = {}
 
     @property
     def past(self) -> Observation:
@@ -77,9 +77,9 @@ class Observer:
         both = {sha256: labels for sha256, labels in self._labels_by_image.items() if len(labels) == 2}
         stable_name, candidate_name = self._names
         pairs = tuple(
-            (labels[candidate_name] == truth, labels[stable_name] == truth)
+            (labels[candidate_name] == label, labels[stable_name] == label)
             for sha256, labels in both.items()
-            if (truth := self._truth_by_image.get(sha256)) is not None
+            if (label := self._ground_truth_by_image.get(sha256)) is not None
         )
         return Observed(stable, candidate, tuple(len(set(labels.values())) == 1 for labels in both.values()), pairs)
 
@@ -111,4 +111,4 @@ class Observer:
         ):  # ground truth may arrive before its prediction
             predictor, label, sha256 = self._predictions[request_id]
             self._judged[predictor][request_id] = label == self._ground_truth[request_id]
-            self._truth_by_image[sha256] = self._ground_truth[request_id]
+            self._ground_truth_by_image[sha256] = self._ground_truth[request_id]

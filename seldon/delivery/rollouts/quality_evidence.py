@@ -1,7 +1,7 @@
 """What is known about a candidate's quality beside the stable version: by test images, by labels, by agreement on the same images.
 
 A candidate is 'worse' where that is proved, 'as good' where a larger loss than a margin is ruled out, or the point estimate of enough
-test images is no lower; else it is 'undecided', and only more images can tell.
+test images is no lower; else it is 'undecided', and only more images decide.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from seldon.delivery.rollouts.observations import Observation
 from seldon.delivery.rollouts.settings import JudgeSettings
 
 AS_GOOD_CONFIDENCE = 0.95
+LOOKS = 5  # labels are compared every second, by which chance errs as often as in about five independent comparisons
 Result = Literal["worse", "as good", "undecided"]
 
 
@@ -60,17 +61,18 @@ def by_labels(
     stable: Observation, candidate: Observation, pairs: Sequence[tuple[bool, bool]], settings: JudgeSettings
 ) -> Evidence | None:
     """Compare by feedback; None with little of it. `pairs`: whether candidate and stable version were right on the same labelled image."""
+    confidences = 1 - (1 - settings.confidence) / LOOKS, AS_GOOD_CONFIDENCE
     if len(pairs) >= settings.min_compared:
         candidate_right, stable_right = np.array(pairs, bool).T
         wins, counts = _wins(candidate_right, stable_right), (len(pairs), len(pairs))
         right = int(candidate_right.sum()), int(stable_right.sum())
-        intervals = Intervals(*(paired_interval(*wins, len(pairs), share) for share in (settings.confidence, AS_GOOD_CONFIDENCE)))
+        intervals = Intervals(*(paired_interval(*wins, len(pairs), share) for share in confidences))
     else:
         counts = len(candidate.judged), len(stable.judged)
         if min(counts) < settings.min_compared:
             return None
         right = sum(candidate.judged), sum(stable.judged)
-        intervals = Intervals(*(difference(right, counts, share) for share in (settings.confidence, AS_GOOD_CONFIDENCE)))
+        intervals = Intervals(*(difference(right, counts, share) for share in confidences))
     sentence = (
         f"by feedback it is right in {right[0]} of {counts[0]} predictions, the stable version in {right[1]} of {counts[1]}"
     )

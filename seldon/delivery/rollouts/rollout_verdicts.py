@@ -64,17 +64,17 @@ def judge(
         return Verdict("rollback", labels.sentence, metrics)
     differs = _another_mix(stable, candidate, settings) or _disagrees(agreements, settings)
     evidence = [labels, known, None if differs else by_agreement(agreements, settings)]
-    if labels and labels.leans_against:  # more labels decide; neither test images of another world nor agreement may
+    if labels and labels.leans_against:  # more labels decide; neither test images, which may be outdated, nor agreement may
         evidence = [labels]
     proof = next((one.sentence for one in evidence if one and one.result == "as good"), None)
     if differs and proof is None and not candidate.judged:
-        return Verdict("no_data", f"{differs}, and {_not_told(evidence)} which of the two is right", metrics)
+        return Verdict("no_data", f"{differs}, and {_undecided(evidence)} which of the two is right", metrics)
     missing = _missing(stable, agreements, watch, settings, alone=alone, copied=copied)
     enough = candidate.requests >= watch.min_requests and not missing
     if enough and proof is not None and elapsed_seconds >= watch.min_seconds:
         return Verdict("advance", f"{candidate.requests} predictions without a fault; {proof}", metrics, proof)
     if enough and proof is None:
-        missing = f", and {_not_told(evidence)} whether it is as good"
+        missing = f", and {_undecided(evidence)} whether it is as good"
     if elapsed_seconds >= watch.max_seconds:
         expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
         return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
@@ -92,10 +92,10 @@ def _missing(
     return ""
 
 
-def _not_told(evidence: list[Evidence | None]) -> str:
+def _undecided(evidence: list[Evidence | None]) -> str:
     """Say what was looked at, and decided nothing."""
     looked = "; ".join(one.sentence for one in evidence if one)
-    return f"nothing tells ({looked})" if looked else "neither labels nor test images tell"
+    return f"nothing shows ({looked})" if looked else "neither labels nor test images show"
 
 
 def mix_distance(stable: Observation, candidate: Observation) -> float | None:

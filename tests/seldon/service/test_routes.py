@@ -208,7 +208,7 @@ def test_an_internal_error_does_not_repeat_the_request(client, caplog):
 
 @pytest.mark.parametrize("error", [TimeoutError(), ClientDisconnected()])
 def test_a_body_that_stops_coming_is_a_408(client, model, monkeypatch, error):
-    def stop(*_):
+    def stop(*_, **__):
         raise error
 
     monkeypatch.setattr(model.handler, "predict", stop)

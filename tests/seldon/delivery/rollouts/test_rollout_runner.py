@@ -164,7 +164,7 @@ def test_a_version_without_test_images_gets_copies_of_requests_first(served, sta
 def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(served, stable, predictor_spec, make_package, load):
     with load(url(served)) as callers:
         callers.wait_for(30)
-        with pytest.raises(RolloutStoppedError, match="neither labels nor test images tell which of the two is right") as stopped:
+        with pytest.raises(RolloutStoppedError, match="neither labels nor test images show which of the two is right") as stopped:
             roll_out(served, settings(), predictor_spec("3", make_package(bias=100.0, examples=False)))
 
     assert not stopped.value.rollout.unfit

@@ -47,9 +47,9 @@ def test_a_verdict_follows_from_the_observations(candidate, agreements, elapsed,
 
 
 SILENCE = [
-    pytest.param(seen(), (), 20, None, "hold", "neither labels nor test images tell whether it is as good", id="nothing known"),
+    pytest.param(seen(), (), 20, None, "hold", "neither labels nor test images show whether it is as good", id="nothing known"),
     pytest.param(seen(), (), 200, None, "no_data", "neither labels nor test images", id="nothing known in time"),
-    pytest.param(seen(), (), 200, UNDECIDED, "no_data", "nothing tells (it is right on 5 of 9", id="few test images"),
+    pytest.param(seen(), (), 200, UNDECIDED, "no_data", "nothing shows (it is right on 5 of 9", id="few test images"),
     pytest.param(seen(), (True,) * 95 + (False,) * 5, 20, None, "hold", "95 of 100", id="agrees in most"),
     pytest.param(seen(), (True,) * 99 + (False,), 20, None, "advance", "agrees with the stable version", id="agrees"),
     pytest.param(seen(red=200, blue=0), (), 20, None, "no_data", "red 100%", id="one class only"),
@@ -139,7 +139,7 @@ def test_feedback_separates_a_worse_model_from_an_equal_one():
     def rolled_back(share):
         return sum(judge(draw(0.8), draw(share), (), 20, WATCH, JudgeSettings()).decision == "rollback" for _ in range(500))
 
-    assert rolled_back(0.6) > 300
+    assert rolled_back(0.6) > 250
     assert rolled_back(0.8) <= 5
 
 
