@@ -7,7 +7,7 @@ import typer
 
 from cli import data_text
 from cli.command import load, run
-from cli.options import Json, MonitorConfig, Overrides
+from cli.options import Json, Model, MonitorConfig, Overrides, monitor_presets
 
 if TYPE_CHECKING:
     from operations.data_restore import RestoredData
@@ -52,11 +52,13 @@ def images_key(json_output: Json = False) -> None:
 
 
 @images.command("list")
-def images_list(config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False) -> None:
+def images_list(
+    model: Model = None, config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False
+) -> None:
     """List the retained images."""
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
 
     def work() -> "RetainedList":
         from operations import retained_images
@@ -69,6 +71,7 @@ def images_list(config: MonitorConfig = None, overrides: Overrides = None, json_
 @images.command("export")
 def images_export(
     to: Annotated[Path, typer.Argument(metavar="DIR", help="folder for labelled/<class>/ and to_label/")],
+    model: Model = None,
     config: MonitorConfig = None,
     overrides: Overrides = None,
     json_output: Json = False,
@@ -76,7 +79,7 @@ def images_export(
     """Decrypt the retained images: those with a label by class, the others to be labelled."""
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
 
     def work() -> "ExportedImages":
         from operations import retained_images
@@ -89,6 +92,7 @@ def images_export(
 @images.command("delete")
 def images_delete(
     request_ids: Annotated[list[str], typer.Argument(metavar="REQUEST_ID...", help="As the responses named them.")],
+    model: Model = None,
     config: MonitorConfig = None,
     overrides: Overrides = None,
     json_output: Json = False,
@@ -96,7 +100,7 @@ def images_delete(
     """Delete the retained images of requests."""
     from steps.pipeline_settings import MonitorSettings
 
-    settings = load(MonitorSettings, config, overrides)
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
 
     def work() -> "DeletedImages":
         from operations import retained_images

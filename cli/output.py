@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 15
 PLAIN_WIDTH = 10_000  # wider than any row, so that nothing is wrapped for a program that reads lines
-STATUS_STYLES = {"champion": "green", "ready": "green", "awaiting": "yellow", "refused": "red", "not ready": "red"}
+STATUS_STYLES = {
+    "champion": "green",
+    "ready": "green",
+    "awaiting": "yellow",
+    "refused": "red",
+    "rolled back": "red",
+    "not ready": "red",
+}
 
 
 def to_json(result: Any) -> str:

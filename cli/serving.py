@@ -7,7 +7,7 @@ import typer
 
 from cli import serving_text
 from cli.command import fail, load, run
-from cli.options import DeployConfig, Json, Model, Overrides, Version, deploy_presets, deployment_of
+from cli.options import DEFAULT_MODEL, DeployConfig, Json, Model, Overrides, Version, deploy_presets, deployment_of
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def render(
     run("render", work, serving_text.manifest, json_output)
 
 
-def status(json_output: Json = False) -> None:
-    """Show the deployments: versions, traffic, replicas, health, addresses."""
+def status(model: Model = None, json_output: Json = False) -> None:
+    """Show the deployments, all or a model's: versions, traffic, replicas, health, addresses."""
 
     def work() -> "ServingStatus":
         from operations import serving
 
-        return serving.status()
+        return serving.status(None if model is None else deployment_of(model))
 
     run("status", work, serving_text.status, json_output)
 
@@ -124,10 +124,15 @@ def down(
 
 
 def evaluate(
-    url: Annotated[
-        str, typer.Option(help="The address of a deployment; `status` shows it. The API key is read from IMAGELOOP_API_KEY.")
-    ],
     data: Annotated[Path, typer.Option(help="Labelled images: one folder a class, or names like cat.12.jpg.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="The address of a deployment, by default of the model's. The API key is read from IMAGELOOP_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Model = None,
     clients: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="End with exit code 1 below it, or when a request failed.")
@@ -137,12 +142,13 @@ def evaluate(
     """Send labelled images through a live service: accuracy, latency, errors."""
     if not data.is_dir():
         fail(SettingsError(f"--data: expected a folder of labelled images, got none at '{data}'"))
-    if not url.startswith(("http://", "https://")):
+    if url is not None and not url.startswith(("http://", "https://")):
         fail(SettingsError(f"--url: expected an http address, got '{url}'; run: python run.py status"))
 
     def work() -> "EndpointEvaluation":
-        from operations import evaluation
+        from operations import evaluation, serving
 
-        return evaluation.evaluate(url, data, clients, min_accuracy)
+        address = url or serving.address_of(deployment_of(model or DEFAULT_MODEL))
+        return evaluation.evaluate(address, data, clients, min_accuracy)
 
     run("evaluate", work, serving_text.evaluation, json_output)

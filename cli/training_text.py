@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from operations.deployment import DeploymentResult
     from operations.prediction import PredictionTable
 
-STATUS_WORDS = {"hold": "awaiting", "rollback": "refused"}
+STATUS_WORDS = {"hold": "awaiting", "rollback": "refused", "advance": "former"}  # `former`: a champion before
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,10 @@ def versions(result: "VersionList") -> "RenderableType":
         return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
     rows = table("version", "status", "reason", numbers=("version",))
     for one in result.versions:
-        status = "champion" if one.version == result.champion else STATUS_WORDS.get(one.verdict, "")
+        status = STATUS_WORDS.get(one.verdict, "")
+        if one.version == result.champion:
+            status = "champion"
+        elif one.rolled_back and one.verdict == "rollback":
+            status = "rolled back"
         rows.add_row(one.version, status_text(status), one.reason)
     return rows

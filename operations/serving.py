@@ -72,13 +72,20 @@ class StoppedDeployments:
     kept: bool
 
 
-def status() -> ServingStatus:
-    """Return the state of the deployments on the cluster that this folder deployed to last.
+def status(name: str | None = None) -> ServingStatus:
+    """Return the state of the deployments on the cluster that this folder deployed to last. `name`: of one, by default all.
 
-    Raises: ImageLoopError where nothing was ever deployed, DeploymentError where the cluster does not respond.
+    Raises: ImageLoopError where nothing was ever deployed, or not this one; DeploymentError where the cluster does not respond.
     """
     deployed, cluster = _last_deployment()
     manifests = cluster.belonging_to(deployed.namespace, deployed.name)
+    if name is not None:
+        known, named = [one.metadata.name for one in manifests], cluster.get(deployed.namespace, name)
+        manifests = [named] if named else []
+        if named is None:
+            raise ImageLoopError(
+                f"expected a deployment '{name}', got only: {', '.join(known) or 'none'}; run: python run.py deploy"
+            )
     states = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in manifests]
     rollouts = {one.key: one.rollout for one in manifests if one.rollout}
     return ServingStatus(
@@ -86,6 +93,11 @@ def status() -> ServingStatus:
         deployments=[_state_of(one, rollouts) for one in states if one is not None],
         metrics=cluster.metrics_addresses(),
     )
+
+
+def address_of(name: str) -> str:
+    """Return the address of a deployment. Raises: ImageLoopError where it is not deployed from here."""
+    return status(name).deployments[0].url
 
 
 def roll_back(name: str | None = None) -> RollbackResult:
@@ -105,7 +117,12 @@ def roll_back(name: str | None = None) -> RollbackResult:
 
     workspace = Workspace.current()
     note_rollback(
-        rollout.model_name, rollout.version, rollout.before, "rolled back by hand", workspace, registry=deployed.registry
+        rollout.model_name,
+        rollout.version,
+        rollout.before,
+        f"rolled back by hand; python run.py approve {rollout.version} --reason TEXT makes it champion again",
+        workspace,
+        registry=deployed.registry,
     )
     open_store()
     record_noted_rollbacks(workspace)

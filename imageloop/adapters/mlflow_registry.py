@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
-from imageloop.model.package import PackageError
+from imageloop.model.package import PackageError, read_info
 from imageloop.promotion.step_artifacts import MadeWith
 from imageloop.renamed_settings import with_new_names
 from imageloop.workspace_paths import Workspace
@@ -31,6 +31,9 @@ MADE_WITH = "made_with"  # the tag
 A_PAGE = 1000
 LABELS = "labels"  # the tag: how many labelled predictions, or changed copies, it was trained or judged on
 TEST_SET = "test_set"  # the tag: the hash of the test images, so that versions of the same ones can be compared
+ROLLOUT = "rollout"  # the tag of a version that was rolled back
+CLASS_NAMES = "class_names"  # the tag, a JSON list; absent where the names are too long for one
+MAX_TAG = 4000  # characters of a tag that every store of MLflow takes
 OVERRULED = "by a user: "  # the tag `approved` begins with it where a reason was given
 METRICS = "metrics"  # the tag
 AGAINST = "judged_against"  # the tag: the champion that the gates compared it with, empty if there was none
@@ -48,7 +51,7 @@ class RegisteredVersion:
     """`verdict`: advance, rollback (refused by a gate) or hold (awaits approval); `approved` by a user.
 
     `overruled`: the user gave a reason to overrule a gate or a rollout. `accuracy` on the test images whose hash is `test_set`; None and
-    empty where they were not stored.
+    empty where they were not stored. `rolled_back`: once, by a rollout or by hand.
 
     `judged_against`: the champion at that time, empty if there was none; None if it was not stored.
     """
@@ -64,6 +67,7 @@ class RegisteredVersion:
     accuracy: float | None = None
     test_set: str = ""
     overruled: bool = False
+    rolled_back: bool = False
 
 
 class ModelRegistry:
@@ -158,6 +162,11 @@ class ModelRegistry:
             logger.warning("version %s was made with settings that are not known here", version)
             return None
 
+    def class_names(self, version: str) -> list[str]:
+        """The classes of a version: by its tag, or by its package where there is none. Raises: UnknownVersionError, PackageError."""
+        text = self._found(version).tags.get(CLASS_NAMES)
+        return [str(name) for name in json.loads(text)] if text else read_info(self.package(version)).class_names
+
     def learnt_since(self, version: str, time: float) -> bool:
         """Whether a version was registered after `time` (Unix seconds), and trained on labelled predictions too. Raises: UnknownVersionError."""
         found = self._found(version)
@@ -241,6 +250,7 @@ def _registered(found: Any) -> RegisteredVersion:
         json.loads(tags[METRICS]).get("accuracy") if METRICS in tags else None,
         tags.get(TEST_SET, ""),
         tags.get("approved", "").startswith(OVERRULED),
+        ROLLOUT in tags,
     )
 
 

@@ -46,7 +46,7 @@ def check_same_classes(candidate: Candidate, package: Path, serving_model: str, 
     if (serving_model, serving_version) == (candidate.model_name, candidate.version):
         return
     try:
-        before = read_info(ModelRegistry(serving_model).package(serving_version)).class_names
+        before = ModelRegistry(serving_model).class_names(serving_version)
     except ImageLoopError as error:
         logger.warning("the classes of version %s, which serves, are not known: %s", serving_version, error)
         return
@@ -66,6 +66,8 @@ def _deployable(registry: ModelRegistry, version: str, *, also_refused: bool) ->
             f"expected a version that may serve, got {version}, which was refused: {registered.reason}; "
             "train a better one, or --set allow_refused_version=true"
         )
+    if registered.verdict == "hold":
+        logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", version, registered.reason)
     return registered
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from imageloop.adapters.mlflow_registry import (
     AGAINST,
+    CLASS_NAMES,
     LABELS,
     MADE_WITH,
+    MAX_TAG,
     METRICS,
     OVERRULED,
     TEST_SET,
@@ -116,6 +118,9 @@ class _Promotion:
             TEST_SET: hash_of_test_set(self.evaluation.predictions),
             LABELS: str(len(self.feedback.labelled)),
         }
+        class_names = json.dumps(self.evaluation.class_names)
+        if len(class_names) <= MAX_TAG:
+            tags[CLASS_NAMES] = class_names
         if known is None:
             return self.registry.register(self.package.folder, run_id, tags)
         for key, value in tags.items():

@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError, promotion_lock
+from imageloop.adapters.mlflow_registry import ROLLOUT, ModelRegistry, UnknownVersionError, promotion_lock
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.atomic_files import replacing
 from imageloop.workspace_paths import Workspace
@@ -35,7 +35,7 @@ def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: 
     with promotion_lock(workspace):
         registry.set_tag(bad, "verdict", "rollback")
         registry.set_tag(bad, "reason", reason[:500])
-        registry.set_tag(bad, "rollout", json.dumps({"outcome": "rolled_back"}))
+        registry.set_tag(bad, ROLLOUT, json.dumps({"outcome": "rolled_back"}))
         if good is not None and registry.champion() == bad:
             registry.promote(good)
 

@@ -68,11 +68,15 @@ def test_names_with_brackets_colons_and_unprintable_bytes_are_shown_as_they_are(
 
 def test_a_version_list_names_status_and_reason(pipe):
     entries = [
+        RegisteredVersion("imageloop", "4", "run", verdict="rollback", reason="too slow", digest="", rolled_back=True),
+        RegisteredVersion("imageloop", "3", "run", verdict="advance", reason="passed", digest=""),
         RegisteredVersion("imageloop", "2", "run", verdict="hold", reason="1 gate undecided", digest=""),
         RegisteredVersion("imageloop", "1", "run", verdict="advance", reason="passed", digest=""),
     ]
     assert [line.split() for line in render(versions(VersionList("imageloop", "1", entries)), pipe).splitlines()] == [
         ["version", "status", "reason"],
+        ["4", "rolled", "back", "too", "slow"],
+        ["3", "former", "passed"],
         ["2", "awaiting", "1", "gate", "undecided"],
         ["1", "champion", "passed"],
     ]

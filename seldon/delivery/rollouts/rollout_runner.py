@@ -128,7 +128,8 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
         history = manifest.history
         if len(history) < 2:
             raise DeploymentError(
-                f"expected a version before {_serving(manifest).version} of '{manifest.key}', got none in its history"
+                f"expected a version before {_serving(manifest).version} of '{manifest.key}', got none in its history; to deploy another one: "
+                "python run.py deploy --version VERSION"
             )
         bad, good = history[-1], history[-2]
         try:

@@ -27,7 +27,11 @@ def registry(tmp_path, monkeypatch):
             raise PackageError("its files are gone")
         return tmp_path / version
 
-    monkeypatch.setattr(candidates, "ModelRegistry", lambda _name: SimpleNamespace(package=package))
+    def class_names(version: str) -> list[str]:
+        package(version)
+        return CLASSES[version]
+
+    monkeypatch.setattr(candidates, "ModelRegistry", lambda _name: SimpleNamespace(class_names=class_names))
     return package
 
 

@@ -79,7 +79,7 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
     monkeypatch.setattr(registration, "compare", lambda *_: (registry.title, None))
     monkeypatch.setattr(registration, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
-    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS, class_names=["cat", "dog"])
 
     found = register_version(
         package, nothing, verdicts["1"], None, "r", FeedbackData.none(), PromotionSettings(), nothing, workspace
@@ -92,7 +92,7 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
 def test_a_model_evaluated_by_complaints_awaits_approval(monkeypatch, workspace):
     registry = Registry()
     monkeypatch.setattr(registration, "ModelRegistry", lambda _name: registry)
-    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS)
+    nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS, class_names=["cat", "dog"])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     chosen = replace(FeedbackData.none(), bias="people label what is wrong")
     verdict = GateVerdict("advance", [], registry.champion(), "compared")
