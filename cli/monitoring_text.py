@@ -54,8 +54,24 @@ def demo_loop(result: "DemoLoopResult") -> "Group":
     """Show each scenario with its outcome, and the accuracy during each."""
     from rich.console import Group
 
-    scenarios = [f"{scenario.title} ({scenario.seconds:.0f} s)\n    {scenario.outcome}" for scenario in result.scenarios]
+    scenarios = [f"{scenario.headline} ({scenario.seconds:.0f} s)\n    {scenario.outcome}" for scenario in result.scenarios]
+    figures = result.summary
+    noticed, estimate = figures.images_until_drift, figures.estimated_accuracy
     rows = [
+        ("drift", "not noticed" if noticed is None else f"noticed after {noticed} changed images"),
+        (
+            "estimate",
+            f"{'none' if estimate is None else percent(estimate)}, with changed images; true {percent(figures.accuracy_during)}",
+        ),
+        (
+            "labels",
+            f"{figures.labels} sent; {figures.poisoned_labels} poisoned ones {'refused' if figures.poisoned_labels_refused else 'believed'}",
+        ),
+        ("retraining", f"promoted version {figures.promoted}" if figures.promoted else "promoted no version"),
+        (
+            "before, during, after",
+            " ".join(map(percent, (figures.accuracy_before, figures.accuracy_during, figures.accuracy_after))),
+        ),
         ("accuracy", ", ".join(f"{title} {percent(share)}" for title, share in result.accuracy.items())),
         ("requests", f"{result.requests}, {len(result.failed_requests)} failed"),
         *(("", failure) for failure in result.failed_requests[:NUM_FAILURES]),

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imageloop.adapters.zenml_client import register_stacks
@@ -15,6 +15,7 @@ from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.monitoring.decisions import HELPED
 from imageloop.monitoring.windows import Window
 from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace, of_this_site
+from operations.demo_loop.demo_loop_summary import DemoLoopSummary, ScenarioResult, accuracy_of, headlines, summarise
 from operations.demo_loop.timeline import Event, draw_timeline
 from operations.demo_loop.traffic import SentRequest, Traffic
 from operations.demo_loop.traffic_images import ImageStream, drawn_images, photographed_images
@@ -31,21 +32,12 @@ OLD_MARK = ".imageloop-story"  # of one before 0.2.0
 
 
 @dataclass(frozen=True)
-class ScenarioResult:
-    """One scenario: its outcome in a sentence, when it began (Unix seconds), and how many seconds it took."""
-
-    title: str
-    outcome: str
-    begun: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class DemoLoopResult:
-    """The scenarios, the accuracy during each (in [0, 1]), and the file of the timeline."""
+    """The scenarios, the accuracy during each (in [0, 1]), what happened in figures, and the file of the timeline."""
 
     accuracy_when_trained: float
     scenarios: list[ScenarioResult]
+    summary: DemoLoopSummary
     accuracy: dict[str, float]
     requests: int
     failed_requests: list[str]
@@ -58,6 +50,18 @@ class DemoLoop:
 
     def __init__(self, settings: MonitorSettings, traffic: Traffic, changed_images: ImageStream) -> None:
         self._settings, self._traffic, self._changed_images = settings, traffic, changed_images
+        self._labels_sent = 0
+
+    def play(self) -> list[ScenarioResult]:
+        """Play every scenario, one after the other."""
+        return [self._play(scenario) for scenario in self.scenarios()]
+
+    def _play(self, scenario: Callable[[], str]) -> ScenarioResult:
+        title, begun, labels_before = scenario.__name__.replace("_", " "), time.time(), self._labels_sent
+        logger.info("— %s", title)
+        outcome = scenario()
+        logger.info("  %s", outcome)
+        return ScenarioResult(title, outcome, begun, time.time() - begun, self._labels_sent - labels_before)
 
     def scenarios(self) -> list[Callable[[], str]]:
         return [
@@ -79,7 +83,7 @@ class DemoLoop:
         """Labels arrive until a retraining helped: a gain that may be chance does not pass the gate, and more labels settle it."""
         outcomes = []
         for _ in range(MAX_TRIES):
-            num_labels = self._traffic.send_labels(self._traffic.wait_for(8 * WINDOW))
+            num_labels = self._send_labels(self._traffic.wait_for(8 * WINDOW))
             outcomes.append(f"{num_labels} labels; {self._monitor()}")
             if HELPED in outcomes[-1]:
                 break
@@ -92,7 +96,7 @@ class DemoLoop:
 
     def poisoned_labels_arrive(self) -> str:
         self._traffic.labelled_share = 0.0
-        num_labels = self._traffic.send_labels(self._traffic.wait_for(4 * WINDOW), poisoned=True)
+        num_labels = self._send_labels(self._traffic.wait_for(4 * WINDOW), poisoned=True)
         return f"{num_labels} poisoned labels; {self._monitor()}"
 
     def bad_model_is_deployed(self) -> str:
@@ -108,6 +112,11 @@ class DemoLoop:
         except Exception as error:
             return f"{bad.outcome} by the gate, and deployed all the same: {failed_step(error) or error}"
         raise ImageLoopError(f"expected version {bad.model_version} to be rolled back, got it serving")
+
+    def _send_labels(self, sent: Sequence[SentRequest], *, poisoned: bool = False) -> int:
+        number = self._traffic.send_labels(sent, poisoned=poisoned)
+        self._labels_sent += number
+        return number
 
     def _monitor(self) -> str:
         from operations.monitoring import monitor
@@ -135,16 +144,19 @@ def run_demo_loop(folder: Path, settings: MonitorSettings, data: Path | None = N
     served = _completed(deployment.deploy(DeploySettings(model_name=settings.monitoring.model_name)))
     try:
         with Traffic(served.url, REQUESTS_PER_SECOND, unchanged) as traffic:
-            results = [_play(scenario) for scenario in DemoLoop(settings, traffic, changed).scenarios()]
+            results = DemoLoop(settings, traffic, changed).play()
             traffic.wait_for(WINDOW)
     finally:
         serving.down()
-    timeline = folder / "timeline.png"
-    draw_timeline(traffic.sent, _windows(settings), [Event(one.begun, one.title) for one in results], timeline)
+    timeline, windows = folder / "timeline.png", _windows(settings)
+    summary = summarise(results, traffic.sent, windows)
+    results = _with_headlines(results, summary, windows)
+    draw_timeline(traffic.sent, windows, [Event(one.begun, one.headline) for one in results], timeline)
     return DemoLoopResult(
         accuracy_when_trained=trained.accuracy,
         scenarios=results,
-        accuracy=_accuracies(traffic.sent, results),
+        summary=summary,
+        accuracy={one.title: accuracy_of(traffic.sent, one) for one in results},
         requests=len(traffic.sent) + len(traffic.failures),
         failed_requests=traffic.failures,
         timeline=str(timeline),
@@ -159,21 +171,10 @@ def _completed[Result](result: Result | SubmittedRun) -> Result:
     return result
 
 
-def _play(scenario: Callable[[], str]) -> ScenarioResult:
-    title, begun = scenario.__name__.replace("_", " "), time.time()
-    logger.info("— %s", title)
-    outcome = scenario()
-    logger.info("  %s", outcome)
-    return ScenarioResult(title, outcome, begun, time.time() - begun)
-
-
-def _accuracies(sent: Sequence[SentRequest], results: list[ScenarioResult]) -> dict[str, float]:
-    """The share of right predictions while each scenario was played."""
-    accuracies = {}
-    for result in results:
-        right = [one.right for one in sent if result.begun <= one.time < result.begun + result.seconds]
-        accuracies[result.title] = sum(right) / max(1, len(right))
-    return accuracies
+def _with_headlines(results: list[ScenarioResult], summary: DemoLoopSummary, windows: list[Window]) -> list[ScenarioResult]:
+    false_alarms = sum(window.alarm for window in windows if window.end <= results[0].end)
+    said = zip(results, headlines(summary, false_alarms), strict=True)
+    return [replace(result, headline=headline) for result, headline in said]
 
 
 def _hardly_trained(settings: TrainSettings) -> TrainSettings:

@@ -357,6 +357,25 @@ def test_a_version_that_fails_its_evaluation_after_the_rollout_is_rolled_back(si
     assert "expected an accuracy of at least 90.0%" in listed["versions"][0]["reason"]
 
 
+def test_two_models_serve_side_by_side(site, deployed, labelled):
+    first = served(site)["predictors"]
+    version = site.train("My_second")["model_version"]
+
+    second = site.json("deploy", "--model", "My_second", "--set", "replicas=1")
+
+    both = {one["name"]: one["predictors"] for one in site.json("status")["deployments"]}
+    (only,) = site.json("status", "--model", "My_second")["deployments"]
+    measured = site.json("evaluate", "--model", "My_second", "--data", str(labelled))
+    monitored = site.json("monitor", "--model", "My_second")
+    _, error = site.run("status", "--model", "nobody", expect=1)
+    assert (second["name"], second["version"]) == ("my-second", version)
+    assert [part["version"] for part in both["pets"]] == [part["version"] for part in first]
+    assert (only["name"], only["url"]) == ("my-second", second["url"])
+    assert measured["count"] == 20
+    assert monitored["action"] == "no_data"
+    assert "expected a deployment 'nobody', got only: " in error
+
+
 def test_a_wrong_setting_is_refused_before_anything_starts(site):
     _, error = site.run("deploy", "--set", "strategy.kind=canary", "--set", "strategy.steps=[50,10]", expect=2)
 
