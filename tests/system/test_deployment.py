@@ -303,7 +303,15 @@ def third(site, deployed) -> str:
 
 def test_a_restart_during_a_canary_resumes_the_stable_version(site, deployed, third):
     process = site.start(
-        "deploy", *PLACE, "--set", "replicas=1", *deployed["kept"], "--set", "strategy={kind: canary, watch: {min_seconds: 600}}"
+        "deploy",
+        *PLACE,
+        "--set",
+        "replicas=1",
+        *deployed["kept"],
+        "--set",
+        "strategy={kind: canary, shadow_percent: 0, watch: {min_seconds: 600}}",
+        "--set",
+        "judge.max_accuracy_loss=0.9",
     )
     deadline = time.monotonic() + 120
     while not any(part["version"] == third and part["traffic"] for part in served(site)["predictors"]):
@@ -331,7 +339,8 @@ def served(site) -> dict:
 
 
 def test_a_rollout_without_requests_fails_the_command_and_the_version_keeps_its_title(site, deployed, third):
-    no_requests = ("--set", "strategy.kind=canary", "--set", "strategy.watch={min_requests: 10, min_seconds: 0, max_seconds: 1}")
+    watch = "{min_requests: 10, min_seconds: 0, max_seconds: 1}"
+    no_requests = ("--set", f"strategy={{kind: canary, shadow_percent: 0, watch: {watch}}}")
 
     _, error = site.run("deploy", *PLACE, *no_requests, "--set", "replicas=1", "--set", "judge.max_accuracy_loss=0.9", expect=1)
 

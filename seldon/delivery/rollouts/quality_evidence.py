@@ -61,7 +61,7 @@ def by_labels(
     stable: Observation, candidate: Observation, pairs: Sequence[tuple[bool, bool]], settings: JudgeSettings
 ) -> Evidence | None:
     """Compare by feedback; None with little of it. `pairs`: whether candidate and stable version were right on the same labelled image."""
-    confidences = 1 - (1 - settings.confidence) / LOOKS, AS_GOOD_CONFIDENCE
+    confidences = [1 - (1 - confidence) / LOOKS for confidence in (settings.confidence, AS_GOOD_CONFIDENCE)]
     if len(pairs) >= settings.min_compared:
         candidate_right, stable_right = np.array(pairs, bool).T
         wins, counts = _wins(candidate_right, stable_right), (len(pairs), len(pairs))
