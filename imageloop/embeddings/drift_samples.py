@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imageloop.data.image_statistics import NAMES
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scenes_of
 from imageloop.model.package import REFERENCE
 
@@ -78,6 +79,17 @@ def with_scenes(table: pd.DataFrame, distance: float) -> pd.DataFrame:
     scenes_N, seen = np.arange(len(table)), np.flatnonzero(table["embedding"].notna())
     scenes_N[seen] = seen[scenes_of(embeddings_of(table.iloc[seen]), distance)]
     return table.assign(scene=scenes_N)
+
+
+def with_typical(table: pd.DataFrame, novelty: Novelty | None) -> pd.DataFrame:
+    """Records with `typical`: whether the image lies as near to the known ones as four of five of these do to each other.
+
+    Without a novelty model all are; a record without an embedding is not.
+    """
+    typical_N, seen = np.full(len(table), novelty is None), np.flatnonzero(table["embedding"].notna())
+    if novelty is not None and len(seen):
+        typical_N[seen] = novelty.distance(embeddings_of(table.iloc[seen])) <= novelty.typical_distance()
+    return table.assign(typical=typical_N)
 
 
 def sample_of_records(table: pd.DataFrame, class_names: list[str]) -> Sample:

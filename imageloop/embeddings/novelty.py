@@ -17,6 +17,7 @@ NOVELTY_FILE = "novelty.npz"
 OLD_NOVELTY_FILE = "familiar.npz"  # in packages made before 0.2.0
 NEIGHBOUR = 10  # nearer ones may be near duplicates; with many classes at most half of the images of one class
 FALSE_ALARM_SHARE = 0.01  # of in-distribution images that are called novel
+TYPICAL_SHARE = 0.8
 MAX_PAIRED = 400
 FloatArray = NDArray[np.float32]
 
@@ -47,6 +48,12 @@ class Novelty:
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
         """The cosine distance to a near known image, in [0, 2]. Shapes: (B, D) -> (B,)."""
         return _distances(unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
+
+    def typical_distance(self) -> float:
+        """The distance within which four of five known images lie from the others."""
+        similar_NN = self.known_ND @ self.known_ND.T
+        np.fill_diagonal(similar_NN, -np.inf)
+        return float(np.quantile(_distances(similar_NN, self.neighbour), TYPICAL_SHARE))
 
     def write(self, folder: Path) -> None:
         with replacing(folder / NOVELTY_FILE) as aside, aside.open("wb") as file:

@@ -9,8 +9,8 @@ import pandas as pd
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
-from imageloop.embeddings.drift_samples import with_scenes
-from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.embeddings.drift_samples import with_scenes, with_typical
+from imageloop.embeddings.novelty import Novelty, scene_distance_of
 from imageloop.errors import ImageLoopError
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
@@ -72,15 +72,19 @@ def collect_feedback_data(
     )
     database.close()
     labelled, recent = _seen_alike(registry, info, labelled, recent)
+    novelty = Novelty.read(folder)
     if settings.drift_augmentation is not None:
         return augment_with_drift(images, recent, info.backbone, settings.drift_augmentation, workspace)
     training = images.of_split("train")
     known = known_features(images, training, info.backbone, workspace), images.targets(training)
     source = info.backbone, info.side_pixels
     inside, scene = set(images.table["sha256"]), scene_distance_of(folder)
-    feedback = select_feedback(labelled, recent, known, images.class_names, source, settings, scene, inside)
+    feedback = select_feedback(
+        with_typical(labelled, novelty), recent, known, images.class_names, source, settings, scene, inside
+    )
     mine = predictions[predictions["model_version"] == champion]
-    feedback = replace(feedback, bias=measure_performance(mine, with_scenes(of_champion, scene), PerformanceSettings()).bias)
+    of_champion = with_typical(with_scenes(of_champion, scene), novelty)
+    feedback = replace(feedback, bias=measure_performance(mine, of_champion, PerformanceSettings()).bias)
     if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]

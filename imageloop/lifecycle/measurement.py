@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
-from imageloop.embeddings.drift_samples import read_reference, with_scenes
-from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.embeddings.drift_samples import read_reference, with_scenes, with_typical
+from imageloop.embeddings.novelty import Novelty, scene_distance_of
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback import open_database
 from imageloop.model.package import read_info
@@ -56,7 +56,11 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             made_at=made_at,
             windows=windows,
             num_new=num_new,
-            performance=measure_performance(predictions[predictions["model_version"] == serving], newest, settings.performance),
+            performance=measure_performance(
+                predictions[predictions["model_version"] == serving],
+                with_typical(newest, Novelty.read(folder)),
+                settings.performance,
+            ),
             num_labels=len(labels),
             new_labels=num_scenes(labels[new], newest, serving),
             usable_labels=num_scenes(labels[usable], newest, serving),

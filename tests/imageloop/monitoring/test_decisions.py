@@ -55,7 +55,7 @@ def predictions_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.
     return pd.DataFrame(
         {
             "request_id": [f"r{n}" for n in range(count)], "time": np.arange(count, dtype=float), "label": "cat", "confidence": confidence,
-            "ground_truth": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count),
+            "ground_truth": np.where(right, "cat", "dog") if count else [], "model_version": "1", "feedback_source": "http", "scene": range(count), "typical": True,
             "feedback_time": np.arange(count, dtype=float), "statistics": [{"brightness": float(n), "sharpness": float(n)} for n in range(count)],
         } | columns
     )  # fmt: skip
@@ -290,8 +290,12 @@ def test_late_labels_are_no_bias_and_a_few_at_random_are_none_either():
 
 def test_labels_that_contradict_confident_predictions_are_poisoned():
     poisoned = predictions_of([False] * 60, confidence=0.97)
+    drifted = poisoned.assign(typical=False)
 
     assert "poisoned" in measure_performance(poisoned, poisoned, PerformanceSettings()).bias
+    assert (
+        measure_performance(drifted, drifted, PerformanceSettings()).bias is None
+    )  # honest labels say that of a model that drift broke
 
 
 def test_reports_say_in_a_minute_what_changed_and_what_was_decided():

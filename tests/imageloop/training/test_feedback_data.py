@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from imageloop.embeddings.drift_samples import with_typical
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scene_distance
 from imageloop.training.feedback_data import FeedbackData, select_feedback
 from imageloop.training.settings import FeedbackSettings
@@ -26,7 +28,7 @@ def labelled(count: int, *, poisoned: int = 0, start: int = 0, source: str = "ht
     return pd.DataFrame(
         {
             "request_id": [f"{start + n:032x}" for n in range(count)], "time": np.arange(start, start + count, dtype=float),
-            "sha256": [f"image {start + n}" for n in range(count)], "label": ground_truth, "confidence": 0.95, "ground_truth": labels,
+            "sha256": [f"image {start + n}" for n in range(count)], "label": ground_truth, "confidence": 0.95, "typical": True, "ground_truth": labels,
             "feedback_source": source, "feedback_time": np.arange(start, start + count, dtype=float), "model_version": "1",
             "first_time": np.arange(start, start + count, dtype=float),
             "embedding": [row.astype(np.float16).tobytes() for row in embeddings],
@@ -168,3 +170,18 @@ def test_too_few_labels_are_stored_without_a_verdict(count):
     assert len(feedback.labelled) == count
     assert feedback.labelled["quality"].isna().all()
     assert feedback.suspicion(SETTINGS) is None
+
+
+def test_typical_images_lie_as_near_as_most_training_images():
+    rng = np.random.default_rng(0)
+    known_ND = rng.normal(size=(200, 24)).astype(np.float32) + 4
+    novelty = Novelty.of(known_ND, 2)
+    near_ND, far_ND = known_ND[:50] + 0.01, rng.normal(size=(50, 24)).astype(np.float32)
+    rows = [row.astype(np.float16).tobytes() for row in np.concatenate([near_ND, far_ND])]
+    table = pd.DataFrame({"embedding": [*rows, None]})
+
+    typical = with_typical(table, novelty)["typical"]
+
+    assert typical[:50].mean() > 0.7
+    assert not typical[50:].any()
+    assert with_typical(table, None)["typical"].all()
