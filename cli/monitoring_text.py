@@ -60,19 +60,17 @@ def demo_loop(result: "DemoLoopResult") -> "Group":
     rows = [
         ("drift", "not noticed" if noticed is None else f"noticed after {noticed} changed images"),
         (
-            "estimate",
-            f"{'none' if estimate is None else percent(estimate)}, with changed images; true {percent(figures.accuracy_during)}",
+            "accuracy",
+            f"{percent(figures.accuracy_before)}, with changed images {percent(figures.accuracy_during)}, "
+            f"after {'a retraining' if figures.promoted else 'labels'} {percent(figures.accuracy_after)}",
         ),
+        ("estimate", "none" if estimate is None else f"{percent(estimate)} with changed images, without labels"),
         (
             "labels",
             f"{figures.labels} sent; {figures.poisoned_labels} poisoned ones {'refused' if figures.poisoned_labels_refused else 'believed'}",
         ),
         ("retraining", f"promoted version {figures.promoted}" if figures.promoted else "promoted no version"),
-        (
-            "before, during, after",
-            " ".join(map(percent, (figures.accuracy_before, figures.accuracy_during, figures.accuracy_after))),
-        ),
-        ("accuracy", ", ".join(f"{title} {percent(share)}" for title, share in result.accuracy.items())),
+        ("by scenario", ", ".join(f"{title} {percent(share)}" for title, share in result.accuracy.items())),
         ("requests", f"{result.requests}, {len(result.failed_requests)} failed"),
         *(("", failure) for failure in result.failed_requests[:NUM_FAILURES]),
         ("timeline", result.timeline),
