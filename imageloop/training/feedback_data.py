@@ -29,6 +29,7 @@ COLUMNS = [
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
 STRETCH = 40  # consecutive labels of different scenes that are judged as one
+LEARNABLE = 0.5  # the least quality of a label that other labels confirm
 WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 FloatArray = NDArray[np.float32]
 
@@ -157,22 +158,42 @@ def role_of(scene: str, held_back: float) -> str:
 
 
 def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]], class_names: list[str]) -> NDArray[np.float64]:
-    """The probability of each label by a model of the known images and of the other labels, (N,)."""
+    """The probability of each label by a model of the known images and of the other labels, (N,).
+
+    Known images say little about images that are not typical. There a label counts as likely that a model of the other labels alone predicts: honest
+    labels can be learnt from each other, labels at random cannot.
+    """
+    targets_N = table["ground_truth"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
+    folds_N, rows_N = pd.factorize(table["scene"])[0] % NUM_FOLDS, np.arange(len(table))
+    embeddings_ND = embeddings_of(table)
+    qualities_N: NDArray[np.float64] = _out_of_fold(embeddings_ND, targets_N, folds_N, known, len(class_names))[rows_N, targets_N]
+    nothing = known[0][:0], known[1][:0]
+    by_labels_NK = _out_of_fold(embeddings_ND, targets_N, folds_N, nothing, len(class_names))
+    learnable_N = (by_labels_NK.argmax(1) == targets_N) & (by_labels_NK.max(1) > 0) & ~table["typical"].to_numpy(bool)
+    qualities_N[learnable_N] = np.maximum(qualities_N[learnable_N], LEARNABLE)
+    return qualities_N
+
+
+def _out_of_fold(
+    embeddings_ND: FloatArray,
+    targets_N: NDArray[np.int64],
+    folds_N: NDArray[np.intp],
+    known: tuple[FloatArray, NDArray[np.int64]],
+    num_classes: int,
+) -> NDArray[np.float64]:
+    """Probabilities by models of the known images and of the other folds, (N, K); 0 where a model would know one class only."""
     from sklearn.linear_model import LogisticRegression
 
     known_ND, known_N = known
-    mine_ND = embeddings_of(table)
-    mine_N = table["ground_truth"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
-    scale = float(np.linalg.norm(np.concatenate([known_ND, mine_ND]), axis=1).mean())
-    folds_N = pd.factorize(table["scene"])[0] % NUM_FOLDS
-    qualities_N = np.empty(len(table))
+    scale = float(np.linalg.norm(np.concatenate([known_ND, embeddings_ND]), axis=1).mean())
+    probabilities_NK = np.zeros((len(targets_N), num_classes))
     for fold in np.unique(folds_N):
         other_folds, this_fold = folds_N != fold, folds_N == fold
-        rows_ND = np.concatenate([known_ND, mine_ND[other_folds]]) / scale
-        targets_N = np.concatenate([known_N, mine_N[other_folds]])
-        weights_N = np.concatenate([np.ones(len(known_N)), np.full(int(other_folds.sum()), WEIGHT)])
-        model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets_N, sample_weight=weights_N)
-        probabilities_NK = model.predict_proba(mine_ND[this_fold] / scale)
-        places = np.searchsorted(model.classes_, mine_N[this_fold])
-        qualities_N[this_fold] = probabilities_NK[np.arange(len(places)), places]
-    return qualities_N
+        rows_ND = np.concatenate([known_ND, embeddings_ND[other_folds]]) / scale
+        targets = np.concatenate([known_N, targets_N[other_folds]])
+        if len(np.unique(targets)) < 2:
+            continue
+        weights = np.concatenate([np.ones(len(known_N)), np.full(int(other_folds.sum()), WEIGHT)])
+        model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets, sample_weight=weights)
+        probabilities_NK[np.ix_(this_fold, model.classes_)] = model.predict_proba(embeddings_ND[this_fold] / scale)
+    return probabilities_NK

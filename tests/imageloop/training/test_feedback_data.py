@@ -185,3 +185,23 @@ def test_typical_images_lie_as_near_as_most_training_images():
     assert typical[:50].mean() > 0.7
     assert not typical[50:].any()
     assert with_typical(table, None)["typical"].all()
+
+
+def test_after_drift_honest_labels_are_learnt_from_each_other():
+    """Drift turned the classes round, so the known images contradict every label, and the labels confirm each other."""
+    table = labelled(200).assign(confidence=0.5)
+    table["ground_truth"] = table["ground_truth"].map({NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]})
+
+    drifted, typical = (gathered(table.assign(typical=is_typical)) for is_typical in (False, True))
+
+    assert drifted.suspicion(SETTINGS) is None
+    assert (drifted.labelled["role"] == "quarantined").mean() < 0.05
+    assert typical.labelled["quality"].mean() < drifted.labelled["quality"].mean()
+
+
+def test_labels_of_one_class_alone_confirm_nothing():
+    table = labelled(60).assign(ground_truth=NAMES[0])
+
+    drifted, typical = (gathered(table.assign(typical=is_typical)).labelled for is_typical in (False, True))
+
+    assert drifted["quality"].tolist() == typical["quality"].tolist()
