@@ -288,7 +288,8 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
             caller.join(30)
 
     assert (result["version"], result["before"], result["outcome"]) == (second["model_version"], deployed["version"], "promoted")
-    assert [verdict.partition(",")[0] for verdict in result["verdicts"]] == ["test images: advance", "canary 50 %: advance"]
+    assert [verdict.partition(":")[0] for verdict in result["verdicts"]] == ["test images", "canary 50 %"]
+    assert result["verdicts"][1].startswith("canary 50 %: advance")
     assert (back["from_version"], back["to_version"]) == (second["model_version"], deployed["version"])
     assert failures == []
     assert site.json("versions", "--model", MODEL)["champion"] == deployed["version"]

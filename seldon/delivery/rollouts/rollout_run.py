@@ -14,8 +14,8 @@ from seldon.delivery.manifest import Manifest, OngoingRollout, PredictorSpec
 from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.compare_on_test_images import compare_on_test_images
 from seldon.delivery.rollouts.observer import Observer
-from seldon.delivery.rollouts.quality_evidence import Evidence, by_test_images
-from seldon.delivery.rollouts.rollout_verdicts import Verdict, judge
+from seldon.delivery.rollouts.quality_evidence import Evidence, Result, by_test_images
+from seldon.delivery.rollouts.rollout_verdicts import Decision, Verdict, judge
 from seldon.delivery.rollouts.sequential_testing import compare
 from seldon.delivery.rollouts.settings import AbTest, DeploySettings, Shadow
 from seldon.delivery.rollouts.smoke_tests import check_metrics, smoke_test
@@ -24,6 +24,7 @@ from seldon.delivery.rollouts.stages import Stage, stages
 logger = logging.getLogger(__name__)
 OBSERVE_SECONDS = 1.0
 METRICS_SECONDS = 20.0  # for a replica's metrics to be read first
+DECISIONS: dict[Result, Decision] = {"worse": "rollback", "as good": "advance", "undecided": "no_data"}
 Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
 
 
@@ -98,6 +99,8 @@ class RolloutRun:
             if stage.for_evidence and not self._lacks_evidence():
                 continue
             self._carry_out_stage(stage, base, overall, last=stage is plan[-1])
+            if stage.copies and overall:
+                overall = self._observer(counts_only=True)  # copies were no exposure
         if self.only_reports:
             self.rollout.outcome = "withdrawn"
             self.rollout.reason = f"{self.rollout.verdicts[-1][1].reason}; the shadow served no caller, and was removed"
@@ -172,7 +175,7 @@ class RolloutRun:
         if self.known is None:
             logger.info("test images: the package has none")
             return
-        verdict = Verdict("rollback" if self.known.result == "worse" else "advance", self.known.sentence)
+        verdict = Verdict(DECISIONS[self.known.result], self.known.sentence)
         self._note("test images", verdict)
         if verdict.decision == "rollback" and not self.only_reports:
             raise UnfitVersionError(f"test images: {verdict.reason}")
@@ -195,7 +198,7 @@ class RolloutRun:
         self._note(stage.name, verdict)
         if verdict.proof:
             self.known = Evidence("as good", verdict.proof)
-        if overall is not None:
+        if overall is not None and not stage.copies:
             self.rollout.exposure = _exposure(overall)
         if self.only_reports:
             return

@@ -169,6 +169,7 @@ def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(ser
 
     assert not stopped.value.rollout.unfit
     assert [stage for stage, _ in stopped.value.rollout.verdicts] == ["shadow"]
+    assert stopped.value.rollout.exposure == 0
     assert set(callers.predictors) == {"v1"}
     assert served.get("default", "pets") == stable
 
