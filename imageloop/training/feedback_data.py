@@ -29,6 +29,7 @@ COLUMNS = [
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
 STRETCH = 40  # consecutive labels of different scenes that are judged as one
+RENAMED = 0.3  # share of the labels that another naming of the classes would turn right
 LEARNABLE = 0.5  # the least quality of a label that other labels confirm
 WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 FloatArray = NDArray[np.float32]
@@ -161,17 +162,32 @@ def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]],
     """The probability of each label by a model of the known images and of the other labels, (N,).
 
     Known images say little about images that are not typical. There a label counts as likely that a model of the other labels alone predicts: honest
-    labels can be learnt from each other, labels at random cannot.
+    labels can be learnt from each other, labels at random cannot. Labels that rename the predicted classes can be learnt too, and get no such credit.
     """
     targets_N = table["ground_truth"].map({name: place for place, name in enumerate(class_names)}).to_numpy(np.int64)
     folds_N, rows_N = pd.factorize(table["scene"])[0] % NUM_FOLDS, np.arange(len(table))
     embeddings_ND = embeddings_of(table)
     qualities_N: NDArray[np.float64] = _out_of_fold(embeddings_ND, targets_N, folds_N, known, len(class_names))[rows_N, targets_N]
+    if _rename_classes(table):
+        return qualities_N
     nothing = known[0][:0], known[1][:0]
     by_labels_NK = _out_of_fold(embeddings_ND, targets_N, folds_N, nothing, len(class_names))
     learnable_N = (by_labels_NK.argmax(1) == targets_N) & (by_labels_NK.max(1) > 0) & ~table["typical"].to_numpy(bool)
     qualities_N[learnable_N] = np.maximum(qualities_N[learnable_N], LEARNABLE)
     return qualities_N
+
+
+def _rename_classes(table: pd.DataFrame) -> bool:
+    """Whether the model still separates the classes, and the labels name them otherwise: by swapped labels, or renamed classes.
+
+    A model that drift broke separates them no more, so no renaming of its classes fits the labels much better than their own names.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    names = sorted({*table["label"], *table["ground_truth"]})
+    counts_KK = pd.crosstab(table["label"], table["ground_truth"]).reindex(index=names, columns=names, fill_value=0).to_numpy()
+    best = counts_KK[linear_sum_assignment(counts_KK, maximize=True)].sum()
+    return bool(best - np.trace(counts_KK) > RENAMED * len(table))
 
 
 def _out_of_fold(

@@ -188,8 +188,8 @@ def test_typical_images_lie_as_near_as_most_training_images():
 
 
 def test_after_drift_honest_labels_are_learnt_from_each_other():
-    """Drift turned the classes round, so the known images contradict every label, and the labels confirm each other."""
-    table = labelled(200).assign(confidence=0.5)
+    """Drift turned the classes round in the features, and the broken model predicts at random."""
+    table = labelled(200).assign(confidence=0.5, label=np.random.default_rng(0).choice(NAMES, 200))
     table["ground_truth"] = table["ground_truth"].map({NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]})
 
     drifted, typical = (gathered(table.assign(typical=is_typical)) for is_typical in (False, True))
@@ -197,6 +197,15 @@ def test_after_drift_honest_labels_are_learnt_from_each_other():
     assert drifted.suspicion(SETTINGS) is None
     assert (drifted.labelled["role"] == "quarantined").mean() < 0.05
     assert typical.labelled["quality"].mean() < drifted.labelled["quality"].mean()
+
+
+def test_labels_that_rename_the_predicted_classes_confirm_nothing():
+    table = labelled(200).assign(confidence=0.5)
+    table["ground_truth"] = table["ground_truth"].map({NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]})
+
+    drifted, typical = (gathered(table.assign(typical=is_typical)).labelled for is_typical in (False, True))
+
+    assert drifted["quality"].tolist() == typical["quality"].tolist()
 
 
 def test_labels_of_one_class_alone_confirm_nothing():

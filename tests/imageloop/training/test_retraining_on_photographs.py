@@ -11,6 +11,8 @@ from imageloop.data.image_statistics import NAMES as STATISTICS
 from imageloop.data.image_statistics import image_statistics
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
+from imageloop.embeddings.drift_samples import with_typical
+from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scene_distance
 from imageloop.training.drift_augmentation import fit_drift
 from imageloop.training.feedback_data import FeedbackData, select_feedback
@@ -81,6 +83,7 @@ def labelled(drift, *, poisoned: bool = False) -> pd.DataFrame:
 
 def gathered(drift, table: pd.DataFrame) -> FeedbackData:
     known = drift["taught"]
+    table = with_typical(table, Novelty.of(known[0], len(NAMES), known[1]))
     return select_feedback(table, table.head(0), known, NAMES, ("net", 224), FeedbackSettings(), scene_distance(*known))
 
 
