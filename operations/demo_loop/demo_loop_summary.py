@@ -66,7 +66,7 @@ def summarise(results: Sequence[ScenarioResult], sent: Sequence[SentRequest], wi
         accuracy_after=accuracy_of(sent, after),
         labels=labelled.labels_sent,
         poisoned_labels=poisoned.labels_sent,
-        poisoned_labels_refused="poisoned" in poisoned.outcome,
+        poisoned_labels_refused="poisoned" in poisoned.outcome.partition(";")[2],  # before it: how many were sent
         promoted=promoted,
     )
 

@@ -17,7 +17,7 @@ TITLES = (
     "bad model is deployed",
 )
 RESULTS = [
-    ScenarioResult(title, f"{title}: poisoned" * title.startswith("poisoned"), 100.0 * place, 100.0)
+    ScenarioResult(title, "240 poisoned labels; alert: they may be poisoned" * title.startswith("poisoned"), 100.0 * place, 100.0)
     for place, title in enumerate(TITLES)
 ]
 
@@ -54,7 +54,7 @@ def test_a_demo_loop_is_summed_up_by_what_happened():
 
 
 def test_what_did_not_happen_is_not_claimed():
-    results = [replace(result, outcome="nothing") for result in RESULTS]
+    results = [replace(result, outcome="240 poisoned labels; nothing") for result in RESULTS]
 
     summary = summarise(results, sent("1"), [window(110, alarm=False)])
 
