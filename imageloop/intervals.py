@@ -2,6 +2,11 @@
 
 from math import exp, hypot, lgamma, log, sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SMALLEST_SHARE = 1e-6  # of nothing at all any win would be infinite evidence
 Interval = tuple[float, float]
@@ -25,6 +30,11 @@ def difference(successes: tuple[int, int], counts: tuple[int, int], confidence: 
     one, other = (success / count for success, count in zip(successes, counts, strict=True))
     (low, high), (other_low, other_high) = (wilson(*pair, confidence) for pair in zip(successes, counts, strict=True))
     return one - other - hypot(one - low, other_high - other), one - other + hypot(high - one, other - other_low)
+
+
+def paired_wins(one_N: "NDArray[np.bool_]", other_N: "NDArray[np.bool_]") -> tuple[int, int]:
+    """On how many of the same N items the first alone is right, and on how many the second alone."""
+    return int((one_N & ~other_N).sum()), int((other_N & ~one_N).sum())
 
 
 def paired_interval(wins: int, losses: int, count: int, confidence: float = 0.95) -> Interval:

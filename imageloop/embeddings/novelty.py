@@ -39,9 +39,7 @@ class Novelty:
         """Shapes: (N, D), more than ten rows. `labels_M`: the classes of the first M, which are the data set's."""
         known_ND = unit(embeddings_ND.astype(np.float16).astype(np.float32))
         neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
-        similar_NN = known_ND @ known_ND.T
-        np.fill_diagonal(similar_NN, -np.inf)
-        limit = float(np.quantile(_distances(similar_NN, neighbour), 1 - FALSE_ALARM_SHARE))
+        limit = _distance_of_share(known_ND, neighbour, 1 - FALSE_ALARM_SHARE)
         scene = _scene_distance(known_ND) if labels_M is None else scene_distance(known_ND[: len(labels_M)], labels_M)
         return cls(known_ND, limit, neighbour, scene)
 
@@ -51,9 +49,7 @@ class Novelty:
 
     def typical_distance(self) -> float:
         """The distance within which four of five known images lie from the others."""
-        similar_NN = self.known_ND @ self.known_ND.T
-        np.fill_diagonal(similar_NN, -np.inf)
-        return float(np.quantile(_distances(similar_NN, self.neighbour), TYPICAL_SHARE))
+        return _distance_of_share(self.known_ND, self.neighbour, TYPICAL_SHARE)
 
     def write(self, folder: Path) -> None:
         with replacing(folder / NOVELTY_FILE) as aside, aside.open("wb") as file:
@@ -89,6 +85,13 @@ def scene_distance_of(package: Path) -> float:
 def _scene_distance(known_ND: FloatArray) -> float:
     """The scene distance where the classes are unknown."""
     return scene_distance(known_ND[:MAX_PAIRED], np.zeros(len(known_ND[:MAX_PAIRED])))
+
+
+def _distance_of_share(known_ND: FloatArray, neighbour: int, share: float) -> float:
+    """The distance within which a share of the known images lie from the others."""
+    similar_NN = known_ND @ known_ND.T
+    np.fill_diagonal(similar_NN, -np.inf)
+    return float(np.quantile(_distances(similar_NN, neighbour), share))
 
 
 def _distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:

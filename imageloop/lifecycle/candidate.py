@@ -25,16 +25,18 @@ def choose_candidate(model_name: str, version: str | None, *, also_refused: bool
     if chosen is None:
         raise ImageLoopError(f"expected a champion of '{model_name}' to deploy, got none; run: python run.py train")
     registered = _deployable(registry, chosen, also_refused=also_refused)
+    if registered.verdict == "hold":
+        logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", chosen, registered.reason)
     return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=registered.run_id)
 
 
-def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> None:
-    """Check again right before the rollout: the version may have been rolled back since it was chosen.
+def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> RegisteredVersion:
+    """Check again right before the rollout, for the version may have been rolled back since it was chosen, and return what is registered.
 
     Raises: ImageLoopError.
     """
     record_noted_rollbacks(Workspace.current())
-    _deployable(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
+    return _deployable(ModelRegistry(candidate.model_name), candidate.version, also_refused=also_refused)
 
 
 def check_same_classes(candidate: Candidate, package: Path, serving_model: str, serving_version: str) -> None:
@@ -66,8 +68,6 @@ def _deployable(registry: ModelRegistry, version: str, *, also_refused: bool) ->
             f"expected a version that may serve, got {version}, which was refused: {registered.reason}; "
             "train a better one, or --set allow_refused_version=true"
         )
-    if registered.verdict == "hold":
-        logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", version, registered.reason)
     return registered
 
 

@@ -78,7 +78,7 @@ def collect_feedback_data(
     training = images.of_split("train")
     known = known_features(images, training, info.backbone, workspace), images.targets(training)
     source = info.backbone, info.side_pixels
-    inside, scene = set(images.table["sha256"]), scene_distance_of(folder)
+    inside, scene = set(images.table["sha256"]), novelty.scene if novelty else 0.0
     feedback = select_feedback(
         with_typical(labelled, novelty), recent, known, images.class_names, source, settings, scene, inside
     )

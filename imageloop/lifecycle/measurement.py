@@ -8,7 +8,7 @@ import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.embeddings.drift_samples import read_reference, with_scenes, with_typical
-from imageloop.embeddings.novelty import Novelty, scene_distance_of
+from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback import open_database
 from imageloop.model.package import read_info
@@ -40,7 +40,8 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
     info = read_info(folder)
     database = open_database(workspace, settings.database)
     try:
-        scene = scene_distance_of(folder) if info.backbone else 0.0  # measured on features that nothing trained
+        novelty = Novelty.read(folder)
+        scene = novelty.scene if novelty and info.backbone else 0.0  # measured on features that nothing trained
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
         windows = stored_windows(database, settings.model_name, NUM_WINDOWS, serving)
         predictions = database.recent_predictions(settings.model_name, settings.keep_records)
@@ -58,7 +59,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             num_new=num_new,
             performance=measure_performance(
                 predictions[predictions["model_version"] == serving],
-                with_typical(newest, Novelty.read(folder)),
+                with_typical(newest, novelty),
                 settings.performance,
             ),
             num_labels=len(labels),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imageloop.intervals import paired_interval
+from imageloop.intervals import paired_interval, paired_wins
 from imageloop.promotion.gate_check import Check
 from imageloop.promotion.settings import GateSettings
 
@@ -89,8 +89,7 @@ def paired_difference(candidate: pd.DataFrame, champion: pd.DataFrame) -> Paired
 def difference_of(candidate_right_N: NDArray[np.bool_], champion_right_N: NDArray[np.bool_]) -> PairedDifference:
     """Compare two models on the same N images."""
     num_images = len(candidate_right_N)
-    better = int((candidate_right_N & ~champion_right_N).sum())
-    worse = int((champion_right_N & ~candidate_right_N).sum())
+    better, worse = paired_wins(candidate_right_N, champion_right_N)
     low, high = paired_interval(better, worse, num_images, CONFIDENCE)
     return PairedDifference((better - worse) / max(1, num_images), low, high, num_images, better + worse)
 

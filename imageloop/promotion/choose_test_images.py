@@ -2,9 +2,11 @@
 
 import pandas as pd
 
-from imageloop.data.prepared_images import PreparedImages
+from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.model.test_images import TestImage, encode
 from imageloop.workspace_paths import Workspace
+
+NUM_AT_ONCE = 64  # images in memory
 
 
 def choose_test_images(
@@ -15,5 +17,9 @@ def choose_test_images(
     A hash decides which ones, so each version of the same data has the same images, and as many of a class as its share.
     """
     chosen = predictions.sort_values("sha256").head(max_images)
-    store = images.open_store(workspace.prepared)
-    return [TestImage(row.sha256, row.label, bool(row.right), encode(store.read([row.sha256])[0])) for row in chosen.itertuples()]
+    batches = in_batches(images.open_store(workspace.prepared), chosen["sha256"].tolist(), NUM_AT_ONCE)
+    contents = (encode(image_SSC) for images_BSSC in batches for image_SSC in images_BSSC)
+    return [
+        TestImage(row.sha256, row.label, bool(row.right), content)
+        for row, content in zip(chosen.itertuples(), contents, strict=True)
+    ]

@@ -1,7 +1,6 @@
 """Roll the candidate out, stage after stage."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 from zenml import log_metadata, step
@@ -16,8 +15,10 @@ from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.deployer.active_deployer import active_deployer
+from seldon.delivery.manifest import PredictorSpec
 from seldon.delivery.render_manifest import render_predictor
-from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout
+from seldon.delivery.rollouts.candidate_package import CandidatePackage
+from seldon.delivery.rollouts.rollout_run import Rollout
 from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, settled
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -38,17 +39,8 @@ def _record_rollback(candidate: Candidate, rollout: Rollout, registry: str) -> N
         logger.warning("the rollback of version %s could not be recorded: %s", candidate.version, error)
 
 
-def _check_classes(candidate: Candidate, package: Path, settings: DeploySettings, cluster: Cluster) -> None:
-    serving = cluster.get(settings.namespace, settings.name)
-    stable = settled(serving) if serving else None
-    if stable is not None:
-        check_same_classes(candidate, package, stable.model_name, stable.version)
-
-
-def _unfair_images(candidate: Candidate, settings: DeploySettings, cluster: Cluster) -> frozenset[str]:
+def _unfair_images(candidate: Candidate, stable: PredictorSpec | None) -> frozenset[str]:
     """SHA-256 of the images that trained the version that serves, so far as this machine knows them."""
-    serving = cluster.get(settings.namespace, settings.name)
-    stable = settled(serving) if serving else None
     if stable is None or stable.model_name != candidate.model_name:
         return frozenset()
     try:
@@ -97,11 +89,12 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         environment=settings.environment,
     )
     folder, registry = package_of(candidate), connect()
-    check_still_deployable(candidate, also_refused=settings.allow_refused_version)
-    if not settings.allow_class_change:
-        _check_classes(candidate, folder, settings, deployer.cluster)
-    overruled = ModelRegistry(candidate.model_name).get(candidate.version).overruled
-    package = CandidatePackage(folder, _unfair_images(candidate, settings, deployer.cluster), overruled)
+    registered = check_still_deployable(candidate, also_refused=settings.allow_refused_version)
+    serving = deployer.cluster.get(settings.namespace, settings.name)
+    stable = settled(serving) if serving else None
+    if stable is not None and not settings.allow_class_change:
+        check_same_classes(candidate, folder, stable.model_name, stable.version)
+    package = CandidatePackage(folder, _unfair_images(candidate, stable), registered.overruled)
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:

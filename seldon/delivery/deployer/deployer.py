@@ -15,7 +15,8 @@ from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.flavor import FLAVOR, SeldonDeployerConfig, SeldonDeployerFlavor
 from seldon.delivery.deployer.zenml_service import SERVICE_TYPE, SeldonService, SeldonServiceConfig
 from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout
+from seldon.delivery.rollouts.candidate_package import CandidatePackage
+from seldon.delivery.rollouts.rollout_run import Rollout
 from seldon.delivery.rollouts.rollout_runner import roll_out
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from imageloop.intervals import Interval, difference, paired_interval, wilson
+from imageloop.intervals import Interval, difference, paired_interval, paired_wins, wilson
 from seldon.delivery.rollouts.compare_on_test_images import TestImageResults
 from seldon.delivery.rollouts.observations import Observation
 from seldon.delivery.rollouts.settings import JudgeSettings
@@ -42,13 +42,13 @@ def by_test_images(results: TestImageResults, settings: JudgeSettings) -> Eviden
     if not count:
         return None
     registered = int(results.registered_right_N.sum())
-    better, worse = _wins(results.candidate_right_N, results.registered_right_N)
+    better, worse = paired_wins(results.candidate_right_N, results.registered_right_N)
     if paired_interval(better, worse, count, settings.confidence)[1] < -settings.max_accuracy_loss:
         return Evidence("worse", f"it is right on {right} of {count} test images, and was on {registered} when it was evaluated")
     if results.stable_right_N is None:
         return Evidence("as good", f"it is right on {right} of {count} test images, {registered} when it was evaluated")
     stable = int(results.stable_right_N.sum())
-    better, worse = _wins(results.candidate_right_N, results.stable_right_N)
+    better, worse = paired_wins(results.candidate_right_N, results.stable_right_N)
     intervals = Intervals(*(paired_interval(better, worse, count, share) for share in (settings.confidence, AS_GOOD_CONFIDENCE)))
     sentence = f"it is right on {right} of {count} test images, the stable version on {stable}"
     found = _result(intervals, settings)
@@ -64,7 +64,7 @@ def by_labels(
     confidences = [1 - (1 - confidence) / LOOKS for confidence in (settings.confidence, AS_GOOD_CONFIDENCE)]
     if len(pairs) >= settings.min_compared:
         candidate_right, stable_right = np.array(pairs, bool).T
-        wins, counts = _wins(candidate_right, stable_right), (len(pairs), len(pairs))
+        wins, counts = paired_wins(candidate_right, stable_right), (len(pairs), len(pairs))
         right = int(candidate_right.sum()), int(stable_right.sum())
         intervals = Intervals(*(paired_interval(*wins, len(pairs), share) for share in confidences))
     else:
@@ -101,8 +101,3 @@ def _bounds(result: Result, intervals: Intervals, settings: JudgeSettings) -> st
     if result == "undecided":
         return f", which does not rule out a loss of {-intervals.usual[0]:.0%}"
     return ""
-
-
-def _wins(one_N: np.ndarray, other_N: np.ndarray) -> tuple[int, int]:
-    """On how many images the first alone is right, and on how many the second alone."""
-    return int((one_N & ~other_N).sum()), int((other_N & ~one_N).sum())

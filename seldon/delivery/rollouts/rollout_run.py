@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
-from imageloop.model.test_images import TestImage, read_test_images
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentError, NoEvidenceError, UnfitVersionError
 from seldon.delivery.manifest import Manifest, OngoingRollout, PredictorSpec
 from seldon.delivery.render_manifest import render
+from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.compare_on_test_images import compare_on_test_images
 from seldon.delivery.rollouts.observer import Observer
 from seldon.delivery.rollouts.quality_evidence import Evidence, Result, by_test_images
@@ -48,24 +47,6 @@ class Rollout:
     unfit: bool = False
     unproved: bool = False
     left_undone: str = ""
-
-
-@dataclass(frozen=True)
-class CandidatePackage:
-    """A copy of what the candidate serves, with its smoke-test and test images; without a folder none is sent.
-
-    `unfair`: SHA-256 of images that trained the stable version, so they are no test of it; `overruled`: a user approved the candidate
-    though a comparison was against it, so test images compare it with its own evaluation only.
-    """
-
-    folder: Path | None = None
-    unfair: frozenset[str] = frozenset()
-    overruled: bool = False
-
-    def test_images(self) -> list[TestImage]:
-        """The test images that trained neither version."""
-        images = read_test_images(self.folder) if self.folder else []
-        return [image for image in images if image.sha256 not in self.unfair]
 
 
 @dataclass
@@ -107,7 +88,9 @@ class RolloutRun:
 
     def _lacks_evidence(self) -> bool:
         """Whether copies of requests could show what test images did not."""
-        return (self.known is None or self.known.result != "as good") and self._observer().reads
+        if self.stable is None or (self.known is not None and self.known.result == "as good"):
+            return False
+        return self.cluster.tail(self.settings.namespace, self.settings.name, self.stable.model_name) is not None
 
     @property
     def only_reports(self) -> bool:

@@ -14,7 +14,8 @@ from seldon.delivery.clusters.cluster_protocol import (
     UnfitVersionError,
 )
 from seldon.delivery.manifest import Manifest, PredictorSpec
-from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout, RolloutRun
+from seldon.delivery.rollouts.candidate_package import CandidatePackage
+from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
 from seldon.delivery.rollouts.settings import DeploySettings
 

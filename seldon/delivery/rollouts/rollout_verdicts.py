@@ -52,12 +52,7 @@ def judge(
         "mix_distance": mix_distance(stable, candidate),
         "elapsed_seconds": round(elapsed_seconds, 1),
     }
-    fault = (
-        _too_many_errors(stable, candidate, settings)
-        or _refuses_more(stable, candidate, settings)
-        or _too_slow(stable, candidate, settings)
-    )
-    if fault:
+    if fault := _fault(stable, candidate, settings):
         return Verdict("rollback", fault, metrics)
     labels = by_labels(stable, candidate, pairs, settings)
     if labels and labels.result == "worse":
@@ -79,6 +74,15 @@ def judge(
         expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
         return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} predictions so far{missing}", metrics)
+
+
+def _fault(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:
+    """What is wrong with the candidate whatever it predicts; None where nothing is."""
+    return (
+        _too_many_errors(stable, candidate, settings)
+        or _refuses_more(stable, candidate, settings)
+        or _too_slow(stable, candidate, settings)
+    )
 
 
 def _missing(

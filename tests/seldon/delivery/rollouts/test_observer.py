@@ -4,9 +4,10 @@ import pytest
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.rollouts import observer
+from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.observer import Observer
 from seldon.delivery.rollouts.quality_evidence import Evidence
-from seldon.delivery.rollouts.rollout_run import CandidatePackage, Rollout, RolloutRun
+from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.settings import Canary, DeploySettings
 from seldon.delivery.rollouts.stages import stages
 
