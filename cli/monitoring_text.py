@@ -7,6 +7,7 @@ from cli.output import percent, summary
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from operations.demo_loop.demo_loop_summary import DemoLoopSummary
     from operations.demo_loop.scenario import DemoLoopResult
     from operations.monitoring import MonitoringRun, WatchResult
     from operations.scheduling import RemovedSchedule, Schedule
@@ -50,13 +51,24 @@ def schedule(result: "Schedule | RemovedSchedule") -> str:
     return f"schedule '{result.schedule}' {'was removed' if result.removed else 'does not exist'}"
 
 
+def _estimate(figures: "DemoLoopSummary") -> str:
+    if figures.estimated_accuracy is None:
+        return "none"
+    interval = (
+        ""
+        if figures.estimated_low is None or figures.estimated_high is None
+        else f" ({percent(figures.estimated_low)} to {percent(figures.estimated_high)})"
+    )
+    return f"{percent(figures.estimated_accuracy)}{interval} with changed images, without labels"
+
+
 def demo_loop(result: "DemoLoopResult") -> "Group":
     """Show each scenario with its outcome, and the accuracy during each."""
     from rich.console import Group
 
     scenarios = [f"{scenario.headline} ({scenario.seconds:.0f} s)\n    {scenario.outcome}" for scenario in result.scenarios]
     figures = result.summary
-    noticed, estimate = figures.images_until_drift, figures.estimated_accuracy
+    noticed = figures.images_until_drift
     rows = [
         ("drift", "not noticed" if noticed is None else f"noticed after {noticed} changed images"),
         (
@@ -64,7 +76,7 @@ def demo_loop(result: "DemoLoopResult") -> "Group":
             f"{percent(figures.accuracy_before)}, with changed images {percent(figures.accuracy_during)}, "
             f"after {'a retraining' if figures.promoted else 'labels'} {percent(figures.accuracy_after)}",
         ),
-        ("estimate", "none" if estimate is None else f"{percent(estimate)} with changed images, without labels"),
+        ("estimate", _estimate(figures)),
         (
             "labels",
             f"{figures.labels} sent; {figures.poisoned_labels} poisoned ones {'refused' if figures.poisoned_labels_refused else 'believed'}",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import read_reference, with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
@@ -141,9 +142,10 @@ def _new_windows(
     whole = min(len(mine) // size, MAX_NEW_WINDOWS)
     if not whole:
         return 0
-    reference = read_reference(folder, class_names, scene_distance)
+    reference, estimator = read_reference(folder, class_names, scene_distance), AccuracyEstimator.read(folder)
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
-        window = measure_window(mine.iloc[start : start + size], reference, class_names, settings.drift, scene_distance)
+        records = mine.iloc[start : start + size]
+        window = measure_window(records, reference, class_names, settings.drift, scene_distance, estimator)
         database.keep_window(settings.model_name, version, window.start, window.end, window.metrics())
     return whole

@@ -106,7 +106,7 @@ def _reasons(situation: Situation, settings: DecisionSettings) -> list[str]:
         newest = damaging[-1]
         reasons.append(
             f"{len(damaging)} of the last {settings.of_windows} windows drifted ({newest.feature_groups[0].name} first), "
-            f"and accuracy is estimated at {newest.estimated_accuracy:.1%} instead of {newest.reference_accuracy:.1%}"
+            f"and {_estimate(newest)}"
         )
     if settings.every_hours is not None and situation.now - situation.trained_at >= settings.every_hours * 3600:
         reasons.append(
@@ -126,7 +126,7 @@ def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
         newest = violated[-1]
         warnings.append(
             f"{len(violated)} of the last {settings.of_windows} windows drifted ({newest.feature_groups[0].name} first), "
-            f"by estimate without harm ({newest.estimated_accuracy:.1%} instead of {newest.reference_accuracy:.1%})"
+            f"by estimate with little harm: {_estimate(newest)}"
         )
     out_of_distribution = [window for window in situation.windows[-settings.of_windows :] if window.out_of_distribution_alarm]
     if len(out_of_distribution) >= settings.violated_windows:
@@ -136,6 +136,14 @@ def _warnings(situation: Situation, settings: DecisionSettings) -> list[str]:
     if situation.performance.bias is not None:
         warnings.append(situation.performance.bias)
     return warnings
+
+
+def _estimate(window: Window) -> str:
+    """What the estimate without labels is, or that there is none."""
+    if not window.has_estimate:
+        return "the images are too unlike the known ones for an estimate of accuracy: label some of them"
+    interval = "" if window.estimated_low is None else f" ({window.estimated_low:.0%} to {window.estimated_high:.0%})"
+    return f"accuracy is estimated at {window.estimated_accuracy:.1%}{interval} instead of {window.reference_accuracy:.1%}"
 
 
 def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
@@ -204,7 +212,9 @@ def _metrics(situation: Situation, settings: DecisionSettings) -> dict[str, Any]
         "windows": len(situation.windows),
         "violated": len(_violated(situation, settings)),
         "drift_p_value": newest.p_value if newest else None,
-        "estimated_accuracy": newest.estimated_accuracy if newest else None,
+        "estimated_accuracy": newest.estimated_accuracy if newest and newest.has_estimate else None,
+        "estimated_low": newest.estimated_low if newest else None,
+        "estimated_high": newest.estimated_high if newest else None,
         "reference_accuracy": newest.reference_accuracy if newest else None,
         "out_of_distribution_share": newest.out_of_distribution_share if newest else None,
         "accuracy": performance.accuracy,

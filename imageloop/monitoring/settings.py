@@ -52,7 +52,9 @@ class DecisionSettings(Settings):
     )
     violated_windows: int = Field(2, ge=1, description="drifted windows of `of_windows`: one alone may be a false alarm")
     of_windows: int = Field(3, ge=1)
-    max_estimated_loss: Share = Field(0.02, description="drift that costs less accuracy by estimate only alerts")
+    max_estimated_loss: Share = Field(
+        0.1, description="drift that costs less accuracy by estimate only alerts; estimates err by some six points"
+    )
     every_hours: float | None = Field(None, gt=0, description="retrain after so many hours; by default only for a reason")
     new_labels: int | None = Field(None, ge=10, description="retrain when so many new labels came")
     cool_down_minutes: float = Field(30.0, ge=0, description="minimum time between two retrainings")

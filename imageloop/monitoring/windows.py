@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from imageloop.embeddings.accuracy_estimator import MAX_WIDTH, AccuracyEstimator
 from imageloop.embeddings.drift_samples import MIN_SCENES, Sample, sample_of_records, with_scenes
 from imageloop.embeddings.novelty import FALSE_ALARM_SHARE
 from imageloop.monitoring.drift import Drift, FeatureGroup, measure_drift
@@ -14,7 +15,9 @@ from imageloop.monitoring.settings import DriftSettings
 
 @dataclass(frozen=True)
 class Window:
-    """`estimated_accuracy`: the mean calibrated confidence, which needs no label; `reference_accuracy`: the same on the reference.
+    """`estimated_accuracy`: without labels, from `estimated_low` to `estimated_high`; `reference_accuracy`: on images as usual.
+
+    Packages made before 0.3 have no estimator: there it is the mean calibrated confidence, without an interval.
 
     `num_scenes`: how many of the `count` predictions, one a scene, are compared with the reference; None in windows of early releases.
     """
@@ -32,6 +35,8 @@ class Window:
     out_of_distribution_alarm: bool
     labels: dict[str, int]
     num_scenes: int | None = None
+    estimated_low: float | None = None
+    estimated_high: float | None = None
 
     @property
     def is_conclusive(self) -> bool:
@@ -41,6 +46,11 @@ class Window:
     @property
     def estimated_loss(self) -> float:
         return self.reference_accuracy - self.estimated_accuracy
+
+    @property
+    def has_estimate(self) -> bool:
+        """Whether the interval of the estimate is narrow enough to say something."""
+        return self.estimated_low is None or self.estimated_high is None or self.estimated_high - self.estimated_low <= MAX_WIDTH
 
     @property
     def drift_score(self) -> float:
@@ -56,7 +66,12 @@ class Window:
 
 
 def measure_window(
-    records: pd.DataFrame, reference: Sample, class_names: list[str], settings: DriftSettings, scene_distance: float = 0.0
+    records: pd.DataFrame,
+    reference: Sample,
+    class_names: list[str],
+    settings: DriftSettings,
+    scene_distance: float = 0.0,
+    estimator: AccuracyEstimator | None = None,
 ) -> Window:
     """Measure the predictions of one version, as the database returns them; of a scene the first one counts."""
     apart = with_scenes(records, scene_distance).drop_duplicates("scene")
@@ -66,6 +81,7 @@ def measure_window(
         if min(len(sample), len(reference)) > 1
         else Drift(1.0, alarm=False, feature_groups=[])
     )
+    estimate = estimator.estimate(sample.embeddings_ND, sample.probabilities_NK) if estimator and len(sample) else None
     judged, scenes = (table["in_distribution"].dropna().astype(bool) for table in (records, apart))
     out_of_distribution = len(scenes) > 0 and _exceeds_expected_share(
         int((~scenes).sum()), len(scenes), settings.false_alarm_rate
@@ -78,12 +94,14 @@ def measure_window(
         p_value=drift.p_value,
         alarm=drift.alarm,
         feature_groups=drift.feature_groups,
-        estimated_accuracy=float(sample.probabilities_NK.max(1).mean()),
-        reference_accuracy=float(reference.probabilities_NK.max(1).mean()),
+        estimated_accuracy=estimate.value if estimate else float(sample.probabilities_NK.max(1).mean()),
+        reference_accuracy=estimate.usual if estimate else float(reference.probabilities_NK.max(1).mean()),
         out_of_distribution_share=int((~judged).sum()) / max(1, len(judged)),
         out_of_distribution_alarm=out_of_distribution,
         labels={str(name): int(count) for name, count in records["label"].value_counts().items()},
         num_scenes=len(apart),
+        estimated_low=estimate.low if estimate else None,
+        estimated_high=estimate.high if estimate else None,
     )
 
 

@@ -7,6 +7,7 @@ exports the default backbone ahead of the first training.
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,11 @@ logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 EXPORT_VERSION = "4"  # another number: every backbone is exported anew
 SHARD_SIZE = 512
-VIEWS = ("plain", "flipped")
+BatchChange = Callable[[Sequence[str], UInt8Array], UInt8Array]  # keys and images, (B, S, S, 3) -> the same
+VIEWS: dict[str, BatchChange] = {
+    "plain": lambda _, images_BSSC: images_BSSC,
+    "flipped": lambda _, images_BSSC: images_BSSC[:, :, ::-1],
+}
 
 
 def exported_backbone(name: str, side: int, folder: Path) -> Path:
@@ -84,8 +89,10 @@ class FeatureExtractor:
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{PREPROCESSING_VERSION}"
 
-    def extract(self, images: PreparedImages, keys: list[str], view: str, prepared: ArrayStore) -> FloatArray:
-        """The features of `keys` in their order; those that are known are not computed.
+    def extract(
+        self, images: PreparedImages, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None = None
+    ) -> FloatArray:
+        """The features of `keys` in their order; those that are known are not computed. `change` makes the view of a batch of images.
 
         Shapes: N keys -> (N, D) float32.
         """
@@ -95,13 +102,18 @@ class FeatureExtractor:
         ticks = track(range(0, len(new), SHARD_SIZE), f"features ({view})", len(new), SHARD_SIZE)
         for start in ticks:
             shard = new[start : start + SHARD_SIZE]
-            store.append(shard, self._run_all(prepared, shard, flipped=view == "flipped"))
+            store.append(shard, self._run_all(prepared, shard, change or VIEWS[view]))
         logger.info("computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
         return store.read(keys)
 
-    def _run_all(self, prepared: ArrayStore, keys: list[str], *, flipped: bool) -> FloatArray:
-        batches = in_batches(prepared, keys, self._batch_size)
-        return np.concatenate([self.run(images_BSSC[:, :, ::-1] if flipped else images_BSSC) for images_BSSC in batches])
+    def _run_all(self, prepared: ArrayStore, keys: list[str], change: BatchChange) -> FloatArray:
+        starts, batches = range(0, len(keys), self._batch_size), in_batches(prepared, keys, self._batch_size)
+        return np.concatenate(
+            [
+                self.run(change(keys[start : start + self._batch_size], images_BSSC))
+                for start, images_BSSC in zip(starts, batches, strict=True)
+            ]
+        )
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
         """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""

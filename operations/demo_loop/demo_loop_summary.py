@@ -31,13 +31,16 @@ class DemoLoopSummary:
     """The figures of a demo loop. Accuracies are in [0, 1], of live predictions.
 
     `images_until_drift`: changed images until the first window with an alarm was full, None where none alarmed; `estimated_accuracy`: the
-    mean over the windows of changed images; `promoted`: the version that a retraining promoted, None without one.
+    mean over the windows of changed images, `estimated_low` and `estimated_high` those of its intervals; `promoted`: the version that a
+    retraining promoted, None without one.
     """
 
     images_until_drift: int | None
     accuracy_before: float
     accuracy_during: float
     estimated_accuracy: float | None
+    estimated_low: float | None
+    estimated_high: float | None
     accuracy_after: float
     labels: int
     poisoned_labels: int
@@ -62,13 +65,19 @@ def summarise(results: Sequence[ScenarioResult], sent: Sequence[SentRequest], wi
         images_until_drift=None if first is None else sum(changed.begun <= one.time <= first for one in sent),
         accuracy_before=accuracy_of(sent, unchanged),
         accuracy_during=accuracy_of(sent, changed),
-        estimated_accuracy=sum(window.estimated_accuracy for window in during) / len(during) if during else None,
+        estimated_accuracy=_mean([window.estimated_accuracy for window in during]),
+        estimated_low=_mean([window.estimated_low for window in during if window.estimated_low is not None]),
+        estimated_high=_mean([window.estimated_high for window in during if window.estimated_high is not None]),
         accuracy_after=accuracy_of(sent, after),
         labels=labelled.labels_sent,
         poisoned_labels=poisoned.labels_sent,
         poisoned_labels_refused="poisoned" in poisoned.outcome.partition(";")[2],  # before it: how many were sent
         promoted=promoted,
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def headlines(summary: DemoLoopSummary, false_alarms: int) -> list[str]:

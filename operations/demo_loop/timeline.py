@@ -35,14 +35,23 @@ def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[Window], events
     sums = np.cumsum(np.insert(right, 0, 0))
     accuracy.plot(seconds[ROLLING - 1 :], (sums[ROLLING:] - sums[:-ROLLING]) / ROLLING, color="#14733c", label="accuracy")
     ends = [window.end - start for window in windows]
-    accuracy.plot(
-        ends,
-        [window.estimated_accuracy for window in windows],
-        "o--",
+    shown = [window for window in windows if window.has_estimate]
+    values = np.array([window.estimated_accuracy for window in shown])
+    errors = [
+        [window.estimated_accuracy - (window.estimated_low or window.estimated_accuracy) for window in shown],
+        [(window.estimated_high or window.estimated_accuracy) - window.estimated_accuracy for window in shown],
+    ]
+    estimated_at = [window.end - start for window in shown]
+    accuracy.errorbar(
+        estimated_at,
+        values,
+        errors,
+        fmt="o--",
         ms=3,
         lw=1,
+        capsize=2,
         color="#8a8f9c",
-        label="estimate without labels",
+        label="estimate without labels (90 % interval)",
     )
     accuracy.set(ylabel=f"accuracy\n(last {ROLLING} predictions)", ylim=(0, 1.02))
     accuracy.legend(loc="lower left", fontsize=8)

@@ -13,7 +13,9 @@ LOOP_VARIABLE = "IMAGELOOP_MONITOR_STATUS"
 METRICS = {
     "drift_p_value": "p-value of the newest window under no drift",
     "estimated_accuracy": "Accuracy of the newest window, estimated without labels",
-    "reference_accuracy": "The same estimate for the reference window",
+    "estimated_low": "Lower end of its 90 % interval",
+    "estimated_high": "Upper end of its 90 % interval",
+    "reference_accuracy": "Accuracy on images as usual, with which the estimate is compared",
     "out_of_distribution_share": "Share of the newest window that is out of distribution",
     "accuracy": "Accuracy of the newest labelled predictions",
     "accuracy_low": "Lower end of its 95 % interval",

@@ -106,7 +106,7 @@ async function refresh() {
   const shown = {
     version: loop.version,
     accuracy: percent(metrics.accuracy),
-    "estimate without labels": percent(metrics.estimated_accuracy),
+    "estimate without labels": withInterval(metrics),
     "drift p-value": metrics.drift_p_value?.toFixed(3),
     "out of distribution": percent(metrics.out_of_distribution_share),
     "predictions": sum(exposition, "imageloop_predictions_total"),
@@ -143,6 +143,12 @@ function mean(exposition, name) {
 
 function element(name, content) {
   return Object.assign(document.createElement(name), { textContent: content });
+}
+
+function withInterval(metrics) {
+  const value = percent(metrics.estimated_accuracy);
+  if (value === null || percent(metrics.estimated_low) === null) return value;
+  return `${value} (${percent(metrics.estimated_low)} to ${percent(metrics.estimated_high)})`;
 }
 
 function percent(value) {

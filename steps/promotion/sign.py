@@ -15,6 +15,7 @@ from imageloop.promotion.choose_test_images import choose_test_images
 from imageloop.promotion.evaluation import Evaluation, write_reference
 from imageloop.promotion.settings import ExportSettings, GateSettings
 from imageloop.promotion.step_artifacts import ModelPackage
+from imageloop.promotion.write_accuracy_estimator import write_accuracy_estimator
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
@@ -37,6 +38,7 @@ def sign(
     workspace, folder = Workspace.current(), exported_package.folder
     predictor = Predictor.unsigned(folder, threads=2)
     write_reference(predictor, prepared, workspace, folder, feedback)
+    write_accuracy_estimator(predictor, prepared, workspace, folder, feedback)
     write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
     chosen = choose_test_images(evaluation.predictions, prepared, workspace, export_settings.max_test_images)
     write_test_images(folder, chosen)

@@ -177,7 +177,7 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
     cluster.apply(render_manifest("pets", "default", [predictor_spec("1", replicas=2)]))
     status = cluster.describe("default", "pets")
     metrics = {
-        "drift_p_value": 0.3, "estimated_accuracy": 0.9, "reference_accuracy": 0.91, "out_of_distribution_share": 0.01, "accuracy": 0.9, "accuracy_low": 0.8,
+        "drift_p_value": 0.3, "estimated_accuracy": 0.9, "estimated_low": 0.8, "estimated_high": 0.95, "reference_accuracy": 0.91, "out_of_distribution_share": 0.01, "accuracy": 0.9, "accuracy_low": 0.8,
         "accuracy_high": 0.95, "accuracy_threshold": 0.85, "labels": 40,
     }  # fmt: skip
     loop = {
