@@ -84,7 +84,9 @@ def collect_feedback_data(
     )
     mine = predictions[predictions["model_version"] == champion]
     of_champion = with_typical(with_scenes(of_champion, scene), novelty)
-    feedback = replace(feedback, bias=measure_performance(mine, of_champion, PerformanceSettings()).bias)
+    feedback = replace(
+        feedback, bias=measure_performance(mine, of_champion, PerformanceSettings(), known, images.class_names).bias
+    )
     if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]

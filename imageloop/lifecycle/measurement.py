@@ -4,7 +4,9 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
@@ -62,6 +64,8 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
                 predictions[predictions["model_version"] == serving],
                 with_typical(newest, novelty),
                 settings.performance,
+                known_labels(folder),
+                info.class_names,
             ),
             num_labels=len(labels),
             new_labels=num_scenes(labels[new], newest, serving),
@@ -73,6 +77,12 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         )
     finally:
         database.close()
+
+
+def known_labels(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """Embeddings and classes of images that a package knows; None in packages made before 0.3."""
+    estimator = AccuracyEstimator.read(folder)
+    return (estimator.known.embeddings_MD, estimator.known.classes_M) if estimator else None
 
 
 def stored_windows(database: Database, model_name: str, newest: int, version: str | None = None) -> list[Window]:

@@ -1,5 +1,6 @@
 """Model performance by ground truth: with intervals, by class, version, source and slice, and with a check for biased labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 
 from imageloop.intervals import e_value, wilson
 from imageloop.monitoring.settings import PerformanceSettings
-from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
+from imageloop.training.poisoned_labels import Known, accused_labels
 
 FALSE_ALARM_RATE = (
     0.05  # of a model exactly at the threshold, over all monitoring runs; a plain interval would alarm sooner or later
@@ -55,10 +56,17 @@ class ModelPerformance:
         return self.bias is None
 
 
-def measure_performance(predictions: pd.DataFrame, labelled: pd.DataFrame, settings: PerformanceSettings) -> ModelPerformance:
+def measure_performance(
+    predictions: pd.DataFrame,
+    labelled: pd.DataFrame,
+    settings: PerformanceSettings,
+    known: Known | None = None,
+    class_names: Sequence[str] = (),
+) -> ModelPerformance:
     """The performance on the newest labelled predictions, one a scene, the last one.
 
-    Shapes: rows as the database gives them; `labelled` has `ground_truth`, `feedback_source` and `scene` besides.
+    Shapes: rows as the database gives them; `labelled` has `ground_truth`, `feedback_source` and `scene` besides. `known`: embeddings and
+    classes of images whose labels were checked, with which poisoned labels are found.
     """
     in_order = labelled.sort_values("time", ignore_index=True)
     newest = in_order.drop_duplicates("scene", keep="last").tail(settings.max_labels)
@@ -77,19 +85,17 @@ def measure_performance(predictions: pd.DataFrame, labelled: pd.DataFrame, setti
         low=low,
         high=high,
         coverage=coverage,
-        bias=_bias(newest, labelled_frames, rest, settings),
+        bias=_bias(newest, labelled_frames, rest, settings) or _poison(newest, settings, known, class_names),
         parts=_parts(newest, right),
     )
 
 
 def _bias(newest: pd.DataFrame, labelled_frames: pd.DataFrame, rest: pd.DataFrame, settings: PerformanceSettings) -> str | None:
-    """Why the labels are no fair sample of the predictions, or poisoned; None if they are fair. `labelled_frames`: the labelled predictions since
+    """Why the labels are no fair sample of the predictions; None if they are fair. `labelled_frames`: the labelled predictions since
     the first of the `newest`, frame by frame; `rest`: those of the same time without a label.
     """
     if len(newest) < settings.min_labels:
         return None
-    if (contradicted := contradicted_share(newest)) > MAX_CONTRADICTED:
-        return f"{contradicted:.0%} of the most confident predictions are contradicted: poisoned labels, or renamed classes"
     share_wrong = float((newest["label"] != newest["ground_truth"]).mean())
     without = len(rest) / max(1, len(rest) + len(labelled_frames))
     if 1 - without < settings.min_coverage and share_wrong > settings.max_share_wrong:
@@ -98,6 +104,20 @@ def _bias(newest: pd.DataFrame, labelled_frames: pd.DataFrame, rest: pd.DataFram
             "complaints, not a sample"
         )
     return _choice(labelled_frames, rest) if min(len(labelled_frames), len(rest)) >= settings.min_labels else None
+
+
+def _poison(newest: pd.DataFrame, settings: PerformanceSettings, known: Known | None, class_names: Sequence[str]) -> str | None:
+    """Which source may be poisoned, and why; None where none is accused."""
+    if len(newest) < settings.min_labels:
+        return None
+    reasons = accused_labels(
+        newest[newest["ground_truth"].isin(class_names)] if class_names else newest, known, list(class_names)
+    )
+    accused = reasons[reasons != ""]
+    if accused.empty:
+        return None
+    source, reason = newest.loc[accused.index[-1], "feedback_source"], accused.iloc[-1]
+    return f"the labels of source '{source}' may be poisoned, or the classes renamed: {reason}"
 
 
 def _choice(labelled_frames: pd.DataFrame, rest: pd.DataFrame) -> str | None:

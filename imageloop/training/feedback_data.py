@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
-from imageloop.training.contradicted_labels import MAX_CONTRADICTED, contradicted_share
+from imageloop.training.poisoned_labels import accused_labels, rename_classes
 from imageloop.training.settings import FeedbackSettings
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,7 @@ COLUMNS = [
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
-STRETCH = 40  # consecutive labels of different scenes that are judged as one
-RENAMED = 0.3  # share of the labels that another naming of the classes would turn right
+ACCUSED = "its source may be poisoned: "
 LEARNABLE = 0.5  # the least quality of a label that other labels confirm
 WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 FloatArray = NDArray[np.float32]
@@ -69,14 +68,22 @@ class FeedbackData:
     def suspicion(self, settings: FeedbackSettings) -> str | None:
         """Why all of these labels should await approval; None where that is not so."""
         judged = self.labelled[self.labelled["quality"].notna()]
-        scenes = judged.groupby("scene")["quality"].mean()
-        share = float((scenes < settings.min_label_quality).mean()) if len(scenes) else 0.0
-        if share <= settings.max_quarantined:
+        if judged.empty:
             return None
-        return (
-            f"the labels of {share:.0%} of {len(scenes)} scenes contradict models that have not seen them, {settings.max_quarantined:.0%} are allowed: "
-            "they may be poisoned, and await approval"
-        )
+        scenes = judged.assign(accused=judged["reason"].str.startswith(ACCUSED)).groupby("scene")[["quality", "accused"]].mean()
+        accused, contradicted = scenes["accused"] > 0, scenes["quality"] < settings.min_label_quality
+        if accused.mean() > settings.max_quarantined:
+            worst = judged.loc[judged["reason"].str.startswith(ACCUSED)].groupby(["feedback_source", "reason"]).size().idxmax()
+            return (
+                f"the labels of {accused.mean():.0%} of {len(scenes)} scenes may be poisoned, {settings.max_quarantined:.0%} are allowed: source "
+                f"'{worst[0]}' {worst[1].removeprefix(ACCUSED)}; they await approval"
+            )
+        if contradicted.mean() > settings.max_contradicted:
+            return (
+                f"the labels of {contradicted.mean():.0%} of {len(scenes)} scenes contradict models that have not seen them, "
+                f"{settings.max_contradicted:.0%} are allowed: they are unconfirmed, and await approval"
+            )
+        return None
 
 
 def select_feedback(
@@ -111,26 +118,13 @@ def select_feedback(
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
         contradicted = usable & (table["quality"] < settings.min_label_quality)
         table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it contradict it"
-    lies = _contradicted_stretches(table) & (table["role"] != "quarantined")
-    table.loc[lies, ["role", "reason", "quality"]] = (
-        "quarantined",
-        "it came among labels that contradict confident predictions",
-        0.0,
-    )
+    accusations = accused_labels(table[~unknown].drop_duplicates("scene"), known, class_names)
+    accused = table["scene"].map(dict(zip(table.loc[accusations.index, "scene"], accusations, strict=True))).fillna("")
+    for reason in set(accused) - {""}:
+        table.loc[accused == reason, ["role", "reason", "quality"]] = "quarantined", ACCUSED + reason, 0.0
     counts = table["role"].value_counts().to_dict()
     logger.info("of %d labels: %s", len(table), ", ".join(f"{counts.get(role, 0)} {role.replace('_', ' ')}" for role in ROLES))
     return FeedbackData(table[COLUMNS].reset_index(drop=True), recent, *source)
-
-
-def _contradicted_stretches(table: pd.DataFrame) -> pd.Series:
-    """Consecutive labels that mostly contradict confident predictions, (N,) of bool."""
-    found = pd.Series(data=False, index=table.index)
-    one_each = table.sort_values("feedback_time").drop_duplicates("scene")
-    for start in range(0, len(one_each), STRETCH):
-        stretch = one_each.iloc[start : start + STRETCH]
-        if contradicted_share(stretch) > MAX_CONTRADICTED:
-            found |= table["scene"].isin(stretch["scene"])
-    return found
 
 
 def in_scenes(distance: float, labelled: pd.DataFrame, others: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -168,26 +162,13 @@ def _qualities(table: pd.DataFrame, known: tuple[FloatArray, NDArray[np.int64]],
     folds_N, rows_N = pd.factorize(table["scene"])[0] % NUM_FOLDS, np.arange(len(table))
     embeddings_ND = embeddings_of(table)
     qualities_N: NDArray[np.float64] = _out_of_fold(embeddings_ND, targets_N, folds_N, known, len(class_names))[rows_N, targets_N]
-    if _rename_classes(table):
+    if rename_classes(table):
         return qualities_N
     nothing = known[0][:0], known[1][:0]
     by_labels_NK = _out_of_fold(embeddings_ND, targets_N, folds_N, nothing, len(class_names))
     learnable_N = (by_labels_NK.argmax(1) == targets_N) & (by_labels_NK.max(1) > 0) & ~table["typical"].to_numpy(bool)
     qualities_N[learnable_N] = np.maximum(qualities_N[learnable_N], LEARNABLE)
     return qualities_N
-
-
-def _rename_classes(table: pd.DataFrame) -> bool:
-    """Whether the model still separates the classes, and the labels name them otherwise: by swapped labels, or renamed classes.
-
-    A model that drift broke separates them no more, so no renaming of its classes fits the labels much better than their own names.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    names = sorted({*table["label"], *table["ground_truth"]})
-    counts_KK = pd.crosstab(table["label"], table["ground_truth"]).reindex(index=names, columns=names, fill_value=0).to_numpy()
-    best = counts_KK[linear_sum_assignment(counts_KK, maximize=True)].sum()
-    return bool(best - np.trace(counts_KK) > RENAMED * len(table))
 
 
 def _out_of_fold(

@@ -127,7 +127,13 @@ class FeedbackSettings(Settings):
     drift_augmentation: DriftAugmentation | None = Field(
         None, description="train on changed copies of images, without labels; the monitor fills it in"
     )
-    max_quarantined: Share = Field(0.25, description="with a larger share of suspicious labels, all of them await approval")
+    max_quarantined: Share = Field(
+        0.25, description="with a larger share of labels from sources that may be poisoned, all await approval"
+    )
+    max_contradicted: Share = Field(
+        0.5,
+        description="with a larger share of labels that models contradict, all await approval as unconfirmed; after drift honest ones are contradicted too",
+    )
 
     @property
     def fewest_scenes(self) -> float:
