@@ -91,6 +91,9 @@ bench-drift: .venv/.synced ## how many images show a change, how often nothing i
 bench-drift-augmentation: .venv/.synced ## accuracy gained by drift augmentation, and by labels
 	$(PYTHON) benchmarks/drift_augmentation.py
 
+bench-loop: .venv/.synced ## estimates, poisoned labels and drift on five data sets and ten changes
+	$(PYTHON) -m benchmarks.loop
+
 bench-rollouts: .venv/.synced ## how surely a worse version is stopped, how rarely an equal one is
 	$(PYTHON) benchmarks/rollouts.py
 
@@ -135,4 +138,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean

@@ -53,7 +53,7 @@ def schedule(result: "Schedule | RemovedSchedule") -> str:
 
 def _estimate(figures: "DemoLoopSummary") -> str:
     if figures.estimated_accuracy is None:
-        return "none"
+        return "none with changed images: they are too unlike the known ones"
     interval = (
         ""
         if figures.estimated_low is None or figures.estimated_high is None

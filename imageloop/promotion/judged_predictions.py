@@ -25,7 +25,9 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Embeddings with their classes. Images of one fold are judged together by a head that knows none of them; `weights_N`: in its loss."""
+    """Embeddings with their classes. Images of one fold are judged together by a head that knows none of them; `weights_N`: in its loss,
+    0 for labels that are judged and train nothing.
+    """
 
     embeddings_ND: FloatArray
     classes_N: NDArray[np.int64]
@@ -111,7 +113,7 @@ def joined(parts: Sequence[JudgedPredictions]) -> JudgedPredictions:
 
 
 def _without(labelled: LabelledImages, fold: int, num_classes: int) -> tuple[LogisticHead, KnownImages]:
-    others = np.flatnonzero(labelled.folds_N != fold)
+    others = np.flatnonzero((labelled.folds_N != fold) & (labelled.weights_N > 0))
     fitted = labelled.some(others[_spread(len(others), MAX_FITTED)])
     head = LogisticHead.fit(fitted.embeddings_ND, fitted.classes_N, num_classes, fitted.weights_N)
     return head, known_images(labelled.some(others), num_classes)

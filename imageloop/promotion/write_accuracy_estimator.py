@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imageloop.data.prepared_images import PreparedImages, in_batches, spread
+from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.known_images import KnownImages
 from imageloop.model.package import BATCH
 from imageloop.model.predictor import Predictor
@@ -78,24 +79,25 @@ def _labelled(images: PreparedImages, workspace: Workspace, feedback: FeedbackDa
     table = spread(images.table, MAX_JUDGED)
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
     known_ND = extractor.extract(images, table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
-    usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]
-    if not feedback.fits(backbone, images.side_pixels) or usable.empty:
+    credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
+    if credible.empty:
         return LabelledImages(known_ND, images.targets(table), _folds(table["sha256"]), np.ones(len(table))), 0
-    learnt_ND = np.stack([np.frombuffer(row, np.float16) for row in usable["embedding"]]).astype(np.float32)
     places = {name: place for place, name in enumerate(images.class_names)}
-    weight = 1.0 if feedback.augmented else WEIGHT
+    trusted_N = (
+        credible["role"].to_numpy() != "quarantined"
+    )  # contradicted labels count as errors of the model, and train no head
     labelled = LabelledImages(
-        np.concatenate([known_ND, learnt_ND]),
-        np.concatenate([images.targets(table), usable["ground_truth"].map(places).to_numpy(np.int64)]),
-        np.concatenate([_folds(table["sha256"]), _folds(usable["scene"])]),
-        np.concatenate([np.ones(len(table)), np.full(len(usable), weight)]),
+        np.concatenate([known_ND, embeddings_of(credible)]),
+        np.concatenate([images.targets(table), credible["ground_truth"].map(places).to_numpy(np.int64)]),
+        np.concatenate([_folds(table["sha256"]), _folds(credible["scene"])]),
+        np.concatenate([np.ones(len(table)), trusted_N * (1.0 if feedback.augmented else WEIGHT)]),
     )
-    return labelled, len(usable)
+    return labelled, len(credible)
 
 
 def _known(images: PreparedImages, labelled: LabelledImages, num_feedback: int) -> KnownImages:
-    """The training images and the labelled predictions."""
-    in_training_N = np.ones(len(labelled.classes_N), bool)
+    """The training images and the labelled predictions that train."""
+    in_training_N = labelled.weights_N > 0
     in_training_N[: len(in_training_N) - num_feedback] = spread(images.table, MAX_JUDGED)["split"] == "train"
     return known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
 

@@ -28,6 +28,7 @@ COLUMNS = [
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
+CONTRADICTED = "models that have not seen it contradict it"
 ACCUSED = "its source may be poisoned: "
 LEARNABLE = 0.5  # the least quality of a label that other labels confirm
 WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
@@ -55,6 +56,10 @@ class FeedbackData:
 
     def of_role(self, role: str) -> pd.DataFrame:
         return self.labelled[self.labelled["role"] == role]
+
+    def credible(self) -> pd.DataFrame:
+        """The labels of known classes from sources that are not accused; contradicted ones among them train nothing."""
+        return self.labelled[(self.labelled["role"] != "quarantined") | (self.labelled["reason"] == CONTRADICTED)]
 
     def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
         """Embeddings and classes, (N, D) and (N,); empty where there are none."""
@@ -117,7 +122,7 @@ def select_feedback(
         with threadpool_limits(1):
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
         contradicted = usable & (table["quality"] < settings.min_label_quality)
-        table.loc[contradicted, ["role", "reason"]] = "quarantined", "models that have not seen it contradict it"
+        table.loc[contradicted, ["role", "reason"]] = "quarantined", CONTRADICTED
     accusations = accused_labels(table[~unknown].drop_duplicates("scene"), known, class_names)
     accused = table["scene"].map(dict(zip(table.loc[accusations.index, "scene"], accusations, strict=True))).fillna("")
     for reason in set(accused) - {""}:

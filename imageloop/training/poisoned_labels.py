@@ -24,7 +24,7 @@ from imageloop.embeddings.scenes import unit
 SURE, MIN_SURE = 0.95, 5
 MAX_CONTRADICTED, P_VALUE = 0.05, 0.001  # calibrated predictions of that confidence are wrong in a twentieth
 STRETCH, SHORTEST = 200, 40  # labels of one source that are judged together
-LEARNT = 0.35  # of the agreement beyond chance that labels of known images reach
+LEARNT = 0.2  # of the agreement beyond chance that labels of known images reach
 LABELS_PER_CLASS = 2.5  # with fewer, honest labels cannot be learnt either
 FEWEST_CONTRADICTED = 0.3  # labels that confirm the predictions are not judged by what others teach
 RENAMED = 0.3  # share of the labels that another naming of the classes would turn right

@@ -31,7 +31,7 @@ class DemoLoopSummary:
     """The figures of a demo loop. Accuracies are in [0, 1], of live predictions.
 
     `images_until_drift`: changed images until the first window with an alarm was full, None where none alarmed; `estimated_accuracy`: the
-    mean over the windows of changed images, `estimated_low` and `estimated_high` those of its intervals; `promoted`: the version that a
+    mean over the windows of changed images that have an estimate, `estimated_low` and `estimated_high` those of its intervals; `promoted`: the version that a
     retraining promoted, None without one.
     """
 
@@ -58,6 +58,7 @@ def summarise(results: Sequence[ScenarioResult], sent: Sequence[SentRequest], wi
     """The figures of the scenarios `unchanged images` to `poisoned labels arrive`."""
     unchanged, changed, labelled, after, poisoned = results[:5]
     during = [window for window in windows if changed.begun < window.start and window.end <= changed.end]
+    estimated = [window for window in during if window.has_estimate]
     first = min((window.end for window in during if window.alarm), default=None)
     versions = [[one.version for one in sent if one.time < limit] for limit in (labelled.begun, poisoned.begun)]
     promoted = versions[1][-1] if versions[1][-1] != versions[0][-1] else None
@@ -65,9 +66,9 @@ def summarise(results: Sequence[ScenarioResult], sent: Sequence[SentRequest], wi
         images_until_drift=None if first is None else sum(changed.begun <= one.time <= first for one in sent),
         accuracy_before=accuracy_of(sent, unchanged),
         accuracy_during=accuracy_of(sent, changed),
-        estimated_accuracy=_mean([window.estimated_accuracy for window in during]),
-        estimated_low=_mean([window.estimated_low for window in during if window.estimated_low is not None]),
-        estimated_high=_mean([window.estimated_high for window in during if window.estimated_high is not None]),
+        estimated_accuracy=_mean([window.estimated_accuracy for window in estimated]),
+        estimated_low=_mean([window.estimated_low for window in estimated if window.estimated_low is not None]),
+        estimated_high=_mean([window.estimated_high for window in estimated if window.estimated_high is not None]),
         accuracy_after=accuracy_of(sent, after),
         labels=labelled.labels_sent,
         poisoned_labels=poisoned.labels_sent,

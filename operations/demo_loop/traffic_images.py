@@ -21,7 +21,7 @@ MIN_IMAGES = 200  # of which half train the first model
 
 class ImageStream(Protocol):
     def image(self, number: int) -> tuple[str, bytes]:
-        """Return a class and a JPEG of it; the same number gives the same image."""
+        """Return a class and the file of an image of it; the same number gives the same image."""
         ...
 
 
@@ -38,17 +38,17 @@ class DrawnImages:
 
 @dataclass(frozen=True)
 class PhotographedImages:
-    """The user's own images, one after the other; `changed`: blurred, darkened, and saved at low JPEG quality."""
+    """The user's own files, one after the other; `changed`: blurred, darkened, and saved at low JPEG quality."""
 
     files: tuple[tuple[str, Path], ...]
     changed: bool = False
 
     def image(self, number: int) -> tuple[str, bytes]:
         label, file = self.files[number % len(self.files)]
+        if not self.changed:
+            return label, file.read_bytes()  # small images that are saved anew are changed images
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-        if not self.changed:
-            return label, _jpeg(image, 70 + number % 26)
         blurred = image.filter(ImageFilter.GaussianBlur(BLUR_PIXELS))
         return label, _jpeg(ImageEnhance.Brightness(blurred).enhance(BRIGHTNESS), QUALITY)
 

@@ -1,0 +1,100 @@
+"""How often unchanged windows alarm, and how many images show a change, beside the defaults of other libraries in the same run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import ks_2samp
+
+from benchmarks.loop.features import UNCHANGED, Cell
+from benchmarks.loop.models import Model
+from imageloop.embeddings.drift_samples import Sample
+from imageloop.monitoring.drift import measure_drift
+from imageloop.monitoring.settings import DriftSettings
+
+SETTINGS = DriftSettings()
+REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)
+CALM, CHANGED = 40, 5  # windows of a model and size; of a change
+Test = Callable[[Sample, Sample, int], bool]
+
+
+@dataclass(frozen=True)
+class TestedWindow:
+    """One window and whether a test alarmed."""
+
+    data_set: str
+    seed: int
+    test: str
+    reference: int
+    change: str
+    strength: int
+    size: int
+    alarm: bool
+
+
+def test_windows(model: Model) -> list[TestedWindow]:
+    """Test unchanged windows against references of three sizes, and changed ones against the largest."""
+    found, rng = [], np.random.default_rng(model.seed)
+    for reference in REFERENCES:
+        for size in SIZES:
+            for number in range(CALM):
+                found += _tested(model, reference, size, (UNCHANGED, 0), number, rng)
+    for cell in (cell for cell in model.images.embeddings if cell[1]):
+        for size in SIZES:
+            for number in range(CHANGED):
+                found += _tested(model, REFERENCES[-1], size, cell, number, rng)
+    return found
+
+
+def report(windows: list[TestedWindow]) -> dict[str, pd.DataFrame]:
+    """Percentages of windows with an alarm."""
+    table = pd.DataFrame(windows)
+    table["alarm"] = 100.0 * table["alarm"]
+    calm, changed = table[table["change"] == UNCHANGED], table[table["change"] != UNCHANGED]
+    return {
+        "false alarms %, by reference and window": calm.pivot_table("alarm", ["reference", "size"], "test", sort=False).round(1),
+        "false alarms %, by data set": calm.pivot_table("alarm", "data_set", "test", sort=False).round(1),
+        "changes noticed %, by window": changed.pivot_table("alarm", ["change", "strength"], ["test", "size"], sort=False).round(
+            0
+        ),
+    }
+
+
+def _tested(model: Model, reference: int, size: int, cell: Cell, number: int, rng: np.random.Generator) -> list[TestedWindow]:
+    rows = rng.permutation(model.met)
+    count = min(reference, len(rows) - size) if len(rows) > size else 0
+    if count < reference * 0.5:
+        return []
+    known, window = _sample(model, rows[:count], (UNCHANGED, 0)), _sample(model, rows[count : count + size], cell)
+    return [
+        TestedWindow(model.images.name, model.seed, name, reference, cell[0], cell[1], size, test(known, window, number))
+        for name, test in TESTS.items()
+    ]
+
+
+def _sample(model: Model, rows: np.ndarray, cell: Cell) -> Sample:
+    embeddings = model.images.embeddings[cell][rows]
+    return Sample(embeddings, model.images.statistics[cell][rows], model.predict(embeddings).astype(np.float32))
+
+
+def _ours(reference: Sample, window: Sample, seed: int) -> bool:
+    return measure_drift(reference, window, SETTINGS, seed).alarm
+
+
+def _columns(sample: Sample) -> np.ndarray:
+    return np.concatenate([sample.embeddings_ND, sample.statistics_NS, sample.probabilities_NK], axis=1)
+
+
+def _bonferroni(reference: Sample, window: Sample, _: int) -> bool:
+    """A Kolmogorov-Smirnov test of every column, with Bonferroni's correction: what KSDrift of Alibi Detect does by default."""
+    one, other = _columns(reference), _columns(window)
+    return bool(ks_2samp(one, other, axis=0, method="asymp").pvalue.min() < SETTINGS.false_alarm_rate / one.shape[1])
+
+
+def _half_of_columns(reference: Sample, window: Sample, _: int) -> bool:
+    """Half of all columns drift by a Kolmogorov-Smirnov test each: what DataDriftPreset of Evidently does by default, for small references."""
+    return bool((ks_2samp(_columns(reference), _columns(window), axis=0, method="asymp").pvalue < 0.05).mean() >= 0.5)
+
+
+TESTS: dict[str, Test] = {"ImageLoop": _ours, "KS, Bonferroni": _bonferroni, "half of the columns": _half_of_columns}
