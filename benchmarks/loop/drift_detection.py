@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ks_2samp
+from scipy.special import kolmogorov
 
 from benchmarks.loop.features import UNCHANGED, Cell
 from benchmarks.loop.models import Model
@@ -15,7 +15,7 @@ from imageloop.monitoring.settings import DriftSettings
 
 SETTINGS = DriftSettings()
 REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)
-CALM, CHANGED = 40, 5  # windows of a model and size; of a change
+CALM, CHANGED = 20, 2  # windows of a model and size; of a change
 Test = Callable[[Sample, Sample, int], bool]
 
 
@@ -82,19 +82,30 @@ def _ours(reference: Sample, window: Sample, seed: int) -> bool:
     return measure_drift(reference, window, SETTINGS, seed).alarm
 
 
-def _columns(sample: Sample) -> np.ndarray:
-    return np.concatenate([sample.embeddings_ND, sample.statistics_NS, sample.probabilities_NK], axis=1)
+def _p_values(reference: Sample, window: Sample) -> np.ndarray:
+    """Of a Kolmogorov-Smirnov test of every column, by the asymptotic distribution."""
+    one, other = (
+        np.concatenate([part.embeddings_ND, part.statistics_NS, part.probabilities_NK], axis=1) for part in (reference, window)
+    )
+    steps = np.where(np.arange(len(one) + len(other)) < len(one), 1 / len(one), -1 / len(other))
+    both = np.concatenate([one, other])
+    order = np.argsort(both, axis=0, kind="stable")
+    heights = np.abs(np.cumsum(steps[order], axis=0))
+    in_order = np.take_along_axis(both, order, axis=0)
+    last_of_equals = np.concatenate([in_order[1:] != in_order[:-1], np.ones((1, both.shape[1]), bool)])
+    distances = np.where(last_of_equals, heights, 0).max(0)
+    return kolmogorov(distances * np.sqrt(len(one) * len(other) / (len(one) + len(other))))
 
 
 def _bonferroni(reference: Sample, window: Sample, _: int) -> bool:
-    """A Kolmogorov-Smirnov test of every column, with Bonferroni's correction: what KSDrift of Alibi Detect does by default."""
-    one, other = _columns(reference), _columns(window)
-    return bool(ks_2samp(one, other, axis=0, method="asymp").pvalue.min() < SETTINGS.false_alarm_rate / one.shape[1])
+    """A test of every column with Bonferroni's correction: what KSDrift of Alibi Detect does by default."""
+    p_values = _p_values(reference, window)
+    return bool(p_values.min() < SETTINGS.false_alarm_rate / len(p_values))
 
 
 def _half_of_columns(reference: Sample, window: Sample, _: int) -> bool:
-    """Half of all columns drift by a Kolmogorov-Smirnov test each: what DataDriftPreset of Evidently does by default, for small references."""
-    return bool((ks_2samp(_columns(reference), _columns(window), axis=0, method="asymp").pvalue < 0.05).mean() >= 0.5)
+    """Half of all columns drift, by a test of each: what DataDriftPreset of Evidently does by default, for small references."""
+    return bool((_p_values(reference, window) < 0.05).mean() >= 0.5)
 
 
 TESTS: dict[str, Test] = {"ImageLoop": _ours, "KS, Bonferroni": _bonferroni, "half of the columns": _half_of_columns}
