@@ -63,10 +63,10 @@ def report(windows: list[EstimatedWindow]) -> dict[str, pd.DataFrame]:
     table["error_of_confidence"] = 100 * (table["confidence"] - table["accuracy"]).abs()
     table["held"] = table["accuracy"].between(table["low"], table["high"])
     table["width"] = 50 * (table["high"] - table["low"])
-    table["world"] = np.where(table["shifted"], "changed, other shares of classes", table["change"])
+    table["condition"] = np.where(table["shifted"], "changed, other shares of classes", table["change"])
     changed = table[(table["change"] != UNCHANGED) & ~table["shifted"]]
     return {
-        "by change": _errors(table, "world"),
+        "by change": _errors(table, "condition"),
         "by data set": _errors(changed, "data_set"),
         "over all": _errors(changed.assign(all="changed windows"), "all"),
         "damage alarm": _alarms(table),

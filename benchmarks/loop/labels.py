@@ -16,7 +16,7 @@ from imageloop.training.poisoned_labels import accused_labels
 
 SIZES = (100, 200, 400)
 SHARES = {"honest": 0.0, "a fifth flipped": 0.2, "half flipped": 0.5, "all flipped": 1.0}
-REPETITIONS = {UNCHANGED: 6}  # windows of a world; of changed ones, there are 24
+REPETITIONS = {UNCHANGED: 6}  # windows of a condition; of changed ones, there are 24
 SOURCES = ("first", "second")
 
 
@@ -35,7 +35,7 @@ class JudgedWindow:
 
 
 def judge_windows(model: Model) -> list[JudgedWindow]:
-    """Judge windows of labels in every world."""
+    """Judge windows of labels under every condition."""
     rng = np.random.default_rng(model.seed)
     plain = model.images.embeddings[UNCHANGED, 0]
     train = model.split["train"]
@@ -58,10 +58,10 @@ def judge_windows(model: Model) -> list[JudgedWindow]:
 def report(windows: list[JudgedWindow]) -> dict[str, pd.DataFrame]:
     """The percentage of windows in which each source is accused, by the number of labels, and honest ones by data set."""
     table = pd.DataFrame(windows)
-    table["world"] = np.where(table["change"] == UNCHANGED, "unchanged", "changed")
-    poisoned = table.pivot_table("first_accused", ["world", "size"], "labels", "mean", sort=False)[list(SHARES)]
+    table["images"] = np.where(table["change"] == UNCHANGED, "unchanged", "changed")
+    poisoned = table.pivot_table("first_accused", ["images", "size"], "labels", "mean", sort=False)[list(SHARES)]
     honest = table.assign(accused=table["second_accused"] | ((table["labels"] == "honest") & table["first_accused"]))
-    by_set = honest[honest["size"] >= SIZES[1]].pivot_table("accused", "data_set", "world", "mean", sort=False)
+    by_set = honest[honest["size"] >= SIZES[1]].pivot_table("accused", "data_set", "images", "mean", sort=False)
     return {
         "source accused %": (100 * poisoned).round(1),
         "an honest source accused %, of 200 and 400 labels": (100 * by_set).round(1),

@@ -41,7 +41,7 @@ SPLIT_SHARES = (0.8, 0.9, 1.0)
 
 @dataclass(frozen=True)
 class Window:
-    """Predictions of one model for images of one world; `classes_N` is -1 for images of no class.
+    """Predictions of one model for images under one condition; `classes_N` is -1 for images of no class.
 
     `size`: of the window as it was meant; small sets have fewer images of some classes.
     """
@@ -97,7 +97,7 @@ class Model:
         )  # fmt: skip
 
     def windows(self, repetitions: int) -> Iterator[Window]:
-        """Windows of every size of every world: unchanged, changed, with a new class, with other shares of the classes."""
+        """Windows of every size under every condition: unchanged, changed, with a new class, with other shares of the classes."""
         for size in SIZES:
             for _ in range(repetitions):
                 yield from (self.window(self._draw(size), cell, size=size) for cell in self.images.embeddings)

@@ -1,4 +1,4 @@
-"""Poisoned labels, or honest labels after drift? Judged by source, with what neither drift nor a broken model imitates.
+"""Poisoned labels, or honest labels after drift? Judged by source, with signs that neither drift nor a broken model produces.
 
 A model that drift broke contradicts honest labels, so contradictions alone accuse nobody. Three signs do:
 
@@ -6,7 +6,7 @@ A model that drift broke contradicts honest labels, so contradictions alone accu
 - a model of the other new labels predicts them hardly better than chance, while labels of as many known images are predicted well,
 - another naming of the predicted classes would turn many of them right.
 
-Labels that are swapped consistently cannot be told from renamed classes, nor in a changed world from what the classes look like now.
+Labels that are swapped consistently cannot be distinguished from renamed classes, nor after a change from classes that look otherwise now.
 
 Shapes: N labels, D features, K classes.
 """

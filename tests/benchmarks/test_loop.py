@@ -1,4 +1,4 @@
-"""The grid of `make bench-loop`, on two small sets of drawn features: two worlds, one of which moves the classes together."""
+"""The grid of `make bench-loop`, on two small sets of drawn features, whose changes move the classes together."""
 
 import hashlib
 
@@ -57,9 +57,10 @@ def test_flipped_labels_are_accused_and_honest_ones_are_not(model):
     tables = labels.report(labels.judge_windows(model))
 
     accused = tables["source accused %"]
-    assert accused.loc[("unchanged", 200), "half flipped"] == 100
+    assert accused.loc[("unchanged", 200), "all flipped"] == 100
+    assert accused.loc[("unchanged", 200), "half flipped"] >= 80
     assert accused.loc["unchanged", "honest"].max() == 0
-    assert accused.loc[("changed", 200), "honest"] < 20 < 80 < accused.loc[("changed", 200), "half flipped"]
+    assert accused.loc[("changed", 200), "honest"] < 20 < 60 < accused.loc[("changed", 200), "half flipped"]
 
 
 def test_drift_is_noticed_and_unchanged_windows_rarely_alarm(model, monkeypatch):
