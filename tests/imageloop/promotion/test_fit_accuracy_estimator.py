@@ -110,3 +110,26 @@ def test_a_model_that_is_always_right_has_an_estimator():
 
     assert estimator.usual == 1.0
     assert estimated((LogisticHead.fit(rows, classes, 2), estimator), rows).value > 0.9
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_window_of_one_image_many_times_has_an_estimate(model, count):
+    rows = np.repeat(draw(1, 5)[0], count, axis=0)
+
+    estimate = estimated(model, rows)
+
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+
+
+def test_a_class_of_one_image_and_many_small_classes_have_an_estimator():
+    rng = np.random.default_rng(0)
+    classes = np.array([0, *np.repeat(np.arange(1, 37), 4)])
+    rows = (rng.normal(size=(len(classes), 64)) + 6 * np.eye(64)[classes]).astype(np.float32)
+    labelled = LabelledImages(rows, classes, rng.integers(0, 5, len(classes)), np.ones(len(classes)))
+    judged = judge_by_cross_fitting(labelled, Copies(rows + 1, np.arange(len(rows)), [Cell("blur", 1)] * len(rows)), 37)
+
+    estimator = fit_accuracy_estimator(judged, known_images(labelled, 37), np.arange(2 * len(rows)) < len(rows))
+    estimate = estimated((LogisticHead.fit(rows, classes, 37), estimator), rows[:20])
+
+    assert 0 < estimator.usual < 1
+    assert estimate.low <= estimate.high
