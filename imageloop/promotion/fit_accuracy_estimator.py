@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from imageloop.embeddings.accuracy_estimator import DISTANCE, AccuracyEstimator, Spread, standardised, with_window
 from imageloop.embeddings.known_images import KnownImages
 from imageloop.promotion.judged_predictions import JudgedPredictions
-from imageloop.training.rehearsal import AS_THEY_ARE, SHUFFLED, UNCHANGED, Cell
+from imageloop.training.rehearsal import AS_THEY_ARE, FEEDBACK, SHUFFLED, UNCHANGED, Cell
 
 STRENGTH = 0.01  # of the evidence against the prior that signs say nothing: changes are few, though their copies are many
 SHUFFLED_SHARES, SHUFFLED_WEIGHT = (0.1, 0.25, 0.5), 0.2
+FEEDBACK_WEIGHT = 5.0  # of labelled predictions: they show what the model meets now
 SIZES = (25, 50, 100, 200)  # of rehearsed windows
 NUM_WINDOWS = 12  # of each cell
 LEAST = 5  # predictions of a window
@@ -57,7 +58,7 @@ def _fit(
 
     cells = {cell: rows for cell, rows in _cells(judged).items() if cell.kind not in without}
     unchanged = cells[AS_THEY_ARE]
-    parts = [(rows, 1.0) for cell, rows in cells.items() if cell.kind != SHUFFLED]
+    parts = [(rows, FEEDBACK_WEIGHT if cell.kind == FEEDBACK else 1.0) for cell, rows in cells.items() if cell.kind != SHUFFLED]
     for rows in (rows for cell, rows in cells.items() if cell.kind == SHUFFLED):
         parts += [(_mixed(unchanged, rows, len(unchanged), share, rng), SHUFFLED_WEIGHT) for share in SHUFFLED_SHARES]
     rows_NS = np.concatenate([with_window(judged.signs_N5[rows]) for rows, _ in parts])
@@ -77,7 +78,7 @@ def _rehearsed_windows(
 ) -> Iterator[_Window]:
     cells = {cell: rows for cell, rows in _cells(judged).items() if cell.kind not in without}
     for kind in sorted({cell.kind for cell in cells}):
-        estimator = _fit(judged, known, usual_N, without if kind == UNCHANGED else {*without, kind}, rng)
+        estimator = _fit(judged, known, usual_N, without if kind in (UNCHANGED, FEEDBACK) else {*without, kind}, rng)
         for rows in (rows for cell, rows in cells.items() if cell.kind == kind):
             drawn = (_drawn(judged, cells[AS_THEY_ARE], rows, kind, number, rng) for number in range(NUM_WINDOWS))
             yield from (_window(kind, judged, some, estimator) for some in drawn if len(some) >= LEAST)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from imageloop.embeddings.known_images import KnownImages
 from imageloop.promotion.calibration import fit_temperature
 from imageloop.training.logistic_head import LogisticHead
-from imageloop.training.rehearsal import AS_THEY_ARE, SHUFFLED, Cell
+from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, SHUFFLED, Cell
 
 NUM_FOLDS = 5
 MAX_FITTED, MAX_KNOWN = 2000, 1000  # rows of a head, and known images that distances are measured to
@@ -26,13 +26,14 @@ FloatArray = NDArray[np.float32]
 @dataclass(frozen=True)
 class LabelledImages:
     """Embeddings with their classes. Images of one fold are judged together by a head that knows none of them; `weights_N`: in its loss,
-    0 for labels that are judged and train nothing.
+    0 for labels that are judged and train nothing. The last `num_feedback` rows are labelled predictions.
     """
 
     embeddings_ND: FloatArray
     classes_N: NDArray[np.int64]
     folds_N: NDArray[np.int64]
     weights_N: NDArray[np.float64]
+    num_feedback: int = 0
 
     def some(self, rows: NDArray[np.intp]) -> "LabelledImages":
         return LabelledImages(self.embeddings_ND[rows], self.classes_N[rows], self.folds_N[rows], self.weights_N[rows])
@@ -89,7 +90,8 @@ def judge_by_cross_fitting(labelled: LabelledImages, copies: Copies, num_classes
         temperature = fit_temperature(logits_NK, labelled.classes_N)
         embeddings = np.concatenate([labelled.embeddings_ND, copies.embeddings_CD])
         of = np.concatenate([np.arange(len(labelled.classes_N)), copies.of_C])
-        cells = [AS_THEY_ARE] * len(labelled.classes_N) + copies.cells_C
+        of_data_set = len(labelled.classes_N) - labelled.num_feedback
+        cells = [AS_THEY_ARE] * of_data_set + [FROM_FEEDBACK] * labelled.num_feedback + copies.cells_C
         parts, order = [], []
         for fold, (head, known) in heads.items():
             rows = np.flatnonzero(labelled.folds_N[of] == fold)

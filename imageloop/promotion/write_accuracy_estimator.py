@@ -32,6 +32,7 @@ from imageloop.training.features import VIEWS, BatchChange, FeatureExtractor
 from imageloop.training.feedback_data import WEIGHT, FeedbackData
 from imageloop.training.rehearsal import (
     AS_THEY_ARE,
+    FROM_FEEDBACK,
     NUM_COPIES,
     REHEARSAL_VERSION,
     SHUFFLED,
@@ -60,12 +61,11 @@ def write_accuracy_estimator(
     """
     num_classes = len(images.class_names)
     if predictor.info.backbone:
-        labelled, num_feedback = _labelled(images, workspace, feedback, predictor.info.backbone)
+        labelled = _labelled(images, workspace, feedback, predictor.info.backbone)
         copies = _copies_of_features(images, workspace, predictor.info.backbone)
-        judged, known = judge_by_cross_fitting(labelled, copies, num_classes), _known(images, labelled, num_feedback)
-        first = len(labelled.classes_N) - num_feedback if num_feedback >= LEAST_FEEDBACK else 0
-        usual_N = np.zeros(len(judged.right_N), bool)
-        usual_N[first : len(labelled.classes_N)] = True
+        judged, known = judge_by_cross_fitting(labelled, copies, num_classes), _known(images, labelled)
+        usual = FROM_FEEDBACK if labelled.num_feedback >= LEAST_FEEDBACK else AS_THEY_ARE
+        usual_N = np.array([cell == usual for cell in judged.cells_N])
     else:
         judged, known = _by_the_model(predictor, images, workspace)
         usual_N = np.array([cell == AS_THEY_ARE for cell in judged.cells_N])
@@ -74,31 +74,31 @@ def write_accuracy_estimator(
     estimator.write(folder)
 
 
-def _labelled(images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str) -> tuple[LabelledImages, int]:
-    """Images of the data set, then labelled predictions, and how many these are. Images of one scene are in one fold."""
+def _labelled(images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str) -> LabelledImages:
+    """Images of the data set, then labelled predictions. Images of one scene are in one fold."""
     table = spread(images.table, MAX_JUDGED)
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
     known_ND = extractor.extract(images, table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
     credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
     if credible.empty:
-        return LabelledImages(known_ND, images.targets(table), _folds(table["sha256"]), np.ones(len(table))), 0
+        return LabelledImages(known_ND, images.targets(table), _folds(table["sha256"]), np.ones(len(table)))
     places = {name: place for place, name in enumerate(images.class_names)}
     trusted_N = (
         credible["role"].to_numpy() != "quarantined"
     )  # contradicted labels count as errors of the model, and train no head
-    labelled = LabelledImages(
+    return LabelledImages(
         np.concatenate([known_ND, embeddings_of(credible)]),
         np.concatenate([images.targets(table), credible["ground_truth"].map(places).to_numpy(np.int64)]),
         np.concatenate([_folds(table["sha256"]), _folds(credible["scene"])]),
         np.concatenate([np.ones(len(table)), trusted_N * (1.0 if feedback.augmented else WEIGHT)]),
+        len(credible),
     )
-    return labelled, len(credible)
 
 
-def _known(images: PreparedImages, labelled: LabelledImages, num_feedback: int) -> KnownImages:
+def _known(images: PreparedImages, labelled: LabelledImages) -> KnownImages:
     """The training images and the labelled predictions that train."""
     in_training_N = labelled.weights_N > 0
-    in_training_N[: len(in_training_N) - num_feedback] = spread(images.table, MAX_JUDGED)["split"] == "train"
+    in_training_N[: len(in_training_N) - labelled.num_feedback] = spread(images.table, MAX_JUDGED)["split"] == "train"
     return known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
 
 

@@ -21,7 +21,7 @@ REHEARSAL_VERSION = "1"  # another number: every copy is made anew
 NUM_COPIES = 6
 TILES = 4  # of a side; shuffled, they keep colours and textures, and show no object
 SHUFFLED = "shuffled"
-UNCHANGED = "unchanged"
+UNCHANGED, FEEDBACK = "unchanged", "feedback"
 Change = Callable[["Tensor", np.random.Generator], "Tensor"]
 
 
@@ -33,7 +33,7 @@ class Cell:
     strength: int
 
 
-AS_THEY_ARE = Cell(UNCHANGED, 0)
+AS_THEY_ARE, FROM_FEEDBACK = Cell(UNCHANGED, 0), Cell(FEEDBACK, 0)
 
 
 def changes() -> dict[Cell, Change]:

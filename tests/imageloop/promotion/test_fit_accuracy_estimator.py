@@ -8,7 +8,7 @@ from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
 from imageloop.promotion.judged_predictions import Copies, LabelledImages, judge_by_cross_fitting, known_images
 from imageloop.training.logistic_head import LogisticHead
-from imageloop.training.rehearsal import SHUFFLED, Cell
+from imageloop.training.rehearsal import FROM_FEEDBACK, SHUFFLED, Cell
 
 DIMENSIONS, NUM_IMAGES = 48, 240
 APART = 3.0
@@ -110,6 +110,29 @@ def test_a_model_that_is_always_right_has_an_estimator():
 
     assert estimator.usual == 1.0
     assert estimated((LogisticHead.fit(rows, classes, 2), estimator), rows).value > 0.9
+
+
+def test_after_a_retraining_the_usual_accuracy_is_that_on_labelled_predictions():
+    rows, classes = draw(NUM_IMAGES, 0)
+    met, met_classes = draw(200, 4, towards=0.7, aside=3)
+    rng = np.random.default_rng(0)
+    labelled = LabelledImages(
+        np.concatenate([rows, met]), np.concatenate([classes, met_classes]), rng.integers(0, 5, NUM_IMAGES + 200),
+        np.append(np.ones(NUM_IMAGES), np.full(200, 4.0)), num_feedback=200,
+    )  # fmt: skip
+    copies = Copies(draw(NUM_IMAGES, 0, towards=0.4, aside=1)[0], np.arange(NUM_IMAGES), [Cell("blur", 1)] * NUM_IMAGES)
+    judged = judge_by_cross_fitting(labelled, copies, 2)
+    usual = np.array([cell == FROM_FEEDBACK for cell in judged.cells_N])
+
+    estimator = fit_accuracy_estimator(judged, known_images(labelled, 2), usual)
+    retrained = LogisticHead.fit(labelled.embeddings_ND, labelled.classes_N, 2, labelled.weights_N)
+    now, now_classes = draw(200, 6, towards=0.7, aside=3)
+    estimate = estimated((retrained, estimator), now)
+
+    assert usual.sum() == 200
+    assert estimator.usual < 0.85
+    assert estimate.low <= accuracy((retrained, estimator), now, now_classes) <= estimate.high
+    assert abs(estimate.value - estimator.usual) < 0.1
 
 
 @pytest.mark.parametrize("count", [1, 60])
