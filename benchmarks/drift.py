@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 
+from benchmarks.loop.changes import camera
 from benchmarks.training import Site
 from imageloop.data.image_statistics import image_statistics
 from imageloop.embeddings.drift_samples import Sample, read_reference
@@ -92,19 +93,12 @@ def _saved(image: Image.Image, quality: int = 90) -> bytes:
     return out.getvalue()
 
 
-def _camera(image: Image.Image) -> Image.Image:
-    """Warmer, with more contrast, sharpened."""
-    red, green, blue = image.convert("RGB").split()
-    warmer = Image.merge("RGB", (red.point(lambda v: min(255, v * 1.1)), green, blue.point(lambda v: v * 0.9)))
-    return ImageEnhance.Contrast(warmer).enhance(1.2).filter(ImageFilter.UnsharpMask(2, 80))
-
-
 CHANGES = {
     "nothing": None,
     "blur of 2 pixels": lambda image: _saved(image.filter(ImageFilter.GaussianBlur(2))),
     "JPEG quality 10": lambda image: _saved(image, 10),
     "half as bright": lambda image: _saved(image.convert("RGB").point(lambda value: value * 0.5)),
-    "another camera": lambda image: _saved(_camera(image)),
+    "another camera": lambda image: _saved(camera(1)(image.convert("RGB"), np.random.default_rng(0))),
 }
 
 

@@ -40,7 +40,7 @@ def _inversion(share: float) -> Change:
     return lambda image, _: image.point(lambda value: value + share * (255 - 2 * value))
 
 
-def _camera(strength: float) -> Change:
+def camera(strength: float) -> Change:
     """Warmer, with more contrast, sharpened."""
 
     def taken(image: Image.Image, _: np.random.Generator) -> Image.Image:
@@ -71,7 +71,7 @@ CHANGES: dict[str, tuple[Change, Change, Change]] = {
     "JPEG": (_jpeg(30), _jpeg(12), _jpeg(5)),
     "contrast": (_contrast(0.6), _contrast(0.3), _contrast(0.15)),
     "inversion": (_inversion(0.75), _inversion(0.9), _inversion(1.0)),
-    "another camera": (_camera(1), _camera(2), _camera(4)),
+    "another camera": (camera(1), camera(2), camera(4)),
     "crop and shift": (_crop(1.3), _crop(1.8), _crop(2.5)),
 }
 

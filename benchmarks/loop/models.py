@@ -4,7 +4,7 @@ Shapes: N images of a window, K classes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,17 @@ from benchmarks.loop.changes import CHANGES
 from benchmarks.loop.features import UNCHANGED, Cell, ImageSet
 from imageloop.data.splits import SPLITS
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.promotion.calibration import fit_temperature
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
-from imageloop.promotion.judged_predictions import Copies, JudgedPredictions, LabelledImages, judge_by_cross_fitting, known_images
+from imageloop.promotion.judged_predictions import (
+    NUM_FOLDS,
+    Copies,
+    JudgedPredictions,
+    LabelledImages,
+    judge_by_cross_fitting,
+    known_images,
+)
 from imageloop.promotion.write_accuracy_estimator import MAX_REHEARSED
 from imageloop.training.logistic_head import LogisticHead
 
@@ -51,7 +59,6 @@ class Window:
     shifted: bool
     size: int
     embeddings_ND: NDArray[np.float32]
-    statistics_N4: NDArray[np.float32]
     probabilities_NK: NDArray[np.float32]
     classes_N: NDArray[np.int64]
 
@@ -83,18 +90,14 @@ class Model:
 
     def estimator(self, without: str | None) -> AccuracyEstimator:
         """An estimator that rehearsed nothing like this change."""
-        usual_N = np.arange(len(self.judged.right_N)) < len(self.taught)
-        return fit_accuracy_estimator(self.judged, self.known, usual_N, LIKE.get(without or "", ()))
+        return fit_accuracy_estimator(self.judged, self.known, without=LIKE.get(without or "", ()))
 
     def accuracy_unchanged(self) -> float:
         return self.window(self.met, (UNCHANGED, 0)).accuracy
 
     def window(self, rows: NDArray[np.intp], cell: Cell, *, size: int = 0, shifted: bool = False) -> Window:
         embeddings = self.images.embeddings[cell][rows]
-        return Window(
-            cell[0], cell[1], shifted, size, embeddings, self.images.statistics[cell][rows], self.predict(embeddings),
-            self.images.targets_N[rows],
-        )  # fmt: skip
+        return Window(cell[0], cell[1], shifted, size, embeddings, self.predict(embeddings), self.images.targets_N[rows])
 
     def windows(self, repetitions: int) -> Iterator[Window]:
         """Windows of every size under every condition: unchanged, changed, with a new class, with other shares of the classes."""
@@ -119,7 +122,6 @@ class Model:
         return Window(
             NEW_CLASS, strength, False, size,
             np.concatenate([known.embeddings_ND, embeddings]),
-            np.concatenate([known.statistics_N4, self.foreign.statistics[UNCHANGED, 0][others]]),
             np.concatenate([known.probabilities_NK, self.predict(embeddings)]),
             np.concatenate([known.classes_N, np.full(count, -1)]),
         )  # fmt: skip
@@ -132,14 +134,14 @@ class Model:
         many = self.rng.choice(self.met[frequent], int(count * share), replace=False)
         few = self.rng.choice(self.met[~frequent], min(count - len(many), int((~frequent).sum())), replace=False)
         window = self.window(np.concatenate([many, few]), cell, size=size, shifted=True)
-        return window if cell[1] else Window(LABEL_SHIFT, strength, False, *list(vars(window).values())[3:])
+        return window if cell[1] else replace(window, change=LABEL_SHIFT, strength=strength, shifted=False)
 
     def _labelled(self, rows: NDArray[np.intp]) -> LabelledImages:
         plain, targets = self.images.embeddings[UNCHANGED, 0], self.images.targets_N
-        return LabelledImages(plain[rows], targets[rows], np.arange(len(rows)) % 5, np.ones(len(rows)))
+        return LabelledImages(plain[rows], targets[rows], np.arange(len(rows)) % NUM_FOLDS, np.ones(len(rows)))
 
     def _rehearse(self) -> JudgedPredictions:
-        chosen = np.linspace(0, len(self.taught) - 1, min(MAX_REHEARSED, len(self.taught))).astype(np.intp)
+        chosen = evenly_spaced(len(self.taught), MAX_REHEARSED)
         rows, views = self.taught[chosen], zip(self.images.rehearsed, self.images.rehearsed_cells, strict=True)
         embeddings, cells = zip(*((view_ND[rows], [changed[row] for row in rows]) for view_ND, changed in views), strict=True)
         copies = Copies(np.concatenate(embeddings), np.tile(chosen, len(embeddings)), [cell for part in cells for cell in part])

@@ -15,6 +15,7 @@ from imageloop.data.preprocessing import UInt8Array
 from imageloop.data.settings import Limits
 from imageloop.data.sources.folder import unwrap
 from imageloop.errors import ImageLoopError
+from imageloop.evenly_spaced import evenly_spaced
 
 ANY = Limits(min_side_pixels=1, max_pixels=2**31, max_bytes=2**40)  # they were accepted by the settings of their own
 
@@ -81,10 +82,16 @@ def _fill(images: pd.DataFrame, raw: Path, store_folder: Path, side: int) -> Non
 
 def in_batches(store: ArrayStore, keys: list[str], size: int) -> Iterator[UInt8Array]:
     """Images in the order of `keys`, `size` at a time: (B, S, S, 3) uint8."""
+    return (images_BSSC for _, images_BSSC in in_keyed_batches(store, keys, size))
+
+
+def in_keyed_batches(store: ArrayStore, keys: list[str], size: int) -> Iterator[tuple[list[str], UInt8Array]]:
+    """Keys and their images, `size` at a time: (B, S, S, 3) uint8."""
     for start in range(0, len(keys), size):
-        yield store.read(keys[start : start + size])
+        some = keys[start : start + size]
+        yield some, store.read(some)
 
 
 def spread(table: pd.DataFrame, count: int) -> pd.DataFrame:
     """Select at most `count` rows, evenly spaced over `table`."""
-    return table.iloc[np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)]
+    return table.iloc[evenly_spaced(len(table), count)]

@@ -30,6 +30,15 @@ class AccuracyEstimate:
 
 
 @dataclass(frozen=True)
+class PointEstimate:
+    """The estimated accuracy of a window, its binomial variance, and the window's mean distance from known images."""
+
+    value: float
+    variance: float
+    distance: float
+
+
+@dataclass(frozen=True)
 class Spread:
     """How far estimates of rehearsed windows lay from their accuracy: a standard deviation that grows with the window's distance from known
     images, and the quantile of errors in units of it.
@@ -64,15 +73,20 @@ class AccuracyEstimator:
         signs_N5 = self.known.signs(embeddings_ND, probabilities_NK)
         if not len(signs_N5):
             raise ValueError("expected one image or more, got none")
-        right_N = self.right(with_window(signs_N5))
+        point = self.point(signs_N5)
+        half = self.spread.quantile * float(np.sqrt(point.variance + self.spread.variance(point.distance)))
+        return AccuracyEstimate(point.value, max(0.0, point.value - half), min(1.0, point.value + half), self.usual)
+
+    def point(self, signs_N5: NDArray[np.float64]) -> PointEstimate:
+        """The estimate of a window from its signs, without an interval."""
+        right_N = self.right(signs_N5)
         value = float(np.clip(right_N.mean() + self.offset, 0, 1))
         variance = float((right_N * (1 - right_N)).sum()) / len(right_N) ** 2
-        half = self.spread.quantile * float(np.sqrt(variance + self.spread.variance(float(signs_N5[:, DISTANCE].mean()))))
-        return AccuracyEstimate(value, max(0.0, value - half), min(1.0, value + half), self.usual)
+        return PointEstimate(value, variance, float(signs_N5[:, DISTANCE].mean()))
 
-    def right(self, rows_NS: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The probability that each prediction is right, from its signs and those of its window, (N,)."""
-        logits_N = standardised(rows_NS, self.mean, self.scale) @ self.coefficients + self.intercept
+    def right(self, signs_N5: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The probability that each prediction of a window is right, (N,)."""
+        logits_N = standardised(with_window(signs_N5), self.mean, self.scale) @ self.coefficients + self.intercept
         probabilities_N: NDArray[np.float64] = 1 / (1 + np.exp(-logits_N))
         return probabilities_N
 

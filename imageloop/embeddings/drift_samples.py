@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scenes_of
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.package import REFERENCE
 
 MIN_SCENES = 5  # fewer are no evidence
@@ -45,7 +46,7 @@ class Sample:
 
     def spread(self, count: int) -> "Sample":
         """Select at most `count` rows, evenly spaced."""
-        return self if len(self) <= count else self.some(np.linspace(0, len(self) - 1, count).astype(np.intp))
+        return self if len(self) <= count else self.some(evenly_spaced(len(self), count))
 
 
 def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:

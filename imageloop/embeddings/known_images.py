@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from imageloop.embeddings.novelty import distance_of_share, distances, neighbour_of
 from imageloop.embeddings.scenes import unit
 
 SIGNS = ("confidence", "distance", "neighbours", "trust", "votes")
-NEIGHBOUR, LEAST_NEIGHBOURS = 10, 3
+LEAST_NEIGHBOURS = 3
 NUM_HEADS, SHARE_OF_FEATURES, RIDGE = 7, 8, 0.3
 NO_IMAGE = -9.0  # a similarity below all others
 FloatArray = NDArray[np.float32]
@@ -37,10 +38,8 @@ class KnownImages:
     @classmethod
     def of(cls, embeddings_MD: FloatArray, classes_M: NDArray[np.int64], num_classes: int, seed: int = 0) -> Self:
         known_MD = unit(embeddings_MD.astype(np.float16).astype(np.float32))
-        neighbour = min(NEIGHBOUR, max(1, len(known_MD) // (2 * num_classes)))
-        similar_MM = known_MD @ known_MD.T
-        np.fill_diagonal(similar_MM, NO_IMAGE)
-        usual = float(np.median(1 - np.sort(similar_MM, axis=1)[:, -min(neighbour, len(known_MD))]))
+        neighbour = neighbour_of(len(known_MD), num_classes)
+        usual = distance_of_share(known_MD, neighbour, 0.5)
         rng, one_hot_KK = np.random.default_rng(seed), np.eye(num_classes)
         width = max(1, known_MD.shape[1] // SHARE_OF_FEATURES)
         heads = []
@@ -61,8 +60,7 @@ class KnownImages:
         similar_NM = unit_ND @ self.embeddings_MD.T
         count = min(max(LEAST_NEIGHBOURS, self.neighbour), similar_NM.shape[1])
         nearest_Nn = np.argpartition(-similar_NM, count - 1, axis=1)[:, :count]
-        in_order_Nn = -np.sort(-np.take_along_axis(similar_NM, nearest_Nn, 1), axis=1)
-        distance_N = 1 - in_order_Nn[:, min(self.neighbour, count) - 1]
+        distance_N = distances(similar_NM, self.neighbour)
         same_NM = self.classes_M[None] == predicted_N[:, None]
         own_N, other_N = (1 - np.where(mask, similar_NM, NO_IMAGE).max(1) for mask in (same_NM, ~same_NM))
         confidence_N = probabilities_NK.max(1).clip(1e-6, 1 - 1e-4)
@@ -110,9 +108,6 @@ def _ridge(rows_Md: NDArray[np.float64], targets_MK: NDArray[np.float64]) -> tup
     mean_d, share_K = rows_Md.mean(0), targets_MK.mean(0)
     centred_Md = rows_Md - mean_d
     strength = RIDGE * float((centred_Md**2).sum(1).mean()) + 1e-9
-    if len(centred_Md) <= centred_Md.shape[1]:
-        gram_MM = centred_Md @ centred_Md.T + strength * np.eye(len(centred_Md))
-        return mean_d, centred_Md.T @ np.linalg.solve(gram_MM, targets_MK - share_K), share_K
     gram_dd = centred_Md.T @ centred_Md + strength * np.eye(centred_Md.shape[1])
     return mean_d, np.linalg.solve(gram_dd, centred_Md.T @ (targets_MK - share_K)), share_K
 

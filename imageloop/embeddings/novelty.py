@@ -38,18 +38,18 @@ class Novelty:
     def of(cls, embeddings_ND: FloatArray, num_classes: int, labels_M: NDArray[Any] | None = None) -> "Novelty":
         """Shapes: (N, D), more than ten rows. `labels_M`: the classes of the first M, which are the data set's."""
         known_ND = unit(embeddings_ND.astype(np.float16).astype(np.float32))
-        neighbour = min(NEIGHBOUR, max(1, len(known_ND) // (2 * num_classes)))
-        limit = _distance_of_share(known_ND, neighbour, 1 - FALSE_ALARM_SHARE)
+        neighbour = neighbour_of(len(known_ND), num_classes)
+        limit = distance_of_share(known_ND, neighbour, 1 - FALSE_ALARM_SHARE)
         scene = _scene_distance(known_ND) if labels_M is None else scene_distance(known_ND[: len(labels_M)], labels_M)
         return cls(known_ND, limit, neighbour, scene)
 
     def distance(self, embeddings_BD: FloatArray) -> FloatArray:
         """The cosine distance to a near known image, in [0, 2]. Shapes: (B, D) -> (B,)."""
-        return _distances(unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
+        return distances(unit(embeddings_BD) @ self.known_ND.T, self.neighbour)
 
     def typical_distance(self) -> float:
         """The distance within which four of five known images lie from the others."""
-        return _distance_of_share(self.known_ND, self.neighbour, TYPICAL_SHARE)
+        return distance_of_share(self.known_ND, self.neighbour, TYPICAL_SHARE)
 
     def write(self, folder: Path) -> None:
         with replacing(folder / NOVELTY_FILE) as aside, aside.open("wb") as file:
@@ -87,14 +87,20 @@ def _scene_distance(known_ND: FloatArray) -> float:
     return scene_distance(known_ND[:MAX_PAIRED], np.zeros(len(known_ND[:MAX_PAIRED])))
 
 
-def _distance_of_share(known_ND: FloatArray, neighbour: int, share: float) -> float:
+def neighbour_of(num_known: int, num_classes: int) -> int:
+    """Which neighbour measures distances, so that most of its kind are images of the same class."""
+    return min(NEIGHBOUR, max(1, num_known // (2 * num_classes)))
+
+
+def distance_of_share(known_ND: FloatArray, neighbour: int, share: float) -> float:
     """The distance within which a share of the known images lie from the others."""
     similar_NN = known_ND @ known_ND.T
     np.fill_diagonal(similar_NN, -np.inf)
-    return float(np.quantile(_distances(similar_NN, neighbour), share))
+    return float(np.quantile(distances(similar_NN, neighbour), share))
 
 
-def _distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:
+def distances(similar_BN: FloatArray, neighbour: int) -> FloatArray:
+    """The distance of each row to its `neighbour`th nearest known image, from similarities (B, N) -> (B,)."""
     place = max(0, similar_BN.shape[1] - neighbour)
     nearest: FloatArray = np.partition(similar_BN, place, axis=1)[:, place]
     return 1 - nearest

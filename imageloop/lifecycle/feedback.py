@@ -89,14 +89,19 @@ def collect_feedback_data(
     )
     if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
+    _check_enough(feedback, settings, len(labelled))
+    return feedback
+
+
+def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:
+    """Raises: NothingToLearnError where usable labels show too few scenes."""
     usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]
     num_scenes, judging = usable["scene"].nunique(), feedback.of_role("held_back")["scene"].nunique()
     if num_scenes < settings.fewest_scenes or judging < MIN_JUDGING:
         raise NothingToLearnError(
-            f"expected labels of {settings.min_labels} images that do not show the same scene, {MIN_JUDGING} of them for evaluation, got {len(labelled)} "
+            f"expected labels of {settings.min_labels} images that do not show the same scene, {MIN_JUDGING} of them for evaluation, got {num_labels} "
             f"labels, {len(usable)} of them usable, of {num_scenes} scenes, {judging} of them for evaluation; wait for more"
         )
-    return feedback
 
 
 def _seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:

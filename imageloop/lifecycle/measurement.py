@@ -4,9 +4,7 @@ import time
 import uuid
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
@@ -43,9 +41,9 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
     info = read_info(folder)
     database = open_database(workspace, settings.database)
     try:
-        novelty = Novelty.read(folder)
+        novelty, estimator = Novelty.read(folder), AccuracyEstimator.read(folder)
         scene = novelty.scene if novelty and info.backbone else 0.0  # measured on features that nothing trained
-        num_new = _new_windows(database, settings, serving, folder, info.class_names, scene)
+        num_new = _new_windows(database, settings, serving, folder, info.class_names, scene, estimator)
         windows = stored_windows(database, settings.model_name, NUM_WINDOWS, serving)
         predictions = database.recent_predictions(settings.model_name, settings.keep_records)
         labels = database.labels(settings.model_name)
@@ -64,7 +62,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
                 predictions[predictions["model_version"] == serving],
                 with_typical(newest, novelty),
                 settings.performance,
-                known_labels(folder),
+                (estimator.known.embeddings_MD, estimator.known.classes_M) if estimator else None,
                 info.class_names,
             ),
             num_labels=len(labels),
@@ -77,12 +75,6 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         )
     finally:
         database.close()
-
-
-def known_labels(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-    """Embeddings and classes of images that a package knows; None in packages made before 0.3."""
-    estimator = AccuracyEstimator.read(folder)
-    return (estimator.known.embeddings_MD, estimator.known.classes_M) if estimator else None
 
 
 def stored_windows(database: Database, model_name: str, newest: int, version: str | None = None) -> list[Window]:
@@ -142,7 +134,13 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
 
 
 def _new_windows(
-    database: Database, settings: MonitoringSettings, version: str, folder: Path, class_names: list[str], scene_distance: float
+    database: Database,
+    settings: MonitoringSettings,
+    version: str,
+    folder: Path,
+    class_names: list[str],
+    scene_distance: float,
+    estimator: AccuracyEstimator | None,
 ) -> int:
     size = settings.drift.window
     measured = stored_windows(database, settings.model_name, 1, version)
@@ -152,7 +150,7 @@ def _new_windows(
     whole = min(len(mine) // size, MAX_NEW_WINDOWS)
     if not whole:
         return 0
-    reference, estimator = read_reference(folder, class_names, scene_distance), AccuracyEstimator.read(folder)
+    reference = read_reference(folder, class_names, scene_distance)
     first = len(mine) // size * size - whole * size
     for start in range(first, first + whole * size, size):
         records = mine.iloc[start : start + size]

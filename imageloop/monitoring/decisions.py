@@ -142,8 +142,8 @@ def _estimate(window: Window) -> str:
     """What the estimate without labels is, or that there is none."""
     if not window.has_estimate:
         return "the images are too unlike the known ones for an estimate of accuracy: label some of them"
-    interval = "" if window.estimated_low is None else f" ({window.estimated_low:.0%} to {window.estimated_high:.0%})"
-    return f"accuracy is estimated at {window.estimated_accuracy:.1%}{interval} instead of {window.reference_accuracy:.1%}"
+    estimate = f"{window.estimated_accuracy:.1%}{window.estimated_interval}"
+    return f"accuracy is estimated at {estimate} instead of {window.reference_accuracy:.1%}"
 
 
 def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:

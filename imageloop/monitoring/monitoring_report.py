@@ -42,9 +42,9 @@ def _lead(measurement: Measurement) -> str:
         if newest.alarm
         else f"No drift that {_extent(newest)} could show (p = {newest.p_value:.2f})."
     )
-    interval = "" if newest.estimated_low is None else f" ({newest.estimated_low:.0%} to {newest.estimated_high:.0%})"
     cost = (
-        f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}{interval}; on images as usual it is {newest.reference_accuracy:.1%}."
+        f" Without labels accuracy is estimated at {newest.estimated_accuracy:.1%}{newest.estimated_interval}; "
+        f"on images as usual it is {newest.reference_accuracy:.1%}."
         if newest.has_estimate
         else " Without labels there is no estimate of accuracy: the images are too unlike the known ones. Label some of them."
     )

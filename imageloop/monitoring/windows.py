@@ -53,6 +53,11 @@ class Window:
         return self.estimated_low is None or self.estimated_high is None or self.estimated_high - self.estimated_low <= MAX_WIDTH
 
     @property
+    def estimated_interval(self) -> str:
+        """The interval of the estimate in brackets, after a blank; empty where there is none."""
+        return "" if self.estimated_low is None else f" ({self.estimated_low:.0%} to {self.estimated_high:.0%})"
+
+    @property
     def drift_score(self) -> float:
         """1 less the p-value: near 1 where something changed."""
         return 1 - self.p_value

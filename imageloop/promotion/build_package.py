@@ -11,6 +11,7 @@ import torch
 from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.network import Classifier
 from imageloop.model.onnx_export import attach_head, export_features, quantise
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
@@ -80,7 +81,7 @@ def _features_file(trained: TrainedModel, model: Classifier, side: int, workspac
 def _quantised_file(features: Path, images: PreparedImages, settings: ExportSettings, workspace: Workspace) -> Path:
     """The int8 model from the cache: a frozen backbone is quantised once for every head."""
     keys = sorted(images.of_split("train")["sha256"])
-    chosen = [keys[i] for i in np.linspace(0, len(keys) - 1, min(settings.num_calibration_images, len(keys))).astype(int)]
+    chosen = [keys[i] for i in evenly_spaced(len(keys), settings.num_calibration_images)]
     identity = hashlib.sha256("".join([core_fingerprint(), *chosen]).encode() + features.read_bytes()).hexdigest()[:16]
     file = workspace.backbones / f"int8-{identity}.onnx"
     if not is_whole(file):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
-from imageloop.embeddings.known_images import KnownImages
+from imageloop.embeddings.known_images import SIGNS, KnownImages
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.promotion.calibration import fit_temperature
 from imageloop.training.logistic_head import LogisticHead
 from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, SHUFFLED, Cell
@@ -60,7 +61,7 @@ class JudgedPredictions:
 
 def known_images(labelled: LabelledImages, num_classes: int) -> KnownImages:
     """At most `MAX_KNOWN` of the images, evenly spaced."""
-    rows = _spread(len(labelled.classes_N), MAX_KNOWN)
+    rows = evenly_spaced(len(labelled.classes_N), MAX_KNOWN)
     return KnownImages.of(labelled.embeddings_ND[rows], labelled.classes_N[rows], num_classes)
 
 
@@ -92,16 +93,13 @@ def judge_by_cross_fitting(labelled: LabelledImages, copies: Copies, num_classes
         of = np.concatenate([np.arange(len(labelled.classes_N)), copies.of_C])
         of_data_set = len(labelled.classes_N) - labelled.num_feedback
         cells = [AS_THEY_ARE] * of_data_set + [FROM_FEEDBACK] * labelled.num_feedback + copies.cells_C
-        parts, order = [], []
+        signs, right = np.empty((len(of), len(SIGNS))), np.empty(len(of), bool)
         for fold, (head, known) in heads.items():
             rows = np.flatnonzero(labelled.folds_N[of] == fold)
             probabilities = softmax(head.logits(embeddings[rows]) / temperature, axis=1)
-            parts.append(
-                judge(known, embeddings[rows], probabilities, labelled.classes_N[of[rows]], [cells[row] for row in rows])
-            )
-            order.append(rows)
-    together, back = joined(parts), np.argsort(np.concatenate(order))
-    return JudgedPredictions(together.signs_N5[back], together.right_N[back], labelled.classes_N[of], cells)
+            part = judge(known, embeddings[rows], probabilities, labelled.classes_N[of[rows]], [cells[row] for row in rows])
+            signs[rows], right[rows] = part.signs_N5, part.right_N
+    return JudgedPredictions(signs, right, labelled.classes_N[of], cells)
 
 
 def joined(parts: Sequence[JudgedPredictions]) -> JudgedPredictions:
@@ -116,10 +114,6 @@ def joined(parts: Sequence[JudgedPredictions]) -> JudgedPredictions:
 
 def _without(labelled: LabelledImages, fold: int, num_classes: int) -> tuple[LogisticHead, KnownImages]:
     others = np.flatnonzero((labelled.folds_N != fold) & (labelled.weights_N > 0))
-    fitted = labelled.some(others[_spread(len(others), MAX_FITTED)])
+    fitted = labelled.some(others[evenly_spaced(len(others), MAX_FITTED)])
     head = LogisticHead.fit(fitted.embeddings_ND, fitted.classes_N, num_classes, fitted.weights_N)
     return head, known_images(labelled.some(others), num_classes)
-
-
-def _spread(total: int, count: int) -> NDArray[np.intp]:
-    return np.linspace(0, total - 1, min(count, total)).astype(np.intp)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imageloop.data.prepared_images import PreparedImages, in_batches, spread
+from imageloop.data.prepared_images import PreparedImages, in_batches, in_keyed_batches, spread
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.known_images import KnownImages
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.package import BATCH
 from imageloop.model.predictor import Predictor
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
@@ -59,59 +60,56 @@ def write_accuracy_estimator(
     With a frozen backbone every image is judged by cross-fitted heads on stored features. Else the model itself judges the images of
     validation and test, and their copies.
     """
-    num_classes = len(images.class_names)
     if predictor.info.backbone:
-        labelled = _labelled(images, workspace, feedback, predictor.info.backbone)
-        copies = _copies_of_features(images, workspace, predictor.info.backbone)
-        judged, known = judge_by_cross_fitting(labelled, copies, num_classes), _known(images, labelled)
-        usual = FROM_FEEDBACK if labelled.num_feedback >= LEAST_FEEDBACK else AS_THEY_ARE
-        usual_N = np.array([cell == usual for cell in judged.cells_N])
+        judged, known, usual = _by_cross_fitted_heads(images, workspace, feedback, predictor.info.backbone)
     else:
         judged, known = _by_the_model(predictor, images, workspace)
-        usual_N = np.array([cell == AS_THEY_ARE for cell in judged.cells_N])
-    estimator = fit_accuracy_estimator(judged, known, usual_N)
+        usual = AS_THEY_ARE
+    estimator = fit_accuracy_estimator(judged, known, usual)
     logger.info("accuracy estimator: %.1f %% as usual, of %d predictions", 100 * estimator.usual, len(judged.right_N))
     estimator.write(folder)
 
 
-def _labelled(images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str) -> LabelledImages:
-    """Images of the data set, then labelled predictions. Images of one scene are in one fold."""
-    table = spread(images.table, MAX_JUDGED)
+def _by_cross_fitted_heads(
+    images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str
+) -> tuple[JudgedPredictions, KnownImages, Cell]:
+    """Judge stored features of images, labelled predictions and copies; known are those that train. The cell is that of images as usual."""
+    table, store = spread(images.table, MAX_JUDGED), images.open_store(workspace.prepared)
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
-    known_ND = extractor.extract(images, table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
+    features_ND = extractor.extract(images, table["sha256"].tolist(), "plain", store)
     credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
-    if credible.empty:
-        return LabelledImages(known_ND, images.targets(table), _folds(table["sha256"]), np.ones(len(table)))
-    places = {name: place for place, name in enumerate(images.class_names)}
-    trusted_N = (
-        credible["role"].to_numpy() != "quarantined"
-    )  # contradicted labels count as errors of the model, and train no head
-    return LabelledImages(
-        np.concatenate([known_ND, embeddings_of(credible)]),
-        np.concatenate([images.targets(table), credible["ground_truth"].map(places).to_numpy(np.int64)]),
-        np.concatenate([_folds(table["sha256"]), _folds(credible["scene"])]),
-        np.concatenate([np.ones(len(table)), trusted_N * (1.0 if feedback.augmented else WEIGHT)]),
-        len(credible),
-    )
-
-
-def _known(images: PreparedImages, labelled: LabelledImages) -> KnownImages:
-    """The training images and the labelled predictions that train."""
-    in_training_N = labelled.weights_N > 0
-    in_training_N[: len(in_training_N) - labelled.num_feedback] = spread(images.table, MAX_JUDGED)["split"] == "train"
-    return known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
-
-
-def _copies_of_features(images: PreparedImages, workspace: Workspace, backbone: str) -> Copies:
-    table = spread(images.table, MAX_JUDGED)
-    rows = np.linspace(0, len(table) - 1, min(MAX_REHEARSED, len(table))).astype(np.intp)
+    labelled = _labelled(images, table, features_ND, credible, augmented=feedback.augmented)
+    rows = evenly_spaced(len(table), MAX_REHEARSED)
     keys = table["sha256"].iloc[rows].tolist()
-    extractor, store = FeatureExtractor.of(backbone, images.side_pixels, workspace), images.open_store(workspace.prepared)
     embeddings, cells = [], []
     for name, change, changed in views(keys):
         embeddings.append(extractor.extract(images, keys, f"{name}-{REHEARSAL_VERSION}", store, change))
         cells += changed
-    return Copies(np.concatenate(embeddings), np.tile(rows, len(embeddings)), cells)
+    copies = Copies(np.concatenate(embeddings), np.tile(rows, len(embeddings)), cells)
+    in_training_N = labelled.weights_N > 0
+    in_training_N[: len(table)] = table["split"] == "train"
+    known = known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
+    usual = FROM_FEEDBACK if len(credible) >= LEAST_FEEDBACK else AS_THEY_ARE
+    return judge_by_cross_fitting(labelled, copies, len(images.class_names)), known, usual
+
+
+def _labelled(
+    images: PreparedImages, table: pd.DataFrame, features_ND: FloatArray, credible: pd.DataFrame, *, augmented: bool
+) -> LabelledImages:
+    """Images of the data set, then labelled predictions. Images of one scene are in one fold."""
+    of_images = LabelledImages(features_ND, images.targets(table), _folds(table["sha256"]), np.ones(len(table)))
+    if credible.empty:
+        return of_images
+    places = {name: place for place, name in enumerate(images.class_names)}
+    # contradicted labels count as errors of the model, and train no head
+    trusted_N = credible["role"].to_numpy() != "quarantined"
+    return LabelledImages(
+        np.concatenate([of_images.embeddings_ND, embeddings_of(credible)]),
+        np.concatenate([of_images.classes_N, credible["ground_truth"].map(places).to_numpy(np.int64)]),
+        np.concatenate([of_images.folds_N, _folds(credible["scene"])]),
+        np.concatenate([of_images.weights_N, trusted_N * (1.0 if augmented else WEIGHT)]),
+        len(credible),
+    )
 
 
 def _by_the_model(predictor: Predictor, images: PreparedImages, workspace: Workspace) -> tuple[JudgedPredictions, KnownImages]:
@@ -124,10 +122,7 @@ def _by_the_model(predictor: Predictor, images: PreparedImages, workspace: Works
     table = spread(images.table[images.table["split"] != "train"], MAX_REHEARSED)
     keys, parts = table["sha256"].tolist(), []
     for _, change, cells in [("plain", VIEWS["plain"], [AS_THEY_ARE] * len(keys)), *views(keys)]:
-        starts, batches = range(0, len(keys), BATCH), in_batches(store, keys, BATCH)
-        found = [
-            predictor.predict(change(keys[start : start + BATCH], batch)) for start, batch in zip(starts, batches, strict=True)
-        ]
+        found = [predictor.predict(change(some, images_BSSC)) for some, images_BSSC in in_keyed_batches(store, keys, BATCH)]
         embeddings, probabilities = (
             np.concatenate([getattr(one, name) for one in found]) for name in ("embeddings", "probabilities")
         )

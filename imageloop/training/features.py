@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.array_store import ArrayStore
-from imageloop.data.prepared_images import PreparedImages, in_batches
+from imageloop.data.prepared_images import PreparedImages, in_keyed_batches
 from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.model.onnx_session import open_session
@@ -107,13 +107,8 @@ class FeatureExtractor:
         return store.read(keys)
 
     def _run_all(self, prepared: ArrayStore, keys: list[str], change: BatchChange) -> FloatArray:
-        starts, batches = range(0, len(keys), self._batch_size), in_batches(prepared, keys, self._batch_size)
-        return np.concatenate(
-            [
-                self.run(change(keys[start : start + self._batch_size], images_BSSC))
-                for start, images_BSSC in zip(starts, batches, strict=True)
-            ]
-        )
+        batches = in_keyed_batches(prepared, keys, self._batch_size)
+        return np.concatenate([self.run(change(some, images_BSSC)) for some, images_BSSC in batches])
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
         """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""

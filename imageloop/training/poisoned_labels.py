@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import unit
+from imageloop.evenly_spaced import evenly_spaced
 
 SURE, MIN_SURE = 0.95, 5
 MAX_CONTRADICTED, P_VALUE = 0.05, 0.001  # calibrated predictions of that confidence are wrong in a twentieth
@@ -92,7 +93,7 @@ def _agreements(stretch: pd.DataFrame, known: Known, class_names: list[str]) -> 
     """How well labels are predicted from each other: these, and those of as many known images."""
     places = {name: place for place, name in enumerate(class_names)}
     targets_N = stretch["ground_truth"].map(places).to_numpy(np.int64)
-    rows = np.linspace(0, len(known[1]) - 1, min(len(stretch), len(known[1]))).astype(np.intp)
+    rows = evenly_spaced(len(known[1]), len(stretch))
     return (
         learnt_agreement(embeddings_of(stretch), targets_N, len(class_names)),
         learnt_agreement(known[0][rows], known[1][rows], len(class_names)),

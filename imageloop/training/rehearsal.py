@@ -7,7 +7,7 @@ Shapes: B images of S x S pixels, D features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Cell:
 AS_THEY_ARE, FROM_FEEDBACK = Cell(UNCHANGED, 0), Cell(FEEDBACK, 0)
 
 
+@cache
 def changes() -> dict[Cell, Change]:
     """Every rehearsed change; torchvision is loaded with the first call."""
     from torchvision.transforms.v2 import functional as f

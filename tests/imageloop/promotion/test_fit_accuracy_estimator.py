@@ -42,8 +42,7 @@ def model():
         [cell for cell in [*cells, Cell(SHUFFLED, 1)] for _ in range(NUM_IMAGES)],
     )
     judged = judge_by_cross_fitting(labelled, changed, 2)
-    usual = np.arange(len(judged.right_N)) < NUM_IMAGES
-    return LogisticHead.fit(rows, classes, 2), fit_accuracy_estimator(judged, known_images(labelled, 2), usual)
+    return LogisticHead.fit(rows, classes, 2), fit_accuracy_estimator(judged, known_images(labelled, 2))
 
 
 def estimated(model, rows):
@@ -106,7 +105,7 @@ def test_a_model_that_is_always_right_has_an_estimator():
     labelled = LabelledImages(rows, classes, np.arange(60) % 5, np.ones(60))
     judged = judge_by_cross_fitting(labelled, Copies(rows, np.arange(60), [Cell("blur", 1)] * 60), 2)
 
-    estimator = fit_accuracy_estimator(judged, known_images(labelled, 2), np.arange(120) < 60)
+    estimator = fit_accuracy_estimator(judged, known_images(labelled, 2))
 
     assert estimator.usual == 1.0
     assert estimated((LogisticHead.fit(rows, classes, 2), estimator), rows).value > 0.9
@@ -122,14 +121,13 @@ def test_after_a_retraining_the_usual_accuracy_is_that_on_labelled_predictions()
     )  # fmt: skip
     copies = Copies(draw(NUM_IMAGES, 0, towards=0.4, aside=1)[0], np.arange(NUM_IMAGES), [Cell("blur", 1)] * NUM_IMAGES)
     judged = judge_by_cross_fitting(labelled, copies, 2)
-    usual = np.array([cell == FROM_FEEDBACK for cell in judged.cells_N])
 
-    estimator = fit_accuracy_estimator(judged, known_images(labelled, 2), usual)
+    estimator = fit_accuracy_estimator(judged, known_images(labelled, 2), FROM_FEEDBACK)
     retrained = LogisticHead.fit(labelled.embeddings_ND, labelled.classes_N, 2, labelled.weights_N)
     now, now_classes = draw(200, 6, towards=0.7, aside=3)
     estimate = estimated((retrained, estimator), now)
 
-    assert usual.sum() == 200
+    assert judged.cells_N.count(FROM_FEEDBACK) == 200
     assert estimator.usual < 0.85
     assert estimate.low <= accuracy((retrained, estimator), now, now_classes) <= estimate.high
     assert abs(estimate.value - estimator.usual) < 0.1
@@ -151,7 +149,7 @@ def test_a_class_of_one_image_and_many_small_classes_have_an_estimator():
     labelled = LabelledImages(rows, classes, rng.integers(0, 5, len(classes)), np.ones(len(classes)))
     judged = judge_by_cross_fitting(labelled, Copies(rows + 1, np.arange(len(rows)), [Cell("blur", 1)] * len(rows)), 37)
 
-    estimator = fit_accuracy_estimator(judged, known_images(labelled, 37), np.arange(2 * len(rows)) < len(rows))
+    estimator = fit_accuracy_estimator(judged, known_images(labelled, 37))
     estimate = estimated((LogisticHead.fit(rows, classes, 37), estimator), rows[:20])
 
     assert 0 < estimator.usual < 1
