@@ -109,7 +109,7 @@ def without(images: PreparedImages, unfit: set[str]) -> PreparedImages:
 
 
 def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) -> RecentComparison | None:
-    """The comparison on held-back predictions; None without feedback data; empty where the two have different backbones."""
+    """The comparison on held-back labelled predictions, contradicted ones included; None without feedback data; empty where the two have different backbones."""
     registry = ModelRegistry(model_name)
     version = registry.champion()
     if version is None or feedback.labelled.empty:
@@ -120,13 +120,13 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
     if not alike or not feedback.fits(info.backbone, info.side_pixels):
         return RecentComparison.impossible()
     earlier = [one for one in registry.versions() if one.judged_against == version and one.verdict in ("rollback", "hold")]
-    judging = feedback.of_role("held_back")
-    rows_ND, targets_N = feedback.rows("held_back", info.class_names)
+    evaluating = feedback.evaluating()
+    rows_ND, targets_N = feedback.rows_of(evaluating, info.class_names)
     ours, before = (predict_from_embeddings(folder, rows_ND).argmax(1) for folder in (candidate, champion))
     return RecentComparison(
         np.asarray(ours == targets_N),
         np.asarray(before == targets_N),
-        scenes_N=pd.factorize(judging["scene"])[0],
+        scenes_N=pd.factorize(evaluating["scene"])[0],
         attempt=1 + len(earlier),
         augmented=feedback.augmented,
     )

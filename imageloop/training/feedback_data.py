@@ -24,7 +24,8 @@ from imageloop.training.settings import FeedbackSettings
 logger = logging.getLogger(__name__)
 ROLES = ("train", "validation", "held_back", "quarantined")
 COLUMNS = [
-    "request_id", "time", "sha256", "scene", "label", "ground_truth", "feedback_source", "model_version", "embedding", "role", "reason", "quality",
+    "request_id", "time", "sha256", "scene", "label", "ground_truth", "feedback_source", "model_version", "embedding", "role", "evaluates", "reason",
+    "quality",
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
@@ -37,7 +38,8 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeedbackData:
-    """`labelled`: predictions with ground truth, each with its role; `recent`: the newest predictions, with or without.
+    """`labelled`: predictions with ground truth, each with its role, and whether its scene is held back (`evaluates`); `recent`: the newest
+    predictions, with or without ground truth.
 
     `backbone` and `side_pixels` describe the embeddings; `augmented`: they are of changed copies of the data set's images. `bias`: why
     the labels are no fair sample of the predictions. Empty for a training on images alone.
@@ -61,9 +63,17 @@ class FeedbackData:
         """The labels of known classes from sources that are not accused; contradicted ones among them train nothing."""
         return self.labelled[(self.labelled["role"] != "quarantined") | (self.labelled["reason"] == CONTRADICTED)]
 
+    def evaluating(self) -> pd.DataFrame:
+        """The credible labels of held-back scenes. Contradicted ones are among them: without the hard images both models would look better."""
+        credible = self.credible()
+        return credible[credible["evaluates"].astype(bool)]
+
     def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Embeddings and classes, (N, D) and (N,); empty where there are none."""
-        table = self.of_role(role)
+        """Embeddings and classes of a role, (N, D) and (N,); empty where there are none."""
+        return self.rows_of(self.of_role(role), class_names)
+
+    def rows_of(self, table: pd.DataFrame, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Embeddings and classes of labelled predictions, (N, D) and (N,)."""
         places = {name: place for place, name in enumerate(class_names)}
         return embeddings_of(table), table["ground_truth"].map(places).to_numpy(np.int64)
 
@@ -113,6 +123,7 @@ def select_feedback(
     table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
     in_training = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
     table.loc[table["scene"].isin(in_training), "role"] = "train"
+    table["evaluates"] = table["role"] == "held_back"
     unknown = ~table["ground_truth"].isin(class_names)
     table.loc[unknown, ["role", "reason"]] = "quarantined", "none of the classes that the model knows"
     surplus = (table[::-1].groupby("feedback_source").cumcount()[::-1] >= settings.max_per_source) & ~unknown

@@ -140,6 +140,16 @@ def test_a_few_poisoned_labels_await_approval_and_the_rest_is_used():
     assert feedback.suspicion(SETTINGS) is None
 
 
+def test_contradicted_labels_evaluate_though_they_train_nothing():
+    """Hard images are contradicted more often: without them an evaluation would flatter."""
+    feedback, without = gathered(labelled(200, poisoned=12)), gathered(labelled(200))
+
+    assert feedback.evaluating()["request_id"].tolist() == without.evaluating()["request_id"].tolist()
+    assert len(feedback.evaluating()) > len(feedback.of_role("held_back"))
+    attacked = gathered(labelled(240, poisoned=120))
+    assert not set(attacked.evaluating()["request_id"]) & set(attacked.labelled.tail(120)["request_id"])
+
+
 def test_many_poisoned_labels_make_all_await_approval():
     feedback = gathered(labelled(240, poisoned=120))
 
