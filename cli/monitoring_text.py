@@ -1,6 +1,6 @@
 """How the commands of monitoring show their results to a user."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.output import percent, summary
 
@@ -17,23 +17,18 @@ NUM_FAILURES = 3
 
 
 def monitoring_run(result: "MonitoringRun") -> "Group":
-    """Show the decision, its reason, its outcome, and the metrics behind it."""
+    """Show the decision in two sentences, its reason and its outcome; the metrics behind it are in --json."""
     from rich.console import Group
 
-    rows = [("outcome", result.outcome)] if result.outcome else []
+    rows = [("reason", result.reason)] if result.explanation else []
+    rows += [("outcome", result.outcome)] if result.outcome else []
     rows += [("finished", outcome) for outcome in result.finished]
     if result.run is not None:
-        metrics = {name: value for name, value in result.metrics.items() if value is not None}
         rows += [
-            ("metrics", ", ".join(f"{name} {_short(value)}" for name, value in metrics.items())),
             ("version", f"{result.version}, {result.new_windows} new windows"),
             ("run", f"{result.run} (stack '{result.stack}'), {result.seconds:.1f} s"),
         ]
-    return Group(f"{result.action}: {result.reason}", *([summary(*rows)] if rows else []))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return Group(f"{result.action}: {result.explanation or result.reason}", *([summary(*rows)] if rows else []))
 
 
 def watch(result: "WatchResult") -> str:

@@ -40,6 +40,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         "version": result.version,
         "action": result.action,
         "reason": result.reason,
+        "explanation": result.explanation,
         "metrics": result.metrics,
         "windows": [{key: getattr(window, key) for key in WINDOW_COLUMNS} for window in windows],
         "decisions": [

@@ -28,7 +28,7 @@ GIVE_UP_SECONDS = 3600.0  # a retraining that fails again and again, and not for
 
 @dataclass(frozen=True)
 class MonitoringRun:
-    """One monitoring run: the decision with its reason and metrics, and what followed. Units: seconds.
+    """One monitoring run: the decision with its explanation, reason and metrics, and what followed. Units: seconds.
 
     `finished`: outcomes of retrainings that an earlier run had begun. `outcome`: of the retraining that this run decided.
     """
@@ -41,6 +41,7 @@ class MonitoringRun:
     new_windows: int = 0
     collected: Any = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    explanation: str = ""
     finished: list[str] = field(default_factory=list)
     outcome: str | None = None
     seconds: float = 0.0
@@ -122,6 +123,7 @@ def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:
         action=verdict.action,
         reason=verdict.reason,
         metrics=verdict.metrics,
+        explanation=verdict.explanation,
     )
 
 

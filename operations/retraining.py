@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from imageloop.adapters.zenml_client import open_store
-from imageloop.monitoring.decisions import HELPED
+from imageloop.monitoring.situation import HELPED
 from imageloop.records.store.database import Decision
 from imageloop.training.settings import DriftAugmentation
 from imageloop.workspace_paths import Workspace

@@ -109,7 +109,10 @@ def without(images: PreparedImages, unfit: set[str]) -> PreparedImages:
 
 
 def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) -> RecentComparison | None:
-    """The comparison on held-back labelled predictions, contradicted ones included; None without feedback data; empty where the two have different backbones."""
+    """The comparison on held-back labelled predictions, contradicted ones included.
+
+    None without feedback data; empty where the two have different backbones.
+    """
     registry = ModelRegistry(model_name)
     version = registry.champion()
     if version is None or feedback.labelled.empty:

@@ -13,10 +13,11 @@ from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback import open_database
 from imageloop.model.package import read_info
-from imageloop.monitoring.decisions import Attempt, Situation, Verdict, decide
+from imageloop.monitoring.decisions import Verdict, decide
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.situation import Attempt, Situation
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 from imageloop.records.store.database import Database, Decision
 from imageloop.workspace_paths import Workspace

@@ -28,7 +28,8 @@ def verdict_report(verdict: Verdict) -> str:
         (name, "" if value is None else value if isinstance(value, (int, float)) else str(value))
         for name, value in verdict.metrics.items()
     ]
-    return html_pages.page(f"Decision: {verdict.action}", verdict.reason, html_pages.table(["metric", "value"], rows))
+    table = html_pages.table(["metric", "value"], [("reason", verdict.reason), *rows])
+    return html_pages.page(f"Decision: {verdict.action}", verdict.explanation or verdict.reason, table)
 
 
 def _lead(measurement: Measurement) -> str:

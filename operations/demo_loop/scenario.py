@@ -12,7 +12,7 @@ from imageloop.adapters.zenml_client import register_stacks
 from imageloop.data.settings import FolderSource
 from imageloop.data.sources.folder import check_folder
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.monitoring.decisions import HELPED
+from imageloop.monitoring.situation import HELPED
 from imageloop.monitoring.windows import Window
 from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace, of_this_site
 from operations.demo_loop.demo_loop_summary import DemoLoopSummary, ScenarioResult, accuracy_of, headlines, summarise

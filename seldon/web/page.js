@@ -102,7 +102,7 @@ async function refresh() {
   show("loop", Boolean(loop.time));
   if (!loop.time) return;
   const metrics = loop.metrics || {};
-  at("loop-lead").textContent = `${loop.action}: ${loop.reason}`;
+  at("loop-lead").textContent = `${loop.action}: ${loop.explanation || loop.reason}`;
   const shown = {
     version: loop.version,
     accuracy: percent(metrics.accuracy),

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imageloop.monitoring.decisions import Attempt, Situation, accuracy_threshold, decide
+from imageloop.monitoring.decisions import decide
 from imageloop.monitoring.drift import FeatureGroup
+from imageloop.monitoring.findings import accuracy_threshold
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import ModelPerformance, measure_performance
 from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
 from imageloop.monitoring.settings import DecisionSettings, PerformanceSettings
+from imageloop.monitoring.situation import Attempt, Situation
 from imageloop.monitoring.windows import Window
 
 NOW = 1_000_000.0
@@ -85,6 +87,45 @@ def test_measurements_lead_to_decision(changes, action, words):
 
     assert verdict.action == action
     assert words in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels_needed", "explanation"),
+    [
+        (
+            {"windows": []},
+            20,
+            "Fewer predictions came than one comparison with the training images takes, and no label. Nothing has to be done: the monitor decides when "
+            "there are more.",
+        ),
+        (
+            {"performance": performance(95, 100), "num_labels": 100},
+            20,
+            "The last 100 images look like those that the model was trained on, and 95% of 100 labelled ones were predicted right. Nothing has to be "
+            "done.",
+        ),
+        (
+            {"windows": [window(alarm=True, loss=0.2)] * 3},
+            20,
+            "The newest images differ from those that the model was trained on, most clearly in their sharpness, and by estimate 75% of the predictions "
+            "are right instead of 95%. A new version is trained on 500 labels, and serves only if it is better on labels that it was not trained on.",
+        ),
+        (
+            {"windows": [window(alarm=True, loss=0.001)] * 3},
+            20,
+            "The newest images differ from those that the model was trained on, most clearly in their sharpness, but by estimate nearly as many "
+            "predictions are right as usual. The monitor only alerts: look at the newest images, and label some of them to learn more.",
+        ),
+        (
+            {"performance": performance(60, 100), "num_labels": 100, "usable_labels": 12},
+            60,
+            "Of the last 100 images with a label 60% were predicted right, and at least 85% are expected. It is not retrained: there is nothing new to "
+            "learn from: 12 usable labels, 60 needed.",
+        ),
+    ],
+)
+def test_a_decision_is_explained_in_two_sentences(changes, labels_needed, explanation):
+    assert decide(situation(**changes), SETTINGS, labels_needed).explanation == explanation
 
 
 DAMAGE = {"windows": [window(alarm=True, loss=0.2)] * 3}

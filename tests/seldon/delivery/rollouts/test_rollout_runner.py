@@ -159,7 +159,9 @@ def test_a_version_without_test_images_gets_copies_of_requests_first(served, sta
     assert rollout.outcome == "promoted"
     assert [stage for stage, _ in rollout.verdicts] == ["shadow", "canary 20 %", "canary 50 %"]
     for _, verdict in rollout.verdicts:  # how many of the 40 images were compared by then depends on the machine
-        agreed, compared = map(int, re.search(r"agrees with the stable version on (\d+) of (\d+) images", verdict.reason).groups())
+        agreed, compared = map(
+            int, re.search(r"agrees with the stable version on (\d+) of (\d+) images", verdict.reason).groups()
+        )
         assert agreed == compared >= PATIENT.min_compared
     assert callers.failed == 0, callers.failures[:3]
 
