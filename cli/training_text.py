@@ -55,6 +55,7 @@ def training(result: Trained) -> "RenderableType":
         ("classes", ", ".join(result.class_names)),
         ("accuracy", f"{percent(result.accuracy)} on the test images ({interval(low, high)}), {result.precision}"),
         ("model version", f"{result.model_name} {result.model_version}: {result.outcome} ({result.reason})"),
+        *([("retraining", result.ladder.sentence())] if result.ladder else []),
         ("seconds", f"{seconds['total']:.1f} total: {', '.join(parts)}"),
         ("from cache", ", ".join(result.cached) or "nothing"),
         ("run", f"{result.run} (stack '{result.stack}', MLflow {result.tracking_run})"),

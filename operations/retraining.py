@@ -29,13 +29,14 @@ def retrain_and_roll_out(settings: MonitorSettings, decision: Decision) -> str:
     open_store()
     record_noted_rollbacks(Workspace.current())
     registry = ModelRegistry(settings.monitoring.model_name)
-    version = registry.champion()
+    version, compared = registry.champion(), ""
     if version is None or not registry.learnt_since(version, decision.time):
         trained = _retrain(settings, decision.metrics.get("drift_augmentation"))
         if isinstance(trained, SubmittedRun):
             return f"submitted to the stack '{trained.stack}'"
+        compared = f" ({trained.ladder.sentence()})" if trained.ladder else ""
         if trained.outcome != "champion":
-            return f"{trained.outcome}: version {trained.model_version} {trained.reason}"
+            return f"{trained.outcome}: version {trained.model_version} {trained.reason}{compared}"
         version = trained.model_version
     trained_after = time.monotonic() - started
     served = deploy(settings.rollout)
@@ -44,7 +45,7 @@ def retrain_and_roll_out(settings: MonitorSettings, decision: Decision) -> str:
         return f"version {version}: its rollout was submitted to the stack '{served.stack}'"
     return (
         f"{HELPED}: version {served.version} serves, {total:.0f} s after the decision "
-        f"(retraining {trained_after:.0f}, rollout {total - trained_after:.0f}), {served.outcome}"
+        f"(retraining {trained_after:.0f}, rollout {total - trained_after:.0f}), {served.outcome}{compared}"
     )
 
 

@@ -15,6 +15,7 @@ from imageloop.data.sources.dispatch import fingerprint
 from imageloop.data.sources.folder import unwrap
 from imageloop.errors import SettingsError
 from imageloop.training.devices import device_of
+from imageloop.training.retraining_ladder import Ladder
 from imageloop.workspace_paths import Workspace
 from steps.pipeline_settings import TrainSettings
 
@@ -49,7 +50,7 @@ class TrainingResult:
     """The result of a training. Units: accuracies in [0, 1]; `seconds` by step, `start_up` and `total` beside them.
 
     `run` is ZenML's name of the run, `tracking_run` MLflow's id. `cached` names the steps that came from the cache;
-    `tried` are predictions for some test images.
+    `tried` are predictions for some test images. `ladder`: the ways to retrain that were compared, None for a training on images alone.
     """
 
     stack: str
@@ -69,6 +70,7 @@ class TrainingResult:
     seconds: dict[str, float]
     cached: list[str]
     tried: list[SamplePrediction]
+    ladder: Ladder | None
 
 
 def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult | SubmittedRun:
@@ -150,6 +152,7 @@ def _result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
         seconds={name: _seconds(steps[name]) for name in STEP_NAMES},
         cached=[name for name in STEP_NAMES if steps[name].status.value == "cached"],
         tried=_predict_samples(evaluation.predictions, steps, settings),
+        ladder=steps["collect_feedback"].outputs["feedback"][0].load().ladder if settings.feedback.enabled else None,
     )
 
 

@@ -15,9 +15,9 @@ from benchmarks.loop import changes
 from imageloop.data.image_statistics import image_statistics
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
-from imageloop.promotion.write_accuracy_estimator import views
 from imageloop.training import rehearsal
 from imageloop.training.features import FeatureExtractor
+from imageloop.training.rehearsed_copies import views
 from imageloop.workspace_paths import Workspace
 
 DATA_SETS = ("catsdogs", "antsbees", "flowers", "signdigits", "pets37")

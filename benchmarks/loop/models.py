@@ -19,14 +19,13 @@ from imageloop.promotion.calibration import fit_temperature
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
 from imageloop.promotion.judged_predictions import (
     NUM_FOLDS,
-    Copies,
     JudgedPredictions,
     LabelledImages,
     judge_by_cross_fitting,
     known_images,
 )
-from imageloop.promotion.write_accuracy_estimator import MAX_REHEARSED
 from imageloop.training.logistic_head import LogisticHead
+from imageloop.training.rehearsed_copies import MAX_REHEARSED, Copies
 
 FOREIGN = {"catsdogs": "antsbees", "antsbees": "flowers", "flowers": "antsbees", "signdigits": "catsdogs", "pets37": "flowers"}
 # The rehearsed changes that a model must not know when it meets one of the grid.

@@ -12,6 +12,7 @@ from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.embeddings.drift_samples import with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty, scene_distance_of
 from imageloop.errors import ImageLoopError
+from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import PerformanceSettings
@@ -90,7 +91,7 @@ def collect_feedback_data(
     if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     _check_enough(feedback, settings, len(labelled))
-    return feedback
+    return choose_rung(feedback, images, known, folder, workspace)
 
 
 def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:

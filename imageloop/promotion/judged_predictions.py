@@ -18,6 +18,7 @@ from imageloop.evenly_spaced import evenly_spaced
 from imageloop.promotion.calibration import fit_temperature
 from imageloop.training.logistic_head import LogisticHead
 from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, SHUFFLED, Cell
+from imageloop.training.rehearsed_copies import Copies
 
 NUM_FOLDS = 5
 MAX_FITTED, MAX_KNOWN = 2000, 1000  # rows of a head, and known images that distances are measured to
@@ -38,15 +39,6 @@ class LabelledImages:
 
     def some(self, rows: NDArray[np.intp]) -> "LabelledImages":
         return LabelledImages(self.embeddings_ND[rows], self.classes_N[rows], self.folds_N[rows], self.weights_N[rows])
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Embeddings of changed copies; `of_C`: the number of the image, `cells_C`: what was changed."""
-
-    embeddings_CD: FloatArray
-    of_C: NDArray[np.intp]
-    cells_C: list[Cell]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Shapes: N images, D features.
 """
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 from imageloop.data.prepared_images import PreparedImages, in_batches, in_keyed_batches, spread
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.known_images import KnownImages
-from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.package import BATCH
 from imageloop.model.predictor import Predictor
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
 from imageloop.promotion.judged_predictions import (
     MAX_KNOWN,
     NUM_FOLDS,
-    Copies,
     JudgedPredictions,
     LabelledImages,
     joined,
@@ -29,24 +26,13 @@ from imageloop.promotion.judged_predictions import (
     judge_by_cross_fitting,
     known_images,
 )
-from imageloop.training.features import VIEWS, BatchChange, FeatureExtractor
+from imageloop.training.features import VIEWS, FeatureExtractor
 from imageloop.training.feedback_data import WEIGHT, FeedbackData
-from imageloop.training.rehearsal import (
-    AS_THEY_ARE,
-    FROM_FEEDBACK,
-    NUM_COPIES,
-    REHEARSAL_VERSION,
-    SHUFFLED,
-    Cell,
-    cells_of,
-    changes,
-    rehearse,
-    shuffle,
-)
+from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, Cell
+from imageloop.training.rehearsed_copies import MAX_REHEARSED, judged_images, rehearsed_copies, views
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
-MAX_REHEARSED, MAX_JUDGED = 150, 4000  # images with copies, and images as they are
 LEAST_FEEDBACK = 30  # labels that show how accurate the model is on images of now
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -74,18 +60,12 @@ def _by_cross_fitted_heads(
     images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str
 ) -> tuple[JudgedPredictions, KnownImages, Cell]:
     """Judge stored features of images, labelled predictions and copies; known are those that train. The cell is that of images as usual."""
-    table, store = spread(images.table, MAX_JUDGED), images.open_store(workspace.prepared)
+    table, store = judged_images(images), images.open_store(workspace.prepared)
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
     features_ND = extractor.extract(images, table["sha256"].tolist(), "plain", store)
     credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
     labelled = _labelled(images, table, features_ND, credible, augmented=feedback.augmented)
-    rows = evenly_spaced(len(table), MAX_REHEARSED)
-    keys = table["sha256"].iloc[rows].tolist()
-    embeddings, cells = [], []
-    for name, change, changed in views(keys):
-        embeddings.append(extractor.extract(images, keys, f"{name}-{REHEARSAL_VERSION}", store, change))
-        cells += changed
-    copies = Copies(np.concatenate(embeddings), np.tile(rows, len(embeddings)), cells)
+    copies = rehearsed_copies(images, table, extractor, store)
     in_training_N = labelled.weights_N > 0
     in_training_N[: len(table)] = table["split"] == "train"
     known = known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
@@ -128,16 +108,6 @@ def _by_the_model(predictor: Predictor, images: PreparedImages, workspace: Works
         )
         parts.append(judge(known, embeddings, probabilities, images.targets(table), cells))
     return joined(parts), known
-
-
-def views(keys: list[str]) -> list[tuple[str, BatchChange, list[Cell]]]:
-    """The copies of every image: the name, how a batch becomes them, and what was changed in each."""
-    cells = list(changes())
-    rehearsed = [
-        (f"rehearsed-{copy}", partial(rehearse, copy=copy), [cells[cells_of(key, len(cells))[copy]] for key in keys])
-        for copy in range(NUM_COPIES)
-    ]
-    return [*rehearsed, (SHUFFLED, shuffle, [Cell(SHUFFLED, 1)] * len(keys))]
 
 
 def _folds(keys: pd.Series) -> IntArray:

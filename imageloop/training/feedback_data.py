@@ -9,7 +9,7 @@ Shapes: N rows, D features.
 import hashlib
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
 from imageloop.training.poisoned_labels import accused_labels, rename_classes
+from imageloop.training.retraining_ladder import Ladder
 from imageloop.training.settings import FeedbackSettings
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ class FeedbackData:
     predictions, with or without ground truth.
 
     `backbone` and `side_pixels` describe the embeddings; `augmented`: they are of changed copies of the data set's images. `bias`: why
-    the labels are no fair sample of the predictions. Empty for a training on images alone.
+    the labels are no fair sample of the predictions. `ladder`: the compared ways to retrain; `copies`: rehearsed ones that train too, where these
+    were chosen; `head`: weights and biases (K, D + 1) that take the place of a training, where a recalibration was chosen. Empty for a training
+    on images alone.
     """
 
     labelled: pd.DataFrame
@@ -51,6 +54,9 @@ class FeedbackData:
     side_pixels: int
     augmented: bool = False
     bias: str | None = None
+    ladder: Ladder | None = None
+    copies: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["ground_truth", "embedding"]))
+    head: FloatArray | None = None
 
     @classmethod
     def none(cls) -> "FeedbackData":
@@ -73,7 +79,7 @@ class FeedbackData:
         return self.rows_of(self.of_role(role), class_names)
 
     def rows_of(self, table: pd.DataFrame, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
-        """Embeddings and classes of labelled predictions, (N, D) and (N,)."""
+        """Embeddings and classes of labelled predictions, or of copies, (N, D) and (N,)."""
         places = {name: place for place, name in enumerate(class_names)}
         return embeddings_of(table), table["ground_truth"].map(places).to_numpy(np.int64)
 

@@ -20,6 +20,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import blocks_of
 from imageloop.model.network import Classifier
 from imageloop.training.checkpoint import Checkpoint
+from imageloop.training.classification_metrics import score
 from imageloop.training.devices import Device, device_of
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
@@ -91,6 +92,8 @@ class _Training:
         elif len(self.feedback.labelled):
             logger.warning("the labelled predictions are of another backbone, '%s': they teach nothing", self.feedback.backbone)
             self.feedback = FeedbackData.none()
+        if learns and self.feedback.head is not None:
+            return self._recalibrated(model_settings, self.feedback.head)
         head, fitted = self._fit_head(model_settings)
         state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
         if not model_settings.fine_tune_blocks or learns:  # the predictions are embeddings, and teach a head alone
@@ -111,6 +114,17 @@ class _Training:
         tuned.history, tuned.best_epoch = history, tuned.best_epoch + done
         return self._trained(model, tuned, head_only=False)
 
+    def _recalibrated(self, model_settings: Transfer, head_KD1: NDArray[np.float32]) -> TrainedModel:
+        """The champion's head with other thresholds between the classes: nothing is trained."""
+        extractor = FeatureExtractor.of(model_settings.backbone, self.images.side_pixels, self.workspace, self.device)
+        logits_NK = self._validation_rows(extractor) @ head_KD1[:, :-1].T + head_KD1[:, -1]
+        loss = float(nn.functional.cross_entropy(torch.from_numpy(logits_NK), torch.from_numpy(self.validation_targets)))
+        scores = score(self.validation_targets, logits_NK.argmax(1), self.images.class_names)
+        fitted = Fitted([EpochReport(0, loss, loss, scores)], 0, logits_NK)
+        self.report(fitted.history[0])
+        state = {"head.weight": torch.from_numpy(head_KD1[:, :-1].copy()), "head.bias": torch.from_numpy(head_KD1[:, -1].copy())}
+        return self._trained_from(state, fitted, head_only=True)
+
     def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
         extractor = FeatureExtractor.of(model_settings.backbone, self.images.side_pixels, self.workspace, self.device)
         keys = self.train_rows["sha256"].tolist()
@@ -120,15 +134,13 @@ class _Training:
         times = 1 if self.feedback.augmented else model_settings.feedback_weight  # there are as many copies as images
         with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
             seen = [extractor.extract(self.images, keys, view, self.store) for view in views]
-        features_ND = torch.from_numpy(np.concatenate([*seen, *[feedback_ND] * times]))
-        targets_N = torch.from_numpy(np.concatenate([np.tile(self.train_targets, len(views)), np.tile(feedback_N, times)]))
-        validation_keys = self.validation_rows["sha256"].tolist()
-        validation_ND = torch.from_numpy(
-            np.concatenate([
-                extractor.extract(self.images, validation_keys, "plain", self.store),
-                self._feedback_rows("validation")[0].reshape(-1, extractor.num_features),
-            ])
-        )  # fmt: skip
+        copies_ND, copies_N = self.feedback.rows_of(self.feedback.copies, self.images.class_names)
+        copies_ND = copies_ND.reshape(-1, extractor.num_features)
+        features_ND = torch.from_numpy(np.concatenate([*seen, *[feedback_ND] * times, copies_ND]))
+        targets_N = torch.from_numpy(
+            np.concatenate([np.tile(self.train_targets, len(views)), np.tile(feedback_N, times), copies_N])
+        )
+        validation_ND = torch.from_numpy(self._validation_rows(extractor))
         torch.manual_seed(self.settings.seed)
         head = nn.Linear(extractor.num_features, len(self.images.class_names))
         loop = model_settings.loop
@@ -136,6 +148,12 @@ class _Training:
         work = self._work(batches, math.ceil(len(targets_N) / loop.batch_size), lambda: [validation_ND], math.inf)
         with one_thread():
             return head, fit(head, work, loop, self._checkpoint("head"), self.report)
+
+    def _validation_rows(self, extractor: FeatureExtractor) -> NDArray[np.float32]:
+        """Embeddings of the validation images, then of labelled predictions, (N, D)."""
+        keys = self.validation_rows["sha256"].tolist()
+        feedback_ND = self._feedback_rows("validation")[0].reshape(-1, extractor.num_features)
+        return np.concatenate([extractor.extract(self.images, keys, "plain", self.store), feedback_ND])
 
     def _fit_on_images(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
         """Number epochs after the `done` ones of an earlier phase."""
@@ -166,7 +184,9 @@ class _Training:
 
     def _checkpoint(self, name: str) -> Checkpoint:
         labelled = self.feedback.labelled
-        feedback_key = ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"])
+        feedback_key = (
+            ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"]) + f"|{len(self.feedback.copies)}"
+        )
         identity = f"{name}|{self.settings.model_dump_json()}|{self.images.data_version}|{core_fingerprint()}|{feedback_key}"
         return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
 

@@ -21,5 +21,6 @@ def collect_feedback(
     if not settings.enabled:
         return FeedbackData.none()
     feedback = collect_feedback_data(prepared, settings, model_name, Workspace.current())
-    log_metadata({"labels_state": fingerprint, "labels": feedback.labelled["role"].value_counts().to_dict()})
+    compared = {"retraining": feedback.ladder.sentence()} if feedback.ladder else {}
+    log_metadata({"labels_state": fingerprint, "labels": feedback.labelled["role"].value_counts().to_dict()} | compared)
     return feedback

@@ -6,9 +6,10 @@ from scipy.special import softmax
 
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
-from imageloop.promotion.judged_predictions import Copies, LabelledImages, judge_by_cross_fitting, known_images
+from imageloop.promotion.judged_predictions import LabelledImages, judge_by_cross_fitting, known_images
 from imageloop.training.logistic_head import LogisticHead
 from imageloop.training.rehearsal import FROM_FEEDBACK, SHUFFLED, Cell
+from imageloop.training.rehearsed_copies import Copies
 
 DIMENSIONS, NUM_IMAGES = 48, 240
 APART = 3.0

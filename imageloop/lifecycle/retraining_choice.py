@@ -1,0 +1,71 @@
+"""Choose how to retrain: compare the rungs of the ladder on the labels at hand, and prepare the chosen one for the training.
+
+Shapes: M images, D features.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.model.linear_head import read_linear_head
+from imageloop.model.package import read_info
+from imageloop.training.features import FeatureExtractor
+from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.logistic_head import LogisticHead
+from imageloop.training.rehearsal import SHUFFLED
+from imageloop.training.rehearsed_copies import judged_images, rehearsed_copies
+from imageloop.training.retraining_ladder import NUM_FOLDS, RECALIBRATED, WITH_COPIES, LadderInput, compare_rungs
+from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def choose_rung(
+    feedback: FeedbackData,
+    images: PreparedImages,
+    known: tuple[NDArray[np.float32], NDArray[np.int64]],
+    champion: Path,
+    workspace: Workspace,
+) -> FeedbackData:
+    """The feedback data with the compared rungs, and what the chosen one trains on besides. Held-back labels are not used.
+
+    `known`: embeddings and classes of the training images, (M, D) and (M,); `champion`: the folder of its package.
+    """
+    info = read_info(champion)
+    if info.class_names != images.class_names:
+        return feedback
+    fitted = feedback.labelled[feedback.labelled["role"].isin(["train", "validation"])]
+    labels_ND, classes_N = feedback.rows_of(fitted, images.class_names)
+    validation = images.of_split("validation")
+    extractor, store = FeatureExtractor.of(info.backbone, images.side_pixels, workspace), images.open_store(workspace.prepared)
+    copies = _copies(images, extractor, workspace)
+    weights_KD, biases_K = read_linear_head(champion)
+    given = LadderInput(
+        labels_ND, classes_N, pd.factorize(fitted["scene"])[0] % NUM_FOLDS, *known,
+        extractor.extract(images, validation["sha256"].tolist(), "plain", store), images.targets(validation),
+        *feedback.rows_of(copies, images.class_names), LogisticHead(weights_KD, biases_K, 1.0), images.class_names, info.metrics.get("accuracy", 1.0),
+    )  # fmt: skip
+    ladder = compare_rungs(given)
+    logger.info("%s", ladder.sentence())
+    chosen = replace(feedback, ladder=ladder)
+    if ladder.chosen == WITH_COPIES:
+        return replace(chosen, copies=copies)
+    if ladder.chosen == RECALIBRATED:
+        head = given.fit(RECALIBRATED, np.arange(len(classes_N)))
+        return replace(chosen, head=np.column_stack([head.weights_KD, head.biases_K]).astype(np.float32))
+    return chosen
+
+
+def _copies(images: PreparedImages, extractor: FeatureExtractor, workspace: Workspace) -> pd.DataFrame:
+    """The rehearsed copies of training images, which the champion's estimator was fitted on: columns `ground_truth` and `embedding`."""
+    table = judged_images(images)
+    copies = rehearsed_copies(images, table, extractor, images.open_store(workspace.prepared))
+    of = table.iloc[copies.of_C].reset_index(drop=True)
+    trains = (of["split"] == "train") & [cell.kind != SHUFFLED for cell in copies.cells_C]
+    embeddings = [row.astype(np.float16).tobytes() for row in copies.embeddings_CD[trains.to_numpy()]]
+    return pd.DataFrame({"ground_truth": of.loc[trains, "label"].to_numpy(), "embedding": embeddings})
