@@ -1,4 +1,4 @@
-"""Commands about data: restore the data of a run, and handle retained images."""
+"""Commands about data: restore the data of a run, handle retained images, review labels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +10,25 @@ from cli.command import load, run
 from cli.options import Json, Model, MonitorConfig, Overrides, monitor_presets
 
 if TYPE_CHECKING:
+    from imageloop.records.store.label_reviews import Decision
     from operations.data_restore import RestoredData
+    from operations.label_review import LabelReview, ReviewedLabels
     from operations.retained_images import DeletedImages, ExportedImages, RetainedList, RetentionKey
 
 PANEL = "Data"
 images = typer.Typer(help="List, export and delete the images that the service retained for labelling.", no_args_is_help=True)
 
 
+labels = typer.Typer(help="List, accept and reject the labels that await approval.", no_args_is_help=True)
+Source = Annotated[str | None, typer.Option(help="All labels that this source has sent so far, as `labels list` names it.")]
+RequestIds = Annotated[list[str] | None, typer.Argument(metavar="REQUEST_ID...", help="As `labels list` names them.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the command line."""
     app.command(rich_help_panel=PANEL)(restore)
     app.add_typer(images, name="images", rich_help_panel=PANEL)
+    app.add_typer(labels, name="labels", rich_help_panel=PANEL)
 
 
 def restore(
@@ -108,3 +116,74 @@ def images_delete(
         return retained_images.delete(settings.monitoring, request_ids)
 
     run("images", work, data_text.deletion, json_output)
+
+
+@labels.command("list")
+def labels_list(
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page with the images of these labels, where they were retained.")
+    ] = None,
+    model: Model = None,
+    config: MonitorConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """List by source the labels that train nothing until they are accepted, and why."""
+    from steps.pipeline_settings import MonitorSettings
+
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+
+    def work() -> "LabelReview":
+        from operations import label_review
+
+        return label_review.listing(settings, to.absolute() if to else None)
+
+    run("labels", work, data_text.label_review, json_output)
+
+
+@labels.command("accept")
+def labels_accept(
+    request_ids: RequestIds = None,
+    source: Source = None,
+    model: Model = None,
+    config: MonitorConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Accept labels: the next retraining uses them without another check."""
+    _review("accepted", request_ids, source, model, config, overrides, json_output=json_output)
+
+
+@labels.command("reject")
+def labels_reject(
+    request_ids: RequestIds = None,
+    source: Source = None,
+    model: Model = None,
+    config: MonitorConfig = None,
+    overrides: Overrides = None,
+    json_output: Json = False,
+) -> None:
+    """Reject labels: from now on they count as never sent."""
+    _review("rejected", request_ids, source, model, config, overrides, json_output=json_output)
+
+
+def _review(
+    decision: "Decision",
+    request_ids: list[str] | None,
+    source: str | None,
+    model: str | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    *,
+    json_output: bool,
+) -> None:
+    from steps.pipeline_settings import MonitorSettings
+
+    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+
+    def work() -> "ReviewedLabels":
+        from operations import label_review
+
+        return label_review.decide(settings, decision, request_ids or [], source)
+
+    run("labels", work, data_text.reviewed_labels, json_output)

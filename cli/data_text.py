@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from operations.data_restore import RestoredData
+    from operations.label_review import LabelReview, ReviewedLabels
     from operations.retained_images import DeletedImages, ExportedImages, RetainedList, RetentionKey
+
+
+MAX_LABELS = 20  # that are shown; --json has all
 
 
 def restored(result: "RestoredData") -> str:
@@ -48,3 +52,28 @@ def export(result: "ExportedImages") -> "Text":
         "move those of to_label/ into labelled/<class>/, then: "
         f"python run.py train --set data.retained_images={result.folder}/labelled",
     )
+
+
+def label_review(result: "LabelReview") -> "Group":
+    """List the sources, then some of the labels that await approval, and how to decide."""
+    from rich.console import Group
+
+    sources = table("source", "labels", "awaiting approval", numbers=("labels", "awaiting approval"))
+    for source in result.sources:
+        sources.add_row(source.name, f"{source.labels:,}", f"{source.suspicious:,}")
+    if not result.labels:
+        return Group(*([sources] if result.sources else []), "no label awaits approval")
+    shown = table("request", "source", "predicted", "labelled", "why")
+    for label in result.labels[:MAX_LABELS]:
+        shown.add_row(label.request_id, label.source, label.predicted, label.label, label.reason)
+    rest = len(result.labels) - MAX_LABELS
+    text = [f"and {rest:,} more: --json lists all"] if rest > 0 else []
+    text += [f"{result.page} shows them, {result.images} with their images"] if result.page else []
+    text += [f"a retraining uses no label now: {result.awaiting}"] if result.awaiting else []
+    text.append("python run.py labels accept, or labels reject, with request ids or --source NAME, decides about them")
+    return Group(sources, "", shown, lines(*text))
+
+
+def reviewed_labels(result: "ReviewedLabels") -> str:
+    """Count the labels that were decided about."""
+    return f"{result.decision} {result.labels:,} labels"

@@ -67,7 +67,7 @@ def key() -> RetentionKey:
     """The key that images are retained for; the service gets its public half alone."""
     from imageloop.records.retained_images import RECIPIENT_VARIABLE, make_identity
 
-    file = _identity()
+    file = identity()
     return RetentionKey(str(file), make_identity(file), RECIPIENT_VARIABLE)
 
 
@@ -75,7 +75,7 @@ def listing(settings: "MonitoringSettings") -> RetainedList:
     """The images that wait for a label."""
     from imageloop.records.retained_images import WAITING, retained_images
 
-    folder = _folder(settings)
+    folder = records_folder(settings)
     images = sorted(retained_images(folder), key=lambda one: -one.time)
     rows = [RetainedRow(one.request_id, one.time, one.size_bytes) for one in images]
     return RetainedList(str(folder), rows, len(list(retained_images(folder / WAITING))))
@@ -92,7 +92,7 @@ def delete(settings: "MonitoringSettings", request_ids: list[str]) -> DeletedIma
     for request_id in request_ids:
         if not REQUEST_ID.fullmatch(request_id):
             raise ImageLoopError(f"expected the request id of a prediction (32 hexadecimal digits), got '{request_id}'")
-    return DeletedImages(delete_images(_folder(settings), request_ids), request_ids)
+    return DeletedImages(delete_images(records_folder(settings), request_ids), request_ids)
 
 
 def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSettings") -> ExportedImages:
@@ -115,7 +115,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     labels = dict(zip(words["request_id"], words["ground_truth"], strict=True))
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
-    images = list(retained_images(_folder(settings)))
+    images = list(retained_images(records_folder(settings)))
     known = feedback.model_copy(update={"database": settings.database})
     roles = roles_of([image.request_id for image in images], known, settings.model_name, workspace)
     for image in images:
@@ -123,7 +123,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
         if label == OTHER:
             left += 1
             continue
-        content = read_image(image, _identity())
+        content = read_image(image, identity())
         role = roles.get(image.request_id) or role_of(hashlib.sha256(content).hexdigest(), feedback.held_back)
         if role == "held_back":
             left += 1
@@ -135,7 +135,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     return ExportedImages(str(target), written[LABELLED], written[TO_LABEL], left)
 
 
-def _identity() -> Path:
+def identity() -> Path:
     """The file of the private key; one with the name that it had before 0.2.0 is renamed."""
     keys = Workspace.current().keys
     if (keys / OLD_KEY_NAME).exists() and not (keys / KEY_NAME).exists():
@@ -143,7 +143,7 @@ def _identity() -> Path:
     return keys / KEY_NAME
 
 
-def _folder(settings: "MonitoringSettings") -> Path:
+def records_folder(settings: "MonitoringSettings") -> Path:
     """Raises: ImageLoopError where this machine does not have the records."""
     open_store()
     from imageloop.records.retained_images import folder_of

@@ -15,7 +15,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more wait for each other
 
 import pandas as pd
 
-from benchmarks.loop import drift_detection, estimates, labels
+from benchmarks.loop import drift_detection, estimates, labels, retraining
 from benchmarks.loop.features import DATA_SETS, image_sets
 from benchmarks.loop.models import FOREIGN, Model
 
@@ -31,6 +31,7 @@ def main() -> None:
         "accuracy estimates": estimates.report([row for part in parts for row in part[0]]),
         "poisoned labels": labels.report([row for part in parts for row in part[1]]),
         "drift": drift_detection.report([row for part in parts for row in part[2]]),
+        "retraining": retraining.report([row for part in parts for row in part[4]]),
     }
     pd.set_option("display.width", 200, "display.max_columns", 40, "display.max_rows", 200)
     for chapter, of_chapter in tables.items():
@@ -54,6 +55,7 @@ def _measure(task: tuple[str, int]) -> tuple[Any, ...]:
         labels.judge_windows(model),
         drift_detection.test_windows(model),
         estimates.milliseconds_per_window(model),
+        retraining.climb_ladders(model),
     )
     print(f"{name}, seed {seed}: measured", file=sys.stderr, flush=True)
     return found

@@ -18,7 +18,7 @@ from imageloop.training.rehearsal import NUM_COPIES
 from imageloop.training.rehearsed_copies import MAX_REHEARSED
 from imageloop.training.retraining_ladder import NUM_FOLDS, LadderInput, compare_rungs
 
-STRENGTHS = (2, 3)
+STRENGTH = 2
 NUM_LABELS = (20, 50, 140)
 
 
@@ -37,8 +37,8 @@ class RungRow:
 
 
 def climb_ladders(model: Model) -> list[RungRow]:
-    """Every rung for every change in two strengths, with few and many labels."""
-    return [row for name in CHANGES for strength in STRENGTHS for row in _climb(model, name, strength)]
+    """Every rung for every change, with few and many labels."""
+    return [row for name in CHANGES for row in _climb(model, name)]
 
 
 def report(rows: list[RungRow]) -> dict[str, pd.DataFrame]:
@@ -51,8 +51,8 @@ def report(rows: list[RungRow]) -> dict[str, pd.DataFrame]:
     return {"accuracy after a retraining": (100 * joined).round(1)}
 
 
-def _climb(model: Model, change: str, strength: int) -> Iterator[RungRow]:
-    cell, targets, half = (change, strength), model.images.targets_N, len(model.met) // 2
+def _climb(model: Model, change: str) -> Iterator[RungRow]:
+    cell, targets, half = (change, STRENGTH), model.images.targets_N, len(model.met) // 2
     labelled, others = model.met[:half], model.met[half:]
     changed, plain = model.images.embeddings[cell], model.images.embeddings[UNCHANGED, 0]
     copies, copied = _copies(model, LIKE.get(change, ()))
@@ -72,7 +72,7 @@ def _climb(model: Model, change: str, strength: int) -> Iterator[RungRow]:
             )
             yield RungRow(
                 model.images.name,
-                f"{change} {strength}",
+                change,
                 number,
                 rung.name,
                 rung.accuracy,

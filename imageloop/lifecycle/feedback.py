@@ -72,7 +72,7 @@ def collect_feedback_data(
         model_name, newest=MAX_PREDICTIONS, since=float(of_champion["time"].min()) - 1 if len(of_champion) else 0.0
     )
     database.close()
-    labelled, recent = _seen_alike(registry, info, labelled, recent)
+    labelled, recent = seen_alike(registry, info, labelled, recent)
     novelty = Novelty.read(folder)
     if settings.drift_augmentation is not None:
         return augment_with_drift(images, recent, info.backbone, settings.drift_augmentation, workspace)
@@ -105,7 +105,7 @@ def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels
         )
 
 
-def _seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
+def seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
     """Keep of each table the predictions with an embedding by the same backbone."""
     seen = sorted({version for table in tables for version in table["model_version"]})
     infos = {version: read_info(registry.package(version)) for version in seen}
@@ -129,7 +129,7 @@ def roles_of(request_ids: list[str], settings: FeedbackSettings, model_name: str
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     asked = database.predictions_for(request_ids)
     database.close()
-    labelled, asked = _seen_alike(registry, read_info(folder), labelled, asked)
+    labelled, asked = seen_alike(registry, read_info(folder), labelled, asked)
     _, found = in_scenes(scene_distance_of(folder), labelled, asked)
     return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
 

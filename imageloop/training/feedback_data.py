@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
-from imageloop.training.poisoned_labels import accused_labels, rename_classes
+from imageloop.training.poisoned_labels import accused_labels, is_accepted, rename_classes
 from imageloop.training.retraining_ladder import Ladder
 from imageloop.training.settings import FeedbackSettings
 
@@ -138,6 +138,7 @@ def select_feedback(
     if usable.sum() >= settings.fewest_scenes:
         with threadpool_limits(1):
             table.loc[usable, "quality"] = _qualities(table[usable], known, class_names)
+        table.loc[usable & is_accepted(table), "quality"] = 1.0
         contradicted = usable & (table["quality"] < settings.min_label_quality)
         table.loc[contradicted, ["role", "reason"]] = "quarantined", CONTRADICTED
     accusations = accused_labels(table[~unknown].drop_duplicates("scene"), known, class_names)

@@ -30,6 +30,7 @@ LABELS_PER_CLASS = 2.5  # with fewer, honest labels cannot be learnt either
 FEWEST_CONTRADICTED = 0.3  # labels that confirm the predictions are not judged by what others teach
 RENAMED = 0.3  # share of the labels that another naming of the classes would turn right
 RIDGE = 0.3
+ACCEPTED = "accepted"  # a review of a label, as the database stores it
 Known = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -37,12 +38,17 @@ def accused_labels(labelled: pd.DataFrame, known: Known | None, class_names: lis
     """For each label why its source may be poisoned, "" where it is not accused.
 
     `labelled`: one row a scene (label, ground_truth, confidence, typical, feedback_source, feedback_time, embedding); `known`: embeddings and
-    classes of images whose labels were checked, None where they are not known.
+    classes of images whose labels were checked, None where they are not known. Labels that a user accepted are not judged.
     """
     reasons = pd.Series("", index=labelled.index)
-    for stretch in _stretches(labelled):
+    for stretch in _stretches(labelled[~is_accepted(labelled)]):
         reasons[stretch.index] = _accusation(stretch, known, class_names)
     return reasons
+
+
+def is_accepted(labelled: pd.DataFrame) -> pd.Series:
+    """Whether a user accepted each label, by the column `review`, where there is one."""
+    return labelled["review"] == ACCEPTED if "review" in labelled else pd.Series(False, index=labelled.index)
 
 
 def rename_classes(labelled: pd.DataFrame) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from benchmarks.loop import drift_detection, estimates, labels, models
+from benchmarks.loop import drift_detection, estimates, labels, models, retraining
 from benchmarks.loop.changes import CHANGES, changed
 from benchmarks.loop.features import CELLS, ImageSet
 from imageloop.training.rehearsal import NUM_COPIES, SHUFFLED, Cell, cells_of
@@ -81,3 +81,12 @@ def test_every_change_changes_an_image_more_with_its_strength(name):
     differences = [np.abs(changed(image, change, 0).astype(int) - image).mean() for change in CHANGES[name]]
 
     assert 0 < differences[0] < differences[-1]
+
+
+def test_a_retraining_is_expected_to_give_about_what_it_gives_on_other_images(model):
+    table = retraining.report(retraining.climb_ladders(model))["accuracy after a retraining"]
+
+    assert list(table.index.get_level_values("labels")) == [20]
+    assert {"as it is", "recalibrated", "labels", "labels and rehearsed copies"} <= set(table.columns)
+    assert (table["chosen: changed"] > table["as it is"] - 2).all()
+    assert abs(table["chosen: expected"] - table["chosen: changed"]).max() < 15

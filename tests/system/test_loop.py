@@ -36,15 +36,18 @@ def served(site):
     site.run("down")
 
 
-def drawn(number: int) -> bytes:
+OUTLINED = Drift(style="outlined", darkness=0.8)
+
+
+def drawn(number: int, drift: Drift) -> bytes:
     out = io.BytesIO()
-    draw_image(("cat", "dog")[number % 2], (9, number), Drift(style="outlined", darkness=0.8)).save(out, "PNG")
+    draw_image(("cat", "dog")[number % 2], (9, number), drift).save(out, "PNG")
     return out.getvalue()
 
 
-def ask(url: str, count: int, seed: int) -> list[dict]:
+def ask(url: str, count: int, seed: int, drift: Drift = OUTLINED) -> list[dict]:
     def one(number: int) -> dict:
-        answer = requests.post(f"{url}/predict", drawn(seed + number), headers={"Content-Type": "image/png"}, timeout=30)
+        answer = requests.post(f"{url}/predict", drawn(seed + number, drift), headers={"Content-Type": "image/png"}, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
@@ -105,6 +108,33 @@ def test_a_retraining_that_was_killed_is_carried_out_by_the_next_pass(site, serv
 
 def _begun(database) -> list:
     return [one for one in database.decisions(MODEL, 20) if one.action == "retrain" and one.outcome is None]
+
+
+def test_suspicious_labels_are_listed_with_their_source_and_rejected(site, served, tmp_path):
+    predictions = ask(served, 60, 7000, Drift())
+    for label in ("cat", "dog"):
+        send_labels(served, [one for one in predictions if one["label"] != label], label)  # all contradict the model
+    site.json("monitor", *HASTE, "--set", "monitoring.decision.max_a_day=1")  # collects them
+
+    found = site.json("labels", "list", "--to", str(tmp_path), *HASTE)
+    ids = [label["request_id"] for label in found["labels"]]
+    one = site.json("labels", "reject", ids[0], *HASTE)
+    after = site.json("labels", "list", *HASTE)
+    rejected = site.json("labels", "reject", "--source", "http", *HASTE)
+    none_left = site.json("labels", "list", *HASTE)
+    _, message = site.run("labels", "accept", "--source", "nobody", *HASTE, expect=1)
+    _, unclear = site.run("labels", "accept", *HASTE, expect=2)
+
+    assert {source["name"] for source in found["sources"]} == {"http"}
+    assert len(set(ids) & {one["request_id"] for one in predictions}) >= 30
+    assert all(label["reason"] for label in found["labels"])
+    assert all(request_id in (tmp_path / "labels.html").read_text() for request_id in ids)
+    assert one["labels"] == 1
+    assert ids[0] not in {label["request_id"] for label in after["labels"]}
+    assert rejected["labels"] >= 60
+    assert none_left["sources"] == []
+    assert "expected labels of source 'nobody'" in message
+    assert "expected request ids or --source, got neither" in unclear
 
 
 def test_only_one_monitor_may_run(site, served):

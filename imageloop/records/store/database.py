@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord, decode_embedding
+from imageloop.records.store.label_reviews import LabelReviews
 from imageloop.records.store.monitoring_history import Decision, MonitoringHistory
 from imageloop.records.store.record_queries import RecordQueries, prediction_of
 from imageloop.records.store.records_connection import DatabaseError
@@ -20,7 +21,7 @@ __all__ = ["DATABASE_VARIABLE", "Database", "DatabaseError", "Decision"]
 DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
 
 
-class Database(RecordQueries, MonitoringHistory):
+class Database(RecordQueries, LabelReviews, MonitoringHistory):
     """Predictions, feedback, windows and decisions; one row for each, however often its line is delivered."""
 
     def position(self, file: str) -> int:

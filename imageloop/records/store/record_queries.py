@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, Table, func, select
+from sqlalchemy import Select, Table, func, or_, select
 
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord
 from imageloop.records.store.records_connection import ROWS_A_STATEMENT, RecordsConnection
-from imageloop.records.store.tables import feedback, predictions
+from imageloop.records.store.tables import REJECTED, feedback, predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,9 @@ LABEL_COLUMNS = (
     feedback.c.ground_truth,
     feedback.c.source.label("feedback_source"),
     feedback.c.time.label("feedback_time"),
+    feedback.c.review,
 )
+NOT_REJECTED = or_(feedback.c.review.is_(None), feedback.c.review != REJECTED)
 
 
 class RecordQueries(RecordsConnection):
@@ -69,8 +71,10 @@ class RecordQueries(RecordsConnection):
         return table.iloc[::-1].reset_index(drop=True)
 
     def labelled(self, model_name: str, *, version: str | None = None, newest: int | None = None) -> "pd.DataFrame":
-        """Predictions with a label, the newest label of each: `ground_truth`, `feedback_source`, `feedback_time`; `first_time` of the first."""
-        has_feedback = select(feedback.c.request_id).where(feedback.c.request_id == predictions.c.request_id)
+        """Predictions with a label, the newest label of each that was not rejected: `ground_truth`, `feedback_source`, `feedback_time`, `review`;
+        `first_time` of the first.
+        """
+        has_feedback = select(feedback.c.request_id).where(feedback.c.request_id == predictions.c.request_id, NOT_REJECTED)
         chosen = select(predictions.c.request_id).where(predictions.c.model_name == model_name, has_feedback.exists())
         if version is not None:
             chosen = chosen.where(predictions.c.model_version == version)
@@ -87,22 +91,23 @@ class RecordQueries(RecordsConnection):
     def _newest_labels(self, query: Select[Any]) -> "pd.DataFrame":
         import pandas as pd
 
-        ordered = query.select_from(LABELLED).order_by(feedback.c.time, feedback.c.feedback_id)
+        ordered = query.select_from(LABELLED).where(NOT_REJECTED).order_by(feedback.c.time, feedback.c.feedback_id)
         with self._transaction("read labels") as connection:
             table = pd.read_sql(ordered, connection)
         table["first_time"] = table.groupby("request_id")["feedback_time"].transform("min")
         return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
 
     def newest_label_ids(self, model_name: str) -> list[str]:
-        """The ids of the newest label of each prediction, in the order of the predictions."""
+        """The ids of the newest label of each prediction and what was decided about it, in the order of the predictions."""
         query = (
-            select(feedback.c.request_id, feedback.c.feedback_id)
+            select(feedback.c.request_id, feedback.c.feedback_id, feedback.c.review)
             .select_from(LABELLED)
-            .where(predictions.c.model_name == model_name)
+            .where(predictions.c.model_name == model_name, NOT_REJECTED)
             .order_by(predictions.c.time, feedback.c.time, feedback.c.feedback_id)
         )
         with self._transaction("read labels") as connection:
-            return list({row.request_id: row.feedback_id for row in connection.execute(query)}.values())
+            newest = {row.request_id: row for row in connection.execute(query)}
+        return [row.feedback_id if row.review is None else f"{row.feedback_id} {row.review}" for row in newest.values()]
 
     def records(self, model_name: str, since: float) -> list[PredictionRecord | FeedbackRecord]:
         """Predictions and labels after `since` (Unix seconds), without statistics and embeddings.

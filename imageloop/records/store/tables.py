@@ -3,6 +3,7 @@
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
+ACCEPTED, REJECTED = "accepted", "rejected"  # reviews of labels
 
 predictions = Table(
     "predictions",
@@ -38,6 +39,7 @@ feedback = Table(
     Column("request_id", String(40), nullable=False, index=True),
     Column("ground_truth", String(200), nullable=False),
     Column("source", String(80), nullable=False),
+    Column("review", String(10), comment="what a user decided: accepted or rejected; null for most"),
 )
 
 positions = Table(

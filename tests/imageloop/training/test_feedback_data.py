@@ -156,6 +156,14 @@ def test_many_poisoned_labels_make_all_await_approval():
     assert "may be poisoned" in feedback.suspicion(SETTINGS)
 
 
+def test_labels_that_a_user_accepted_train_and_accuse_nobody():
+    table = labelled(240, poisoned=120)
+    reviewed = gathered(table.assign(review=[None] * 120 + ["accepted"] * 120))
+
+    assert reviewed.suspicion(SETTINGS) is None
+    assert not (reviewed.labelled.tail(120)["role"] == "quarantined").any()
+
+
 def test_one_source_alone_cannot_flip_a_model():
     settings = FeedbackSettings(min_labels=20, max_per_source=50)
     table = pd.concat([labelled(200, source="http:a"), labelled(30, start=200, source="http:b", seed=3)])

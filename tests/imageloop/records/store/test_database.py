@@ -86,7 +86,7 @@ def test_it_may_share_a_database_with_others_of_alembics(tmp_path):
 
     with sqlite3.connect(file) as shared:
         assert shared.execute("SELECT version_num FROM alembic_version").fetchall() == [("5d2d30f0abce",)]
-        assert shared.execute("SELECT version_num FROM imageloop_records_version").fetchall() == [("0002",)]
+        assert shared.execute("SELECT version_num FROM imageloop_records_version").fetchall() == [("0003",)]
 
 
 def test_a_database_of_an_earlier_release_is_taken_over(tmp_path, lines):
@@ -292,6 +292,27 @@ def test_labels_are_read_for_one_version_and_its_newest_predictions(database, li
     assert newest["ground_truth"].tolist() == ["dog", "cat"]
     assert len(database.labels("pets")) == 6
     assert set(database.predictions("pets", version="0")["model_version"]) == {"0"}
+
+
+def test_rejected_labels_count_as_never_sent_and_accepted_ones_are_marked(database, lines):
+    write(lines, *(prediction(n) for n in range(4)), *(ground_truth(n, "dog") for n in range(4)), ground_truth(3, "cat", 9))
+    collect(lines, database)
+    before = database.newest_label_ids("pets")
+
+    accepted = database.review_requests("pets", [f"{0:032x}", "unknown"], "accepted")
+    rejected = database.review_requests("pets", [f"{1:032x}"], "rejected")
+    of_others = database.review_source("birds", "http", "rejected")
+
+    labels = database.labelled("pets").set_index("request_id")
+    assert (accepted, rejected, of_others) == (1, 1, 0)
+    assert labels.index.tolist() == [f"{n:032x}" for n in (0, 2, 3)]
+    assert labels["review"].fillna("").tolist() == ["accepted", "", ""]
+    assert len(database.labels("pets")) == 3
+    assert len(before) == 4
+    assert database.newest_label_ids("pets") not in (before, before[:1] + before[2:])  # a retraining sees that something changed
+    source = labels["feedback_source"].iloc[0]
+    assert database.review_source("pets", source, "rejected") == 5
+    assert database.labelled("pets").empty
 
 
 def test_windows_and_decisions_are_stored_in_order(database):
