@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="A model of its own: in the registry, as a deployment, for the monitor. [default: imageloop]",
+        help="A model of its own: its images, in the registry, as a deployment, for the monitor. [default: imageloop]",
     ),
 ]
 Overrides = Annotated[
@@ -36,7 +37,10 @@ def deployment_of(model: str) -> str:
 
 def train_presets(model: str | None) -> dict[str, str]:
     """The settings of a training that follow from `--model`."""
-    return {} if model is None else {"promotion__model_name": model}
+    if model is None:
+        return {}
+    own_data = {} if model == DEFAULT_MODEL else {"data__data_set": re.sub(r"[^A-Za-z0-9_.-]|^[.-]", "_", model)}
+    return {"promotion__model_name": model} | own_data
 
 
 def deploy_presets(model: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[1]  # the folder that holds run.py
 HOME_VARIABLE = "IMAGELOOP_HOME"
+DATA_SETS = "sets"  # below data/: further data sets
 OF_A_SITE = ("IMAGELOOP_", "ZENML_STORE_", "ZENML_ACTIVE_")
 OF_A_MACHINE = ("IMAGELOOP_SERVING_PYTHON", "IMAGELOOP_TEST_")
 
@@ -22,18 +23,27 @@ def of_this_site(environment: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that holds `data/` (tracked by DVC) and `.imageloop/` (everything that can be made again, and the keys)."""
+    """The folder that holds `data/` (tracked by DVC) and `.imageloop/` (everything that can be made again, and the keys).
+
+    `data_set`: the name of a further data set, whose images and catalog have a folder of their own; empty for the first one.
+    """
 
     home: Path
+    data_set: str = ""
 
     @classmethod
-    def current(cls) -> "Workspace":
+    def current(cls, data_set: str = "") -> "Workspace":
         """The folder that `IMAGELOOP_HOME` names, by default the one that holds run.py."""
-        return cls(Path(os.environ.get(HOME_VARIABLE) or PROJECT).resolve())
+        return cls(Path(os.environ.get(HOME_VARIABLE) or PROJECT).resolve(), data_set)
+
+    @property
+    def all_data(self) -> Path:
+        return self.home / "data"
 
     @property
     def data(self) -> Path:
-        return self.home / "data"
+        """Return the folder of this data set's images and catalog."""
+        return self.all_data / DATA_SETS / self.data_set if self.data_set else self.all_data
 
     @property
     def state(self) -> Path:
@@ -41,7 +51,7 @@ class Workspace:
 
     @property
     def prepared(self) -> Path:
-        return self.data / "prepared"
+        return self.all_data / "prepared"
 
     @property
     def features(self) -> Path:

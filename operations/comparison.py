@@ -41,14 +41,16 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.promotion.champion_comparison import changed_classes, paired_difference
     from imageloop.promotion.evaluation import evaluate
 
-    workspace = Workspace.current()
+    open_store()
+    registry = ModelRegistry(model_name)
+    made = registry.made_with(second)
+    workspace = Workspace.current(made.data.data_set if made else "")
     catalog = previous_catalog(workspace)
     if catalog is None:
         raise ImageLoopError(
             "expected test images, got no catalog; train first: python run.py train (--no-cache where it was deleted)"
         )
-    open_store()
-    registry, evaluations = ModelRegistry(model_name), []
+    evaluations = []
     taught = taught_by(registry, [first, second], workspace)
     for version in (first, second):
         predictor, _ = load_version(model_name, version)

@@ -74,6 +74,8 @@ def settings_of_champion(settings: TrainSettings) -> TrainSettings:
     defaults = TrainSettings()
     given = {"data": settings.data != defaults.data, "training": settings.training != defaults.training}
     repeated: dict[str, object] = {name: getattr(champions, name) for name, is_given in given.items() if not is_given}
+    if given["data"] and not settings.data.data_set:
+        repeated["data"] = settings.data.model_copy(update={"data_set": champions.data.data_set})
     if champions.gates is not None and settings.promotion.gates == defaults.promotion.gates:
         repeated["promotion"] = settings.promotion.model_copy(update={"gates": champions.gates})
     return settings.model_copy(update=repeated)

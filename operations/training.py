@@ -117,6 +117,7 @@ def _refuse_local_sources(settings: TrainSettings) -> None:
 
 def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
     """Return a fingerprint of the source's content, and the identity of `data/raw`, which changes with the data set in it."""
+    workspace = replace(workspace, data_set=settings.data.data_set)
     source, now, held = settings.data.source, fingerprint(settings.data), held_source(workspace)
     if isinstance(source, FolderSource) and not is_placed(settings.data, workspace):
         return now

@@ -37,7 +37,7 @@ def training(
     files, raw_version = ingest(data, side_pixels, fingerprint)
     valid_files = validate(files, data)
     catalog = split(valid_files, data)
-    data_version = version(catalog, raw_version, data.versioning)
+    data_version = version(catalog, raw_version, data)
     prepared = prepare(catalog, raw_version, data_version, data.versioning, side_pixels)
 
     # training

@@ -1,4 +1,4 @@
-"""The folder `data/raw`: a copy of the raw images, which DVC tracks. Files of others in it are moved aside, never deleted."""
+"""The folder `raw` of a data set: a copy of the raw images, which DVC tracks. Files of others in it are moved aside, never deleted."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def held_source(workspace: Workspace) -> str:
 
 def is_placed(settings: DataSettings, workspace: Workspace) -> bool:
     """Whether the images of a folder are copied to `data/raw`; they are read where they lie otherwise."""
-    inside = isinstance(settings.source, FolderSource) and _lies_in(settings.source.path, workspace.data)
+    inside = isinstance(settings.source, FolderSource) and _lies_in(settings.source.path, workspace.all_data)
     return settings.versioning.enabled and not inside
 
 
@@ -40,10 +40,10 @@ def place(folder: Path, workspace: Workspace, source: str = "", retained: Path |
     `source` is remembered for `held_source`; `retained` holds labelled images that the service retained.
     A file that ImageLoop did not put into `data/raw` is moved to `.imageloop/kept`, never deleted.
     """
-    if _lies_in(folder, workspace.data):
+    if _lies_in(folder, workspace.all_data):
         if retained is not None:
             raise ImageLoopError(
-                f"expected a source outside '{workspace.data}' to add retained images to, got '{folder}'; move them there"
+                f"expected a source outside '{workspace.all_data}' to add retained images to, got '{folder}'; move them there"
             )
         return folder
     if _lies_in(workspace.home, folder):
@@ -126,12 +126,14 @@ def _keep_what_is_not_ours(raw: Path, workspace: Workspace) -> None:
     kept = workspace.state / "kept" / time.strftime("raw-%Y%m%d-%H%M%S")
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(raw, kept)
-    logger.warning("data/raw had files that did not come from the last source; they were moved to %s", kept)
+    logger.warning(
+        "%s had files that did not come from the last source; they were moved to %s", raw.relative_to(workspace.home), kept
+    )
 
 
 def _manifest(workspace: Workspace) -> dict[str, Any]:
     """The manifest of `data/raw`; empty if it is missing or damaged: then its files count as files of others."""
-    file = workspace.state / "raw.json"
+    file = _manifest_file(workspace)
     try:
         known = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -142,8 +144,12 @@ def _manifest(workspace: Workspace) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
+def _manifest_file(workspace: Workspace) -> Path:
+    return workspace.state / (f"raw-{workspace.data_set}.json" if workspace.data_set else "raw.json")
+
+
 def _write_manifest(workspace: Workspace, listing: str | None, source: str) -> None:
-    with replacing(workspace.state / "raw.json") as aside:
+    with replacing(_manifest_file(workspace)) as aside:
         aside.write_text(json.dumps({"listing": listing, "source": source}))
 
 

@@ -137,6 +137,11 @@ class VersioningSettings(Settings):
 
 class DataSettings(Settings):
     source: Source = GeneratedSource()
+    data_set: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$",
+        description="images and catalog in a folder of their own below data/sets, beside other data sets; --model fills in its name",
+    )
     retained_images: Path | None = Field(
         None,
         description="labelled images that the service retained (`run.py images export`): for training and validation, never for testing",

@@ -97,7 +97,7 @@ def taught_by(registry: ModelRegistry, versions: list[str], workspace: Workspace
     for version in versions:
         made = registry.made_with(version)
         if made is not None:
-            known = images_split_before(workspace, made.data.split.seed)
+            known = images_split_before(replace(workspace, data_set=made.data.data_set), made.data.split.seed)
             training_images |= set(known.loc[known["split"] != "test", "sha256"])
     return training_images
 

@@ -30,7 +30,7 @@ def ingest(
     `fingerprint` identifies the source's content, so that a changed folder is read again, and the content of `data/raw`,
     so that a data set that another one has replaced is fetched again.
     """
-    workspace = Workspace.current()
+    workspace = Workspace.current(settings.data_set)
     with dvc.data_lock(workspace):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
         raw = place(folder, workspace, fingerprint, settings.retained_images) if settings.versioning.enabled else folder

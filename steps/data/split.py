@@ -18,7 +18,7 @@ from steps.cache_keys import ON_CODE
 @step(cache_policy=ON_CODE, output_materializers={"catalog": CatalogMaterializer})
 def split(valid_files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.DataFrame, "catalog"]:
     """Split each class 80/10/10; near duplicates stay in one split, and images of earlier runs keep theirs."""
-    workspace = Workspace.current()
+    workspace = Workspace.current(settings.data_set)
     with dvc.data_lock(workspace):  # two runs with a new image in common would give it two splits
         known = images_split_before(workspace, settings.split.seed)
         catalog = split_catalog(check_catalog(valid_files), known, settings.split, settings.duplicate_bits)

@@ -23,7 +23,7 @@ from imageloop.data.settings import Drift, Limits
 from imageloop.data.sources.draw_animals import draw_image
 from imageloop.training.feedback_data import role_of
 from imageloop.training.settings import FeedbackSettings
-from tests.system.conftest import watching
+from tests.system.conftest import SMOKE, watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
 MODEL = "served"
@@ -368,8 +368,10 @@ def test_a_version_that_fails_its_evaluation_after_the_rollout_is_rolled_back(si
 
 
 def test_two_models_serve_side_by_side(site, deployed, labelled):
-    first = served(site)["predictors"]
-    version = site.train("My_second")["model_version"]
+    first, raw = served(site)["predictors"], site.home / "data" / "raw"
+    before = sorted(raw.rglob("*"))
+    trained = site.json("train", *SMOKE, "--model", "My_second", "--set", "data.source.seed=11")
+    version = trained["model_version"]
 
     second = site.json("deploy", "--model", "My_second", "--set", "replicas=1")
 
@@ -378,6 +380,8 @@ def test_two_models_serve_side_by_side(site, deployed, labelled):
     measured = site.json("evaluate", "--model", "My_second", "--data", str(labelled))
     monitored = site.json("monitor", "--model", "My_second")
     _, error = site.run("status", "--model", "nobody", expect=1)
+    assert Path(trained["folder"]).is_relative_to(site.home / "data" / "sets" / "My_second")
+    assert sorted(raw.rglob("*")) == before  # the images of the first model stay where they are
     assert (second["name"], second["version"]) == ("my-second", version)
     assert [part["version"] for part in both["pets"]] == [part["version"] for part in first]
     assert (only["name"], only["url"]) == ("my-second", second["url"])
