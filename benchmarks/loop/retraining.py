@@ -59,7 +59,7 @@ def _climb(model: Model, change: str) -> Iterator[RungRow]:
     for number in (number for number in NUM_LABELS if number <= half):
         rows = labelled[:number]
         given = LadderInput(
-            changed[rows], targets[rows], np.arange(number) % NUM_FOLDS,
+            changed[rows], targets[rows], np.arange(number) % NUM_FOLDS, np.ones(number, bool), np.ones(number, bool),
             plain[model.split["train"]], targets[model.split["train"]],
             plain[model.split["validation"]], targets[model.split["validation"]],
             copies, copied, model.head, model.images.class_names, usual=0.0,

@@ -91,7 +91,7 @@ def collect_feedback_data(
     if suspicion := feedback.suspicion(settings):
         raise SuspiciousLabelsError(suspicion)
     _check_enough(feedback, settings, len(labelled))
-    return choose_rung(feedback, images, known, folder, workspace)
+    return choose_rung(feedback, images, known, champion, folder, workspace)
 
 
 def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:

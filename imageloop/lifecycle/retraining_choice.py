@@ -29,24 +29,28 @@ def choose_rung(
     feedback: FeedbackData,
     images: PreparedImages,
     known: tuple[NDArray[np.float32], NDArray[np.int64]],
+    version: str,
     champion: Path,
     workspace: Workspace,
 ) -> FeedbackData:
     """The feedback data with the compared rungs, and what the chosen one trains on besides. Held-back labels are not used.
 
-    `known`: embeddings and classes of the training images, (M, D) and (M,); `champion`: the folder of its package.
+    `known`: embeddings and classes of the training images, (M, D) and (M,); `champion`: the folder of the package of `version`.
     """
     info = read_info(champion)
     if info.class_names != images.class_names:
         return feedback
-    fitted = feedback.labelled[feedback.labelled["role"].isin(["train", "validation"])]
-    labels_ND, classes_N = feedback.rows_of(fitted, images.class_names)
+    credible = feedback.credible()
+    judging = credible[~credible["evaluates"].astype(bool)]
+    trains_N = (judging["role"] != "quarantined").to_numpy()
+    seen = judging.loc[judging["model_version"] != version, "scene"]  # an older prediction may have trained the champion
+    labels_ND, classes_N = feedback.rows_of(judging, images.class_names)
     validation = images.of_split("validation")
     extractor, store = FeatureExtractor.of(info.backbone, images.side_pixels, workspace), images.open_store(workspace.prepared)
     copies = _copies(images, extractor, workspace)
     weights_KD, biases_K = read_linear_head(champion)
     given = LadderInput(
-        labels_ND, classes_N, pd.factorize(fitted["scene"])[0] % NUM_FOLDS, *known,
+        labels_ND, classes_N, pd.factorize(judging["scene"])[0] % NUM_FOLDS, trains_N, ~judging["scene"].isin(seen).to_numpy(), *known,
         extractor.extract(images, validation["sha256"].tolist(), "plain", store), images.targets(validation),
         *feedback.rows_of(copies, images.class_names), LogisticHead(weights_KD, biases_K, 1.0), images.class_names, info.metrics.get("accuracy", 1.0),
     )  # fmt: skip
@@ -56,7 +60,7 @@ def choose_rung(
     if ladder.chosen == WITH_COPIES:
         return replace(chosen, copies=copies)
     if ladder.chosen == RECALIBRATED:
-        head = given.fit(RECALIBRATED, np.arange(len(classes_N)))
+        head = given.fit(RECALIBRATED, np.flatnonzero(trains_N))
         return replace(chosen, head=np.column_stack([head.weights_KD, head.biases_K]).astype(np.float32))
     return chosen
 

@@ -26,6 +26,7 @@ LABEL_WEIGHT, COPIES_WEIGHT = 4.0, 0.5  # of a label beside an image, and of all
 MAX_COST = 0.005  # of accuracy on images as usual, for rehearsed copies
 LEAST_GAIN = 0.02  # of twice as many labels; with less, more labels do not help
 EXPECTED_LOSS = 0.05  # of the usual accuracy: with less, nothing has to be done
+FEWEST_NEW = 20  # labels that judge the champion
 FEWEST_OF_CLASS, NUM_CLASSES = 3, 3
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -44,7 +45,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs that were compared on `num_labels` labels, the chosen one, and what else would help where that is not enough."""
+    """The rungs that were compared on `num_labels` labels, held-back ones aside, the chosen one, and what else would help where that is not enough."""
 
     rungs: list[Rung]
     chosen: str
@@ -65,11 +66,17 @@ class Ladder:
 
 @dataclass(frozen=True)
 class LadderInput:
-    """What the rungs are fitted on and judged by. `folds_N`: labels of one scene are in one fold; `usual`: the champion's accuracy on its test images."""
+    """What the rungs are fitted on and judged by. `usual`: the champion's accuracy on its test images.
+
+    Labels of one scene are in one fold. `trains_N`: labels that may train; contradicted ones judge alone. `new_N`: labels that the champion
+    cannot have been trained on.
+    """
 
     labels_ND: FloatArray
     classes_N: IntArray
     folds_N: IntArray
+    trains_N: NDArray[np.bool_]
+    new_N: NDArray[np.bool_]
     known_MD: FloatArray
     known_M: IntArray
     unchanged_UD: FloatArray
@@ -98,14 +105,24 @@ class LadderInput:
         weights_N = np.concatenate([np.full(len(some), weight) for some, weight in zip(classes, weights, strict=True)])
         return LogisticHead.fit(np.concatenate(rows_ND), np.concatenate(classes), len(self.class_names), weights_N)
 
+    @property
+    def knows_champion(self) -> bool:
+        """Whether enough labels are new to the champion to judge it."""
+        return int(self.new_N.sum()) >= FEWEST_NEW
+
+    @property
+    def judging(self) -> NDArray[np.intp]:
+        """The numbers of the labels that judge: those that are new to the champion, or all where these are too few."""
+        return np.flatnonzero(self.new_N) if self.knows_champion else np.arange(len(self.classes_N))
+
     def right_by_cross_fitting(self, name: str, share: float = 1.0) -> NDArray[np.bool_]:
-        """Whether each label is predicted by the rung fitted on the labels of the other folds, or on a share of these, (N,)."""
+        """Whether each judging label is predicted by the rung fitted on the labels of the other folds, or on a share of these."""
         right_N = np.zeros(len(self.classes_N), bool)
         for fold in np.unique(self.folds_N):
-            others, these = np.flatnonzero(self.folds_N != fold), np.flatnonzero(self.folds_N == fold)
+            others, these = np.flatnonzero((self.folds_N != fold) & self.trains_N), np.flatnonzero(self.folds_N == fold)
             head = self.fit(name, others[evenly_spaced(len(others), max(2, round(share * len(others))))])
             right_N[these] = _right(head, self.labels_ND[these], self.classes_N[these])
-        return right_N
+        return right_N[self.judging]
 
 
 def compare_rungs(given: LadderInput) -> Ladder:
@@ -113,15 +130,16 @@ def compare_rungs(given: LadderInput) -> Ladder:
 
     Raises: ValueError where all images have one class.
     """
-    names = [AS_IT_IS, RECALIBRATED, LABELS] + ([WITH_COPIES] if len(given.copies_C) else [])
+    of_champion = [AS_IT_IS, RECALIBRATED] if given.knows_champion else []
+    names = [*of_champion, LABELS] + ([WITH_COPIES] if len(given.copies_C) else [])
     with threadpool_limits(1):
         right = {name: given.right_by_cross_fitting(name) for name in names}
-        all_labels = np.arange(len(given.classes_N))
-        unchanged = {name: _right(given.fit(name, all_labels), given.unchanged_UD, given.unchanged_U) for name in names}
+        training = np.flatnonzero(given.trains_N)
+        unchanged = {name: _right(given.fit(name, training), given.unchanged_UD, given.unchanged_U) for name in names}
         chosen = choose(right, unchanged)
         advice = _advice(given, chosen, right[chosen])
     rungs = [_rung(name, right[name], unchanged[name]) for name in names]
-    return Ladder(rungs, chosen, len(given.classes_N), advice)
+    return Ladder(rungs, chosen, len(given.judging), advice)
 
 
 def choose(right: dict[str, NDArray[np.bool_]], unchanged: dict[str, NDArray[np.bool_]]) -> str:
@@ -156,8 +174,9 @@ def _advice(given: LadderInput, chosen: str, right_N: NDArray[np.bool_]) -> str:
 
 def _hardest_classes(given: LadderInput, right_N: NDArray[np.bool_]) -> str:
     """The classes that are recognised worst, as the end of a sentence; empty where none has enough labels."""
-    counts_K = np.bincount(given.classes_N, minlength=len(given.class_names))
-    recalls_K = np.bincount(given.classes_N, right_N, len(given.class_names)) / np.maximum(counts_K, 1)
+    classes_N = given.classes_N[given.judging]
+    counts_K = np.bincount(classes_N, minlength=len(given.class_names))
+    recalls_K = np.bincount(classes_N, right_N, len(given.class_names)) / np.maximum(counts_K, 1)
     order = [
         place for place in np.argsort(recalls_K, kind="stable") if counts_K[place] >= FEWEST_OF_CLASS and recalls_K[place] < 1
     ]

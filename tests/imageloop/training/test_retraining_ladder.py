@@ -42,9 +42,22 @@ def given(change=turned, num_labels: int = 90, copies: bool = False, usual: floa
     unchanged_UD, unchanged_U = images(100, 3)
     copies_CD, copies_C = images(200 if copies else 0, 4, change)
     champion = LogisticHead.fit(known_MD, known_M, 3)
-    folds_N = np.arange(num_labels) % NUM_FOLDS
+    folds_N, every_N = np.arange(num_labels) % NUM_FOLDS, np.ones(num_labels, bool)
     return LadderInput(
-        labels_ND, classes_N, folds_N, known_MD, known_M, unchanged_UD, unchanged_U, copies_CD, copies_C, champion, NAMES, usual
+        labels_ND,
+        classes_N,
+        folds_N,
+        every_N,
+        every_N,
+        known_MD,
+        known_M,
+        unchanged_UD,
+        unchanged_U,
+        copies_CD,
+        copies_C,
+        champion,
+        NAMES,
+        usual,
     )
 
 
@@ -95,6 +108,26 @@ def test_what_is_right_most_often_is_chosen_and_of_equals_the_larger_change(num_
     right = {AS_IT_IS: np.ones(100, bool), RECALIBRATED: by_thresholds, LABELS: by_labels}
 
     assert choose(right, dict.fromkeys(right, np.ones(50, bool))) == chosen
+
+
+def test_contradicted_labels_judge_and_do_not_train():
+    """Those that no model predicts are among the images that are met: without them every rung would look better."""
+    retraining = given(num_labels=120)
+    wrong_N = np.arange(120) % 3 == 0
+    classes_N = np.where(wrong_N, (retraining.classes_N + 1) % 3, retraining.classes_N)
+
+    ladder = compare_rungs(replace(retraining, classes_N=classes_N, trains_N=~wrong_N))
+
+    assert ladder.num_labels == 120
+    assert accuracies(ladder)[LABELS] == pytest.approx(2 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize(("num_new", "num_judging", "names"), [(40, 40, [AS_IT_IS, RECALIBRATED, LABELS]), (5, 120, [LABELS])])
+def test_the_champion_is_judged_only_by_labels_that_did_not_train_it(num_new, num_judging, names):
+    ladder = compare_rungs(replace(given(num_labels=120), new_N=np.arange(120) < num_new))
+
+    assert ladder.num_labels == num_judging
+    assert [rung.name for rung in ladder.rungs] == names
 
 
 def test_what_is_good_enough_needs_no_advice():
