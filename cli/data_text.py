@@ -76,4 +76,4 @@ def label_review(result: "LabelReview") -> "Group":
 
 def reviewed_labels(result: "ReviewedLabels") -> str:
     """Count the labels that were decided about."""
-    return f"{result.decision} {result.labels:,} labels"
+    return f"{result.decision}: {result.labels:,} label{'' if result.labels == 1 else 's'}"

@@ -107,8 +107,8 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
     finally:
         database.close()
     if not count:
-        of = f"of source '{source}'" if source is not None else f"of {len(request_ids)} requests"
-        raise ImageLoopError(f"expected labels {of} for model '{name}', got none; see: python run.py labels list")
+        of = f"of source '{source}'" if source is not None else f"of the requests {', '.join(request_ids)}"
+        raise ImageLoopError(f"expected labels {of} for model '{name}', got none; see: python run.py labels list --model {name}")
     return ReviewedLabels(decision, count)
 
 
@@ -140,8 +140,13 @@ def _write_page(to: Path, suspicious: "pd.DataFrame", images: dict[str, bytes], 
         parts = [html_pages.grid(figures)] if figures else []
         parts += [html_pages.table(["request", "predicted", "labelled"], others)] if others else []
         sections.append(html_pages.section(f"{source}: {len(rows)} labels, {reason}", *parts))
-    with replacing(to / PAGE) as aside:
-        aside.write_text(html_pages.page(f"{len(suspicious)} labels await approval", lead, *sections))
+    try:
+        with replacing(to / PAGE) as aside:
+            aside.write_text(html_pages.page(f"Labels that await approval: {len(suspicious)}", lead, *sections))
+    except OSError as error:
+        raise ImageLoopError(
+            f"expected a folder to write the page to, got '{to}': {error.strerror}; name another with --to"
+        ) from error
     return to / PAGE
 
 
