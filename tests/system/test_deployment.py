@@ -84,7 +84,15 @@ def test_a_wrongly_predicted_image_is_retained_for_labelling(site, deployed, tmp
 
     expected = {answer["request_id"] for answer in asked}
     assert expected <= {row["request_id"] for row in site.json("images", "list", *KEPT)["images"]}
+    strange = post(f"{deployed['url']}/predict", drawn(100), "image/jpeg")["request_id"]
+    post(f"{deployed['url']}/feedback", json.dumps({"request_id": strange, "label": "other"}).encode(), "application/json")
     site.run("monitor", *KEPT)  # it collects the labels
+    review = site.json("labels", "list", "--to", str(tmp_path / "review"), *KEPT)
+    page = (tmp_path / "review" / "labels.html").read_text()
+    _, error = site.run("labels", "list", "--to", "/dev/null", *KEPT, expect=1)
+    assert strange in {label["request_id"] for label in review["labels"]}
+    assert review["images"] == len(review["labels"]) == page.count("<img")
+    assert "expected a folder to write the page to" in error
     found = site.json("images", "export", str(tmp_path / "out"), *KEPT)
     files = list((tmp_path / "out").rglob("*.jpeg"))  # those of the smoke tests are PNG
     assert 0 < len(files) <= 4
