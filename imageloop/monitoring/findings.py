@@ -85,7 +85,12 @@ def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Findin
     if len(violated) >= settings.violated_windows and len(harmless) > len(violated) - settings.violated_windows:
         newest = violated[-1]
         line = f"{_drifted(violated, settings)}, by estimate with little harm: {_estimate(newest)}"
-        warnings.append(Finding(line, f"{_differ(newest)}, but by estimate nearly as many predictions are right as usual."))
+        harm = (
+            "but by estimate nearly as many predictions are right as usual"
+            if newest.has_estimate
+            else f"and {_plain_estimate(newest)}"
+        )
+        warnings.append(Finding(line, f"{_differ(newest)}, {harm}."))
     out_of_distribution = [window for window in situation.windows[-settings.of_windows :] if window.out_of_distribution_alarm]
     if len(out_of_distribution) >= settings.violated_windows:
         share = f"{out_of_distribution[-1].out_of_distribution_share:.0%}"
@@ -106,13 +111,20 @@ def calm(situation: Situation) -> Finding:
     if not situation.windows:
         line = "no whole window of predictions yet, and the labels give no reason"
         return Finding(
-            line, "There are too few predictions yet to compare with the training images, and the labels agree with the model."
+            line,
+            "There are too few predictions yet to compare with the training images, and the labels give no reason to retrain.",
         )
-    sentence = f"The last {situation.windows[-1].count} images look like those that the model was trained on."
-    performance = situation.performance
-    if performance.accuracy is not None:
-        sentence = f"{sentence[:-1]}, and {performance.accuracy:.0%} of {performance.count} labelled ones were predicted right."
-    return Finding("nothing has changed", sentence)
+    newest, performance = situation.windows[-1], situation.performance
+    if newest.alarm:
+        return Finding("nothing has changed", f"{_differ(newest)}, as now and then happens by chance: more windows decide.")
+    labelled = (
+        ""
+        if performance.accuracy is None
+        else f", and {performance.accuracy:.0%} of {performance.count} labelled ones were predicted right"
+    )
+    return Finding(
+        "nothing has changed", f"The last {newest.count} images look like those that the model was trained on{labelled}."
+    )
 
 
 def _drifted(windows: list[Window], settings: DecisionSettings) -> str:

@@ -105,6 +105,12 @@ def test_measurements_lead_to_decision(changes, action, words):
             "done.",
         ),
         (
+            {"windows": [window(), window(), window(alarm=True)]},
+            20,
+            "The newest images differ from those that the model was trained on, most clearly in their sharpness, as now and then happens by chance: more "
+            "windows decide. Nothing has to be done.",
+        ),
+        (
             {"windows": [window(alarm=True, loss=0.2)] * 3},
             20,
             "The newest images differ from those that the model was trained on, most clearly in their sharpness, and by estimate 75% of the predictions "
