@@ -1,4 +1,4 @@
-"""How many images show a change, how often nothing is taken for one, and what accuracy is estimated without labels.
+"""How many images show a change, how often nothing is taken for one, and the mean confidence beside the accuracy.
 
 make bench-drift        trains on half of the photographs of IMAGELOOP_TEST_DATA and sends the other half, changed
 """
@@ -55,7 +55,7 @@ def main() -> None:
         calm, right = seen["nothing"]
         _calm_windows(reference, calm)
         _filmed_windows(reference, _filmed(predictor, unseen), scene)
-        print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  estimate")
+        print(f"\n{'change':<34}" + "".join(f"{size:>6}" for size in SIZES) + "   accuracy  confidence")
         for name, (sample, labels) in seen.items():
             _row(name, reference, sample, float((labels == ground_truth).mean()))
         cats = np.flatnonzero(ground_truth == "cat")

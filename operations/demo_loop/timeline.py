@@ -38,8 +38,8 @@ def draw_timeline(sent: Sequence[SentRequest], windows: Sequence[Window], events
     shown = [window for window in windows if window.has_estimate]
     values = np.array([window.estimated_accuracy for window in shown])
     errors = [
-        [window.estimated_accuracy - (window.estimated_low or window.estimated_accuracy) for window in shown],
-        [(window.estimated_high or window.estimated_accuracy) - window.estimated_accuracy for window in shown],
+        [0.0 if window.estimated_low is None else window.estimated_accuracy - window.estimated_low for window in shown],
+        [0.0 if window.estimated_high is None else window.estimated_high - window.estimated_accuracy for window in shown],
     ]
     estimated_at = [window.end - start for window in shown]
     accuracy.errorbar(
