@@ -20,7 +20,9 @@ images = typer.Typer(help="List, export and delete the images that the service r
 
 
 labels = typer.Typer(help="List, accept and reject the labels that await approval.", no_args_is_help=True)
-Source = Annotated[str | None, typer.Option(help="All labels that this source has sent so far, as `labels list` names it.")]
+Source = Annotated[
+    str | None, typer.Option(help="All labels of this source that the monitor has collected, as `labels list` names it.")
+]
 RequestIds = Annotated[list[str] | None, typer.Argument(metavar="REQUEST_ID...", help="As `labels list` names them.")]
 
 

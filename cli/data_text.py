@@ -1,5 +1,6 @@
 """How the commands of data show their results to a user."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from cli.output import lines, table
@@ -70,7 +71,8 @@ def label_review(result: "LabelReview") -> "Group":
     text = [f"and {rest:,} more: --json lists all"] if rest > 0 else []
     text += [f"{result.page} shows them, {result.images} with their images"] if result.page else []
     text += [f"a retraining uses no label now: {result.awaiting}"] if result.awaiting else []
-    text.append("python run.py labels accept, or labels reject, with request ids or --source NAME, decides about them")
+    name = shlex.quote(result.model_name)
+    text.append(f"decide: python run.py labels accept --model {name}, or labels reject, with request ids or --source NAME")
     return Group(sources, "", shown, lines(*text))
 
 

@@ -140,6 +140,8 @@ def _write_page(to: Path, suspicious: "pd.DataFrame", images: dict[str, bytes], 
         parts = [html_pages.grid(figures)] if figures else []
         parts += [html_pages.table(["request", "predicted", "labelled"], others)] if others else []
         sections.append(html_pages.section(f"{source}: {len(rows)} labels, {reason}", *parts))
+    if (to / PAGE).is_dir():
+        raise ImageLoopError(f"expected to write a page to '{to / PAGE}', got a folder there; name another with --to")
     try:
         with replacing(to / PAGE) as aside:
             aside.write_text(html_pages.page(f"Labels that await approval: {len(suspicious)}", lead, *sections))

@@ -23,7 +23,7 @@ def judge_labels(settings: FeedbackSettings, model_name: str, workspace: Workspa
     champion = registry.champion()
     if champion is None:
         raise ImageLoopError(
-            f"expected a champion of '{model_name}' that labels can be compared with, got none; run: python run.py train"
+            f"expected a champion of '{model_name}' that labels can be compared with, got none; run: python run.py train --model {model_name}"
         )
     folder = registry.package(champion)
     info, estimator, novelty = read_info(folder), AccuracyEstimator.read(folder), Novelty.read(folder)

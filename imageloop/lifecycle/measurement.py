@@ -16,7 +16,7 @@ from imageloop.model.package import read_info
 from imageloop.monitoring.decisions import Verdict, decide
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance
-from imageloop.monitoring.settings import MonitoringSettings
+from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings
 from imageloop.monitoring.situation import Attempt, Situation
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 from imageloop.records.store.database import Database, Decision
@@ -52,7 +52,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         made_at = info.created_at.timestamp()
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["ground_truth"].isin(info.class_names)
-        usable &= labels["time"] >= (drifting_since(windows) or 0.0)
+        usable &= labels["time"] >= (_drift_began(windows, settings.decision) or 0.0)
         return Measurement(
             model_name=settings.model_name,
             version=serving,
@@ -76,6 +76,13 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         )
     finally:
         database.close()
+
+
+def _drift_began(windows: list[Window], settings: DecisionSettings) -> float | None:
+    """The start of a drift that as many windows show as a decision takes; one alone may be a false alarm, and makes no label useless."""
+    conclusive = [window for window in windows if window.is_conclusive]
+    confirmed = sum(window.alarm for window in conclusive[-settings.of_windows :]) >= settings.violated_windows
+    return drifting_since(windows) if confirmed else None
 
 
 def stored_windows(database: Database, model_name: str, newest: int, version: str | None = None) -> list[Window]:

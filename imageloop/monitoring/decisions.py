@@ -23,7 +23,7 @@ NO_DATA = "Fewer predictions came than one comparison with the training images t
 WAIT = "Nothing has to be done: the monitor decides when there are more."
 NOTHING_TO_DO = "Nothing has to be done."
 LOOK = "The monitor only alerts: look at the newest images, and label some of them to learn more."
-WITH_LABELS = "A new version is trained on {} labels, and serves only if it is better on labels that it was not trained on."
+WITH_LABELS = "A new version is trained on what can be believed of {} labels, and serves only if it is better on labels that it was not trained on."
 WITH_COPIES = "Labels are too few, so a new version is trained on copies of its images that are changed alike, and serves only if it is better on such copies."
 
 

@@ -85,8 +85,9 @@ def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Findin
     if len(violated) >= settings.violated_windows and len(harmless) > len(violated) - settings.violated_windows:
         newest = violated[-1]
         line = f"{_drifted(violated, settings)}, by estimate with little harm: {_estimate(newest)}"
+        fewer = "hardly fewer" if newest.estimated_loss > 0 else "no fewer"
         harm = (
-            "but by estimate nearly as many predictions are right as usual"
+            f"but by estimate {fewer} predictions are right than usual"
             if newest.has_estimate
             else f"and {_plain_estimate(newest)}"
         )
@@ -120,7 +121,7 @@ def calm(situation: Situation) -> Finding:
     labelled = (
         ""
         if performance.accuracy is None
-        else f", and {performance.accuracy:.0%} of {performance.count} labelled ones were predicted right"
+        else f", and {performance.accuracy:.0%} of the newest {performance.count} images with a label were predicted right"
     )
     return Finding(
         "nothing has changed", f"The last {newest.count} images look like those that the model was trained on{labelled}."

@@ -141,8 +141,9 @@ def select_feedback(
         table.loc[usable & is_accepted(table), "quality"] = 1.0
         contradicted = usable & (table["quality"] < settings.min_label_quality)
         table.loc[contradicted, ["role", "reason"]] = "quarantined", CONTRADICTED
-    accusations = accused_labels(table[~unknown].drop_duplicates("scene"), known, class_names)
-    accused = table["scene"].map(dict(zip(table.loc[accusations.index, "scene"], accusations, strict=True))).fillna("")
+    by_source = table["scene"] + " " + table["feedback_source"]  # several sources may label one scene
+    accusations = accused_labels(table[~unknown & ~by_source.duplicated()], known, class_names)
+    accused = by_source.map(dict(zip(by_source[accusations.index], accusations, strict=True))).fillna("")
     for reason in set(accused) - {""}:
         table.loc[accused == reason, ["role", "reason", "quality"]] = "quarantined", ACCUSED + reason, 0.0
     counts = table["role"].value_counts().to_dict()

@@ -7,7 +7,7 @@ from sqlalchemy import Select, Table, func, or_, select
 
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord
 from imageloop.records.store.records_connection import ROWS_A_STATEMENT, RecordsConnection
-from imageloop.records.store.tables import REJECTED, feedback, predictions
+from imageloop.records.store.tables import ACCEPTED, REJECTED, feedback, predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,9 @@ class RecordQueries(RecordsConnection):
         ordered = query.select_from(LABELLED).where(NOT_REJECTED).order_by(feedback.c.time, feedback.c.feedback_id)
         with self._transaction("read labels") as connection:
             table = pd.read_sql(ordered, connection)
+        accepted = table[table["review"] == ACCEPTED].drop_duplicates("request_id", keep="last")
+        holds = table["request_id"].map(accepted.set_index("request_id")["feedback_source"])
+        table = table[holds.isna() | (table["feedback_source"] == holds)].copy()  # no other source overrules what a user accepted
         table["first_time"] = table.groupby("request_id")["feedback_time"].transform("min")
         return table.drop_duplicates("request_id", keep="last").sort_values("time", ignore_index=True)
 

@@ -101,7 +101,7 @@ def test_measurements_lead_to_decision(changes, action, words):
         (
             {"performance": performance(95, 100), "num_labels": 100},
             20,
-            "The last 100 images look like those that the model was trained on, and 95% of 100 labelled ones were predicted right. Nothing has to be "
+            "The last 100 images look like those that the model was trained on, and 95% of the newest 100 images with a label were predicted right. Nothing has to be "
             "done.",
         ),
         (
@@ -114,13 +114,13 @@ def test_measurements_lead_to_decision(changes, action, words):
             {"windows": [window(alarm=True, loss=0.2)] * 3},
             20,
             "The newest images differ from those that the model was trained on, most clearly in their sharpness, and by estimate 75% of the predictions "
-            "are right instead of 95%. A new version is trained on 500 labels, and serves only if it is better on labels that it was not trained on.",
+            "are right instead of 95%. A new version is trained on what can be believed of 500 labels, and serves only if it is better on labels that it was not trained on.",
         ),
         (
             {"windows": [window(alarm=True, loss=0.001)] * 3},
             20,
-            "The newest images differ from those that the model was trained on, most clearly in their sharpness, but by estimate nearly as many "
-            "predictions are right as usual. The monitor only alerts: look at the newest images, and label some of them to learn more.",
+            "The newest images differ from those that the model was trained on, most clearly in their sharpness, but by estimate hardly fewer "
+            "predictions are right than usual. The monitor only alerts: look at the newest images, and label some of them to learn more.",
         ),
         (
             {"performance": performance(60, 100), "num_labels": 100, "usable_labels": 12},

@@ -156,6 +156,19 @@ def test_many_poisoned_labels_make_all_await_approval():
     assert "may be poisoned" in feedback.suspicion(SETTINGS)
 
 
+def test_sources_that_label_one_scene_are_judged_apart():
+    """Each image is labelled twice, from two frames of one scene: rightly by one source, wrongly by another."""
+    honest = labelled(120, source="http:honest")
+    frames = labelled(120, poisoned=120, start=500, source="http:poisoned").assign(embedding=honest["embedding"])
+
+    feedback = gathered(pd.concat([honest, frames], ignore_index=True), distance=1e-6)
+
+    accused = feedback.labelled["reason"].str.contains("may be poisoned")
+    assert feedback.labelled["scene"].nunique() == 120
+    assert feedback.labelled.loc[accused, "feedback_source"].unique().tolist() == ["http:poisoned"]
+    assert accused.sum() == 120
+
+
 def test_labels_that_a_user_accepted_train_and_accuse_nobody():
     table = labelled(240, poisoned=120)
     reviewed = gathered(table.assign(review=[None] * 120 + ["accepted"] * 120))

@@ -315,6 +315,19 @@ def test_rejected_labels_count_as_never_sent_and_accepted_ones_are_marked(databa
     assert database.labelled("pets").empty
 
 
+def test_no_other_source_overrules_a_label_that_a_user_accepted(database, lines):
+    write(lines, prediction(1), ground_truth(1, "dog"), ground_truth(1, "cat", 5) | {"source": "http:other"})
+    collect(lines, database)
+    own = ground_truth(1, "dog")["source"]
+    before = database.labelled("pets")["ground_truth"].tolist()
+
+    database.review_source("pets", own, "accepted")
+
+    assert before == ["cat"]  # the newest
+    assert database.labelled("pets")["ground_truth"].tolist() == ["dog"]
+    assert database.labels("pets")["feedback_source"].tolist() == [own]
+
+
 def test_windows_and_decisions_are_stored_in_order(database):
     for number in range(3):
         database.keep_window("pets", "1", number, number + 1, {"alarm": number == 2})
