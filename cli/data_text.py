@@ -77,5 +77,6 @@ def label_review(result: "LabelReview") -> "Group":
 
 
 def reviewed_labels(result: "ReviewedLabels") -> str:
-    """Count the labels that were decided about."""
-    return f"{result.decision}: {result.labels:,} label{'' if result.labels == 1 else 's'}"
+    """Count the labels that were decided about, and name the requests that have none."""
+    unknown = f"; no label of: {', '.join(result.unknown)}" if result.unknown else ""
+    return f"{result.decision}: {result.labels:,} label{'' if result.labels == 1 else 's'}{unknown}"

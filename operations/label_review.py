@@ -57,10 +57,11 @@ class LabelReview:
 
 @dataclass(frozen=True)
 class ReviewedLabels:
-    """The number of labels that were accepted or rejected."""
+    """The number of labels that were accepted or rejected. `unknown`: requests without a label."""
 
     decision: str
     labels: int
+    unknown: list[str]
 
 
 def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
@@ -99,17 +100,14 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
     name = settings.monitoring.model_name
     database = open_database(Workspace.current(), settings.monitoring.database)
     try:
-        count = (
-            database.review_requests(name, request_ids, decision)
-            if source is None
-            else database.review_source(name, source, decision)
-        )
+        labelled = database.review_requests(name, request_ids, decision)
+        count = len(labelled) if source is None else database.review_source(name, source, decision)
     finally:
         database.close()
     if not count:
         of = f"of source '{source}'" if source is not None else f"of the requests {', '.join(request_ids)}"
         raise ImageLoopError(f"expected labels {of} for model '{name}', got none; see: python run.py labels list --model {name}")
-    return ReviewedLabels(decision, count)
+    return ReviewedLabels(decision, count, sorted({*request_ids} - {*labelled}))
 
 
 def _retained(settings: "MonitorSettings", request_ids: set[str]) -> dict[str, bytes]:

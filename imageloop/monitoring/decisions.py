@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from imageloop.monitoring.findings import (
+    DAY_SECONDS,
     Finding,
     accuracy_threshold,
     calm,
@@ -18,7 +19,6 @@ from imageloop.monitoring.settings import DecisionSettings
 from imageloop.monitoring.situation import Situation
 
 Action = Literal["retrain", "alert", "nothing", "no_data"]
-DAY_SECONDS = 86_400.0
 NO_DATA = "Fewer predictions came than one comparison with the training images takes, and no label."
 WAIT = "Nothing has to be done: the monitor decides when there are more."
 NOTHING_TO_DO = "Nothing has to be done."

@@ -13,6 +13,8 @@ from imageloop.monitoring.windows import Window
 
 FEWER = 5  # times fewer scenes than usual: something repeats itself
 PLAIN_NAMES = {"embedding": "what they show", "predictions": "what is predicted for them", "format": "their file format"}
+MAX_AHEAD_HOURS = 0.1
+DAY_SECONDS = 86_400.0
 LEAST_CHANGE = 0.1  # of a statistic: less is no change that a copy could reproduce
 
 
@@ -97,6 +99,14 @@ def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Findin
         share = f"{out_of_distribution[-1].out_of_distribution_share:.0%}"
         sentence = f"{share} of the newest images resemble none of the training images: they may show something that the model does not know."
         warnings.append(Finding(f"{share} of the images are out of distribution", sentence))
+    ahead_hours = (situation.windows[-1].end - situation.now) / 3600 if situation.windows else 0.0
+    if ahead_hours > MAX_AHEAD_HOURS:
+        line = (
+            f"the newest predictions are {ahead_hours:.1f} hours in the future: clocks differ, and no window follows until then"
+        )
+        warnings.append(
+            Finding(line, "The service's clock is ahead of this one, so new predictions are not compared: set both right.")
+        )
     if (repeated := _repetition(situation, settings)) is not None:
         warnings.append(
             Finding(repeated, "The newest images show the same few scenes again and again, as a camera does that is stuck.")
@@ -123,9 +133,10 @@ def calm(situation: Situation) -> Finding:
         if performance.accuracy is None
         else f", and {performance.accuracy:.0%} of the newest {performance.count} images with a label were predicted right"
     )
-    return Finding(
-        "nothing has changed", f"The last {newest.count} images look like those that the model was trained on{labelled}."
-    )
+    days = (situation.now - newest.end) / DAY_SECONDS
+    ago = f", which came {days:.0f} days ago," if days >= 1 else ""
+    sentence = f"The last {newest.count} images{ago} look like those that the model was trained on{labelled}."
+    return Finding("nothing has changed", sentence)
 
 
 def _drifted(windows: list[Window], settings: DecisionSettings) -> str:

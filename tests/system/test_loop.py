@@ -118,7 +118,7 @@ def test_suspicious_labels_are_listed_with_their_source_and_rejected(site, serve
 
     found = site.json("labels", "list", "--to", str(tmp_path), *HASTE)
     ids = [label["request_id"] for label in found["labels"]]
-    one = site.json("labels", "reject", ids[0], *HASTE)
+    one = site.json("labels", "reject", ids[0], "deadbeef", *HASTE)
     after = site.json("labels", "list", *HASTE)
     rejected = site.json("labels", "reject", "--source", "http", *HASTE)
     none_left = site.json("labels", "list", *HASTE)
@@ -129,7 +129,7 @@ def test_suspicious_labels_are_listed_with_their_source_and_rejected(site, serve
     assert len(set(ids) & {one["request_id"] for one in predictions}) >= 30
     assert all(label["reason"] for label in found["labels"])
     assert all(request_id in (tmp_path / "labels.html").read_text() for request_id in ids)
-    assert one["labels"] == 1
+    assert (one["labels"], one["unknown"]) == (1, ["deadbeef"])
     assert ids[0] not in {label["request_id"] for label in after["labels"]}
     assert rejected["labels"] >= 60
     assert none_left["sources"] == []

@@ -21,13 +21,14 @@ class LabelReviews(RecordsConnection):
         with self._transaction("store a review of labels") as connection:
             return int(connection.execute(update(feedback).where(*chosen).values(review=decision)).rowcount)
 
-    def review_requests(self, model_name: str, request_ids: Sequence[str], decision: Decision) -> int:
-        """Decide about the labels of these requests; how many labels these are."""
+    def review_requests(self, model_name: str, request_ids: Sequence[str], decision: Decision) -> list[str]:
+        """Decide about the labels of these requests; which of them have a label."""
         of_model = select(predictions.c.request_id).where(predictions.c.model_name == model_name)
-        count = 0
+        labelled: list[str] = []
         with self._transaction("store a review of labels") as connection:
             for start in range(0, len(request_ids), ROWS_A_STATEMENT):
                 some = request_ids[start : start + ROWS_A_STATEMENT]
                 chosen = (feedback.c.request_id.in_(some), feedback.c.request_id.in_(of_model))
-                count += int(connection.execute(update(feedback).where(*chosen).values(review=decision)).rowcount)
-        return count
+                labelled += connection.scalars(select(feedback.c.request_id).where(*chosen).distinct())
+                connection.execute(update(feedback).where(*chosen).values(review=decision))
+        return labelled

@@ -105,6 +105,17 @@ def test_measurements_lead_to_decision(changes, action, words):
             "done.",
         ),
         (
+            {"windows": [window(end=NOW - 8 * 86_400)] * 3},
+            20,
+            "The last 100 images, which came 8 days ago, look like those that the model was trained on. Nothing has to be done.",
+        ),
+        (
+            {"windows": [window(end=NOW + 7200)] * 3},
+            20,
+            "The service's clock is ahead of this one, so new predictions are not compared: set both right. The monitor only alerts: look at the newest "
+            "images, and label some of them to learn more.",
+        ),
+        (
             {"windows": [window(), window(), window(alarm=True)]},
             20,
             "The newest images differ from those that the model was trained on, most clearly in their sharpness, as now and then happens by chance: more "

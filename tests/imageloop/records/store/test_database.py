@@ -304,7 +304,7 @@ def test_rejected_labels_count_as_never_sent_and_accepted_ones_are_marked(databa
     of_others = database.review_source("birds", "http", "rejected")
 
     labels = database.labelled("pets").set_index("request_id")
-    assert (accepted, rejected, of_others) == (1, 1, 0)
+    assert (accepted, rejected, of_others) == ([f"{0:032x}"], [f"{1:032x}"], 0)
     assert labels.index.tolist() == [f"{n:032x}" for n in (0, 2, 3)]
     assert labels["review"].fillna("").tolist() == ["accepted", "", ""]
     assert len(database.labels("pets")) == 3
