@@ -180,8 +180,8 @@ def _hardest_classes(given: LadderInput, right_N: NDArray[np.bool_]) -> str:
     order = [
         place for place in np.argsort(recalls_K, kind="stable") if counts_K[place] >= FEWEST_OF_CLASS and recalls_K[place] < 1
     ]
-    named = [f"'{given.class_names[place]}' ({recalls_K[place]:.0%} of {counts_K[place]})" for place in order[:NUM_CLASSES]]
-    return f", best of {', '.join(named)}" if named else ""
+    named = [f"'{given.class_names[place]}' ({recalls_K[place]:.0%} of {counts_K[place]} right)" for place in order[:NUM_CLASSES]]
+    return f", above all of {', '.join(named)}" if named else ""
 
 
 def _rung(name: str, right_N: NDArray[np.bool_], unchanged_U: NDArray[np.bool_]) -> Rung:

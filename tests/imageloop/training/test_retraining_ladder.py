@@ -138,7 +138,7 @@ def test_a_person_is_advised_how_much_more_labels_may_give_and_of_which_classes(
     sentence = compare_rungs(given(num_labels=40, usual=1.0)).sentence()
 
     assert "twice as many labels may give about" in sentence
-    assert "best of '" in sentence
+    assert "above all of '" in sentence
 
 
 def test_where_labels_do_not_help_a_person_is_advised_to_train_more_than_the_head():
