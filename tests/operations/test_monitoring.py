@@ -43,7 +43,9 @@ def test_a_champion_that_was_made_before_the_kill_is_rolled_out_and_not_trained_
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
     monkeypatch.setattr(retraining, "open_store", lambda: None)
     monkeypatch.setattr(
-        retraining, "_retrain", lambda *_: asked.append("training") or SimpleNamespace(outcome="champion", model_version="5")
+        retraining,
+        "_retrain",
+        lambda *_: asked.append("training") or SimpleNamespace(outcome="champion", model_version="5", ladder=None),
     )
     monkeypatch.setattr(
         "operations.deployment.deploy", lambda _settings: SimpleNamespace(version="5" if asked else "4", outcome="promoted")
