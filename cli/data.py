@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from operations.data_restore import RestoredData
     from operations.label_review import LabelReview, ReviewedLabels
     from operations.retained_images import DeletedImages, ExportedImages, RetainedList, RetentionKey
+    from steps.pipeline_settings import MonitorSettings
 
 PANEL = "Data"
 images = typer.Typer(help="List, export and delete the images that the service retained for labelling.", no_args_is_help=True)
-
-
 labels = typer.Typer(help="List, accept and reject the labels that await approval.", no_args_is_help=True)
 Source = Annotated[
     str | None, typer.Option(help="All labels of this source that the monitor has collected, as `labels list` names it.")
@@ -66,9 +65,7 @@ def images_list(
     model: Model = None, config: MonitorConfig = None, overrides: Overrides = None, json_output: Json = False
 ) -> None:
     """List the retained images."""
-    from steps.pipeline_settings import MonitorSettings
-
-    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+    settings = _settings(model, config, overrides)
 
     def work() -> "RetainedList":
         from operations import retained_images
@@ -87,9 +84,7 @@ def images_export(
     json_output: Json = False,
 ) -> None:
     """Decrypt the retained images: those with a label by class, the others to be labelled."""
-    from steps.pipeline_settings import MonitorSettings
-
-    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+    settings = _settings(model, config, overrides)
 
     def work() -> "ExportedImages":
         from operations import retained_images
@@ -108,9 +103,7 @@ def images_delete(
     json_output: Json = False,
 ) -> None:
     """Delete the retained images of requests."""
-    from steps.pipeline_settings import MonitorSettings
-
-    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+    settings = _settings(model, config, overrides)
 
     def work() -> "DeletedImages":
         from operations import retained_images
@@ -131,9 +124,7 @@ def labels_list(
     json_output: Json = False,
 ) -> None:
     """List by source the labels that train nothing until they are accepted, and why."""
-    from steps.pipeline_settings import MonitorSettings
-
-    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+    settings = _settings(model, config, overrides)
 
     def work() -> "LabelReview":
         from operations import label_review
@@ -179,9 +170,7 @@ def _review(
     *,
     json_output: bool,
 ) -> None:
-    from steps.pipeline_settings import MonitorSettings
-
-    settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
+    settings = _settings(model, config, overrides)
 
     def work() -> "ReviewedLabels":
         from operations import label_review
@@ -189,3 +178,10 @@ def _review(
         return label_review.decide(settings, decision, request_ids or [], source)
 
     run("labels", work, data_text.reviewed_labels, json_output)
+
+
+def _settings(model: str | None, config: Path | None, overrides: list[str] | None) -> "MonitorSettings":
+    """The settings of the monitor whose records a command handles."""
+    from steps.pipeline_settings import MonitorSettings
+
+    return load(MonitorSettings, config, overrides, **monitor_presets(model))

@@ -14,6 +14,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback import open_database
 from imageloop.model.package import read_info
 from imageloop.monitoring.decisions import Verdict, decide
+from imageloop.monitoring.findings import violated_windows
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings
@@ -80,9 +81,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
 
 def _drift_began(windows: list[Window], settings: DecisionSettings) -> float | None:
     """The start of a drift that as many windows show as a decision takes; one alone may be a false alarm, and makes no label useless."""
-    conclusive = [window for window in windows if window.is_conclusive]
-    confirmed = sum(window.alarm for window in conclusive[-settings.of_windows :]) >= settings.violated_windows
-    return drifting_since(windows) if confirmed else None
+    return drifting_since(windows) if len(violated_windows(windows, settings)) >= settings.violated_windows else None
 
 
 def stored_windows(database: Database, model_name: str, newest: int, version: str | None = None) -> list[Window]:

@@ -91,7 +91,7 @@ def _metrics(situation: Situation, settings: DecisionSettings) -> dict[str, Any]
     performance = situation.performance
     return {
         "windows": len(situation.windows),
-        "violated": len(violated_windows(situation, settings)),
+        "violated": len(violated_windows(situation.windows, settings)),
         "drift_p_value": newest.p_value if newest else None,
         "estimated_accuracy": newest.estimated_accuracy if newest and newest.has_estimate else None,
         "estimated_low": newest.estimated_low if newest else None,

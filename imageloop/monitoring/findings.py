@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import quantiles
@@ -52,7 +53,7 @@ def reasons_to_retrain(situation: Situation, settings: DecisionSettings) -> list
             "expected."
         )
         reasons.append(Finding(line, sentence))
-    violated = violated_windows(situation, settings)
+    violated = violated_windows(situation.windows, settings)
     damaging = [window for window in violated if window.estimated_loss > settings.max_estimated_loss]
     if len(damaging) >= settings.violated_windows:
         newest = damaging[-1]
@@ -82,7 +83,7 @@ def reasons_to_retrain(situation: Situation, settings: DecisionSettings) -> list
 def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Finding]:
     """List what a user should know although it is no reason to retrain."""
     warnings = []
-    violated = violated_windows(situation, settings)
+    violated = violated_windows(situation.windows, settings)
     harmless = [window for window in violated if window.estimated_loss <= settings.max_estimated_loss]
     if len(violated) >= settings.violated_windows and len(harmless) > len(violated) - settings.violated_windows:
         newest = violated[-1]
@@ -178,7 +179,7 @@ def drift_augmentation_for(situation: Situation, settings: DecisionSettings) -> 
 
     A change that statistics do not show, such as a new class, cannot be augmented.
     """
-    violated = violated_windows(situation, settings)
+    violated = violated_windows(situation.windows, settings)
     if not settings.drift_augmentation or not violated:
         return None
     before: dict[str, float] = defaultdict(float)
@@ -193,6 +194,7 @@ def drift_augmentation_for(situation: Situation, settings: DecisionSettings) -> 
     return {name: round(min(max(value, 0.01), 10.0), 3) for name, value in sorted(times.items())}
 
 
-def violated_windows(situation: Situation, settings: DecisionSettings) -> list[Window]:
-    conclusive = [window for window in situation.windows if window.is_conclusive]
+def violated_windows(windows: Sequence[Window], settings: DecisionSettings) -> list[Window]:
+    """Those of the newest conclusive windows that alarmed."""
+    conclusive = [window for window in windows if window.is_conclusive]
     return [window for window in conclusive[-settings.of_windows :] if window.alarm]

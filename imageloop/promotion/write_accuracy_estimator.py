@@ -27,7 +27,8 @@ from imageloop.promotion.judged_predictions import (
     known_images,
 )
 from imageloop.training.features import VIEWS, FeatureExtractor
-from imageloop.training.feedback_data import WEIGHT, FeedbackData
+from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.logistic_head import LABEL_WEIGHT
 from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, Cell
 from imageloop.training.rehearsed_copies import MAX_REHEARSED, judged_images, rehearsed_copies, views
 from imageloop.workspace_paths import Workspace
@@ -87,7 +88,7 @@ def _labelled(
         np.concatenate([of_images.embeddings_ND, embeddings_of(credible)]),
         np.concatenate([of_images.classes_N, credible["ground_truth"].map(places).to_numpy(np.int64)]),
         np.concatenate([of_images.folds_N, _folds(credible["scene"])]),
-        np.concatenate([of_images.weights_N, trusted_N * (1.0 if augmented else WEIGHT)]),
+        np.concatenate([of_images.weights_N, trusted_N * (1.0 if augmented else LABEL_WEIGHT)]),
         len(credible),
     )
 

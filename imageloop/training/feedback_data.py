@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.scenes import scenes_of, shows_one_of
+from imageloop.training.logistic_head import LABEL_WEIGHT
 from imageloop.training.poisoned_labels import accused_labels, is_accepted, rename_classes
 from imageloop.training.retraining_ladder import Ladder
 from imageloop.training.settings import FeedbackSettings
@@ -33,7 +34,6 @@ NUM_FOLDS = 4
 CONTRADICTED = "models that have not seen it contradict it"
 ACCUSED = "its source may be poisoned: "
 LEARNABLE = 0.5  # the least quality of a label that other labels confirm
-WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 FloatArray = NDArray[np.float32]
 
 
@@ -214,7 +214,7 @@ def _out_of_fold(
         targets = np.concatenate([known_N, targets_N[other_folds]])
         if len(np.unique(targets)) < 2:
             continue
-        weights = np.concatenate([np.ones(len(known_N)), np.full(int(other_folds.sum()), WEIGHT)])
+        weights = np.concatenate([np.ones(len(known_N)), np.full(int(other_folds.sum()), LABEL_WEIGHT)])
         model = LogisticRegression(C=10.0, max_iter=200).fit(rows_ND, targets, sample_weight=weights)
         probabilities_NK[np.ix_(this_fold, model.classes_)] = model.predict_proba(embeddings_ND[this_fold] / scale)
     return probabilities_NK

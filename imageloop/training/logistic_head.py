@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+LABEL_WEIGHT = 4.0  # of a label beside a checked image: there are few labels after a change
 ABSENT = -30.0  # the logit of a class without a row
 FloatArray = NDArray[np.float32]
 

@@ -16,13 +16,13 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.evenly_spaced import evenly_spaced
 from imageloop.intervals import paired_wins, wilson
-from imageloop.training.logistic_head import LogisticHead
+from imageloop.training.logistic_head import LABEL_WEIGHT, LogisticHead
 from imageloop.training.recalibration import recalibrated
 
 AS_IT_IS, RECALIBRATED, LABELS, WITH_COPIES = "as it is", "recalibrated", "labels", "labels and rehearsed copies"
 NUM_FOLDS = 4
 MAX_ROWS = 800  # known images, and labels, that the compared heads are fitted on: they predict a gain, and do not serve
-LABEL_WEIGHT, COPIES_WEIGHT = 4.0, 0.5  # of a label beside an image, and of all copies beside all images
+COPIES_WEIGHT = 0.5  # of all copies beside all images
 MAX_COST = 0.005  # of accuracy on images as usual, for rehearsed copies
 LEAST_GAIN = 0.02  # of twice as many labels; with less, more labels do not help
 EXPECTED_LOSS = 0.05  # of the usual accuracy: with less, nothing has to be done
