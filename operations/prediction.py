@@ -63,7 +63,7 @@ def predict(
         raise ImageLoopError(f"expected images, got no file at {', '.join(map(str, paths)) or 'no path at all'}")
     predictor, version = load_version(model_name, version, exact=exact)
     table = PredictionTable(model_name, version, predictor.precision, [], [])
-    predictions = predictor.predict_each(_contents(files))
+    predictions = predictor.predict_each(_contents(files, predictor.limits.max_bytes))
     names = _names_of_heat_maps(files) if explain else {}
     for file, prediction in zip(files, track(predictions, "predict", len(files)), strict=True):
         if isinstance(prediction, ImageRefusedError):
@@ -102,14 +102,12 @@ def _files_below(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _contents(files: list[Path]) -> Iterator[bytes]:
+def _contents(files: list[Path], max_bytes: int) -> Iterator[bytes]:
     """A file that cannot be read is refused like one that is no image: empty. Of a film no more is read than refuses it."""
-    from imageloop.model.predictor import SERVED
-
     for file in files:
         try:
             with file.open("rb") as content:
-                yield content.read(SERVED.max_bytes + 1)
+                yield content.read(max_bytes + 1)
         except OSError as error:
             logger.warning("cannot read '%s' (%s)", file, error.strerror)
             yield b""

@@ -129,7 +129,8 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
             left += 1
             continue
         place = Path(LABELLED) / label if label else Path(TO_LABEL)
-        with replacing(target / place / f"kept-{image.request_id}.{str(open_image(content, SERVED).format).lower()}") as aside:
+        ending = open_image(content, side=1, limits=SERVED).container.format.lower()
+        with replacing(target / place / f"kept-{image.request_id}.{ending}") as aside:
             aside.write_bytes(content)
         written[place.parts[0]] += 1
     return ExportedImages(str(target), written[LABELLED], written[TO_LABEL], left)

@@ -45,7 +45,7 @@ def training(
     trained_model, tracking_run = train(prepared, data_version, met, training)
     find_label_issues(prepared, training.label_backbone, training.device)
     calibration = calibrate(trained_model)
-    exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export)
+    exported_package = export(trained_model, calibration, prepared, tracking_run, promotion.export, data.limits)
 
     # promotion
     evaluation = evaluate(exported_package, prepared, tracking_run)

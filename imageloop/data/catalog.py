@@ -9,6 +9,7 @@ import pandas as pd
 
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.decoding import Container, check_pixels
 from imageloop.data.ingestion import decode_new, in_threads, sha256_of
 from imageloop.data.settings import Limits
 from imageloop.data.sources.folder import RETAINED_FOLDER, FoundFile, list_files
@@ -86,11 +87,10 @@ def _reason(row: _Row, store: ArrayStore, refused: dict[str, ImageRefusedError],
 
 def _beyond_limits(file: FoundFile, facts: dict[str, int], limits: Limits) -> str:
     """Check today's limits against the stored header of an image that was decoded earlier."""
-    width, height = facts["width"], facts["height"]
-    if min(width, height) < limits.min_side_pixels:
-        return f"too_small: {width} x {height}, {limits.min_side_pixels} expected on the short side"
-    if width * height > limits.max_pixels:
-        return f"too_many_pixels: {width} x {height}, {limits.max_pixels} pixels allowed"
+    try:
+        check_pixels(Container(facts["width"], facts["height"], str(facts["format"])), limits)
+    except ImageRefusedError as error:
+        return str(error)
     if file.path.stat().st_size > limits.max_bytes:
         return f"too_large: {limits.max_bytes} bytes allowed"
     return ""

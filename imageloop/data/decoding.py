@@ -1,29 +1,37 @@
-"""Decode one image: read its header, refuse what cannot be used, and give upright RGB pixels."""
+"""Decode one image: read its header, refuse what cannot be used, and give upright RGB pixels.
+
+Memory: a file is decoded whole, but for baseline JPEG and JPEG 2000, which are read at a reduced scale. What that takes is
+limited (`Limits.max_decoding_bytes`, from the measured bytes of a pixel of each format), and large images are decoded one at
+a time: so a process needs at most that much, besides the files themselves.
+"""
 
 import io
 import re
 import struct
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from imageloop.data.bit_depth import PNM_MAXIMUM, Header, bands, is_deep, read_header, read_low_bytes, stretch, to_eight_bits
+from imageloop.data.file_kinds import kind_of, media_brand
+from imageloop.data.file_repairs import is_nearly_whole, with_end, without_side_chunks
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 PPM_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 PPM_HEADER = re.compile(
     rb"P." + PPM_SPACE + rb"\d+" + PPM_SPACE + rb"\d+(?:" + PPM_SPACE + rb"(\d+))?"
 )  # sizes, and the maximum value
 PPM_HEADER_BYTES = 4096
-PPM_FAST = (b"255", b"65535")  # other maximum values are scaled in Python
-PYTHON_BYTES = 2**18  # decoding so many takes a third of a second
 BMP_RUNS = (1, 2)  # compression of 8 and of 4 bits
+DECODING_BYTES = {"WEBP": 17, "JPEG2000": 20, "AVIF": 10, "HEIF": 8, "JPEG": 7, "MPO": 7}  # of a pixel in memory, measured
+OTHER_DECODING_BYTES = 5
+LARGE_BYTES = 64 * 2**20  # of memory; such images are decoded one at a time
+MANY_PIXELS = 16_000_000  # more are reduced before anything else is done with them
 ORIENTATION = 0x0112  # EXIF's tag; how to turn the image for each of its values
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,18 +52,31 @@ DAMAGE = (
     TypeError,
     AttributeError,
     KeyError,
+    RuntimeError,
     struct.error,
+    zlib.error,
 )
-BAND_PIXELS = 1_000_000
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits.max_pixels` is checked before decoding
+UNREADABLE = (UnidentifiedImageError, *DAMAGE)
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits` are checked before decoding
+_large_images = threading.Lock()
 
 
 class Container(NamedTuple):
-    """The header of an image file. Units: pixels."""
+    """The header of an image file; `format` says so where a JPEG lacks its end. Units: pixels."""
 
     width: int
     height: int
     format: str
+
+
+class OpenedImage(NamedTuple):
+    """An image whose header is read, and what decoding it will take; a large one is opened again then. Units: bytes."""
+
+    content: bytes
+    image: ImageFile.ImageFile | None
+    header: Header
+    container: Container
+    decoding_bytes: int
 
 
 def decode_one(content: bytes, side: int, limits: Limits) -> tuple[Image.Image, Container]:
@@ -63,9 +84,7 @@ def decode_one(content: bytes, side: int, limits: Limits) -> tuple[Image.Image, 
 
     Raises: ImageRefusedError.
     """
-    image = open_image(content, limits)
-    container = Container(image.width, image.height, str(image.format))  # now: decoding at a reduced scale changes the size
-    return decode(image, side), container
+    return decode(open_image(content, side, limits), side)
 
 
 def check_size(num_bytes: int, limits: Limits) -> None:
@@ -74,92 +93,230 @@ def check_size(num_bytes: int, limits: Limits) -> None:
         raise ImageRefusedError("too_large", f"{num_bytes} bytes, {limits.max_bytes} allowed")
 
 
-def open_image(content: bytes, limits: Limits) -> "ImageFile":
+def open_all(contents: Sequence[bytes], side: int, limits: Limits) -> list[OpenedImage]:
+    """Read the headers of a message's images, before anything is decoded.
+
+    Raises: ImageRefusedError for the first that is not worth decoding; `too_many_pixels` where all of them take more than
+    twice the memory that one of them may take: they are decoded one after the other, so that is a limit on time.
+    """
+    opened, total = [], 0
+    for content in contents:
+        opened.append(open_image(content, side, limits))
+        total += opened[-1].decoding_bytes
+        if total > 2 * limits.max_decoding_bytes:
+            raise ImageRefusedError(
+                "too_many_pixels",
+                f"{len(contents)} images in one message are too many of this size; send fewer at once, or smaller ones",
+            )
+    return opened
+
+
+def open_image(content: bytes, side: int, limits: Limits) -> OpenedImage:
     """Read the header of an image, and refuse what is not worth decoding.
 
-    Raises: ImageRefusedError with the reason `too_large`, `not_an_image`, `too_many_pixels` or `too_small`.
+    Raises: ImageRefusedError with the reason `too_large`, `not_an_image`, `unsupported_format`, `too_many_pixels` or `too_small`.
     """
     check_size(len(content), limits)
-    if _is_read_by_python(content):
+    _refuse_slow_formats(content)
+    image = _open(content)
+    container = Container(image.width, image.height, str(image.format))  # now: a reduced scale changes the size
+    check_pixels(container, limits)
+    header = read_header(image, content)
+    _reduce(image, max(512, 2 * side))
+    decoding_bytes = _decoding_bytes(image, container)
+    if decoding_bytes > limits.max_decoding_bytes:
         raise ImageRefusedError(
-            "not_an_image", "PPM as text or with values that need scaling, or BMP in runs: they take minutes to read"
+            "too_many_pixels",
+            f"{container.width} x {container.height} as {container.format} take {decoding_bytes // 2**20} MB of memory to decode, "
+            f"{limits.max_decoding_bytes // 2**20} allowed; save it as JPEG, or scale it down",
         )
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageRefusedError("not_an_image", "no JPEG, PNG, GIF, WebP, BMP, TIFF or PPM") from error
-    width, height = image.size
+    is_large = decoding_bytes > LARGE_BYTES
+    return OpenedImage(content, None if is_large else image, header, container, decoding_bytes)
+
+
+def check_pixels(container: Container, limits: Limits) -> None:
+    """Refuse an image by its size. Raises: ImageRefusedError with the reason `too_many_pixels` or `too_small`."""
+    width, height, _ = container
     if width * height > limits.max_pixels:
         raise ImageRefusedError("too_many_pixels", f"{width} x {height}, {limits.max_pixels} pixels allowed")
     if min(width, height) < limits.min_side_pixels:
         raise ImageRefusedError("too_small", f"{width} x {height}, {limits.min_side_pixels} expected on the short side")
-    return image
 
 
-def decode(image: "ImageFile", side: int) -> Image.Image:
+def decode(opened: OpenedImage, side: int) -> tuple[Image.Image, Container]:
     """Decode to upright RGB, at a reduced scale where the format can; at least twice `side` where the file has that.
 
     Raises: ImageRefusedError with the reason `damaged`.
     """
     scaled_side = max(512, 2 * side)
+    if opened.image is not None:
+        return _decode_or_repair(opened, opened.image, scaled_side)
+    with _large_images:
+        return _decode_or_repair(opened, _open_reduced(opened.content, scaled_side), scaled_side)
+
+
+def _decode_or_repair(opened: OpenedImage, image: ImageFile.ImageFile, scaled_side: int) -> tuple[Image.Image, Container]:
     try:
-        image.draft("RGB", (scaled_side, scaled_side))
-        image.load()
-        return _upright(image)
+        return _decode(opened.content, image, opened.header, scaled_side), opened.container
     except DAMAGE as error:
+        repaired = _decode_repaired(opened, scaled_side)
+        if repaired is not None:
+            return repaired
+        error = error.with_traceback(None)  # which holds the pixels
+        if opened.container.format == "JPEG":
+            _refuse_by_kind(opened.content, error, only_images=True)
         raise ImageRefusedError("damaged", f"cannot be decoded ({error})") from error
 
 
-def _is_read_by_python(content: bytes) -> bool:
+def _open_reduced(content: bytes, scaled_side: int) -> ImageFile.ImageFile:
+    image = _open(content)
+    _reduce(image, scaled_side)
+    return image
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    try:
+        return _open_with_pillow(content)
+    except UNREADABLE as error:
+        kept = without_side_chunks(content)
+        if kept is not None:
+            try:
+                return _open_with_pillow(kept)
+            except UNREADABLE:
+                raise ImageRefusedError("damaged", f"a PNG without a readable header ({error})") from error
+        _refuse_by_kind(content, error)
+        raise
+
+
+def _refuse_by_kind(content: bytes, error: Exception, *, only_images: bool = False) -> None:
+    kind = kind_of(content)
+    if kind.is_image:
+        raise ImageRefusedError("unsupported_format", f"{kind.name}; {kind.remedy}") from error
+    if not only_images:
+        raise ImageRefusedError("not_an_image", f"{kind.name}; {kind.remedy}") from error
+
+
+def _open_with_pillow(content: bytes) -> ImageFile.ImageFile:
+    formats: tuple[str, ...] = FORMATS
+    if media_brand(content) == "HEIC":
+        from pi_heif import register_heif_opener
+
+        register_heif_opener()
+        formats = (*FORMATS, "HEIF")
+    image = Image.open(io.BytesIO(content), formats=formats)
+    if image.format == "PPM":
+        _read_fast(image)
+    return image
+
+
+def _reduce(image: ImageFile.ImageFile, scaled_side: int) -> None:
+    """Ask for a reduced scale, where the format has one."""
+    if image.format == "JPEG2000":
+        scale = min(image.size) // scaled_side
+        image.reduce = max(0, scale.bit_length() - 1)  # halvings: Pillow's name for it
+        return
+    image.draft("RGB", (scaled_side, scaled_side))
+
+
+def _decoding_bytes(image: ImageFile.ImageFile, container: Container) -> int:
+    """What decoding takes: of the whole image, or of the reduced one where the format needs no more."""
+    of_a_pixel = DECODING_BYTES.get(container.format, OTHER_DECODING_BYTES)
+    if container.format in ("JPEG", "MPO") and not image.info.get("progressive"):
+        return int(image.width * image.height * of_a_pixel)
+    halvings = int(getattr(image, "_reduce", 0)) if container.format == "JPEG2000" else 0
+    return container.width * container.height * of_a_pixel >> 2 * halvings
+
+
+def _decode(content: bytes, image: ImageFile.ImageFile, header: Header, scaled_side: int) -> Image.Image:
+    image.load()
+    pixels: Image.Image = image
+    if header.deep_colours:
+        pixels = read_low_bytes(image, header, _open_with_pillow, content)
+    elif is_deep(image):
+        pixels = to_eight_bits(image, header)
+    elif header.declared:
+        pixels = stretch(image, header.declared)
+    return _upright(pixels, image, scaled_side)
+
+
+def _decode_repaired(opened: OpenedImage, scaled_side: int) -> tuple[Image.Image, Container] | None:
+    """Decode what a repair makes readable; None where nothing does."""
+    try:
+        if kept := without_side_chunks(opened.content):
+            return _decode(kept, _open_with_pillow(kept), opened.header, scaled_side), opened.container
+        if ended := with_end(opened.content):
+            image = _open_reduced(ended, scaled_side)
+            rgb = _decode(ended, image, opened.header, scaled_side)
+            if is_nearly_whole(image):
+                return rgb, opened.container._replace(format=f"{opened.container.format} (incomplete)")
+    except DAMAGE:
+        return None
+    return None
+
+
+def _refuse_slow_formats(content: bytes) -> None:
     """Formats that Pillow decodes in Python, with the interpreter's lock: a megabyte of them would block a service for 20 s."""
     if content[:2] in (b"P1", b"P2", b"P3"):
-        return True
-    if content[:2] in (b"P4", b"P5", b"P6", b"Pf"):
-        header = PPM_HEADER.match(content[:PPM_HEADER_BYTES])
-        return header is None or (content[:2] in (b"P5", b"P6") and header[1] not in PPM_FAST and len(content) > PYTHON_BYTES)
-    return content[:2] == b"BM" and int.from_bytes(content[30:34], "little") in BMP_RUNS
+        raise ImageRefusedError("unsupported_format", "PPM as text takes minutes to read; save it as PNG")
+    if content[:2] in (b"P4", b"P5", b"P6", b"Pf") and PPM_HEADER.match(content[:PPM_HEADER_BYTES]) is None:
+        raise ImageRefusedError("unsupported_format", f"PPM without a size in its first {PPM_HEADER_BYTES} bytes; save it as PNG")
+    if content[:2] == b"BM" and int.from_bytes(content[30:34], "little") in BMP_RUNS:
+        raise ImageRefusedError("unsupported_format", "BMP in runs takes minutes to read; save it as PNG")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _read_fast(image: ImageFile.ImageFile) -> None:
+    """Let Pillow read samples as they are, where it would scale each in Python; `bit_depth` scales them."""
+    if not image.tile or image.tile[0].codec_name != "ppm":
+        return
+    maximum = image.tile[0].args[1]
+    if image.mode == "I":
+        raw = "I;16B"
+    elif maximum > 255:
+        raw = "RGB;16B"
+    else:
+        raw = image.mode
+    image.info[PNM_MAXIMUM] = maximum
+    image.tile = [image.tile[0]._replace(codec_name="raw", args=(raw, 0, 1))]
+
+
+def _upright(pixels: Image.Image, image: ImageFile.ImageFile, scaled_side: int) -> Image.Image:
     """Convert to RGB, turned by the EXIF orientation. The rest of the EXIF is ignored: cameras write wrong types, which Pillow refuses to write."""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION))
     except Exception:  # whatever a parser of foreign bytes raises: then the image counts as upright
         turn = None
-    rgb = _to_rgb(image)
+    rgb = _to_rgb(pixels, scaled_side)
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bit: keep the high byte, `convert` would clip
-        highest = np.max([np.asarray(band).max() for _, band in _bands(image)])
-        scale = 257.0 if highest > 255 else 1.0
-        return _in_bands(image, lambda band: _high_byte(band, scale))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return _in_bands(image, _on_white)
-    return image.convert("RGB")
+def _to_rgb(image: Image.Image, scaled_side: int) -> Image.Image:
+    scale = min(image.size) // scaled_side if image.width * image.height > MANY_PIXELS else 1
+    if _is_transparent(image):
+        return _in_bands(image, _on_white, max(1, scale))
+    if scale > 1:
+        return _in_bands(image, lambda band: band.convert("RGB"), scale)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _high_byte(band: Image.Image, scale: float) -> Image.Image:
-    values = np.asarray(band, dtype=np.float64) / scale
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether some place is opaque and others may not be; where alpha is 0 everywhere it has no meaning, as Windows writes it."""
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return False
+    return any(_alpha_of(band).getextrema()[1] for _, band in bands(image))
+
+
+def _alpha_of(band: Image.Image) -> Image.Image:
+    return (band if band.mode in ("RGBA", "LA") else band.convert("RGBA")).getchannel("A")
 
 
 def _on_white(band: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", band.size, "white"), band.convert("RGBA")).convert("RGB")
 
 
-def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert some rows at a time: all at once would take ten times the memory of the image, which may have 50 million pixels."""
-    rgb = Image.new("RGB", image.size)
-    for top, band in _bands(image):
-        rgb.paste(convert(band), (0, top))
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image], scale: int) -> Image.Image:
+    """Convert some rows at a time, reduced by `scale`: all at once would take several times the memory of the image."""
+    rgb = Image.new("RGB", (-(-image.width // scale), -(-image.height // scale)))
+    for top, band in bands(image, scale):
+        converted = convert(band)
+        rgb.paste(converted.reduce(scale) if scale > 1 else converted, (0, top // scale))
     return rgb
-
-
-def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    rows = max(1, BAND_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

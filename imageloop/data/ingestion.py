@@ -15,7 +15,7 @@ from imageloop.atomic_files import hash_of
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.decoding import check_size, decode_one
 from imageloop.data.perceptual_hash import perceptual_hash
-from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array, resize_and_crop
+from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array, resize_and_crop
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.progress import track
@@ -26,12 +26,12 @@ SHARD_SIZE = 256  # 38 MB of pixels at 224: the maximum that a kill loses, and t
 
 def prepared_store(folder: Path, side: int) -> ArrayStore:
     """Images as the model sees them, (side, side, 3) uint8, by the SHA-256 of their file."""
-    return ArrayStore(folder / f"v{PREPROCESSING_VERSION}-{side}", (side, side, 3), np.uint8)
+    return ArrayStore(folder / f"v{CACHE_VERSION}-{side}", (side, side, 3), np.uint8)
 
 
 def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
     """Open the store of `side`, which may be shared, and the local stores of other sides, the largest first."""
-    names = [path.name.removeprefix(f"v{PREPROCESSING_VERSION}-") for path in folder.glob(f"v{PREPROCESSING_VERSION}-*")]
+    names = [path.name.removeprefix(f"v{CACHE_VERSION}-") for path in folder.glob(f"v{CACHE_VERSION}-*")]
     others = sorted({int(name) for name in names if name.isdigit()} - {side}, reverse=True)
     return [prepared_store(folder, one) for one in (side, *others)]
 

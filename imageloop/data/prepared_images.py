@@ -17,7 +17,9 @@ from imageloop.data.sources.folder import unwrap
 from imageloop.errors import ImageLoopError
 from imageloop.evenly_spaced import evenly_spaced
 
-ANY = Limits(min_side_pixels=1, max_pixels=2**31, max_bytes=2**40)  # they were accepted by the settings of their own
+ANY = Limits(
+    min_side_pixels=1, max_pixels=2**31, max_decoding_bytes=2**40, max_bytes=2**40
+)  # they were accepted by the settings of their own
 
 
 class ImagesGoneError(ImageLoopError):

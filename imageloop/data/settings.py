@@ -104,7 +104,12 @@ class Limits(Settings):
     """Limits beyond which an image is refused; they are checked before decoding."""
 
     min_side_pixels: int = Field(32, ge=1, description="smaller images show too little")
-    max_pixels: int = Field(50_000_000, ge=1, description="as large as images of today's cameras, far below a decompression bomb")
+    max_pixels: int = Field(200_000_000, ge=1, description="as large as images of today's cameras, below a decompression bomb")
+    max_decoding_bytes: int = Field(
+        400 * 2**20,
+        ge=2**20,
+        description="of memory: baseline JPEG takes little at any size, PNG and TIFF reach it with 84 megapixels, HEIC with 52, WebP with 25",
+    )
     max_bytes: int = Field(50 * 2**20, ge=1, description="no useful photograph is larger")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from imageloop.data.preprocessing import UInt8Array, preprocess
-from imageloop.model.predictor import SERVED, Predictor
+from imageloop.model.predictor import Predictor
 
 OPACITY = 0.55
 
@@ -16,7 +16,7 @@ def draw_heat_map(predictor: Predictor, content: bytes) -> Image.Image:
     """
     side = predictor.info.side_pixels
     prediction, heat_hw = predictor.explain(content)
-    seen = Image.fromarray(preprocess(content, side, SERVED))
+    seen = Image.fromarray(preprocess(content, side, predictor.limits))
     heat = Image.fromarray((heat_hw * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     heated = Image.blend(seen, Image.fromarray(_colours()[np.asarray(heat)]), OPACITY)
     canvas = Image.new("RGB", (2 * side, side + 20), "white")

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imageloop.atomic_files import replacing
+from imageloop.data.settings import Limits
 from imageloop.errors import ImageLoopError
 from imageloop.model.signing import SIGNATURE, verify
 
@@ -57,6 +58,7 @@ class PackageInfo(BaseModel):
     created_at: datetime
     metrics: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
+    limits: Limits | None = None  # of the images that training was allowed to read
 
     def write(self, folder: Path) -> None:
         with replacing(folder / INFO) as aside:

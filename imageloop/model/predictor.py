@@ -5,7 +5,7 @@ Shapes: B images, S pixels a side, K classes, D features, h x w cells of the act
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageloop.data.decoding import Container
-from imageloop.data.preprocessing import UInt8Array, preprocess, preprocess_with_header
+from imageloop.data.preprocessing import UInt8Array, preprocess, preprocess_message
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.onnx_session import open_session
@@ -23,6 +23,16 @@ from imageloop.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPU
 
 FloatArray = NDArray[np.float32]
 SERVED = Limits(min_side_pixels=8)  # smaller images show too little, and are predicted with confidence all the same
+
+
+def served_limits(info: PackageInfo) -> Limits:
+    """What training was allowed to read is predicted as well; a package of before has no limits of its own."""
+    if info.limits is None:
+        return SERVED
+    sizes = {
+        name: max(getattr(SERVED, name), getattr(info.limits, name)) for name in ("max_pixels", "max_decoding_bytes", "max_bytes")
+    }
+    return SERVED.model_copy(update=sizes)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Predictor:
         self._session = open_session(model, threads)
         self.info = info
         self.precision = "int8" if model.name == INT8_MODEL else "fp32"
-        self._limits = SERVED
+        self.limits = served_limits(info)
 
     @classmethod
     def load(cls, folder: Path, key: Path, threads: int | None = None, *, exact: bool = False) -> Self:
@@ -79,16 +89,15 @@ class Predictor:
         labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
         return Predictions(labels, probabilities_BK, embeddings_BD)
 
-    def preprocess_all(self, contents: Sequence[bytes]) -> tuple[UInt8Array, list[Container]]:
-        """Decode and preprocess files, and read their headers.
+    def preprocess_all(
+        self, contents: Sequence[bytes], before_each: Callable[[], None] = lambda: None
+    ) -> tuple[UInt8Array, list[Container]]:
+        """Decode and preprocess files, and read their headers; `before_each` may raise to end the work.
 
         Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
         Raises: ImageRefusedError.
         """
-        side = self.info.side_pixels
-        prepared = [preprocess_with_header(content, side, self._limits) for content in contents]
-        images = np.stack([image_SSC for image_SSC, _ in prepared]) if prepared else np.empty((0, side, side, 3), np.uint8)
-        return images, [container for _, container in prepared]
+        return preprocess_message(contents, self.info.side_pixels, self.limits, before_each)
 
     def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
         """Predict one image after the other, in order, refusals included; decodes on all cores, holds a few images at a time."""
@@ -104,7 +113,7 @@ class Predictor:
         Source: class activation maps, Zhou et al., 2016.
         Raises: ImageRefusedError, ValueError for a label that the model does not know.
         """
-        probabilities_BK, _, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self._limits)[None])
+        probabilities_BK, _, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self.limits)[None])
         prediction = self._prediction(probabilities_BK[0])
         names = self.info.class_names
         map_hw = maps_BKhw[0, names.index(label or prediction.label)] - maps_BKhw[0].mean(0)
@@ -124,7 +133,7 @@ class Predictor:
 
     def _try_preprocess(self, content: bytes) -> UInt8Array | ImageRefusedError:
         try:
-            return preprocess(content, self.info.side_pixels, self._limits)
+            return preprocess(content, self.info.side_pixels, self.limits)
         except ImageRefusedError as error:
             return error
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.prepared_images import PreparedImages, in_keyed_batches
-from imageloop.data.preprocessing import PREPROCESSING_VERSION, UInt8Array
+from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import BATCH, INPUT
@@ -87,7 +87,7 @@ class FeatureExtractor:
         self._session = open_session(backbone, os.cpu_count() or 1)
         self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
-        self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{PREPROCESSING_VERSION}"
+        self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{CACHE_VERSION}"
 
     def extract(
         self, images: PreparedImages, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None = None

@@ -8,9 +8,10 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from seldon.service import prometheus_metrics
 from seldon.service.json_encoding import to_json
-from seldon.service.request_checks import SILENT_UPLOAD_SECONDS, caller_id, drain
+from seldon.service.request_checks import SILENT_UPLOAD_SECONDS, caller_id, declared_bytes, drain
 from seldon.service.request_errors import RequestError
 
+MANY_BYTES = 2**16  # of a body that is refused unread: a client that still sends it would not see the response
 logger = logging.getLogger(__name__)
 
 
@@ -40,9 +41,10 @@ class ErrorHandlers:
         response = json_response(error.body(), error.code)
         if error.retry_after_seconds is not None:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
-        if error.code in (408, 413):
+        unread = error.code == 413 or (error.reason == "full" and declared_bytes() > MANY_BYTES)
+        if unread or error.code == 408:
             response.headers["Connection"] = "close"
-        if error.code == 413:
+        if unread:
             drain()
         return response
 

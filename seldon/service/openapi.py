@@ -14,8 +14,8 @@ ERRORS = {
     "400": "no image, no JSON, or not the fields that are expected",
     "403": "a web page of another origin",
     "408": "the upload stalled",
-    "413": "more than 20 MiB",
-    "415": "another content type",
+    "413": "more than 50 MiB",
+    "415": "another content type, or an image format that is not read",
     "422": "readable, but refused: too small, too many pixels, wrong shape, unknown label",
     "503": "overloaded, or not loaded yet; retry after Retry-After",
 }

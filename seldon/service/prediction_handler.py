@@ -26,6 +26,7 @@ from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
 from seldon.service import prometheus_metrics
 from seldon.service.concurrency_limit import Admission
+from seldon.service.request_checks import refuse_abandoned
 from seldon.service.request_errors import RequestError, refused_image
 from seldon.service.rollout_requests import SALT_VARIABLE
 from seldon.service.seldon_messages import Contents
@@ -137,8 +138,10 @@ class PredictionHandler:
         }
 
     def _see(self, contents: Contents) -> tuple[UInt8Array, Sequence[Container | None]]:
-        """Return facts for pixels, which have no file."""
-        return (contents, [None] * len(contents)) if isinstance(contents, np.ndarray) else self.predictor.preprocess_all(contents)
+        """Preprocess files, unless the caller has gone meanwhile; pixels are as they should be, and have no header."""
+        if isinstance(contents, np.ndarray):
+            return contents, [None] * len(contents)
+        return self.predictor.preprocess_all(contents, refuse_abandoned)
 
     def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[Facts]:
         if self._writer is None:

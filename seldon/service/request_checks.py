@@ -2,17 +2,19 @@
 
 import os
 import re
+import select
+import socket
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import request
+from flask import has_request_context, request
 
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import read_json, refuse_brackets
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
 
-MAX_BODY_BYTES = 20 * 2**20
+MAX_BODY_BYTES = 50 * 2**20  # as `Limits.max_bytes`: what training reads is predicted as well
 SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
 MAX_FIELDS = 10
 FORM = "application/x-www-form-urlencoded"
@@ -27,6 +29,36 @@ def refuse_large_body() -> None:
     """
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestError(413, "too_large", f"expected at most {MAX_BODY_BYTES} bytes, got {request.content_length}")
+
+
+def declared_bytes() -> int:
+    """The bytes of the body, for the limit of all bodies; the most allowed where the request does not declare them."""
+    length = request.content_length
+    return MAX_BODY_BYTES if length is None and request.headers.get("Transfer-Encoding") else min(length or 0, MAX_BODY_BYTES)
+
+
+def refuse_abandoned() -> None:
+    """End work whose caller has closed the connection, as a gateway does when a deadline has passed.
+
+    Raises: RequestError, which nobody reads.
+    """
+    if not has_request_context():
+        return
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return
+    if _is_closed(connection):
+        raise RequestError(499, "abandoned", "the caller closed the connection before its turn came")
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other end has closed; asked without waiting."""
+    polled = select.poll()
+    polled.register(connection, select.POLLIN)
+    try:
+        return bool(polled.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
+    except OSError:
+        return True
 
 
 def caller_id() -> str | None:
@@ -112,6 +144,6 @@ def wrong_type(expected: str) -> RequestError:
 
 def allow_silence(seconds: float) -> None:
     """Let gunicorn wait so long for the next bytes of the body."""
-    socket = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(seconds)
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(seconds)

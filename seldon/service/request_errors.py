@@ -4,8 +4,15 @@ from typing import Any
 
 from imageloop.errors import ImageRefusedError
 
-# contract: 400 not an image, 413 too large, 415 wrong type, 422 readable but refused, 503 full
-IMAGE_CODES = {"not_an_image": 400, "damaged": 400, "too_large": 413, "too_many_pixels": 422, "too_small": 422}
+# contract: 400 not an image, 413 too large, 415 wrong type or format, 422 readable but refused, 499 caller gone, 503 full
+IMAGE_CODES = {
+    "not_an_image": 400,
+    "damaged": 400,
+    "unsupported_format": 415,
+    "too_large": 413,
+    "too_many_pixels": 422,
+    "too_small": 422,
+}
 
 
 class RequestError(Exception):

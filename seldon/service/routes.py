@@ -25,10 +25,12 @@ from seldon.service.request_checks import (
     SILENT_UPLOAD_SECONDS,
     allow_silence,
     caller_id,
+    declared_bytes,
     is_image,
     is_message,
     read_body,
     read_json_body,
+    refuse_abandoned,
     refuse_large_body,
     refuse_large_forms,
     refuse_other_origins,
@@ -145,6 +147,7 @@ class _Service:
         content = read_body()
         try:
             with handler.admission.working():
+                refuse_abandoned()
                 if request.accept_mimetypes.best_match(["application/json", "image/png"]) == "image/png":
                     out = io.BytesIO()
                     draw_heat_map(handler.predictor, content).save(out, "PNG")
@@ -214,7 +217,7 @@ class _Service:
     def _admit(self) -> None:
         """Take a slot of the concurrency limit, until `release`. Raises: RequestError where it is full."""
         with ExitStack() as stack:
-            stack.enter_context(self._model.handler.admission.admitted())
+            stack.enter_context(self._model.handler.admission.admitted(declared_bytes()))
             in_flight = prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path)
             in_flight.inc()
             stack.callback(in_flight.dec)

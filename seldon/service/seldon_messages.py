@@ -14,6 +14,7 @@ from imageloop.data.preprocessing import UInt8Array
 from seldon.service.request_errors import RequestError
 
 MAX_IMAGES = 64
+URL_SAFE, SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"  # base64 as mails wrap it, as addresses and as web pages hold it
 # Nested empty lists take thirty times their text in memory; pixels have at most one bracket in eight characters.
 SMALL, CHARACTERS_A_CONTAINER = 1000, 6
 Contents = list[bytes] | UInt8Array
@@ -121,8 +122,12 @@ def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
 def _decode(value: Any, field: str) -> bytes:
     if not isinstance(value, str | bytes):
         raise RequestError(400, "wrong_field", f"expected base64 in {field}, got {type(value).__name__}")
+    text = value.encode() if isinstance(value, str) else value
+    if text.startswith(b"data:"):
+        text = text.partition(b",")[2]
+    text = text.translate(URL_SAFE, SPACE).rstrip(b"=")
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, "wrong_field", f"expected base64 in {field}, got something else") from error
 

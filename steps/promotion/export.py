@@ -12,6 +12,7 @@ from zenml import log_metadata, step
 from imageloop.adapters.git import commit_of
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
+from imageloop.data.settings import Limits
 from imageloop.model.package import PackageInfo
 from imageloop.promotion.settings import ExportSettings
 from imageloop.promotion.step_artifacts import Calibration, ModelPackage
@@ -23,7 +24,12 @@ from steps.cache_keys import ON_CODE
 
 @step(cache_policy=ON_CODE, output_materializers={"exported_package": PackageMaterializer})
 def export(
-    trained_model: TrainedModel, calibration: Calibration, prepared: PreparedImages, tracking_run: str, settings: ExportSettings
+    trained_model: TrainedModel,
+    calibration: Calibration,
+    prepared: PreparedImages,
+    tracking_run: str,
+    settings: ExportSettings,
+    limits: Limits,
 ) -> Annotated[ModelPackage, "exported_package"]:
     """ONNX with preprocessing, calibration, embedding and heat map inside; int8 only where it is as good."""
     from imageloop.promotion.build_package import build_package
@@ -41,6 +47,7 @@ def export(
         git_commit=commit_of(Path(__file__).parent),
         run_id=tracking_run,
         created_at=datetime.now(UTC),
+        limits=limits,
     )
     folder = Path(tempfile.mkdtemp(prefix="imageloop-export-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageloop.data.preprocessing import preprocess, preprocess_with_header
+from imageloop.data.preprocessing import preprocess, preprocess_message
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 
@@ -62,9 +62,17 @@ def test_sixteen_bits_keep_their_brightness():
 
 
 def test_transparent_places_are_white():
-    clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    image.putpixel((0, 0), (0, 0, 0, 255))
 
-    assert preprocess(encode(clear, "PNG"), 32, Limits()).min() == 255
+    assert preprocess(encode(image, "PNG"), 32, Limits()).min() == 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_alpha_channel_that_is_0_everywhere_has_no_meaning(mode):
+    image = Image.new("RGBA", (64, 64), (200, 200, 200, 0)).convert(mode)
+
+    assert set(preprocess(encode(image, "PNG"), 32, Limits()).ravel()) == {200}
 
 
 def test_an_animation_gives_its_first_frame():
@@ -106,10 +114,9 @@ def bomb(side: int) -> bytes:
         (encode(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
         (bomb(20_000), "too_many_pixels"),
         (bomb(300), "damaged"),
-        (b"P3 1000 700 255\n" + b"#\n" * 500_000, "not_an_image"),
-        (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "not_an_image"),
-        (b"P5 1000 1000 100\n" + bytes(1_000_000), "not_an_image"),
-        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "not_an_image"),
+        (b"P3 1000 700 255\n" + b"#\n" * 500_000, "unsupported_format"),
+        (b"P6\n" + b"#\n" * 500_000 + b"1000 700 255\n", "unsupported_format"),
+        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(1000), "unsupported_format"),
     ],
 )
 def test_an_unusable_image_is_refused_with_its_reason(content, reason):
@@ -128,10 +135,10 @@ def test_the_header_describes_the_whole_file():
     """A large JPEG is decoded at a reduced scale."""
     large = Image.new("RGB", (2400, 1800), (10, 200, 30))
 
-    image, container = preprocess_with_header(encode(large, "JPEG"), 224, Limits())
+    images, containers = preprocess_message([encode(large, "JPEG")], 224, Limits(), lambda: None)
 
-    assert container == (2400, 1800, "JPEG")
-    assert image.shape == (224, 224, 3)
+    assert containers == [(2400, 1800, "JPEG")]
+    assert images.shape == (1, 224, 224, 3)
 
 
 @pytest.mark.parametrize("tag", [0x0128, 0x011A])  # the resolution's unit and value
@@ -159,12 +166,13 @@ def exif_of(wrong: int) -> bytes:
     [
         b"P6\n# by a scanner\r# " + b"x" * 2000 + b"\n64 64 255\n" + bytes(64 * 64 * 3),
         b"P5 64 64 100\n" + bytes(64 * 64),
+        b"P5 1000 1000 100\n" + bytes(1_000_000),
         b"MM\0*" + struct.pack(">IH", 8, 8) + b"".join(
             struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
             for tag, kind, value in ((256, 3, 64), (257, 3, 64), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 110), (277, 3, 1), (279, 4, 8192))
         ) + bytes(4) + np.full(64 * 64, 65535, ">u2").tobytes(),
     ],
-    ids=["a long comment", "values to 100", "16 bit, the high byte first"],
+    ids=["a long comment", "values to 100", "large, values to 100", "16 bit, the high byte first"],
 )  # fmt: skip
 def test_unusual_files_are_read(content):
     assert preprocess(content, 32, Limits()).shape == (32, 32, 3)

@@ -53,6 +53,21 @@ def forms(content: bytes) -> dict[str, tuple[str, bytes, str]]:
         "binData": ("/api/v1.0/predictions", json.dumps({"binData": text}).encode(), "application/json"),
         "binData on Seldon's other route": ("/predict", json.dumps({"binData": text}).encode(), "application/json"),
         "jsonData": ("/api/v1.0/predictions", json.dumps({"jsonData": {"image": text}}).encode(), "application/json"),
+        "base64 in lines": (
+            "/predict",
+            json.dumps({"binData": base64.encodebytes(content).decode()}).encode(),
+            "application/json",
+        ),
+        "base64 for addresses": (
+            "/predict",
+            json.dumps({"binData": base64.urlsafe_b64encode(content).decode().rstrip("=")}).encode(),
+            "application/json",
+        ),
+        "data URI": (
+            "/predict",
+            json.dumps({"jsonData": {"image": f"data:image/png;base64,{text}"}}).encode(),
+            "application/json",
+        ),
         "multipart": ("/api/v1.0/predictions", part, "multipart/form-data; boundary=b"),
     }
 

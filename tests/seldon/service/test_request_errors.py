@@ -51,9 +51,9 @@ BAD_IMAGES = [
     pytest.param(b"this is no image", 400, "NOT_AN_IMAGE", id="text"),
     pytest.param(JPEG[: len(JPEG) // 2], 400, "DAMAGED", id="truncated"),
     pytest.param(bomb(), 422, "TOO_MANY_PIXELS", id="bomb"),
-    pytest.param(b"\xff\xd8" + bytes(25 * 2**20), 413, "TOO_LARGE", id="25 MB"),
+    pytest.param(b"\xff\xd8" + bytes(52 * 2**20), 413, "TOO_LARGE", id="52 MB"),
     pytest.param(encoded(Image.new("RGB", (1, 1)), "PNG"), 422, "TOO_SMALL", id="one pixel"),
-    pytest.param(b"P3 1000 700 255\n" + b"#\n" * 200_000, 400, "NOT_AN_IMAGE", id="an image as text"),
+    pytest.param(b"P3 1000 700 255\n" + b"#\n" * 200_000, 415, "UNSUPPORTED_FORMAT", id="an image as text"),
 ]
 
 

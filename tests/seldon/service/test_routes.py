@@ -131,7 +131,7 @@ def test_a_label_that_cannot_be_stored_is_not_acknowledged(client, model, monkey
         ("/feedback", b"[]", "application/json", 400, "WRONG_FIELD"),
         ("/api/v1.0/feedback", b"[]", "application/json", 400, "WRONG_FIELD"),
         ("/nowhere", b"", "image/png", 404, "NO_SUCH_ROUTE"),
-        ("/predict", bytes(21 * 2**20), "image/png", 413, "TOO_LARGE"),
+        ("/predict", bytes(51 * 2**20), "image/png", 413, "TOO_LARGE"),
     ],
 )
 def test_a_request_that_cannot_be_predicted_is_refused(client, path, content, kind, code, why):

@@ -23,7 +23,7 @@ class GatewaySettings(Settings):
     tls_certificate: str | None = None
     tls_key: str | None = None
     requests_per_second: int | None = Field(None, ge=1, description="total of all callers; more get 429")
-    max_body_bytes: int = Field(20 * 2**20, ge=1)
+    max_body_bytes: int = Field(50 * 2**20, ge=1)
 
     @field_validator("host")
     @classmethod
