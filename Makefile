@@ -7,6 +7,7 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 PYTHON := .venv/bin/python
 TEST_WORKERS ?= 2
+SCENARIOS ?= acceptance
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -32,7 +33,7 @@ test: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## all tests except t
 	$(PYTHON) -m pytest -m 'not acceptance' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 acceptance: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the long scenarios: the demo loop, pods, a team's servers, a delivery, a backup, an upgrade
-	$(PYTHON) -m pytest -m acceptance -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(PYTHON) -m pytest -m '$(SCENARIOS)' -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 coverage: .venv/.synced .venv-serving/.synced .venv-v2/.synced ## the tests of `make test`, and the share of our lines that they run
 	$(PYTHON) -m coverage erase

@@ -35,7 +35,13 @@ from tests.fakes.kubernetes.operator import Operator
 from tests.fakes.kubernetes.resources import pod_of
 from tests.system.conftest import SMOKE, Site, new_site, package_hashes
 
-pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("pods"), pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.acceptance,
+    pytest.mark.sandbox,
+    pytest.mark.xdist_group("pods"),
+    pytest.mark.timeout(1500),
+]
 PROJECT = Path(__file__).parents[2]
 SERVE_IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 IMAGE = f"registry.example/imageloop-pipeline@sha256:{'0' * 64}"
