@@ -22,7 +22,6 @@ CATALOGUE = """
 import json, resource, sys, time
 from pathlib import Path
 from imageloop.data.catalog import read_catalog
-from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
@@ -32,7 +31,7 @@ store = prepared_store(store_folder, 224)
 known = len(store._places)
 catalog = read_catalog(folder, "folder", store, 224, Limits())
 read = time.perf_counter() - started
-catalog = split_catalog(quarantine_contradictions(catalog, 4), None, SplitSettings(), 4)
+catalog = split_catalog(catalog, None, SplitSettings(), 4)
 together = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"images": len(catalog), "decoded": len(store._places) - known, "read": read, "together": together, "peak_mb": peak,

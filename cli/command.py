@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from imageloop.settings import Settings
 
 
-def run[Result](command: str, work: Callable[[], Result], text: "Callable[[Result], RenderableType]", json_output: bool) -> None:  # noqa: FBT001
-    """Do the work with a log file beside it, and print its result, as JSON or as `text` shows it to a user."""
+def run[Result](
+    command: str,
+    work: Callable[[], Result],
+    text: "Callable[[Result], RenderableType]",
+    json_output: bool,  # noqa: FBT001
+) -> Result:
+    """Do the work with a log file beside it, and print its result, as JSON or as `text` shows it to a user; return it."""
     from cli.console import Session, result_alone_on_stdout
     from imageloop.workspace_paths import Workspace
 
@@ -39,6 +44,7 @@ def run[Result](command: str, work: Callable[[], Result], text: "Callable[[Resul
                 file.write(f"{printed}\n".encode(errors="backslashreplace"))
         except OSError as error:
             fail(ImageLoopError(f"the result could not be written to standard output, and is incomplete ({error.strerror})"))
+    return result
 
 
 def load[AnySettings: Settings](

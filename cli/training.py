@@ -113,10 +113,10 @@ def predict(
     version: Annotated[str | None, typer.Option(help="A version; by default the champion.")] = None,
     explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")] = None,
     exact: Annotated[bool, typer.Option(help="Use the fp32 model even where the int8 model is as good.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability,in_distribution,reason.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Predict images; bad files are listed, and the rest is predicted."""
+    """Predict images; bad files are listed, the rest is predicted, and the exit code is 1."""
     for path in paths:
         if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where permission is missing
             fail(SettingsError(f"expected an image or a folder, got nothing at '{path}'"))
@@ -128,7 +128,9 @@ def predict(
 
         return prediction.predict(paths, model, version, explain, exact=exact)
 
-    run("predict", work, training_text.csv_table if csv else training_text.predictions, json_output)
+    result = run("predict", work, training_text.csv_table if csv else training_text.predictions, json_output)
+    if result.refused:
+        raise typer.Exit(1)
 
 
 def compare(first: str, second: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:

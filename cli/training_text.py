@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from operations.deployment import DeploymentResult
     from operations.prediction import PredictionTable
 
+IN_DISTRIBUTION = {True: "yes", False: "no", None: ""}  # None: the package has no novelty reference
 STATUS_WORDS = {"hold": "awaiting", "rollback": "refused", "advance": "former"}  # `former`: a champion before
 
 
@@ -97,9 +98,9 @@ def predictions(result: "PredictionTable") -> "Group":
 
     parts: list[RenderableType] = []
     if result.predictions:
-        predicted = table("image", "label", "probability", numbers=("probability",))
+        predicted = table("image", "label", "probability", "in distribution", numbers=("probability",))
         for image in result.predictions:
-            predicted.add_row(image.path, image.label, percent(image.probability))
+            predicted.add_row(image.path, image.label, percent(image.probability), IN_DISTRIBUTION[image.in_distribution])
         parts += [predicted, ""]
     if result.refused:
         refused = table(f"refused {len(result.refused)}", "reason")
@@ -110,12 +111,14 @@ def predictions(result: "PredictionTable") -> "Group":
 
 
 def csv_table(result: "PredictionTable") -> str:
-    """Columns path, label, probability; refused images have neither label nor probability."""
+    """Columns path, label, probability, in_distribution, reason; refused images have the path and the reason alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "probability"])
-    writer.writerows((one.path, one.label, f"{one.probability:.6f}") for one in result.predictions)
-    writer.writerows((one.path, "", "") for one in result.refused)
+    writer.writerow(["path", "label", "probability", "in_distribution", "reason"])
+    writer.writerows(
+        (one.path, one.label, f"{one.probability:.6f}", IN_DISTRIBUTION[one.in_distribution], "") for one in result.predictions
+    )
+    writer.writerows((one.path, "", "", "", one.reason) for one in result.refused)
     return text.getvalue().rstrip("\n")
 
 

@@ -53,7 +53,7 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     evaluations = []
     taught = taught_by(registry, [first, second], workspace)
     for version in (first, second):
-        predictor, _ = load_version(model_name, version)
+        predictor, _, _ = load_version(model_name, version)
         images = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
         if images.class_names != predictor.info.class_names:
             raise ImageLoopError(

@@ -15,6 +15,7 @@ from imageloop.progress import track
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
+    from imageloop.embeddings.novelty import Novelty
     from imageloop.model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -23,13 +24,17 @@ MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """One image and its prediction. `heat_map`: the path of a PNG, if requested. Units: probabilities in [0, 1]."""
+    """One image and its prediction. `heat_map`: the path of a PNG, if requested. Units: probabilities in [0, 1].
+
+    `in_distribution`: whether the image resembles the training data; None where the package has no novelty reference.
+    """
 
     path: str
     label: str
     probability: float
     probabilities: dict[str, float]
     heat_map: str | None = None
+    in_distribution: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def predict(
     files = list(_files_below(paths))
     if not files:
         raise ImageLoopError(f"expected images, got no file at {', '.join(map(str, paths)) or 'no path at all'}")
-    predictor, version = load_version(model_name, version, exact=exact)
+    predictor, novelty, version = load_version(model_name, version, exact=exact)
     table = PredictionTable(model_name, version, predictor.precision, [], [])
     predictions = predictor.predict_each(_contents(files, predictor.limits.max_bytes))
     names = _names_of_heat_maps(files) if explain else {}
@@ -70,17 +75,19 @@ def predict(
             table.refused.append(RefusedImage(str(file), str(prediction)))
         else:
             heat_map = _draw_heat_map(predictor, file, explain / names[file]) if explain else None
-            row = PredictedImage(str(file), prediction.label, prediction.probability, prediction.probabilities, heat_map)
-            table.predictions.append(row)
+            resembles = None if novelty is None else bool(novelty.distance(prediction.embedding_D[None])[0] <= novelty.limit)
+            values = (prediction.label, prediction.probability, prediction.probabilities)
+            table.predictions.append(PredictedImage(str(file), *values, heat_map, resembles))
     return table
 
 
-def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, str]":
-    """The predictor of a version, verified; by default the champion's.
+def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, Novelty | None, str]":
+    """The predictor of a version, verified, and its novelty reference; by default the champion's.
 
     Raises: ImageLoopError if there is none.
     """
     from imageloop.adapters.mlflow_registry import ModelRegistry
+    from imageloop.embeddings.novelty import Novelty
     from imageloop.model.predictor import Predictor
     from imageloop.model.signing import public_key
 
@@ -90,7 +97,8 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
     if version is None:
         raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
     folder = registry.package(version)
-    return Predictor.load(folder, public_key(Workspace.current().keys), exact=exact), version
+    predictor = Predictor.load(folder, public_key(Workspace.current().keys), exact=exact)
+    return predictor, Novelty.read(folder), version
 
 
 def _files_below(paths: list[Path]) -> Iterator[Path]:

@@ -76,6 +76,10 @@ class ArrayStore:
     def attributes(self, key: str) -> dict[str, Any]:
         return self._places[key].attributes
 
+    def checksum(self, key: str) -> int:
+        """The CRC-32 of a row: equal rows have equal ones."""
+        return self._places[key].crc32
+
     def append(self, keys: Sequence[str], rows: Array, attributes: Sequence[dict[str, Any]] | None = None) -> None:
         """Keep `rows` (N, *row_shape) under `keys`; whole or not at all."""
         rows = np.ascontiguousarray(rows, dtype=self.dtype)

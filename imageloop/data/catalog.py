@@ -12,7 +12,8 @@ from imageloop.data.catalog_schema import check_catalog
 from imageloop.data.decoding import Container, check_pixels
 from imageloop.data.ingestion import decode_new, in_threads, sha256_of
 from imageloop.data.settings import Limits
-from imageloop.data.sources.folder import RETAINED_FOLDER, FoundFile, list_files
+from imageloop.data.sources.class_folders import RETAINED_FOLDER
+from imageloop.data.sources.folder import FoundFile, list_files, notices
 from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.progress import track
 
@@ -34,12 +35,14 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
     files = list(list_files(folder))
     if not files:
         raise ImageLoopError(f"expected images, got no file below '{folder}'; point data.source at a folder that holds some")
+    for notice in notices(folder):
+        logger.warning("%s", notice)
     hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
     rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]
     usable = {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name}
     refused = decode_new(usable, store, side, limits)
     now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
-    catalog = pd.DataFrame([_describe(row, store, refused, limits) for row in rows])
+    catalog = _quarantine_contradictions(pd.DataFrame([_describe(row, store, refused, limits) for row in rows]), store)
     sources = [RETAINED_FOLDER if PurePosixPath(path).parent.name == RETAINED_FOLDER else source for path in catalog["path"]]
     return check_catalog(catalog.assign(group=_own_group, split="", source=sources, added_at=now)[_COLUMNS])
 
@@ -48,6 +51,24 @@ _COLUMNS = [
     "path", "label", "width", "height", "size_bytes", "format", "sha256", "perceptual_hash",
     "group", "split", "status", "reason", "source", "added_at",
 ]  # fmt: skip
+
+
+def _quarantine_contradictions(catalog: pd.DataFrame, store: ArrayStore) -> pd.DataFrame:
+    """Quarantine equal images that are in two classes, in both: their label is unknown.
+
+    Equal are those with the same prepared pixels. Near duplicates are none: parts of two kinds may differ in a scratch.
+    """
+    images = catalog[catalog["status"] == "accepted"]
+    pixels = pd.Series({row: store.checksum(sha256) for row, sha256 in images["sha256"].items()}, dtype=object)
+    reasons = {}
+    for _, alike in images.groupby([images["perceptual_hash"], pixels.reindex(images.index)]):
+        if alike["label"].nunique() > 1:
+            for row in alike.itertuples():
+                other = alike[alike["label"] != row.label].iloc[0]
+                reasons[row.Index] = f"two_classes: shows the same as '{other['path']}' of class '{other['label']}'"
+    if reasons:
+        logger.warning("quarantined %d images that are in two classes", len(reasons))
+    return quarantine(catalog, reasons) if reasons else catalog
 
 
 def _own_group(catalog: pd.DataFrame) -> pd.Series:
@@ -102,5 +123,5 @@ def quarantine(catalog: pd.DataFrame, reasons: dict[int, str]) -> pd.DataFrame:
     index = list(reasons)
     catalog.loc[index, "status"] = "quarantined"
     catalog.loc[index, "reason"] = pd.Series(reasons)
-    catalog.loc[index, ["group", "split"]] = ""
+    catalog.loc[index, [name for name in ("group", "split") if name in catalog]] = ""
     return catalog

@@ -1,16 +1,12 @@
 """Which images show the same thing: equal bytes, or perceptual hashes that differ in a few bits."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from imageloop.data.catalog import quarantine
-from imageloop.data.catalog_schema import accepted, check_catalog
+from imageloop.data.catalog_schema import accepted
 from imageloop.data.perceptual_hash import near_pairs
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,18 +34,3 @@ def find_lookalikes(catalog: pd.DataFrame, max_bits: int) -> Lookalikes:
         near.setdefault(left, set()).add(right)
         near.setdefault(right, set()).add(left)
     return Lookalikes(rows, near)
-
-
-def quarantine_contradictions(catalog: pd.DataFrame, max_bits: int) -> pd.DataFrame:
-    """Quarantine every image that is in two classes, in both: its label is unknown."""
-    alike = find_lookalikes(catalog, max_bits)
-    labels, paths = catalog["label"].to_dict(), catalog["path"].to_dict()
-    reasons = {}
-    for node, rows in enumerate(alike.rows):
-        family = alike.family(node)
-        if len({labels[row] for row in family}) > 1:
-            for row in rows:
-                other = next(other for other in family if labels[other] != labels[row])
-                reasons[row] = f"two_classes: shows the same as '{paths[other]}' of class '{labels[other]}'"
-    logger.info("quarantined %d images that are in two classes", len(reasons))
-    return check_catalog(quarantine(catalog, reasons))

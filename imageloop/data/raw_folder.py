@@ -12,6 +12,7 @@ from typing import Any
 from imageloop.atomic_files import replacing
 from imageloop.data.settings import DataSettings, FolderSource
 from imageloop.data.sources import folder as folders
+from imageloop.data.sources.class_folders import RETAINED_FOLDER
 from imageloop.errors import ImageLoopError
 from imageloop.progress import track
 from imageloop.workspace_paths import Workspace
@@ -92,7 +93,7 @@ def _add_retained(retained: Path, raw: Path) -> None:
     root = folders.unwrap(raw)
     for file in folders.list_files(retained):
         if file.label is not None and file.has_portable_name:
-            _copy(file.path, root / file.label / folders.RETAINED_FOLDER / file.path.name)
+            _copy(file.path, root / file.label / RETAINED_FOLDER / file.path.name)
 
 
 def _is_copied(source: Path, target: Path) -> bool:

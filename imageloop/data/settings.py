@@ -47,8 +47,16 @@ class ArchiveSource(Settings):
     kind: Literal["archive"] = "archive"
     location: str = Field(description="a path or an http(s) URL")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="required for a URL, checked wherever given")
+    encoding: str | None = Field(
+        None, description="code page of names that do not say theirs, such as cp932 or gb18030; by default it is detected"
+    )
     max_files: int = Field(1_000_000, ge=1, description="more is treated as an attack")
     max_bytes: int = Field(100 * 2**30, ge=1, description="unpacked size; more is treated as an attack")
+    max_ratio: float = Field(
+        100,
+        ge=1,
+        description="unpacked to packed size, from 1 GiB on; images are packed already, and more is treated as an attack",
+    )
 
     @property
     def is_url(self) -> bool:
@@ -154,6 +162,9 @@ class DataSettings(Settings):
     limits: Limits = Limits()
     duplicate_bits: int = Field(
         4, ge=0, le=7, description="perceptual hashes that differ in at most so many of 64 bits are near duplicates"
+    )
+    max_quarantined: Fraction = Field(
+        0.1, description="share of the files; where more cannot be used, the run stops and says why"
     )
     split: SplitSettings = SplitSettings()
     versioning: VersioningSettings = VersioningSettings()

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -46,11 +46,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image: the most probable class, its probability, and all of them by name."""
+    """The prediction for one image: the most probable class, its probability, all of them by name, and the embedding (D,)."""
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    embedding_D: FloatArray = field(repr=False, compare=False)
 
 
 class Predictor:
@@ -113,8 +114,8 @@ class Predictor:
         Source: class activation maps, Zhou et al., 2016.
         Raises: ImageRefusedError, ValueError for a label that the model does not know.
         """
-        probabilities_BK, _, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self.limits)[None])
-        prediction = self._prediction(probabilities_BK[0])
+        probabilities_BK, embeddings_BD, maps_BKhw = self._run(preprocess(content, self.info.side_pixels, self.limits)[None])
+        prediction = self._prediction(probabilities_BK[0], embeddings_BD[0])
         names = self.info.class_names
         map_hw = maps_BKhw[0, names.index(label or prediction.label)] - maps_BKhw[0].mean(0)
         spread = map_hw.max() - map_hw.min()
@@ -122,14 +123,15 @@ class Predictor:
 
     def _predict_batch(self, images: list[UInt8Array | ImageRefusedError]) -> Iterator[Prediction | ImageRefusedError]:
         usable = [image for image in images if isinstance(image, np.ndarray)]
-        rows: Iterator[FloatArray] = iter(self.predict(np.stack(usable)).probabilities if usable else ())
+        found = self.predict(np.stack(usable)) if usable else None
+        rows = zip(found.probabilities, found.embeddings, strict=True) if found else iter(())
         for image in images:
-            yield image if isinstance(image, ImageRefusedError) else self._prediction(next(rows))
+            yield image if isinstance(image, ImageRefusedError) else self._prediction(*next(rows))
 
-    def _prediction(self, probabilities_K: FloatArray) -> Prediction:
+    def _prediction(self, probabilities_K: FloatArray, embedding_D: FloatArray) -> Prediction:
         values = dict(zip(self.info.class_names, map(float, probabilities_K), strict=True))
         label = max(values, key=values.__getitem__)
-        return Prediction(label, values[label], values)
+        return Prediction(label, values[label], values, embedding_D)
 
     def _try_preprocess(self, content: bytes) -> UInt8Array | ImageRefusedError:
         try:

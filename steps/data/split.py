@@ -9,7 +9,7 @@ from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import check_catalog
 from imageloop.data.settings import DataSettings
 from imageloop.data.split_history import images_split_before, remember_splits
-from imageloop.data.splits import split_catalog
+from imageloop.data.splits import check_quarantined, split_catalog
 from imageloop.workspace_paths import Workspace
 from materializers.catalog import CatalogMaterializer
 from steps.cache_keys import ON_CODE
@@ -22,5 +22,6 @@ def split(valid_files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.Dat
     with dvc.data_lock(workspace):  # two runs with a new image in common would give it two splits
         known = images_split_before(workspace, settings.split.seed)
         catalog = split_catalog(check_catalog(valid_files), known, settings.split, settings.duplicate_bits)
+        check_quarantined(catalog, settings.max_quarantined)
         remember_splits(catalog, workspace)
     return catalog

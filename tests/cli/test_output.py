@@ -63,7 +63,7 @@ def test_names_with_brackets_colons_and_unprintable_bytes_are_shown_as_they_are(
 
     assert "a[red]b[/red]:smile:.png" in text
     assert "bad\udcff.png" in text
-    assert render(csv_table(result), pipe).splitlines()[1] == "a[red]b[/red]:smile:.png,cat,0.900000"
+    assert render(csv_table(result), pipe).splitlines()[1] == "a[red]b[/red]:smile:.png,cat,0.900000,,"
 
 
 def test_a_version_list_names_status_and_reason(pipe):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ def mixed(site, trained, tmp_path):
 
 
 def test_a_table_goes_on_after_bad_files_and_lists_them(site, mixed):
-    out, _ = site.run("predict", str(mixed), "--model", "predicting")
+    out, _ = site.run("predict", str(mixed), "--model", "predicting", expect=1)
 
     predicted, refused = out.split("refused 1  ")
     assert predicted.count(str(mixed)) == 3
@@ -37,13 +38,15 @@ def test_a_table_goes_on_after_bad_files_and_lists_them(site, mixed):
 
 
 def test_json_is_one_document_and_csv_has_its_columns(site, mixed):
-    result = site.json("predict", str(mixed), "--model", "predicting")
-    rows = list(csv.DictReader(io.StringIO(site.run("predict", str(mixed), "--model", "predicting", "--csv")[0])))
+    result = json.loads(site.run("predict", str(mixed), "--model", "predicting", "--json", expect=1)[0])
+    rows = list(csv.DictReader(io.StringIO(site.run("predict", str(mixed), "--model", "predicting", "--csv", expect=1)[0])))
 
     assert len(result["predictions"]) == 3
     assert abs(sum(result["predictions"][0]["probabilities"].values()) - 1) < 1e-5
     assert [row["label"] for row in rows] == [row["label"] for row in result["predictions"]] + [""]
-    assert list(rows[0]) == ["path", "label", "probability"]
+    assert list(rows[0]) == ["path", "label", "probability", "in_distribution", "reason"]
+    assert {row["in_distribution"] for row in rows[:3]} <= {"yes", "no"}
+    assert rows[-1]["reason"].startswith("not_an_image: plain text")
 
 
 def test_heat_maps_are_written_as_images(site, mixed, tmp_path):
@@ -54,7 +57,7 @@ def test_heat_maps_are_written_as_images(site, mixed, tmp_path):
 
 
 def test_the_exact_model_can_be_chosen(site, mixed):
-    assert site.json("predict", str(mixed), "--model", "predicting", "--exact")["precision"] == "fp32"
+    assert site.json("predict", str(mixed / "image 0.jpg"), "--model", "predicting", "--exact")["precision"] == "fp32"
 
 
 def test_a_missing_file_or_version_is_one_sentence(site, trained, tmp_path):

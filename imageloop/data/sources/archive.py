@@ -11,19 +11,22 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.settings import ArchiveSource
+from imageloop.data.sources.archive_names import decoder, zip_names
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.progress import track
 
 logger = logging.getLogger(__name__)
 CHUNK_BYTES = 2**20
+RATIO_FROM_BYTES = 2**30
 TIMEOUT_SECONDS = 60
 DAMAGE = (zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".parquet")
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -40,7 +43,8 @@ def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
         _check_hash(file, source.sha256)
     folder = downloads / "unpacked"
     with replacing(folder) as aside:
-        unpack(file, aside, source.max_files, source.max_bytes)
+        max_bytes = min(source.max_bytes, max(RATIO_FROM_BYTES, int(source.max_ratio * file.stat().st_size)))
+        unpack(file, aside, source.max_files, max_bytes, source.encoding)
     return folder
 
 
@@ -51,6 +55,11 @@ def check_archive(source: ArchiveSource, key: str) -> None:
     file = Path(source.location)
     if not file.is_file():
         raise SettingsError(f"{key}: expected an archive, got no file at '{file}'; check the path")
+    if file.suffix.lower() in TABLES:
+        raise SettingsError(
+            f"{key}: expected a folder of images or an archive, got a table at '{file}'; tables of labels are not read: sort the images "
+            "into one folder a class, and name the folder around them"
+        )
     if not (zipfile.is_zipfile(file) or tarfile.is_tarfile(file)):
         raise SettingsError(f"{key}: expected an archive ({', '.join(ENDINGS)}), got something else at '{file}'")
 
@@ -108,15 +117,15 @@ def _check_hash(file: Path, expected: str | None) -> None:
         raise ArchiveError(f"expected an archive with sha256 {expected}, got {actual}; correct the setting or the address")
 
 
-def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
-    """Unpack regular files into `target`.
+def unpack(file: Path, target: Path, max_files: int, max_bytes: int, encoding: str | None = None) -> None:
+    """Unpack regular files into `target`; `encoding` is that of names which do not say what they are.
 
     Raises: ArchiveError for a path that leaves `target`, for more files or bytes than allowed (counted as they are
     written, not as the archive claims), for an encrypted or damaged archive.
     """
     num_files = num_bytes = 0
     try:
-        for name, content in track(_members(file), "unpack", 0):
+        for name, content in track(_members(file, encoding), "unpack", 0):
             num_files += 1
             if num_files > max_files:
                 raise ArchiveError(
@@ -131,21 +140,36 @@ def unpack(file: Path, target: Path, max_files: int, max_bytes: int) -> None:
     target.mkdir(parents=True, exist_ok=True)
 
 
-def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _members(file: Path, encoding: str | None) -> Iterator[tuple[str, IO[bytes]]]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16):
-                    with archive.open(entry) as content:
-                        yield entry.filename, content
+            entries = [
+                entry for entry in archive.infolist() if not entry.is_dir() and not stat.S_ISLNK(entry.external_attr >> 16)
+            ]
+            for entry, name in zip(entries, zip_names(entries, encoding), strict=True):
+                with archive.open(entry) as content:
+                    yield name, content
         return
     with tarfile.open(file) as tar:
+        decode: Callable[[bytes], str] | None = None
         for member in tar:
+            raw = member.name.encode(errors="surrogateescape")
+            if decode is None and not _is_utf8(raw):
+                names = [other.name.encode(errors="surrogateescape") for other in tar.getmembers()]
+                decode = decoder([name for name in names if not _is_utf8(name)], encoding)
             extracted = tar.extractfile(member) if member.isreg() else None
             if extracted is not None:
-                yield member.name, extracted
+                yield decode(raw) if decode and not _is_utf8(raw) else member.name, extracted
         while tar.fileobj is not None and tar.fileobj.read(CHUNK_BYTES):
             pass  # to the end, where the sum over all of it stands: without it a damaged image would pass
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _inside(target: Path, name: str, file: Path) -> Path:
@@ -162,7 +186,9 @@ def _write(content: IO[bytes], path: Path, allowance: int, file: Path) -> int:
         while chunk := content.read(CHUNK_BYTES):
             written += len(chunk)
             if written > allowance:
-                raise ArchiveError(f"'{file.name}' unpacks to more than data.source.max_bytes allows; raise it if that is right")
+                raise ArchiveError(
+                    f"'{file.name}' unpacks to more than data.source.max_bytes or max_ratio allows; raise it if that is right"
+                )
             output.write(chunk)
     return written
 

@@ -1,17 +1,15 @@
 """Which files a folder holds and what class each shows: one folder a class, or Kaggle's `cat.12.jpg` names."""
 
+import difflib
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from imageloop.data.sources.class_folders import KAGGLE_NAME, ClassFolders, no_permission
 from imageloop.errors import SettingsError
 
-KAGGLE_NAME = re.compile(r"^(?P<label>[^\W\d][\w -]*)\.\d+\.\w+$")
-SPLIT_FOLDER = re.compile(r"^(train(ing)?|val(id(ation)?)?|test(ing)?)\d*$", re.IGNORECASE)
-RETAINED_FOLDER = "kept_by_service"  # within a class folder: images that the service retained
 SHAPE = "one folder a class with its images in it, or names like cat.12.jpg"
 
 
@@ -32,13 +30,18 @@ class FoundFile:
 def list_files(folder: Path) -> Iterator[FoundFile]:
     """Every visible file below `folder`, links followed, loops not, each folder in the order of its names.
 
-    Raises: SettingsError for a folder that cannot be read.
+    Raises: SettingsError for a folder that cannot be read, or whose structure has two readings.
     """
     root = unwrap(folder)
-    has_splits = _has_splits(root)
+    classes = ClassFolders(root)
     for path in every_file(root):
         name = path.relative_to(root).as_posix()
-        yield FoundFile(path, name, label_of(name, has_splits=has_splits))
+        yield FoundFile(path, name, classes.label_of(name))
+
+
+def notices(folder: Path) -> list[str]:
+    """What a user should know of how the folders were read, such as splits that were pooled."""
+    return ClassFolders(unwrap(folder)).notices()
 
 
 def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]:
@@ -47,26 +50,6 @@ def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]
     Raises: SettingsError for a folder that cannot be read; with `also_unreadable`, such a folder is listed in place of its files.
     """
     return _walk(folder, frozenset(), also_unreadable=also_unreadable)
-
-
-def label_of(name: str, *, has_splits: bool = True) -> str | None:
-    """The class by a relative POSIX name: the first folder that is no split, or Kaggle's prefix."""
-    *folders, file = PurePosixPath(name).parts
-    while has_splits and folders and SPLIT_FOLDER.match(folders[0]):
-        folders.pop(0)
-    if folders:
-        return folders[0]
-    match = KAGGLE_NAME.match(file)
-    return match["label"] if match else None
-
-
-def _has_splits(root: Path) -> bool:
-    """Whether a folder `train` is the data set's split: it may be a class of vehicles, too, with its images right in it."""
-    entries = _entries(root)
-    splits = [entry for entry in entries if SPLIT_FOLDER.match(entry.name) and entry.is_dir()]
-    if not splits or any(entry.is_dir() or KAGGLE_NAME.match(entry.name) for split in splits for entry in _entries(split)):
-        return True
-    return not any(entry.is_dir() for entry in entries if entry not in splits)
 
 
 def unwrap(folder: Path) -> Path:
@@ -105,12 +88,10 @@ def check_folder(folder: Path, key: str) -> None:
     Raises: SettingsError that names `key`.
     """
     if not folder.exists():
-        raise SettingsError(f"{key}: expected a folder of images, got nothing at '{folder}'; check the path")
+        raise SettingsError(f"{key}: expected a folder of images or an archive, got nothing at '{folder}'; {_nearest(folder)}")
     if not folder.is_dir():
         raise SettingsError(f"{key}: expected a folder, got a file at '{folder}'; name the folder that holds the class folders")
-    for entry in _entries(unwrap(folder)):
-        if entry.is_dir() and not _may_be_read(entry):
-            raise _no_permission(entry)
+    _check_class_folders(unwrap(folder), key)
     labels: dict[str, int] = {}
     for file in list_files(folder):
         if file.label is not None:
@@ -118,11 +99,47 @@ def check_folder(folder: Path, key: str) -> None:
         if len(labels) > 1:
             return
     if not labels:
-        raise SettingsError(f"{key}: expected {SHAPE}, got no such file below '{folder}'; sort the images into class folders")
+        raise SettingsError(f"{key}: expected {SHAPE}, got {_contents(folder)}; sort the images into class folders")
     raise SettingsError(
         f"{key}: expected two classes or more, got one ('{next(iter(labels))}') below '{folder}'; "
         "name the folder above it, or add a folder with images of what is not one"
     )
+
+
+def _nearest(missing: Path) -> str:
+    """What to do about a path that does not exist."""
+    parent = next(parent for parent in missing.parents if parent.is_dir())
+    names = [entry.name for entry in _entries(parent)] if _may_be_read(parent) else []
+    alike = difflib.get_close_matches((missing.relative_to(parent).parts or ("",))[0], names, n=2)
+    if alike:
+        return f"did you mean {' or '.join(repr(str(parent / name)) for name in alike)}?"
+    return f"the nearest folder that exists is '{parent}'"
+
+
+def _check_class_folders(root: Path, key: str) -> None:
+    """Raises: SettingsError for a class folder that may not be read, or that holds no file."""
+    classes = ClassFolders(root)
+    for path in classes.classes:
+        if not _may_be_read(root / path):
+            raise no_permission(root / path)
+    empty = [path for path in classes.classes if next(every_file(root / path), None) is None]
+    if empty:
+        named = ", ".join(f"'{path}'" for path in empty[:5])
+        raise SettingsError(
+            f"{key}: expected images of each class, got no file in {len(empty)} of {len(classes.classes)} class folders ({named}) below "
+            f"'{root}'; add images, or remove the folders"
+        )
+
+
+def _contents(folder: Path) -> str:
+    """What a folder holds that has no labelled image."""
+    endings: dict[str, int] = {}
+    for path in every_file(folder):
+        endings[path.suffix.lower() or "no ending"] = endings.get(path.suffix.lower() or "no ending", 0) + 1
+    if not endings:
+        return f"no file below '{folder}'"
+    found = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items(), key=lambda item: -item[1])[:4])
+    return f"files without a class below '{folder}' ({found})"
 
 
 def _walk(folder: Path, seen: frozenset[Path], *, also_unreadable: bool) -> Iterator[Path]:
@@ -145,13 +162,9 @@ def _entries(folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             visible = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")))
     except PermissionError as error:
-        raise _no_permission(folder) from error
+        raise no_permission(folder) from error
     return [folder / name for name in visible]
 
 
 def _may_be_read(folder: Path) -> bool:
     return os.access(folder, os.R_OK | os.X_OK)
-
-
-def _no_permission(folder: Path) -> SettingsError:
-    return SettingsError(f"expected to read the folder '{folder}', got no permission; grant it or move it away")

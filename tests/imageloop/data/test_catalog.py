@@ -1,15 +1,15 @@
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import CatalogError, accepted, check_catalog, classes_of, content_hash
-from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
-from imageloop.data.splits import split_catalog
+from imageloop.data.splits import check_quarantined, split_catalog
 from imageloop.errors import ImageLoopError
 
 SIDE = 32
@@ -21,7 +21,7 @@ def store(tmp_path) -> ArrayStore:
 
 
 def catalog_of(folder, store, known=None, seed=7):
-    files = quarantine_contradictions(read_catalog(folder, "folder", store, SIDE, Limits()), 4)
+    files = read_catalog(folder, "folder", store, SIDE, Limits())
     return split_catalog(files, known, SplitSettings(seed=seed), 4)
 
 
@@ -98,6 +98,67 @@ def test_an_image_in_two_classes_is_quarantined_under_both_names(draw_folder, st
     aside = catalog[catalog["status"] == "quarantined"]
     assert set(aside["path"]) == {"cat/3.png", "dog/no dog.png"}
     assert aside["reason"].str.startswith("two_classes").all()
+
+
+def test_near_duplicates_in_two_classes_are_no_contradiction(tmp_path, store):
+    """Parts that differ in a scratch: their perceptual hashes are near each other, within a class and across."""
+    part = np.random.default_rng(0).integers(0, 255, (8, 8)).astype(np.uint8)
+    large = np.asarray(Image.fromarray(part).resize((64, 64), Image.Resampling.BICUBIC))
+    for label in ("good", "scratched"):
+        (tmp_path / "parts" / label).mkdir(parents=True)
+        for index in range(12):
+            image = large.astype(int) + np.random.default_rng([index, label == "good"]).normal(0, 2, large.shape)
+            if label == "scratched":
+                image[20:22, 5:50] = 250
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(tmp_path / "parts" / label / f"{index}.png")
+
+    files = read_catalog(tmp_path / "parts", "folder", store, SIDE, Limits())
+
+    assert (files["status"] == "accepted").all()
+
+
+def test_the_same_pixels_in_another_file_are_a_contradiction(draw_folder, store):
+    folder = draw_folder(cat=12, dog=12)
+    Image.open(folder / "cat" / "3.png").save(folder / "dog" / "no dog.bmp")
+
+    catalog = catalog_of(folder, store)
+
+    assert set(catalog[catalog["reason"].str.startswith("two_classes")]["path"]) == {"cat/3.png", "dog/no dog.bmp"}
+
+
+def test_a_class_without_a_usable_image_is_an_error_with_its_reasons(draw_folder, store):
+    folder = draw_folder(cat=12, dog=12)
+    (folder / "lion").mkdir()
+    for index in range(3):
+        (folder / "lion" / f"{index}.jpg").write_text(f"no image {index}")
+
+    with pytest.raises(
+        ImageLoopError, match=r"none of 1: 'lion' \(quarantined: 3 not_an_image; 'lion/0.jpg' is not_an_image: plain text"
+    ):
+        catalog_of(folder, store)
+
+
+def test_a_data_set_of_which_much_is_unusable_stops_unless_that_is_said(draw_folder, store):
+    folder = draw_folder(cat=12, dog=12)
+    for index in range(6):
+        (folder / "cat" / f"text {index}.jpg").write_text(f"no image {index}")
+    (folder / "test").mkdir()
+    files = read_catalog(folder, "folder", store, SIDE, Limits())
+
+    with pytest.raises(ImageLoopError, match=r"got 20% of 30 .*6 not_an_image.*--set data.max_quarantined=0.2"):
+        check_quarantined(files, 0.1)
+    check_quarantined(files, 0.2)
+
+
+def test_unlabelled_images_of_a_competition_do_not_count_as_unusable(draw_folder, store):
+    folder = draw_folder(cat=12, dog=12)
+    (folder.parent / "set").mkdir()
+    folder.rename(folder.parent / "set" / "train")
+    (folder.parent / "set" / "test").mkdir()
+    for index in range(30):
+        Image.effect_noise((64, 64), 40 + index).save(folder.parent / "set" / "test" / f"{index}.png")
+
+    check_quarantined(read_catalog(folder.parent / "set", "folder", store, SIDE, Limits()), 0.1)
 
 
 def test_strange_names_and_files_are_listed_and_none_is_lost(draw_folder, store):

@@ -4,7 +4,6 @@ import numpy as np
 
 from imageloop.data.catalog import read_catalog
 from imageloop.data.data_report import data_report
-from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
@@ -16,9 +15,7 @@ def test_the_report_shows_counts_samples_groups_and_reasons(draw_folder, tmp_pat
     shutil.copy(folder / "cat" / "1.png", folder / "cat" / "twin.png")
     (folder / "cat" / "bad.jpg").write_text("no image")
     store = prepared_store(tmp_path / "store", 32)
-    catalog = split_catalog(
-        quarantine_contradictions(read_catalog(folder, "folder", store, 32, Limits()), 4), None, SplitSettings(), 4
-    )
+    catalog = split_catalog(read_catalog(folder, "folder", store, 32, Limits()), None, SplitSettings(), 4)
 
     page = data_report(catalog, lambda sha256: store.read([sha256])[0])
 

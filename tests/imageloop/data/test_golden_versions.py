@@ -10,7 +10,6 @@ import pytest
 
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import content_hash
-from imageloop.data.duplicates import quarantine_contradictions
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import DataSettings, GeneratedSource
 from imageloop.data.sources.generated import bring_generated
@@ -22,7 +21,6 @@ SIDE = 64
 def version_and_splits(folder: Path, kind: str, workspace) -> tuple[str, dict[str, int]]:
     settings = DataSettings()
     files = read_catalog(folder, kind, prepared_store(workspace.prepared, SIDE), SIDE, settings.limits)
-    files = quarantine_contradictions(files, settings.duplicate_bits)
     catalog = split_catalog(files, None, settings.split, settings.duplicate_bits)
     return content_hash(catalog), catalog[catalog["split"] != ""].groupby("split").size().to_dict()
 

@@ -13,7 +13,7 @@ from imageloop.data.ingestion import prepared_store
 from imageloop.data.raw_folder import place
 from imageloop.data.settings import DataSettings, Limits, SplitSettings
 from imageloop.data.sources import dispatch
-from imageloop.data.sources.folder import RETAINED_FOLDER
+from imageloop.data.sources.class_folders import RETAINED_FOLDER
 from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError, SettingsError
 

@@ -194,3 +194,13 @@ def test_a_wrong_address_is_not_retried(tmp_path):
         with pytest.raises(ArchiveError, match=r"404 .*; correct the address"):
             bring_archive(ArchiveSource(location=address, sha256="0" * 64), tmp_path / "downloads")
         server.shutdown()
+
+
+def test_an_archive_that_grows_beyond_reason_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("imageloop.data.sources.archive.RATIO_FROM_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/1.bmp", bytes(2**20))
+
+    with pytest.raises(ArchiveError, match="max_ratio"):
+        bring_archive(ArchiveSource(location=str(tmp_path / "bomb.zip")), tmp_path)
+    assert bring_archive(ArchiveSource(location=str(tmp_path / "bomb.zip"), max_ratio=2000), tmp_path)

@@ -3,25 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from imageloop.data.sources.folder import FoundFile, check_folder, every_file, fingerprint, label_of, list_files
+from imageloop.data.sources.folder import FoundFile, check_folder, every_file, fingerprint, list_files
 from imageloop.errors import SettingsError
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("cat/1.jpg", "cat"),
-        ("cat/by the window/1.jpg", "cat"),
-        ("train/cat/1.jpg", "cat"),
-        ("validation/dog/1.jpg", "dog"),
-        ("cat.12.jpg", "cat"),
-        ("train/dog.3.jpg", "dog"),
-        ("IMG_0001.jpg", None),
-        ("test1/17.jpg", None),
-    ],
-)
-def test_the_class_is_the_folder_or_kaggles_prefix(name, label):
-    assert label_of(name) == label
 
 
 def touch(folder: Path, *names: str) -> Path:
