@@ -19,7 +19,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from imageloop import progress
-from imageloop.adapters.quiet_libraries import quiet_libraries
+from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libraries
 from imageloop.workspace_paths import Workspace
 
 OUR_LOGGERS = ("cli", "imageloop", "seldon", "steps", "operations")
@@ -87,6 +87,7 @@ class Session:
 
     def __enter__(self) -> Self:
         quiet_libraries()
+        never_proxy_loopback()
         logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no reason for a traceback
         root = logging.getLogger()
         root.setLevel(logging.INFO)

@@ -24,7 +24,7 @@ import yaml
 from pydantic import ValidationError
 
 from imageloop.adapters.mlflow_tracking import ensure_experiment
-from imageloop.adapters.quiet_libraries import quiet_libraries
+from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libraries
 from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole, zenml_folder
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
@@ -175,6 +175,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(0 if is_applied(environment) else 1)
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "ERROR")  # that a remote part cannot be reached yet is no news
     quiet_libraries()
+    never_proxy_loopback()
     refuse_dead_server()
     write_configuration_whole()
     from zenml.client import Client

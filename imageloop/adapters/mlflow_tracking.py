@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageloop.adapters.sqlite_files import check_sqlite_file
 from imageloop.atomic_files import replacing
 from imageloop.data.data_version import DataVersion
 from imageloop.errors import ImageLoopError, SettingsError
@@ -35,8 +36,26 @@ def connect() -> str:
         raise SettingsError(
             f"expected a stack with an MLflow tracker, got '{stack.name}' without one; run: zenml stack set local"
         )
+    address = str(tracker.get_tracking_uri())
+    _refuse_unusable_database(address, Workspace.current())
     tracker.configure_mlflow()
-    return str(tracker.get_tracking_uri())
+    return address
+
+
+def _refuse_unusable_database(address: str, workspace: Workspace) -> None:
+    """Raises: DatabaseFileError, SettingsError for a database on this machine that is locked, damaged, newer, or gone from its packages."""
+    if not address.startswith("sqlite:///"):
+        return
+    file = Path(address.removeprefix("sqlite:///"))
+    packages = workspace.state / "mlartifacts"
+    if not file.exists() and packages.is_dir() and any(packages.iterdir()):
+        raise SettingsError(
+            f"expected MLflow's database at '{file}', got no file, though the packages of its versions are in '{packages}'; restore it "
+            "from a backup, or move that folder away to begin anew"
+        )
+    check_sqlite_file(
+        file, "mlflow", "restore it from a backup (python run.py restore-backup), or move it away with its packages"
+    )
 
 
 def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> None:

@@ -3,6 +3,8 @@
 import os
 import warnings
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 def quiet_libraries() -> None:
     """Call it before libraries are imported; their messages go to the log file."""
@@ -16,3 +18,13 @@ def quiet_libraries() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     warnings.simplefilter("ignore")
+
+
+def never_proxy_loopback() -> None:
+    """Exempt this machine from the proxy of the environment, for this process and those that it starts.
+
+    A proxy cannot reach the loopback of this machine: gateway, admin, supervisor and servers would look dead.
+    """
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
+from imageloop.adapters.sqlite_files import check_sqlite_file
 from imageloop.atomic_files import own_secret, replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import PROJECT, Workspace
@@ -32,6 +33,7 @@ def open_store() -> "Client":
     Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another folder.
     """
     refuse_dead_server()
+    _refuse_unusable_store()
     write_configuration_whole()
     from zenml.client import Client
 
@@ -174,9 +176,7 @@ def refuse_dead_server() -> None:
 
     Raises: SettingsError if the configured server does not respond.
     """
-    file = zenml_folder() / "config.yaml"
-    store = (yaml.safe_load(file.read_text()) or {}).get("store") or {} if file.exists() else {}
-    address = urlsplit(str(store.get("url") or ""))
+    address = urlsplit(str(_store().get("url") or ""))
     if address.scheme not in ("http", "https") or address.hostname is None:
         return
     try:
@@ -188,6 +188,24 @@ def refuse_dead_server() -> None:
             f"expected the ZenML server at {address.geturl()}, got no response ({error}); "
             "start it again (zenml login --local), or go on without it: zenml logout --local"
         ) from error
+
+
+def _refuse_unusable_store() -> None:
+    """Raises: DatabaseFileError, SettingsError for a store on this machine that is locked, damaged, newer, or gone."""
+    address = str(_store().get("url") or "")
+    if not address.startswith("sqlite:///"):
+        return
+    file = Path(address.removeprefix("sqlite:///"))
+    if not file.exists():
+        raise SettingsError(f"expected ZenML's database at '{file}', got no file; restore it from a backup, or run: make setup")
+    check_sqlite_file(file, "zenml", "restore it from a backup, or move it away and run: make setup")
+
+
+def _store() -> dict[str, Any]:
+    """ZenML's configuration of its store; empty before the first run."""
+    file = zenml_folder() / "config.yaml"
+    configuration = yaml.safe_load(file.read_text()) if file.exists() else None
+    return (configuration or {}).get("store") or {}
 
 
 def write_configuration_whole() -> None:
