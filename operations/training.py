@@ -93,6 +93,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
 
     stack, workspace = client.active_stack_model.name, Workspace.current()
     mlflow_tracking.ensure_experiment(mlflow_tracking.connect(), EXPERIMENT, workspace)
+    mlflow_tracking.close_abandoned_runs(EXPERIMENT)
     configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
     begun = time.monotonic()
     run = configured(

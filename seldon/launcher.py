@@ -13,10 +13,11 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
+
+from imageloop.abandoned_work import own_folder, remove_abandoned_folders
 
 # Before Seldon's modules, which read the environment when they are imported: bodies reach `predict_raw` unparsed.
 os.environ["PAYLOAD_PASSTHROUGH"] = "true"
@@ -24,7 +25,8 @@ os.environ["INCLUDE_METRICS_IN_CLIENT_RESPONSE"] = "false"
 # Before numpy: its threads for one small product spin on the cores that the model needs, and double the CPU time of a prediction.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="imageloop-metrics-")
+    remove_abandoned_folders("metrics")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own_folder("metrics"))
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter

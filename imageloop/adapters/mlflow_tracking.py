@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imageloop.abandoned_work import is_abandoned, process_mark
 from imageloop.adapters.sqlite_files import check_sqlite_file
 from imageloop.atomic_files import replacing
 from imageloop.data.data_version import DataVersion
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RAW_POINTER = "data/raw.dvc"
+PROCESS = "process"  # the tag: host and process that train
 CATALOG_POINTER = "data/catalog.parquet.dvc"
 
 
@@ -72,6 +74,20 @@ def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> Non
         except mlflow.MlflowException:  # another run was faster
             if client.get_experiment_by_name(name) is None:
                 raise
+
+
+def close_abandoned_runs(name: str) -> None:
+    """End the runs of an experiment that still say RUNNING and whose process on this machine is gone: they would say so for ever."""
+    import mlflow
+
+    client = mlflow.MlflowClient(connect())
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        if is_abandoned(run.data.tags.get(PROCESS, "")):
+            client.set_terminated(run.info.run_id, "KILLED")
+            logger.info("closed the MLflow run '%s', whose process was killed", run.info.run_name)
 
 
 def _make_database(file: Path, workspace: Workspace) -> None:
@@ -204,7 +220,7 @@ def _metric_name(name: str) -> str:
 def describe_run(training: dict[str, Any], data_version: DataVersion) -> None:
     """Log what is needed to repeat a run: settings, data with their DVC pointers, environment."""
     log_parameters({"training": training, "data_version": data_version.version})
-    set_tags({"data_version": data_version.version})
+    set_tags({"data_version": data_version.version, PROCESS: process_mark()})
     described = (found.metadata for found in importlib.metadata.distributions())  # each use of it reads the file again
     packages = sorted(f"{found['Name']}=={found['Version']}" for found in described)
     files = {"environment/packages.txt": "\n".join(packages), "environment/python.txt": sys.version}

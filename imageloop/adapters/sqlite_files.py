@@ -1,4 +1,4 @@
-"""See that an SQLite database of ZenML or MLflow can be used, before the library waits for it or fails in many lines."""
+"""See that an SQLite database of ZenML, of MLflow or of records can be used, before the library waits for it or fails in many lines."""
 
 import importlib.util
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 from imageloop.errors import ImageLoopError
 
 WAIT_SECONDS = 5.0
-NAMES = {"zenml": "ZenML", "mlflow": "MLflow"}
+NAMES = {"zenml": "ZenML", "mlflow": "MLflow", "records": "the monitor"}
 MIGRATIONS = {"zenml": "zen_stores/migrations/versions", "mlflow": "store/db_migrations/versions"}  # of each package
 
 
@@ -79,7 +79,9 @@ def _holders(file: Path) -> str:
 
 
 def _known_revisions(package: str) -> set[str]:
-    """The migrations of the installed package, from the names of their files; empty where they cannot be listed."""
+    """The migrations of the installed package, from the names of their files; empty where they cannot be listed or are ours."""
+    if package not in MIGRATIONS:
+        return set()
     found = importlib.util.find_spec(package)
     folder = (
         Path(found.submodule_search_locations[0], MIGRATIONS[package]) if found and found.submodule_search_locations else None

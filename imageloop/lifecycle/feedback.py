@@ -3,10 +3,12 @@
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.adapters.sqlite_files import check_sqlite_file
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.embeddings.drift_samples import with_scenes, with_typical
@@ -16,13 +18,14 @@ from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import PerformanceSettings
-from imageloop.records.store.database import DATABASE_VARIABLE, Database
+from imageloop.records.store.database import DATABASE_FILE, DATABASE_VARIABLE, Database
 from imageloop.training.drift_augmentation import augment_with_drift
 from imageloop.training.features import known_features
 from imageloop.training.feedback_data import FeedbackData, in_scenes, role_of, select_feedback
 from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace
 
+SQLITE = "sqlite:///"
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
 MAX_PREDICTIONS, MAX_LABELS = 200_000, 4_000  # that show whether labels are a fair sample
 READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of images that teach already
@@ -39,10 +42,16 @@ class NothingToLearnError(ImageLoopError):
 def open_database(workspace: Workspace, url: str | None = None) -> Database:
     """Open the given URL, or that of IMAGELOOP_DATABASE, or SQLite below `.imageloop`.
 
-    Raises: DatabaseError.
+    Raises: DatabaseError; DatabaseFileError for a file that is locked or damaged.
     """
     url = url or os.environ.get(DATABASE_VARIABLE)
-    return Database(url) if url else Database.of_folder(workspace.state / "records")
+    folder = workspace.state / "records"
+    if not url or url.startswith(SQLITE):
+        file = Path(url.removeprefix(SQLITE)) if url else folder / DATABASE_FILE
+        check_sqlite_file(
+            file, "records", "restore it from a backup, or move it away, and begin with the records that services still hold"
+        )
+    return Database(url) if url else Database.of_folder(folder)
 
 
 def collect_feedback_data(

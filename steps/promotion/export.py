@@ -2,13 +2,13 @@
 
 import atexit
 import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from zenml import log_metadata, step
 
+from imageloop.abandoned_work import own_folder, remove_abandoned_folders
 from imageloop.adapters.git import commit_of
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
@@ -49,7 +49,8 @@ def export(
         created_at=datetime.now(UTC),
         limits=limits,
     )
-    folder = Path(tempfile.mkdtemp(prefix="imageloop-export-"))
+    remove_abandoned_folders("export")
+    folder = own_folder("export")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then
     verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
     if verdict:

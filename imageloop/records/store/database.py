@@ -13,11 +13,11 @@ from imageloop.records.record_types import FeedbackRecord, PredictionRecord, dec
 from imageloop.records.store.label_reviews import LabelReviews
 from imageloop.records.store.monitoring_history import Decision, MonitoringHistory
 from imageloop.records.store.record_queries import RecordQueries, prediction_of
-from imageloop.records.store.records_connection import DatabaseError
+from imageloop.records.store.records_connection import DATABASE_FILE, DatabaseError
 from imageloop.records.store.row_digest import digest
 from imageloop.records.store.tables import decisions, feedback, positions, predictions, windows
 
-__all__ = ["DATABASE_VARIABLE", "Database", "DatabaseError", "Decision"]
+__all__ = ["DATABASE_FILE", "DATABASE_VARIABLE", "Database", "DatabaseError", "Decision"]
 DATABASE_VARIABLE = "IMAGELOOP_DATABASE"  # its URL
 
 

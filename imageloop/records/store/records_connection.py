@@ -23,6 +23,7 @@ FIRST = "0001"  # noted under the usual name by earlier releases
 BUSY_SECONDS = 30
 ROWS_A_STATEMENT = 500
 INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+DATABASE_FILE = "records.db"
 
 
 class DatabaseError(ImageLoopError):
@@ -57,7 +58,7 @@ class RecordsConnection:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DatabaseError(f"no folder for the database of records can be made at '{folder}': {error.strerror}") from error
-        return cls(f"sqlite:///{folder / 'records.db'}")
+        return cls(f"sqlite:///{folder / DATABASE_FILE}")
 
     def close(self) -> None:
         self._engine.dispose()

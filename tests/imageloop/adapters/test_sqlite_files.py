@@ -53,7 +53,7 @@ def test_a_damaged_database_is_refused_with_the_way_out(file, keep):
     content = file.read_bytes()
     file.write_bytes(b"\xff" * 200 + content[200 : int(keep * len(content))])
 
-    with pytest.raises(DatabaseFileError, match="got a damaged file .*; restore it"):
+    with pytest.raises(DatabaseFileError, match=r"got a damaged file .*; restore it"):
         check_sqlite_file(file, "zenml", "restore it")
 
 
