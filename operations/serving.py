@@ -139,8 +139,9 @@ def down(*, keep: bool = False) -> StoppedDeployments:
     deployed, cluster = _last_deployment()
     manifests = cluster.belonging_to(deployed.namespace, deployed.name)
     with ExitStack() as locks:
-        for one in manifests:
-            locks.enter_context(cluster.changing(one.metadata.namespace, one.metadata.name))
+        keys = [(one.metadata.namespace, one.metadata.name) for one in manifests] or [(deployed.namespace, deployed.name)]
+        for namespace, name in keys:
+            locks.enter_context(cluster.changing(namespace, name))
         cluster.stop(manifests, keep=keep)
     return StoppedDeployments(deployed.cluster.kind, [one.key for one in manifests], keep)
 

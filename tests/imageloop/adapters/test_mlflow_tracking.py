@@ -1,8 +1,11 @@
 import subprocess
 import sys
 
+import pytest
 from mlflow import MlflowClient
 
+from imageloop.abandoned_work import process_mark
+from imageloop.adapters import mlflow_tracking
 from imageloop.adapters.mlflow_tracking import ensure_experiment
 
 MAKE = """
@@ -23,3 +26,30 @@ def test_two_first_processes_create_one_database(workspace):
     ensure_experiment(address, "pets", workspace)
     assert [one.name for one in MlflowClient(address).search_experiments(filter_string="name = 'pets'")] == ["pets"]
     assert [file.name for file in workspace.state.glob("*mlflow.db*")] == ["mlflow.db"]
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setattr(mlflow_tracking, "connect", lambda: address)
+    return MlflowClient(address)
+
+
+def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not(client):
+    experiment = client.create_experiment("imageloop")
+    marks = {
+        "mine": process_mark(),
+        "gone": f"{process_mark().partition('/')[0]}/999999999",
+        "elsewhere": "another-machine/1",
+        "old": "",
+    }
+    runs = {
+        name: client.create_run(experiment, run_name=name, tags={mlflow_tracking.PROCESS: mark} if mark else {}).info.run_id
+        for name, mark in marks.items()
+    }
+
+    mlflow_tracking.close_abandoned_runs("imageloop")
+    mlflow_tracking.close_abandoned_runs("an experiment that is none")
+
+    status = {name: client.get_run(run_id).info.status for name, run_id in runs.items()}
+    assert status == {"mine": "RUNNING", "gone": "KILLED", "elsewhere": "RUNNING", "old": "RUNNING"}

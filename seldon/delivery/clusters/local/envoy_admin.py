@@ -9,6 +9,10 @@ from typing import Any
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.local.envoy_routes import Deployment, cluster_name
 
+READY, CLUSTERS = "/ready", "/clusters?format=json"
+ROUTES, DRAIN = "/config_dump?resource=dynamic_route_configs", "/drain_listeners?graceful"
+ADMIN_PATHS = (READY, CLUSTERS, ROUTES, DRAIN, "/stats/prometheus")  # all that its port serves, with their queries
+
 
 class Envoy:
     """A reader of Envoy's state; changes reach Envoy through files."""
@@ -18,14 +22,14 @@ class Envoy:
 
     def is_live(self) -> bool:
         try:
-            return self._get("/ready").strip() == "LIVE"
+            return self._get(READY).strip() == "LIVE"
         except OSError:
             return False
 
     def drain(self) -> bool:
         """Stop new connections, and close the open ones after their next response; False where Envoy is gone."""
         try:
-            self._get("/drain_listeners?graceful", method="POST")
+            self._get(DRAIN, method="POST")
         except OSError:
             return False
         return True
@@ -67,7 +71,7 @@ class Envoy:
         return any(not host["health_status"].get("failed_active_health_check") for host in hosts)
 
     def _routes_version(self) -> str:
-        found = json.loads(self._get("/config_dump?resource=dynamic_route_configs"))
+        found = json.loads(self._get(ROUTES))
         hosts = [host for config in found.get("configs", []) for host in config["route_config"].get("virtual_hosts", [])]
         return str(hosts[0]["name"].removeprefix("version-")) if hosts else ""
 
@@ -79,7 +83,7 @@ class Envoy:
         }
 
     def _clusters(self) -> list[dict[str, Any]]:
-        return list(json.loads(self._get("/clusters?format=json")).get("cluster_statuses", []))
+        return list(json.loads(self._get(CLUSTERS)).get("cluster_statuses", []))
 
     def _get(self, path: str, method: str = "GET") -> str:
         request = urllib.request.Request(self._address + path, method=method)

@@ -11,6 +11,7 @@ from typing import Any
 from imageloop.atomic_files import replacing
 from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, key_filter, open_to_all
+from seldon.delivery.clusters.local.envoy_admin import ADMIN_PATHS
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.service.serving_protocols import CLIENT_HEADER
@@ -23,7 +24,8 @@ def write_bootstrap(folder: Path, name: str, admin_port: int) -> Path:
     """Return the bootstrap configuration of the process `name`, which refers to the other files."""
     value = {
         "node": {"id": name, "cluster": "imageloop"},
-        "admin": {"address": address("127.0.0.1", admin_port)},
+        # Any user of this machine may call it, so that it must not end Envoy or change it.
+        "admin": {"address": address("127.0.0.1", admin_port), "allow_paths": [{"exact": path} for path in ADMIN_PATHS]},
         "dynamic_resources": {
             "lds_config": {"path_config_source": {"path": str(folder / "listeners.json")}},
             "cds_config": {"path_config_source": {"path": str(folder / "clusters.json")}},

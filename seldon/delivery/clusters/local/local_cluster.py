@@ -136,7 +136,7 @@ class LocalCluster:
 
     @contextmanager
     def changing(self, namespace: str, name: str) -> Iterator[None]:
-        """The lock goes with the process that holds it, however that ends."""
+        """The lock goes with the process that holds it, however that ends; what a killed one left is ended first."""
         self._layout.locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._layout.locks / f"{namespace}--{name}.lock")
         try:
@@ -144,9 +144,21 @@ class LocalCluster:
         except Timeout as error:
             raise DeploymentError(f"another rollout of '{namespace}/{name}' is under way; wait for it to end") from error
         try:
+            self._end_leftovers()
             yield
         finally:
             lock.release()
+
+    def _end_leftovers(self) -> None:
+        """End processes that no deployment has: those of a change that was killed."""
+        with self._gateway.changing():
+            if not self._supervisor.is_running():
+                return
+            if self._store.deployments():
+                self._replicas.retire()
+            else:
+                logger.warning("ended what an interrupted deployment had started")
+                self._gateway.end()
 
     def exposition(self, namespace: str, name: str, predictor: str) -> dict[str, str]:
         state = self._store.get(namespace, name)

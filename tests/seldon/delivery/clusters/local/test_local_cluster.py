@@ -168,6 +168,15 @@ def test_a_killed_gateway_restarts_and_its_twin_serves_meanwhile(served, load):
     assert callers.failed == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["/quitquitquit", "/logging?level=trace", "/runtime_modify?a=b", "/drain_listeners", "/config_dump"]
+)
+def test_no_user_of_the_machine_can_end_or_change_the_gateway(served, call, path):
+    for port in served._store.site().admin_ports:
+        assert call(f"http://127.0.0.1:{port}{path}", b"", "text/plain")[0] == 403
+    assert status(served).state == "Available"
+
+
 def test_a_killed_supervisor_is_reported_and_the_next_change_repairs_it(served, load):
     os.kill(int(served._supervisor._call("getPID")), signal.SIGKILL)
     wait_until(lambda: not served._supervisor.is_running())
@@ -223,7 +232,7 @@ def test_more_than_the_gateway_allows_is_refused_in_the_services_words(served, c
         """The gateway answers and closes before all is sent; a client that writes on may find the connection reset instead."""
         for _ in range(20):
             with contextlib.suppress(OSError):
-                return call(f"{status(served).url}/predict", b"\xff\xd8" + bytes(25 * 2**20), "image/jpeg")[:2]
+                return call(f"{status(served).url}/predict", b"\xff\xd8" + bytes(55 * 2**20), "image/jpeg")[:2]
         raise AssertionError("the answer never came through")
 
     code, body = answer()
@@ -292,6 +301,28 @@ def test_stopping_leaves_nothing_running(cluster, predictor_spec):
     assert processes_of(cluster) == []
     assert not cluster._layout.socket.exists()
     assert cluster.belonging_to("default", "imageloop") == []
+
+
+@pytest.mark.parametrize("serves", [True, False], ids=["beside a deployment", "of the first"])
+def test_the_next_change_ends_what_a_killed_deployment_had_started(cluster, predictor_spec, call, colours, monkeypatch, serves):
+    """Killed between the start of its replicas and the moment when the site knows of them."""
+    first = render("colours", "default", [predictor_spec()])
+    if serves:
+        cluster.apply(first)
+    put = cluster._store.put
+    monkeypatch.setattr(cluster._store, "put", lambda _state: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        cluster.apply(render("killed", "default", [predictor_spec("2")]))
+    monkeypatch.setattr(cluster._store, "put", put)
+    assert any("killed" in name for name in cluster._supervisor.states())
+
+    with cluster.changing("default", "killed"):
+        pass
+
+    assert cluster._supervisor.is_running() is serves
+    if serves:
+        assert not any("killed" in name for name in cluster._supervisor.states())
+        assert call(f"{cluster.describe('default', 'colours').url}/predict", colours.red, "image/png")[0] == 200
 
 
 def test_a_stopped_deployment_resumes_unchanged(cluster, predictor_spec, call, colours):
