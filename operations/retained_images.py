@@ -101,7 +101,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     Images of the evaluation split are left out, for the next model must not be trained on them.
     Raises: ImageLoopError for a key that does not fit.
     """
-    from imageloop.data.decoding import open_image
+    from imageloop.data.image_opening import open_image
     from imageloop.lifecycle.feedback import open_database, roles_of
     from imageloop.model.predictor import SERVED
     from imageloop.records.retained_images import read_image, retained_images

@@ -7,9 +7,10 @@ from zenml import step
 
 from imageloop.adapters import dvc
 from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.data_checks import check_quarantined
 from imageloop.data.settings import DataSettings
 from imageloop.data.split_history import images_split_before, remember_splits
-from imageloop.data.splits import check_quarantined, split_catalog
+from imageloop.data.splits import split_catalog
 from imageloop.workspace_paths import Workspace
 from materializers.catalog import CatalogMaterializer
 from steps.cache_keys import ON_CODE

@@ -6,8 +6,8 @@ import pandas as pd
 from zenml import step
 
 from imageloop.data.catalog_schema import check_catalog
+from imageloop.data.data_checks import check_class_sizes, check_quarantined
 from imageloop.data.settings import DataSettings
-from imageloop.data.splits import check_class_sizes, check_quarantined
 from materializers.catalog import PlainCatalogMaterializer
 from steps.cache_keys import ON_CODE
 

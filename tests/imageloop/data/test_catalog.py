@@ -7,9 +7,10 @@ from PIL import Image
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import CatalogError, accepted, check_catalog, classes_of, content_hash
+from imageloop.data.data_checks import check_quarantined
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
-from imageloop.data.splits import check_quarantined, split_catalog
+from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError
 
 SIDE = 32

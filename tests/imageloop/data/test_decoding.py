@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imageloop.data.decoding import decode_one, open_all
+from imageloop.data.decoding import decode_one
+from imageloop.data.image_opening import open_all
 from imageloop.data.preprocessing import resize_and_crop
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from imageloop.data.data_checks import check_splits
 from imageloop.data.settings import SplitSettings
-from imageloop.data.splits import _place_new_groups, check_splits
+from imageloop.data.splits import _place_new_groups
 from imageloop.errors import ImageLoopError
 
 
