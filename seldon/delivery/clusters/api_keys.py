@@ -12,6 +12,7 @@ KEYS_VARIABLE = "IMAGELOOP_API_KEYS"
 SCOPES = ("predict", "feedback", "metrics", "try")  # `try`: to choose the predictor of a request, whatever its weight
 SITE = "imageloop.site"  # the name of the smoke tests' own key
 MIN_KEY_LENGTH = 16
+HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 class ApiKey(Settings):
@@ -48,5 +49,10 @@ def _read_key(number: int, entry: str) -> ApiKey:
         raise SettingsError(
             f"{KEYS_VARIABLE}, entry {number}: expected name:scopes:key with scopes of {'+'.join(SCOPES)} and a key of "
             f"{MIN_KEY_LENGTH} or more characters, got something else"
+        )
+    if not HEADER_VALUE.fullmatch(key):
+        raise SettingsError(
+            f"{KEYS_VARIABLE}, entry {number}: expected a key that a header can carry (printable ASCII, no blank at its ends), got a line break, "
+            "a control character or another alphabet; a file that was read with its line end has one"
         )
     return ApiKey(name=name, scopes=found, key=key)

@@ -33,3 +33,13 @@ def test_a_name_or_a_key_twice_is_refused(monkeypatch, second, words):
     with pytest.raises(SettingsError, match=f"entry 2: expected each name and each key once, got {words}") as error:
         read_keys()
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["secret\x01" + "s" * 20, "secret\n" + "s" * 20, "sécret" + "s" * 20, "secret" * 5 + "\x7f"])
+def test_a_key_that_no_header_can_carry_is_refused_when_it_is_read(monkeypatch, key):
+    monkeypatch.setenv("IMAGELOOP_API_KEYS", f"bob:predict:{key}")
+
+    with pytest.raises(SettingsError, match="entry 1: expected a key that a header can carry") as error:
+        read_keys()
+    assert "ssss" not in str(error.value)
+    assert "secretsecret" not in str(error.value)
