@@ -2,6 +2,7 @@
 "use strict";
 
 const CROP_SHARE = 0.875; // of the short side: the part that the model gets
+const MANY_BARS = 5; // as many classes are shown; the others can be unfolded
 const at = (id) => document.getElementById(id);
 let current = null;
 
@@ -39,13 +40,20 @@ async function predict(file) {
     show("prediction", true);
     at("correct").disabled = at("wrong").disabled = false;
   } catch (error) {
+    current = null;
+    show("prediction", false); // or the prediction of an earlier image would look like that of this one
     fail(error);
   }
 }
 
 function describe(prediction, milliseconds) {
   at("label").textContent = `${prediction.label} (${(100 * prediction.probability).toFixed(1)} %)`;
-  at("bars").replaceChildren(...Object.entries(prediction.probabilities).map(([name, value]) => bar(name, value)));
+  show("novel", prediction.in_distribution === false);
+  const sorted = Object.entries(prediction.probabilities).sort(([, one], [, other]) => other - one).map(([name, value]) => bar(name, value));
+  at("bars").replaceChildren(...sorted.slice(0, MANY_BARS));
+  at("other-bars").replaceChildren(...sorted.slice(MANY_BARS));
+  at("others-title").textContent = `${sorted.length - MANY_BARS} more classes`;
+  show("others", sorted.length > MANY_BARS);
   const { model, version, predictor, precision } = prediction.model;
   at("model").textContent =
     `${model} version ${version} (${predictor}, ${precision}) took ${prediction.milliseconds} ms; ${milliseconds.toFixed(0)} ms with the network.`;

@@ -75,6 +75,60 @@ def test_an_error_is_shown_and_the_next_image_is_predicted(page, colours):
     expect(page.locator("#error")).to_be_hidden()
 
 
+def test_the_prediction_of_an_earlier_image_does_not_stay_beside_an_error(page, colours):
+    upload(page, colours.red)
+    expect(page.locator("#prediction")).to_be_visible()
+
+    upload(page, b"no image at all", "image.jpg", "image/jpeg")
+
+    expect(page.get_by_role("alert")).to_contain_text("not_an_image")
+    expect(page.locator("#prediction")).to_be_hidden()
+
+
+def answer(page, probabilities: dict[str, float], in_distribution: bool | None) -> None:
+    """The next predictions, as a model of many classes would respond."""
+    label = max(probabilities, key=probabilities.get)
+    model = {"model": "pets", "version": "1", "predictor": "default", "precision": "int8"}
+    body = {
+        "request_id": "1", "label": label, "probability": probabilities[label], "probabilities": probabilities, "in_distribution": in_distribution,
+        "model": model, "milliseconds": 9,
+    }  # fmt: skip
+    page.route("**/predict", lambda route: route.fulfill(json=body))
+
+
+def test_many_classes_are_sorted_and_folded(page, colours):
+    answer(page, {f"class {index}": (index + 1) / 55 for index in range(10)}, in_distribution=True)
+
+    upload(page, colours.red)
+
+    expect(page.locator("#bars .bar")).to_have_count(5)
+    assert page.locator("#bars .bar span").all_inner_texts() == [f"class {index}" for index in (9, 8, 7, 6, 5)]
+    expect(page.locator("#others-title")).to_have_text("5 more classes")
+    expect(page.locator("#other-bars")).to_be_hidden()
+    page.locator("#others-title").click()
+    expect(page.locator("#other-bars .bar")).to_have_count(5)
+
+
+@pytest.mark.parametrize(("in_distribution", "shown"), [(False, True), (True, False), (None, False)])
+def test_an_image_like_none_of_training_is_said_to_be_one(page, colours, in_distribution, shown):
+    answer(page, {"red": 0.9, "blue": 0.1}, in_distribution)
+
+    upload(page, colours.red)
+
+    expect(page.locator("#label")).to_contain_text("red")
+    expect(page.locator("#novel")).to_be_visible(visible=shown)
+
+
+def test_the_page_fits_a_narrow_phone(page, colours):
+    page.set_viewport_size({"width": 375, "height": 800})
+    answer(page, {"a class with a very long name " + "x" * 60: 0.9, "blue": 0.1}, in_distribution=False)
+
+    upload(page, colours.red)
+
+    expect(page.locator("#prediction")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
 def test_the_page_is_accessible(page, colours):
     upload(page, colours.red)
     expect(page.locator("#prediction")).to_be_visible()
