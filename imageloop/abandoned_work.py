@@ -14,7 +14,8 @@ FOLDER_NAME = re.compile(r"^imageloop-[a-z]+-(?P<pid>\d+)-")
 
 
 def own_folder(kind: str) -> Path:
-    """A new temporary folder that names this process, so that a later one can remove it where this one is killed."""
+    """A new temporary folder that names this process; those of its kind whose process was killed are removed."""
+    remove_abandoned_folders(kind)
     return Path(tempfile.mkdtemp(prefix=f"imageloop-{kind}-{os.getpid()}-"))
 
 

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from imageloop.abandoned_work import own_folder, remove_abandoned_folders
+from imageloop.abandoned_work import own_folder
 
 # Before Seldon's modules, which read the environment when they are imported: bodies reach `predict_raw` unparsed.
 os.environ["PAYLOAD_PASSTHROUGH"] = "true"
@@ -25,7 +25,6 @@ os.environ["INCLUDE_METRICS_IN_CLIENT_RESPONSE"] = "false"
 # Before numpy: its threads for one small product spin on the cores that the model needs, and double the CPU time of a prediction.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    remove_abandoned_folders("metrics")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own_folder("metrics"))
 
 from gunicorn.app.base import BaseApplication

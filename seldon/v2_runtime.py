@@ -45,10 +45,14 @@ class ImageRuntime(MLModel):
         except (RequestError, ValueError, TypeError, OverflowError) as error:
             raise InferenceError(f"{error}; {EXPECTED}") from error
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, self._predictor.predict, contents)
+            found = await asyncio.get_running_loop().run_in_executor(None, self._predict, contents)
         except ImageRefusedError as error:
             raise InferenceError(str(error)) from error
         return InferenceResponse(id=payload.id, model_name=self.name, model_version=self.version, outputs=_outputs(found))
+
+    def _predict(self, contents: Contents) -> Predictions:
+        images = contents if isinstance(contents, np.ndarray) else self._predictor.preprocess_all(contents)[0]
+        return self._predictor.predict(images)
 
     def _contents(self, inputs: list[RequestInput]) -> Contents:
         if len(inputs) != 1:

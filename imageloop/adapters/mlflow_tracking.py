@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageloop.abandoned_work import is_abandoned, process_mark
-from imageloop.adapters.sqlite_files import check_sqlite_file
+from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
 from imageloop.atomic_files import replacing
 from imageloop.data.data_version import DataVersion
 from imageloop.errors import ImageLoopError, SettingsError
@@ -46,9 +46,9 @@ def connect() -> str:
 
 def _refuse_unusable_database(address: str, workspace: Workspace) -> None:
     """Raises: DatabaseFileError, SettingsError for a database on this machine that is locked, damaged, newer, or gone from its packages."""
-    if not address.startswith("sqlite:///"):
+    file = sqlite_file(address)
+    if file is None:
         return
-    file = Path(address.removeprefix("sqlite:///"))
     packages = workspace.state / "mlartifacts"
     if not file.exists() and packages.is_dir() and any(packages.iterdir()):
         raise SettingsError(
@@ -62,11 +62,12 @@ def _refuse_unusable_database(address: str, workspace: Workspace) -> None:
 
 def ensure_experiment(tracking_uri: str, name: str, workspace: Workspace) -> None:
     """Create the experiment with an artifact folder of this site, instead of one in the working directory."""
-    if not tracking_uri.startswith("sqlite:"):
+    file = sqlite_file(tracking_uri)
+    if file is None:
         return
     import mlflow
 
-    _make_database(Path(tracking_uri.removeprefix("sqlite:///")), workspace)
+    _make_database(file, workspace)
     client = mlflow.MlflowClient(tracking_uri)
     if client.get_experiment_by_name(name) is None:
         try:

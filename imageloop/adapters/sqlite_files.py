@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imageloop.errors import ImageLoopError
 
+SCHEME = "sqlite:///"
 WAIT_SECONDS = 5.0
 NAMES = {"zenml": "ZenML", "mlflow": "MLflow", "records": "the monitor"}
 MIGRATIONS = {"zenml": "zen_stores/migrations/versions", "mlflow": "store/db_migrations/versions"}  # of each package
@@ -13,6 +14,11 @@ MIGRATIONS = {"zenml": "zen_stores/migrations/versions", "mlflow": "store/db_mig
 
 class DatabaseFileError(ImageLoopError):
     """A database file that cannot be used as it is."""
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file of an SQLite address; None for any other address."""
+    return Path(address.removeprefix(SCHEME)) if address.startswith(SCHEME) else None
 
 
 def check_sqlite_file(file: Path, package: str, remedy: str) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from imageloop.adapters.sqlite_files import check_sqlite_file
+from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
 from imageloop.atomic_files import own_secret, replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import PROJECT, Workspace
@@ -192,10 +192,9 @@ def refuse_dead_server() -> None:
 
 def _refuse_unusable_store() -> None:
     """Raises: DatabaseFileError, SettingsError for a store on this machine that is locked, damaged, newer, or gone."""
-    address = str(_store().get("url") or "")
-    if not address.startswith("sqlite:///"):
+    file = sqlite_file(str(_store().get("url") or ""))
+    if file is None:
         return
-    file = Path(address.removeprefix("sqlite:///"))
     if not file.exists():
         raise SettingsError(f"expected ZenML's database at '{file}', got no file; restore it from a backup, or run: make setup")
     check_sqlite_file(file, "zenml", "restore it from a backup, or move it away and run: make setup")

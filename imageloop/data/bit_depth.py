@@ -134,13 +134,13 @@ def bands(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Im
 
 
 def _range_of(image: Image.Image, header: Header) -> SampleRange:
+    if header.declared and image.mode != "F":
+        return header.declared
     samples = np.concatenate(
         [_samples_of(band, header)[:: _step(*image.size), :: _step(*image.size)].ravel() for _, band in bands(image)]
     )
     if image.mode == "F":
         return _float_range(samples, header)
-    if header.declared:
-        return header.declared
     if not header.is_unsigned:
         return _percentiles(samples)
     return _integer_range(samples, header.bits)

@@ -13,7 +13,7 @@ from imageloop.data.image_opening import Container, check_pixels
 from imageloop.data.ingestion import decode_new, in_threads, sha256_of
 from imageloop.data.settings import Limits
 from imageloop.data.sources.class_folders import RETAINED_FOLDER
-from imageloop.data.sources.folder import FoundFile, list_files, notices
+from imageloop.data.sources.folder import FoundFile, list_files, read_class_folders
 from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.progress import track
 
@@ -32,10 +32,11 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
     Shapes: one row a file in the order of the paths; columns as in `schema.CATALOG`, without groups and splits yet.
     Raises: ImageLoopError if there is no file at all.
     """
-    files = list(list_files(folder))
+    classes = read_class_folders(folder)
+    files = list(list_files(folder, classes))
     if not files:
         raise ImageLoopError(f"expected images, got no file below '{folder}'; point data.source at a folder that holds some")
-    for notice in notices(folder):
+    for notice in classes.notices():
         logger.warning("%s", notice)
     hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
     rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 HEAD_BYTES = 512
 START_OF_FRAME = re.compile(rb"[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]")
 
+USUAL_FRAMES = (b"\xc0", b"\xc1", b"\xc2")  # baseline, extended, progressive
+
 
 class FileKind(NamedTuple):
     """`is_image`: an image in a format that we do not read; something else otherwise."""
@@ -49,10 +51,13 @@ STARTS: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x80\x04\x95", FileKind("a Python pickle", "save its images as PNG")),
 )
 MARKS = ((8, b"AVI ", FileKind("a video (AVI)", AS_FRAMES)), (128, b"DICM", FileKind("DICOM", AS_EIGHT_BITS, is_image=True)))
-BRANDS = {  # of the ISO base media format: bytes 8 to 12 after `ftyp`
-    b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"hevx": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC",
-    b"avif": "AVIF", b"avis": "AVIF", b"crx ": "a camera's raw file",
-}  # fmt: skip
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # of the ISO base media format
+BRANDS = {
+    **dict.fromkeys(HEIC_BRANDS, FileKind("HEIC that cannot be read", AS_JPEG, is_image=True)),
+    **dict.fromkeys((b"avif", b"avis"), FileKind("AVIF that cannot be read", AS_JPEG, is_image=True)),
+    b"crx ": FileKind("a camera's raw file", AS_JPEG, is_image=True),
+}
+VIDEO = FileKind("a video (MP4 or MOV)", AS_FRAMES)
 TEXTS = (
     (re.compile(rb"<svg[\s>]", re.IGNORECASE), FileKind("an SVG drawing", "render it to PNG", is_image=True)),
     (re.compile(rb"<!doctype html|<html[\s>]", re.IGNORECASE), FileKind("an HTML page", "download the image itself; a login page may have come instead")),
@@ -61,9 +66,14 @@ TEXTS = (
 )  # fmt: skip
 
 
-def media_brand(content: bytes) -> str | None:
-    """`HEIC`, `AVIF` or another name for a file in the ISO base media format; None for any other."""
-    return BRANDS.get(content[8:12].lower(), "a video (MP4 or MOV)") if content[4:8] == b"ftyp" else None
+def is_heic(content: bytes) -> bool:
+    """Whether a file says that it is HEIC."""
+    return _brand(content) in HEIC_BRANDS
+
+
+def _brand(content: bytes) -> bytes | None:
+    """The brand of a file in the ISO base media format; None for any other."""
+    return content[8:12].lower() if content[4:8] == b"ftyp" else None
 
 
 def kind_of(content: bytes) -> FileKind:
@@ -73,11 +83,8 @@ def kind_of(content: bytes) -> FileKind:
     for start, kind in STARTS:
         if content.startswith(start):
             return kind
-    brand = media_brand(content)
-    if brand in ("HEIC", "AVIF"):
-        return FileKind(f"{brand} that cannot be read", AS_JPEG, is_image=True)
-    if brand is not None:
-        return FileKind(brand, AS_FRAMES if "video" in brand else AS_JPEG, is_image="video" not in brand)
+    if (brand := _brand(content)) is not None:
+        return BRANDS.get(brand, VIDEO)
     return _by_structure(content) or FileKind(
         "no format that we know", "send JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, HEIC, AVIF or JPEG 2000"
     )
@@ -116,10 +123,8 @@ def _jpeg_kind(content: bytes) -> FileKind | None:
             bits = content[place + 4]
             if bits != 8:
                 return FileKind(f"JPEG with {bits} bits", AS_EIGHT_BITS, is_image=True)
-            return (
-                FileKind("JPEG of a rare kind (lossless or arithmetic coding)", AS_JPEG, is_image=True)
-                if marker not in (b"\xc0", b"\xc1", b"\xc2")
-                else None
-            )
+            if marker not in USUAL_FRAMES:
+                return FileKind("JPEG of a rare kind (lossless or arithmetic coding)", AS_JPEG, is_image=True)
+            return None
         place += 2 + max(2, length)
     return None

@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from imageloop.data.bit_depth import PNM_MAXIMUM, Header, read_header
-from imageloop.data.file_kinds import kind_of, media_brand
+from imageloop.data.file_kinds import is_heic, kind_of
 from imageloop.data.file_repairs import without_side_chunks
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
@@ -39,7 +39,6 @@ DAMAGE = (
     struct.error,
     zlib.error,
 )
-UNREADABLE = (UnidentifiedImageError, *DAMAGE)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns first and raises late; `Limits` are checked before decoding
 
 
@@ -127,12 +126,12 @@ def open_reduced(content: bytes, scaled_side: int) -> ImageFile.ImageFile:
 def _open(content: bytes) -> ImageFile.ImageFile:
     try:
         return open_with_pillow(content)
-    except UNREADABLE as error:
+    except DAMAGE as error:
         kept = without_side_chunks(content)
         if kept is not None:
             try:
                 return open_with_pillow(kept)
-            except UNREADABLE:
+            except DAMAGE:
                 raise ImageRefusedError("damaged", f"a PNG without a readable header ({error})") from error
         refuse_by_kind(content, error)
         raise
@@ -148,9 +147,9 @@ def refuse_by_kind(content: bytes, error: Exception, *, only_images: bool = Fals
 
 
 def open_with_pillow(content: bytes) -> ImageFile.ImageFile:
-    """Open a file in one of our formats. Raises: one of `UNREADABLE`."""
+    """Open a file in one of our formats. Raises: one of `DAMAGE`."""
     formats: tuple[str, ...] = FORMATS
-    if media_brand(content) == "HEIC":
+    if is_heic(content):
         from pi_heif import register_heif_opener
 
         register_heif_opener()

@@ -3,12 +3,11 @@
 import hashlib
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
-from imageloop.adapters.sqlite_files import check_sqlite_file
+from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
 from imageloop.embeddings.drift_samples import with_scenes, with_typical
@@ -25,7 +24,6 @@ from imageloop.training.feedback_data import FeedbackData, in_scenes, role_of, s
 from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace
 
-SQLITE = "sqlite:///"
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
 MAX_PREDICTIONS, MAX_LABELS = 200_000, 4_000  # that show whether labels are a fair sample
 READ_PER_LABEL = 10  # of the labels that are read, some are of other versions, or of images that teach already
@@ -46,8 +44,8 @@ def open_database(workspace: Workspace, url: str | None = None) -> Database:
     """
     url = url or os.environ.get(DATABASE_VARIABLE)
     folder = workspace.state / "records"
-    if not url or url.startswith(SQLITE):
-        file = Path(url.removeprefix(SQLITE)) if url else folder / DATABASE_FILE
+    file = sqlite_file(url) if url else folder / DATABASE_FILE
+    if file is not None:
         check_sqlite_file(
             file, "records", "restore it from a backup, or move it away, and begin with the records that services still hold"
         )

@@ -82,7 +82,7 @@ class Predictor:
 
         Raises: ImageRefusedError for the first content that is no usable image.
         """
-        images_BSSC = images if isinstance(images, np.ndarray) else self.preprocess_all(images)[0]
+        images_BSSC = images if isinstance(images, np.ndarray) else self._preprocess_each(images)
         batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
         if not batches:
             return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
@@ -93,7 +93,9 @@ class Predictor:
     def preprocess_all(
         self, contents: Sequence[bytes], before_each: Callable[[], None] = lambda: None
     ) -> tuple[UInt8Array, list[Container]]:
-        """Decode and preprocess files, and read their headers; `before_each` may raise to end the work.
+        """Decode and preprocess the files of one message, which is limited as a whole, and read their headers.
+
+        `before_each` may raise to end the work.
 
         Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
         Raises: ImageRefusedError.
@@ -132,6 +134,11 @@ class Predictor:
         values = dict(zip(self.info.class_names, map(float, probabilities_K), strict=True))
         label = max(values, key=values.__getitem__)
         return Prediction(label, values[label], values, embedding_D)
+
+    def _preprocess_each(self, contents: Sequence[bytes]) -> UInt8Array:
+        side = self.info.side_pixels
+        images = [preprocess(content, side, self.limits) for content in contents]
+        return np.stack(images) if images else np.empty((0, side, side, 3), np.uint8)
 
     def _try_preprocess(self, content: bytes) -> UInt8Array | ImageRefusedError:
         try:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.abandoned_work import own_folder, remove_abandoned_folders
+from imageloop.abandoned_work import own_folder
 from imageloop.adapters.git import commit_of
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
@@ -49,7 +49,6 @@ def export(
         created_at=datetime.now(UTC),
         limits=limits,
     )
-    remove_abandoned_folders("export")
     folder = own_folder("export")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then
     verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)

@@ -40,10 +40,11 @@ MAX_DEPTH = 4  # of pools within pools
 
 
 class ClassFolders:
-    """The pools and class folders below a folder, read once. `pools` and `classes` are relative POSIX paths."""
+    """The pools and class folders below `root`, read once. `pools` and `classes` are relative POSIX paths."""
 
     def __init__(self, root: Path) -> None:
         """Raises: SettingsError where the structure has two readings, or a folder cannot be read."""
+        self.root = root
         self.pools: list[str] = []
         self.classes: dict[str, str] = {}
         self._names: dict[str, str] = {}

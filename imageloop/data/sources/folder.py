@@ -27,21 +27,24 @@ class FoundFile:
         return not any("\ud800" <= character <= "\udfff" for character in self.name)
 
 
-def list_files(folder: Path) -> Iterator[FoundFile]:
-    """Every visible file below `folder`, links followed, loops not, each folder in the order of its names.
+def read_class_folders(folder: Path) -> ClassFolders:
+    """The class folders below `folder`, whatever folders are around them.
 
     Raises: SettingsError for a folder that cannot be read, or whose structure has two readings.
     """
-    root = unwrap(folder)
-    classes = ClassFolders(root)
-    for path in every_file(root):
-        name = path.relative_to(root).as_posix()
+    return ClassFolders(unwrap(folder))
+
+
+def list_files(folder: Path, classes: ClassFolders | None = None) -> Iterator[FoundFile]:
+    """Every visible file below `folder`, links followed, loops not, each folder in the order of its names.
+
+    `classes`: the class folders of `folder`, where they were read already.
+    Raises: SettingsError for a folder that cannot be read, or whose structure has two readings.
+    """
+    classes = classes or read_class_folders(folder)
+    for path in every_file(classes.root):
+        name = path.relative_to(classes.root).as_posix()
         yield FoundFile(path, name, classes.label_of(name))
-
-
-def notices(folder: Path) -> list[str]:
-    """What a user should know of how the folders were read, such as splits that were pooled."""
-    return ClassFolders(unwrap(folder)).notices()
 
 
 def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]:
@@ -91,9 +94,10 @@ def check_folder(folder: Path, key: str) -> None:
         raise SettingsError(f"{key}: expected a folder of images or an archive, got nothing at '{folder}'; {_nearest(folder)}")
     if not folder.is_dir():
         raise SettingsError(f"{key}: expected a folder, got a file at '{folder}'; name the folder that holds the class folders")
-    _check_class_folders(unwrap(folder), key)
+    classes = read_class_folders(folder)
+    _check_class_folders(classes, key)
     labels: dict[str, int] = {}
-    for file in list_files(folder):
+    for file in list_files(folder, classes):
         if file.label is not None:
             labels[file.label] = labels.get(file.label, 0) + 1
         if len(labels) > 1:
@@ -116,9 +120,9 @@ def _nearest(missing: Path) -> str:
     return f"the nearest folder that exists is '{parent}'"
 
 
-def _check_class_folders(root: Path, key: str) -> None:
+def _check_class_folders(classes: ClassFolders, key: str) -> None:
     """Raises: SettingsError for a class folder that may not be read, or that holds no file."""
-    classes = ClassFolders(root)
+    root = classes.root
     for path in classes.classes:
         if not _may_be_read(root / path):
             raise no_permission(root / path)

@@ -156,6 +156,18 @@ def test_bad_images_are_refused_in_order_and_the_others_predicted(package, works
         predictor.predict(contents)
 
 
+def test_only_the_images_of_a_message_are_limited_together(package, workspace):
+    """A batch of any length is no message: its files are decoded one after the other."""
+    predictor = Predictor.load(package, public_key(workspace.keys))
+    content = io.BytesIO()
+    Image.effect_noise((400, 400), 60).convert("RGB").save(content, "PNG")
+    predictor.limits = predictor.limits.model_copy(update={"max_decoding_bytes": 2**20})
+
+    assert len(predictor.predict([content.getvalue()] * 5).labels) == 5
+    with pytest.raises(ImageRefusedError, match="5 images in one message are too many"):
+        predictor.preprocess_all([content.getvalue()] * 5)
+
+
 def test_the_heat_map_explains_the_prediction(package, workspace):
     predictor = Predictor.load(package, public_key(workspace.keys), threads=1)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from imageloop.data.sources.class_folders import ClassFolders
-from imageloop.data.sources.folder import check_folder, list_files, notices
+from imageloop.data.sources.folder import check_folder, list_files, read_class_folders
 from imageloop.errors import SettingsError
 
 
@@ -53,24 +53,24 @@ def test_sub_folders_of_the_same_names_have_two_readings(tmp_path):
 
 
 def test_what_was_pooled_is_said(tmp_path):
-    (said,) = notices(touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"))
+    (said,) = read_class_folders(touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg")).notices()
 
     assert "'train', 'val' are pooled and split anew" in said
-    assert notices(touch(tmp_path / "plain", "a/1.jpg", "b/1.jpg")) == []
+    assert read_class_folders(touch(tmp_path / "plain", "a/1.jpg", "b/1.jpg")).notices() == []
 
 
 def test_names_that_are_equal_in_unicode_are_one_class(tmp_path):
     touch(tmp_path, "caf\u00e9/1.jpg", "cafe\u0301/2.jpg", "tea/1.jpg")
 
     assert set(labels_of(tmp_path).values()) == {"caf\u00e9", "tea"}
-    assert "are one class" in " ".join(notices(tmp_path))
+    assert "are one class" in " ".join(read_class_folders(tmp_path).notices())
 
 
 def test_names_that_differ_in_case_are_named(tmp_path):
     touch(tmp_path, "Cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
 
     assert set(labels_of(tmp_path).values()) == {"Cat", "cat", "dog"}
-    assert "'Cat', 'cat' differ in upper and lower case only" in " ".join(notices(tmp_path))
+    assert "'Cat', 'cat' differ in upper and lower case only" in " ".join(read_class_folders(tmp_path).notices())
 
 
 def test_an_empty_class_folder_is_named(tmp_path):
