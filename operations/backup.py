@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imageloop.adapters.zenml_client import register_stacks, zenml_folder
+from imageloop.adapters.active_stack import zenml_folder
+from imageloop.adapters.zenml_client import register_stacks
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
@@ -29,12 +30,19 @@ FORMAT = 1
 DATABASES = (".imageloop/mlflow.db", ".imageloop/records/records.db")
 FOLDERS = (".imageloop/mlartifacts", ".imageloop/artifacts")
 FILES = (".imageloop/keys/signing.pub", ".imageloop/raw.json", ".imageloop/deployed.json")
-PATTERNS = (".imageloop/raw-*.json", "data/*.parquet", "data/*.dvc", "data/sets/*/*.parquet", "data/sets/*/*.dvc")
+PATTERNS = (
+    ".imageloop/raw-*.json",
+    ".imageloop/deployed-*.json",
+    "data/*.parquet",
+    "data/*.dvc",
+    "data/sets/*/*.parquet",
+    "data/sets/*/*.dvc",
+)
 RECORDS = ".imageloop/serving/records"
 ZENML_DATABASE = Path("local_stores", "default_zen_store", "zenml.db")
 ZENML_CONFIG = "config.yaml"
 # Files that hold paths of this machine. A package holds none, and a change would break its signature.
-WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed.json", ZENML_CONFIG)
+WITH_PATHS = ("MLmodel", "record.json", "record.html", "description.json", "deployed*.json", ZENML_CONFIG)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from seldon.delivery.clusters.api_keys import read_keys
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.clusters.settings import ClusterSettings, LocalSettings
-from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
+from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last, write_deployed
 from seldon.delivery.manifest import PredictorSpec
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -63,11 +63,13 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
     from pipelines.deployment import deployment
     from seldon.delivery.deployer.active_deployer import active_deployer
 
-    deployer, stack = active_deployer(), client.active_stack_model.name
+    deployer, stack, stack_id = active_deployer(), client.active_stack_model.name, str(client.active_stack_model.id)
     if resume:
-        settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, read_deployed(Workspace.current()))
+        last = read_deployed(Workspace.current(), stack_id) or read_last(Workspace.current())
+        settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
     deployed = Deployed(
-        cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect()
+        cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
+        stack_id=stack_id,
     )  # fmt: skip
     with _remembered(deployed):
         run = deployment.with_options(model=Model(name=settings.model_name))(settings)
@@ -141,7 +143,7 @@ def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str
 def _remembered(deployed: Deployed) -> Iterator[None]:
     """Record the deployment before it starts, for a kill in the middle; restore the old record if nothing was deployed."""
     workspace = Workspace.current()
-    before = read_deployed(workspace)
+    before = read_last(workspace)
     write_deployed(workspace, deployed)
     try:
         yield

@@ -5,12 +5,13 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from imageloop.adapters.active_stack import active_stack_id
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError
 from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.delivery.clusters.open_cluster import open_cluster
-from seldon.delivery.deployer.last_deployment import Deployed, read_deployed
+from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last
 from seldon.delivery.manifest import OngoingRollout
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class StoppedDeployments:
 
 
 def status(name: str | None = None) -> ServingStatus:
-    """Return the state of the deployments on the cluster that this folder deployed to last. `name`: of one, by default all.
+    """Return the state of the deployments on the cluster of the active stack. `name`: of one, by default all.
 
     Raises: ImageLoopError where nothing was ever deployed, or not this one; DeploymentError where the cluster does not respond.
     """
@@ -147,10 +148,24 @@ def down(*, keep: bool = False) -> StoppedDeployments:
 
 
 def _last_deployment() -> tuple[Deployed, Cluster]:
-    deployed = read_deployed(Workspace.current())
-    if deployed is None:
+    """Return what the active stack deployed last from here, and its cluster.
+
+    Raises: ImageLoopError where it deployed nothing, with the stack that deployed last instead.
+    """
+    workspace = Workspace.current()
+    last = read_last(workspace)
+    if last is None:
         raise ImageLoopError("nothing was ever deployed from here; run: python run.py deploy")
-    return deployed, open_cluster(deployed.cluster, Workspace.current())
+    deployed = read_deployed(workspace, active_stack_id())
+    if deployed is None:  # the file may name the stack of another ZenML store, which works beside this checkout
+        active = open_store().active_stack_model
+        deployed = read_deployed(workspace, str(active.id))
+        if deployed is None:
+            raise ImageLoopError(
+                f"the active stack '{active.name}' has deployed nothing from here, the stack '{last.stack}' has; "
+                f"run: zenml stack set {last.stack}, or deploy with this one: python run.py deploy"
+            )
+    return deployed, open_cluster(deployed.cluster, workspace)
 
 
 def _state_of(one: DeploymentStatus, rollouts: dict[str, OngoingRollout]) -> ServedDeployment:

@@ -23,9 +23,11 @@ from uuid import UUID
 import yaml
 from pydantic import ValidationError
 
+from imageloop.adapters.active_stack import last_used_stack, remember_stack, use_project_repository, zenml_folder
 from imageloop.adapters.mlflow_tracking import ensure_experiment
 from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libraries
-from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole, zenml_folder
+from imageloop.adapters.stack_flavors import refuse_unsupported
+from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
     VARIABLE,
@@ -121,7 +123,7 @@ def _kind(kind: str) -> Any:
 
 
 def activate(name: str, ours: list[str], client: "Client") -> None:
-    """Make the project's folder a repository of ZenML's, and `name` its stack where none of `ours` is."""
+    """Make the project's folder a repository of ZenML's, and `name` its stack, or the one that this store last used here, where none of `ours` is."""
     from zenml.client import Client
 
     if client.root is None:
@@ -129,7 +131,9 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
         Client.initialize(root)
         client = Client(root)
     if client.active_stack_model.name not in ours:
-        client.activate_stack(name)
+        before = last_used_stack()
+        client.activate_stack(before if before and client.list_stacks(id=before).total else name)
+    remember_stack(str(client.active_stack_model.id))
 
 
 def is_applied(environment: dict[str, str]) -> bool:
@@ -178,6 +182,7 @@ def main(arguments: list[str]) -> None:
     never_proxy_loopback()
     refuse_dead_server()
     write_configuration_whole()
+    use_project_repository()
     from zenml.client import Client
 
     if options.downgrade:
@@ -186,6 +191,8 @@ def main(arguments: list[str]) -> None:
         return
     _register_flavors(FLAVORS, Client())
     stacks = {file: read_stack(file, environment) for file in options.files or sorted(FOLDER.glob("*.yaml"))}
+    for stack in stacks.values():
+        refuse_unsupported(stack.name, {kind: component.flavor for kind, component in stack.components.items()})
     names = [stack.name for stack in stacks.values()]
     if options.activate and options.activate not in names:
         raise SettingsError(

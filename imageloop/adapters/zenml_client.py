@@ -3,17 +3,32 @@
 import functools
 import logging
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import click
 import yaml
 
+from imageloop.adapters.active_stack import (
+    STACK_VARIABLE,
+    last_used_stack,
+    remember_stack,
+    repository_file,
+    use_project_repository,
+    zenml_folder,
+)
+from imageloop.adapters.remote_parts import (
+    ARTIFACTS,
+    ORCHESTRATOR,
+    REGISTRY,
+    TRACKER,
+    failure_of,
+    refuse_unreachable_parts,
+)
 from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
+from imageloop.adapters.stack_flavors import refuse_unsupported
 from imageloop.atomic_files import own_secret, replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import PROJECT, Workspace
@@ -22,7 +37,6 @@ if TYPE_CHECKING:
     from zenml.client import Client
 
 LOCAL_STACK = "local"  # its paths are below the folder where `make setup` ran last
-STACK_VARIABLE = "ZENML_ACTIVE_STACK_ID"  # in a pod, which has no repository, ZenML names the stack by it
 OUR_PACKAGES = ("imageloop", "seldon", "materializers", "steps")
 SILENCING = "To silence this warning"  # how ZenML goes on
 
@@ -30,15 +44,13 @@ SILENCING = "To silence this warning"  # how ZenML goes on
 def open_store() -> "Client":
     """ZenML's client, once it is sure that it can work.
 
-    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another folder.
+    Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another
+    folder, an MLflow server that does not respond.
     """
     refuse_dead_server()
     _refuse_unusable_store()
     write_configuration_whole()
-    from zenml.client import Client
-
-    _silence_console()
-    client = Client()
+    client = _client_of_this_store()
     if client.root is None and not os.environ.get(STACK_VARIABLE):
         raise SettingsError("expected a ZenML repository, got none here; run: make setup")
     if client.active_stack_model.name == "default":
@@ -47,6 +59,38 @@ def open_store() -> "Client":
         )
     if client.active_stack_model.name == LOCAL_STACK:
         _refuse_other_home(client)
+    active = client.active_stack_model
+    refuse_unsupported(active.name, {kind.value: parts[0].flavor_name for kind, parts in active.components.items() if parts})
+    refuse_unreachable_parts(active, {TRACKER})
+    return client
+
+
+def _client_of_this_store() -> "Client":
+    """Make ZenML's client with the stack that this store last used here, where another store has chosen one of its own since.
+
+    ZenML would activate its stack 'default' instead, and write that to the repository's file, for both stores.
+    """
+    use_project_repository()
+    file = repository_file()
+    chosen = file.read_bytes() if file.exists() else None
+    from zenml.client import Client
+
+    _silence_console()
+    client = Client()
+    if chosen is None or os.environ.get(STACK_VARIABLE):
+        return client
+    if (yaml.safe_load(chosen) or {}).get("active_stack_id") == str(client.active_stack_model.id):
+        remember_stack(str(client.active_stack_model.id))
+        return client
+    if file.read_bytes() != chosen:
+        with replacing(file) as aside:
+            aside.write_bytes(chosen)
+    if (before := last_used_stack()) is None or not client.list_stacks(id=before).total:
+        raise SettingsError(
+            f"expected a stack of this ZenML store ({_store().get('url')}) to be active in '{file.parent.parent}', got one of another "
+            "store, or one that was deleted; run: make setup, or zenml stack set NAME"
+        )
+    os.environ[STACK_VARIABLE] = before
     return client
 
 
@@ -90,6 +134,7 @@ def open_stack() -> "Client":
             f"expected a ZenML server, got a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
+    refuse_unreachable_parts(client.active_stack_model, {ARTIFACTS, REGISTRY, ORCHESTRATOR})
     _leave_integrations_alone()
     _remember_packages()
     return client
@@ -176,18 +221,12 @@ def refuse_dead_server() -> None:
 
     Raises: SettingsError if the configured server does not respond.
     """
-    address = urlsplit(str(_store().get("url") or ""))
-    if address.scheme not in ("http", "https") or address.hostname is None:
-        return
-    try:
-        socket.create_connection(
-            (address.hostname, address.port or (443 if address.scheme == "https" else 80)), timeout=5
-        ).close()
-    except OSError as error:
+    address = str(_store().get("url") or "")
+    if urlsplit(address).scheme in ("http", "https") and (failure := failure_of(f"{address.rstrip('/')}/health")):
         raise SettingsError(
-            f"expected the ZenML server at {address.geturl()}, got no response ({error}); "
+            f"expected the ZenML server at {address}, got {failure}; "
             "start it again (zenml login --local), or go on without it: zenml logout --local"
-        ) from error
+        )
 
 
 def _refuse_unusable_store() -> None:
@@ -219,11 +258,6 @@ def write_configuration_whole() -> None:
             aside.write_text(content)
 
     io_utils.write_file_contents_as_string = write
-
-
-def zenml_folder() -> Path:
-    """Return the folder with ZenML's configuration and its own store."""
-    return Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
 
 
 def register_stacks() -> None:

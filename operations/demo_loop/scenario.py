@@ -199,11 +199,11 @@ def check(folder: Path | None, data: Path | None) -> None:
 def _open_site(folder: Path) -> None:
     """Make an empty workspace and ZenML store of the demo loop's own, and stop what an earlier one still serves."""
     from seldon.delivery.clusters.open_cluster import open_cluster
-    from seldon.delivery.deployer.last_deployment import read_deployed
+    from seldon.delivery.deployer.last_deployment import read_last
 
     shared = Workspace.current()
     home = folder / "home"
-    if (left := read_deployed(Workspace(home))) is not None:
+    if (left := read_last(Workspace(home))) is not None:
         open_cluster(left.cluster, Workspace(home)).stop()
     shutil.rmtree(folder, ignore_errors=True)
     (home / ".imageloop").mkdir(parents=True)

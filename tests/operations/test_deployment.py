@@ -9,7 +9,7 @@ from operations import deployment
 from operations.deployment import _remembered, _settings_to_resume
 from seldon.delivery.clusters.kubernetes import pods
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
-from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, write_deployed
+from seldon.delivery.deployer.last_deployment import Deployed, read_last, write_deployed
 from seldon.delivery.manifest import OngoingRollout
 from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -34,16 +34,16 @@ def test_a_failure_that_left_nothing_is_forgotten(workspace, monkeypatch, found,
     with pytest.raises(ImageLoopError, match="no image"), _remembered(PRODUCTION):
         raise ImageLoopError("no image")
 
-    assert read_deployed(workspace) == remembered
+    assert read_last(workspace) == remembered
 
 
 def test_the_last_deployment_is_remembered(workspace):
     write_deployed(workspace, STAGING)
 
     with _remembered(PRODUCTION):
-        assert read_deployed(workspace) == PRODUCTION
+        assert read_last(workspace) == PRODUCTION
 
-    assert read_deployed(workspace) == PRODUCTION
+    assert read_last(workspace) == PRODUCTION
 
 
 IMAGE = f"registry.example/serve@sha256:{'0' * 64}"

@@ -12,6 +12,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError
 from urllib3.exceptions import HTTPError
 
+from imageloop.adapters.remote_parts import api_server_failure
 from imageloop.errors import ImageLoopError
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 
@@ -34,6 +35,8 @@ class ApiServer:
     def _open(self) -> DynamicClient:
         if self._opened is None:
             api = self._given or _client(self._context)
+            if failure := api_server_failure(self._context, api.configuration.host):
+                raise DeploymentError(failure)
             with tempfile.TemporaryDirectory() as folder:  # the library would leave what it discovered in the temporary folder
                 self._opened = DynamicClient(api, cache_file=f"{folder}/discovered.json")
         return self._opened
