@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from imageloop.adapters.active_stack import active_stack_id
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack
 from imageloop.adapters.zenml_failures import failed_step
 from imageloop.errors import ImageLoopError
@@ -18,6 +19,8 @@ from imageloop.records.store.database import Decision
 from imageloop.workspace_paths import Workspace
 from operations.monitor_status import NUM_SHOWN, postpone_due, read_memory, remember, show_status
 from operations.retraining import retrain_and_roll_out
+from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.deployer.last_deployment import read_deployed
 from steps.pipeline_settings import MonitorSettings
 
 logger = logging.getLogger(__name__)
@@ -56,13 +59,14 @@ class WatchResult:
 
 
 def monitor(settings: MonitorSettings) -> MonitoringRun:
-    """Run the monitor once: finish what an earlier run began, then measure, decide and carry out.
+    """Run the monitor once: start again what serves no more, finish what an earlier run began, then measure, decide and carry out.
 
     Raises: ImageLoopError where another process does so already.
     """
     started = time.monotonic()
     workspace = Workspace.current()
     with _alone(workspace):
+        _repair_deployments(workspace)
         finished = _finish_interrupted(settings, workspace)
         result = _run_pipeline(settings)
         outcome = None
@@ -97,6 +101,18 @@ def watch(settings: MonitorSettings) -> WatchResult:
             break
         stopping.wait(max(0.0, settings.interval_seconds - (time.monotonic() - begun)))
     return WatchResult(passes, failures)
+
+
+def _repair_deployments(workspace: Workspace) -> None:
+    """Start again what the active stack deployed on this machine, and what serves no more; a failure stops no monitoring run."""
+    last = read_deployed(workspace, active_stack_id())
+    if last is None:
+        return
+    try:
+        for repaired in open_cluster(last.cluster, workspace).repair():
+            logger.warning("served no more, and was started again: %s", repaired)
+    except ImageLoopError as error:
+        logger.warning("what was deployed could not be started again: %s", error)
 
 
 def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:

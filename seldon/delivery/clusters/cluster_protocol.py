@@ -19,6 +19,10 @@ class NotBegunError(DeploymentError):
     """A change that a cluster refused before anything of it was done: there is nothing to undo."""
 
 
+class RolloutUnderWayError(DeploymentError):
+    """A change of a deployment that another process is changing."""
+
+
 class NoEvidenceError(DeploymentError):
     """A rollout that ended without enough predictions: nothing was proved against the version, which keeps its title."""
 
@@ -98,6 +102,13 @@ class Cluster(Protocol):
 
     def apply(self, manifest: Manifest) -> None:
         """Make it so: new replicas are ready before they get traffic, old ones finish their work before they go."""
+        raise NotImplementedError
+
+    def repair(self) -> list[str]:
+        """Start again what was deployed and does not serve; nothing where the cluster does so itself, or someone is changing it.
+
+        Returns: the deployments that were started again, each as namespace/name and what was wrong.
+        """
         raise NotImplementedError
 
     def get(self, namespace: str, name: str) -> Manifest | None:

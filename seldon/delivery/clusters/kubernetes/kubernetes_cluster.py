@@ -89,6 +89,10 @@ class KubernetesCluster:
             manifest, self._settings.ready_timeout_seconds, had_failed=(before.get("status") or {}).get("state") == "Failed"
         )
 
+    def repair(self) -> list[str]:
+        """Kubernetes and Seldon's operator do so."""
+        return []
+
     def get(self, namespace: str, name: str) -> Manifest | None:
         found = self._get(namespace, name)
         return manifest_of(found) if found else None

@@ -30,7 +30,7 @@ class DeploymentState(BaseModel):
 
 
 class SiteState(BaseModel):
-    """The state that all deployments of a site share; `admin_ports` has one for each process of the gateway."""
+    """The state that all deployments of a site share; `admin_ports` has the port of metrics of each process of the gateway."""
 
     model_config = ConfigDict(frozen=True)
 

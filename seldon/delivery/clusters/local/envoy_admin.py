@@ -1,9 +1,10 @@
-"""The state of the running Envoy, read through its administration port."""
+"""The state of the running Envoy, read through its administration socket, which its own user alone may open."""
 
+import http.client
 import json
+import socket
 import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 from typing import Any
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
@@ -11,14 +12,14 @@ from seldon.delivery.clusters.local.envoy_routes import Deployment, cluster_name
 
 READY, CLUSTERS = "/ready", "/clusters?format=json"
 ROUTES, DRAIN = "/config_dump?resource=dynamic_route_configs", "/drain_listeners?graceful"
-ADMIN_PATHS = (READY, CLUSTERS, ROUTES, DRAIN, "/stats/prometheus")  # all that its port serves, with their queries
+SECONDS = 5
 
 
 class Envoy:
     """A reader of Envoy's state; changes reach Envoy through files."""
 
-    def __init__(self, admin_port: int) -> None:
-        self._address = f"http://127.0.0.1:{admin_port}"
+    def __init__(self, admin_socket: Path) -> None:
+        self._socket = admin_socket
 
     def is_live(self) -> bool:
         try:
@@ -86,12 +87,14 @@ class Envoy:
         return list(json.loads(self._get(CLUSTERS)).get("cluster_statuses", []))
 
     def _get(self, path: str, method: str = "GET") -> str:
-        request = urllib.request.Request(self._address + path, method=method)
+        connection = _SocketConnection(self._socket)
         try:
-            with urllib.request.urlopen(request, timeout=5) as response:
-                return str(response.read().decode())
-        except urllib.error.HTTPError as error:
-            return str(error.read().decode())
+            connection.request(method, path)
+            return connection.getresponse().read().decode()
+        except http.client.HTTPException as error:
+            raise OSError(f"no response of Envoy ({error!r})") from error
+        finally:
+            connection.close()
 
     @staticmethod
     def _wait(condition: Any, seconds: float, sentence: str) -> None:
@@ -105,3 +108,16 @@ class Envoy:
             if time.monotonic() > deadline:
                 raise DeploymentError(sentence)
             time.sleep(0.02)
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(SECONDS)
+        self.sock.connect(str(self._path))

@@ -11,7 +11,6 @@ from typing import Any
 from imageloop.atomic_files import replacing
 from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, key_filter, open_to_all
-from seldon.delivery.clusters.local.envoy_admin import ADMIN_PATHS
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.service.serving_protocols import CLIENT_HEADER
@@ -20,12 +19,20 @@ NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that
 UPLOAD_SECONDS = 30
 
 
-def write_bootstrap(folder: Path, name: str, admin_port: int) -> Path:
-    """Return the bootstrap configuration of the process `name`, which refers to the other files."""
+METRICS_PATH = "/stats/prometheus"
+ADMIN = "admin"
+
+
+def write_bootstrap(folder: Path, name: str, admin_socket: Path, metrics_port: int) -> Path:
+    """Return the bootstrap configuration of the process `name`, which refers to the other files.
+
+    Its administration is a Unix socket of its own user: any user of this machine may call a port, and could end or drain Envoy by it.
+    `metrics_port` leads to the metrics alone, for Prometheus.
+    """
     value = {
         "node": {"id": name, "cluster": "imageloop"},
-        # Any user of this machine may call it, so that it must not end Envoy or change it.
-        "admin": {"address": address("127.0.0.1", admin_port), "allow_paths": [{"exact": path} for path in ADMIN_PATHS]},
+        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
+        "static_resources": {"listeners": [_metrics_listener(metrics_port)], "clusters": [_admin_cluster(admin_socket)]},
         "dynamic_resources": {
             "lds_config": {"path_config_source": {"path": str(folder / "listeners.json")}},
             "cds_config": {"path_config_source": {"path": str(folder / "clusters.json")}},
@@ -34,6 +41,25 @@ def write_bootstrap(folder: Path, name: str, admin_port: int) -> Path:
     path = folder / f"{name}.json"
     _write(path, value)
     return path
+
+
+def _metrics_listener(port: int) -> dict[str, Any]:
+    get = {"name": ":method", "string_match": {"exact": "GET"}}
+    route = {"match": {"path": METRICS_PATH, "headers": [get]}, "route": {"cluster": ADMIN}}
+    manager = {
+        "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "metrics",
+        "route_config": {"virtual_hosts": [{"name": "metrics", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [http_filter("router", "router.v3.Router")],
+    }
+    chain = {"filters": [{"name": "http", "typed_config": manager}]}
+    return {"name": "metrics", "address": address("127.0.0.1", port), "filter_chains": [chain]}
+
+
+def _admin_cluster(admin_socket: Path) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(admin_socket)}}}}
+    assignment = {"cluster_name": ADMIN, "endpoints": [{"lb_endpoints": [endpoint]}]}
+    return {"name": ADMIN, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment}
 
 
 def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: list[ApiKey]) -> None:

@@ -13,6 +13,7 @@ from seldon.service.serving_protocols import ORIGINS_VARIABLE
 
 PREDICTOR_HEADER = "x-imageloop-predictor"  # a caller with the scope `try` may choose a predictor by name
 RESPONSE_SECONDS = 30
+HEDGE_SECONDS = 8  # after which another replica gets the same request too, and the first response counts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
     """Return the routes of a deployment: for each path one by weight, and one for each predictor that a caller may choose."""
     manifest = deployment.manifest
     prefix = f"/seldon/{manifest.key}/"
-    action = _action()
+    action = _action() | _hedged(deployment)
     by_name = [
         (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
         for upstream in deployment.upstreams
@@ -76,6 +77,21 @@ def _action() -> dict[str, Any]:
             "retry_host_predicate": [{"name": "previous_hosts", "typed_config": predicate}],
             "host_selection_retry_max_attempts": 3,
         },
+    }
+
+
+def _hedged(deployment: Deployment) -> dict[str, Any]:
+    """A replica that hangs is found by health checks in up to 8 s; predicting and labelling are safe to repeat meanwhile.
+
+    Where a predictor has one replica, the same one would get a slow request again and again.
+    """
+    if not all(len(upstream.ports) > 1 for upstream in deployment.upstreams):
+        return {}
+    policy = _action()["retry_policy"]
+    on_timeout = {"retry_on": f"{policy['retry_on']},retriable-status-codes", "retriable_status_codes": [504]}
+    return {
+        "retry_policy": policy | on_timeout | {"per_try_timeout": f"{HEDGE_SECONDS}s"},
+        "hedge_policy": {"hedge_on_per_try_timeout": True},
     }
 
 

@@ -58,13 +58,28 @@ class Gateway:
         envoy_config.write_routes(folder, upstreams, self.settings, keys, version)
         self._supervisor.start()
         for name, port in zip(envoy_config.NAMES, site.admin_ports, strict=True):
-            bootstrap = envoy_config.write_bootstrap(folder, name, port)
-            self._supervisor.add(name, _envoy_command(bootstrap), {SITE_VARIABLE: str(self._layout.folder)})
-        for envoy in _envoys(site):
+            self._start_process(name, port)
+        for envoy in self._envoys(site):
             envoy.wait_until_live(GATEWAY_SECONDS)
-        left = _envoys(before) if before is not None and before is not site and shares_port else []
+        left = self._envoys(before) if before is not None and before is not site and shares_port else []
         drains = [envoy.drain() for envoy in left]
+        if before is not None and before is not site:
+            self._remove_sockets(before)
         return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
+
+    def _start_process(self, name: str, metrics_port: int) -> None:
+        """Start a process of the gateway; one that runs and does not respond is replaced, while its twin serves."""
+        admin_socket = self._layout.admin_socket(metrics_port)
+        bootstrap = envoy_config.write_bootstrap(self._layout.gateway, name, admin_socket, metrics_port)
+        command, environment = _envoy_command(bootstrap), {SITE_VARIABLE: str(self._layout.folder)}
+        if self._supervisor.states().get(name) == "RUNNING" and not Envoy(admin_socket).is_live():
+            logger.warning("the process '%s' of the gateway does not respond; another one replaces it", name)
+            self._supervisor.kill(name)
+            self._supervisor.remove(name)
+            self._supervisor.add(name, command, environment)
+            Envoy(admin_socket).wait_until_live(GATEWAY_SECONDS)
+        else:
+            self._supervisor.add(name, command, environment)
 
     def _known_site(self, before: SiteState | None, *, running: bool, shares_port: bool) -> SiteState:
         if before is None or not running or len(before.admin_ports) != len(envoy_config.NAMES):
@@ -99,16 +114,18 @@ class Gateway:
         self._store.put_site(site)
         folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
         envoy_config.write_upstreams(folder, deployments, version)
-        for envoy in _envoys(site):
+        for envoy in self._envoys(site):
             envoy.wait_until_known([one for one in deployments if one.manifest.key == changed], GATEWAY_SECONDS)
         envoy_config.write_routes(folder, deployments, self.settings, self.keys(), version)
-        for envoy in _envoys(site):
+        for envoy in self._envoys(site):
             envoy.wait_until_taken(version, GATEWAY_SECONDS)
         envoy_config.prune(folder, deployments, version)
 
     def end(self) -> None:
         """End the gateway and the supervisor of a site without a deployment."""
         self._supervisor.stop()
+        if (site := self._store.site()) is not None:
+            self._remove_sockets(site)
         self._store.remove_site()
         self._layout.own_key.unlink(missing_ok=True)
 
@@ -150,19 +167,22 @@ class Gateway:
         found = []
         if not self._supervisor.is_running():
             found.append("the supervisor is gone, nothing would be started again; run: python run.py deploy --resume")
-        live = sum(envoy.is_live() for envoy in _envoys(site))
+        live = sum(envoy.is_live() for envoy in self._envoys(site))
         if live < len(envoy_config.NAMES):
             found.append(f"{live} of {len(envoy_config.NAMES)} processes of the gateway are live")
         return found
+
+    def _remove_sockets(self, site: SiteState) -> None:
+        for port in site.admin_ports:
+            self._layout.admin_socket(port).unlink(missing_ok=True)
+
+    def _envoys(self, site: SiteState) -> list[Envoy]:
+        return [Envoy(self._layout.admin_socket(port)) for port in site.admin_ports]
 
     def url(self, manifest: Manifest, site: SiteState, host: str = "") -> str:
         """The address of a deployment, without a slash at the end."""
         scheme, host = "https" if self.settings.tls_certificate else "http", host or self.settings.host
         return f"{scheme}://{in_url(host)}:{site.gateway_port}/seldon/{manifest.key}"
-
-
-def _envoys(site: SiteState) -> list[Envoy]:
-    return [Envoy(port) for port in site.admin_ports]
 
 
 def _envoy_command(bootstrap: Path) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from imageloop.records.record_reader import RecordTail
-from seldon.delivery.clusters.cluster_protocol import Caller, DeploymentError, DeploymentStatus
+from seldon.delivery.clusters.cluster_protocol import Caller, DeploymentError, DeploymentStatus, RolloutUnderWayError
 from seldon.delivery.clusters.local import envoy_config
 from seldon.delivery.clusters.local.deployment_state import DeploymentState, Store
 from seldon.delivery.clusters.local.envoy_routes import PREDICTOR_HEADER
@@ -51,6 +51,7 @@ class LocalCluster:
         refuse_impossible(manifest)
         with self._gateway.changing():
             draining = self._gateway.ensure_running()
+            self._layout.stopped.unlink(missing_ok=True)
             self._replicas.restart_others(manifest)
             before = self._store.get(manifest.metadata.namespace, manifest.metadata.name)
             kept, started = self._replicas.start_missing(manifest, before.replicas if before else [])
@@ -74,6 +75,25 @@ class LocalCluster:
                 self._replicas.retire()
         except DeploymentError as error:  # the caller gets the reason of the failed change, not this
             logger.warning("the change could not be undone: %s", error)
+
+    def repair(self) -> list[str]:
+        """A site that `stop` keeps for later stays stopped."""
+        repaired: list[str] = []
+        if self._layout.stopped.exists():
+            return repaired
+        for state in self._store.deployments():
+            place = state.manifest.metadata.namespace, state.manifest.metadata.name
+            found = self.describe(*place)
+            if found is not None and found.state != "Failed":
+                continue
+            try:
+                with self.changing(*place):
+                    if (manifest := self.get(*place)) is not None:
+                        self.apply(manifest)
+                        repaired.append(f"{manifest.key}: {found.description if found else 'the gateway is gone'}")
+            except RolloutUnderWayError:
+                continue  # it sees the same
+        return repaired
 
     def get(self, namespace: str, name: str) -> Manifest | None:
         state = self._store.get(namespace, name)
@@ -107,6 +127,7 @@ class LocalCluster:
                 for name in self._supervisor.states().keys() - set(envoy_config.NAMES):
                     self._supervisor.remove(name)  # each may finish its requests
             if keep:
+                self._layout.stopped.touch()
                 self._supervisor.stop()
             else:
                 self._gateway.end()
@@ -142,7 +163,7 @@ class LocalCluster:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise DeploymentError(f"another rollout of '{namespace}/{name}' is under way; wait for it to end") from error
+            raise RolloutUnderWayError(f"another rollout of '{namespace}/{name}' is under way; wait for it to end") from error
         try:
             self._end_leftovers()
             yield
@@ -171,7 +192,7 @@ class LocalCluster:
         site = self._store.site()
         ports = [replica.port for state in self._store.deployments() for replica in state.replicas]
         addresses = [f"http://127.0.0.1:{port}/metrics" for port in ports]
-        return addresses + [f"http://127.0.0.1:{port}/stats/prometheus" for port in (site.admin_ports if site else ())]
+        return addresses + [f"http://127.0.0.1:{port}{envoy_config.METRICS_PATH}" for port in (site.admin_ports if site else ())]
 
     def logs(self) -> Path:
         return self._layout.logs

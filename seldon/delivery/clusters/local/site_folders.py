@@ -12,14 +12,22 @@ SITE_VARIABLE = "IMAGELOOP_SITE"  # set in every process of ours, so that orphan
 
 @dataclass(frozen=True)
 class Layout:
-    """`folder` holds everything but the supervisor's socket, whose path may have 107 characters at most."""
+    """`folder` holds everything but the sockets, whose paths may have 107 characters at most."""
 
     folder: Path
 
     @property
     def socket(self) -> Path:
+        """Return the supervisor's socket."""
+        return self._socket("")
+
+    def admin_socket(self, metrics_port: int) -> Path:
+        """Return the socket through which the gateway process with this port of metrics is administered."""
+        return self._socket(f"-{metrics_port}")
+
+    def _socket(self, suffix: str) -> Path:
         digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"imageloop-{os.getuid()}-{digest}.sock"
+        return Path(tempfile.gettempdir()) / f"imageloop-{os.getuid()}-{digest}{suffix}.sock"
 
     @property
     def supervisor_config(self) -> Path:
@@ -52,6 +60,11 @@ class Layout:
     @property
     def logs(self) -> Path:
         return self.folder / "logs"
+
+    @property
+    def stopped(self) -> Path:
+        """The mark of a site that was stopped to be started again later, by its user."""
+        return self.folder / "stopped"
 
     @property
     def own_key(self) -> Path:

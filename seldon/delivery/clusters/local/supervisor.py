@@ -133,6 +133,14 @@ class Supervisor:
         for path in (self._layout.programs / f"{name}.conf", self._layout.folder / "scripts" / f"{name}.sh"):
             path.unlink(missing_ok=True)
 
+    def kill(self, name: str) -> None:
+        """End a program that does not respond, and that would not heed a request to end: it may be stopped."""
+        try:
+            self._call("signalProcess", name, "KILL")
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in (Faults.BAD_NAME, Faults.NOT_RUNNING):
+                raise DeploymentError(f"expected supervisord to end '{name}', got: {fault.faultString}") from fault
+
     def states(self) -> dict[str, str]:
         """The state of each program by name: RUNNING, STARTING, BACKOFF, FATAL, ..."""
         return {part["name"]: part["statename"] for part in self._call("getAllProcessInfo")}

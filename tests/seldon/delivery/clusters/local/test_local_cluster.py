@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import ssl
+import stat
 import subprocess
 import time
 import urllib.request
@@ -168,12 +169,77 @@ def test_a_killed_gateway_restarts_and_its_twin_serves_meanwhile(served, load):
     assert callers.failed == 0
 
 
+def test_a_worker_that_hangs_costs_time_and_no_request(served, load):
+    hung = psutil.Process(pid_of(served, status(served).predictors[0].replicas[0].name))
+    stopped = [hung, *hung.children(recursive=True)]
+    with load(status(served).url) as callers:
+        callers.wait_for(100)
+        for process in stopped:
+            process.suspend()
+        try:
+            time.sleep(20)  # the requests that it had in its hands come from its twin
+            callers.wait_for(200)
+        finally:
+            for process in stopped:
+                process.resume()
+        callers.wait_for(100)
+        wait_until(lambda: status(served).state == "Available")
+
+    assert callers.failed == 0, callers.failures[:3]
+
+
 @pytest.mark.parametrize(
-    "path", ["/quitquitquit", "/logging?level=trace", "/runtime_modify?a=b", "/drain_listeners", "/config_dump"]
+    "path",
+    ["/quitquitquit", "/logging?level=trace", "/runtime_modify?a=b", "/drain_listeners?graceful", "/config_dump", "/ready"],
 )
 def test_no_user_of_the_machine_can_end_or_change_the_gateway(served, call, path):
     for port in served._store.site().admin_ports:
-        assert call(f"http://127.0.0.1:{port}{path}", b"", "text/plain")[0] == 403
+        assert call(f"http://127.0.0.1:{port}{path}", b"", "text/plain")[0] == 404
+        assert stat.S_IMODE(served._layout.admin_socket(port).stat().st_mode) == 0o600
+    assert status(served).state == "Available"
+
+
+def test_prometheus_reads_the_metrics_of_the_gateway(served):
+    addresses = [address for address in served.metrics_addresses() if "stats" in address]
+
+    assert len(addresses) == 2
+    for found in addresses:
+        with urllib.request.urlopen(found, timeout=5) as response:
+            assert b"envoy_http_downstream_rq_total" in response.read()
+
+
+def test_a_gateway_that_hangs_is_replaced_by_the_next_change(served, load):
+    for name in ("gateway-1", "gateway-2"):
+        os.kill(pid_of(served, name), signal.SIGSTOP)
+    assert "0 of 2 processes of the gateway are live" in status(served).description
+
+    served.apply(served.get("default", "pets"))
+
+    assert status(served).state == "Available"
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+    assert callers.failed == 0, callers.failures[:3]
+
+
+def test_what_serves_no_more_is_started_again_unless_its_user_stopped_it(served, load):
+    assert served.repair() == []
+    for process in processes_of(served):
+        process.kill()
+    psutil.wait_procs(processes_of(served), timeout=10)
+
+    (repaired,) = served.repair()
+
+    assert "default/pets: 'v1' has 0 of 2 replicas ready; the supervisor is gone" in repaired
+    with load(status(served).url) as callers:
+        callers.wait_for(50)
+    assert callers.failed == 0, callers.failures[:3]
+    with served.changing("default", "pets"):
+        served._supervisor.stop()
+        assert served.repair() == [], "another process changes it"
+    served.apply(served.get("default", "pets"))
+    served.stop(keep=True)
+    assert served.repair() == []
+    served.apply(served.get("default", "pets"))
     assert status(served).state == "Available"
 
 
