@@ -152,15 +152,16 @@ def _new_windows(
     size = settings.drift.window
     measured = stored_windows(database, settings.model_name, 1, version)
     since = measured[-1].end if measured else 0.0
-    table = database.predictions(settings.model_name, version=version, since=since, newest=2 * size * MAX_NEW_WINDOWS)
-    mine = table[table["embedding"].notna() & table["statistics"].notna()]
-    whole = min(len(mine) // size, MAX_NEW_WINDOWS)
+    ids = database.measurable(settings.model_name, version, since, size * (MAX_NEW_WINDOWS + 1))
+    whole = min(len(ids) // size, MAX_NEW_WINDOWS)
     if not whole:
         return 0
     reference = read_reference(folder, class_names, scene_distance)
-    first = len(mine) // size * size - whole * size
+    first = len(ids) // size * size - whole * size
     for start in range(first, first + whole * size, size):
-        records = mine.iloc[start : start + size]
+        records = database.predictions_for(
+            ids[start : start + size]
+        )  # one window at a time: of many classes each takes megabytes
         window = measure_window(records, reference, class_names, settings.drift, scene_distance, estimator)
         database.keep_window(settings.model_name, version, window.start, window.end, window.metrics())
     return whole

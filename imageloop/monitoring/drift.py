@@ -100,8 +100,10 @@ def _gaussian(rows_NC: FloatArray) -> FloatArray:
 
 def _distance(rows: FloatArray) -> FloatArray:
     """The kernel of the energy distance. Shapes: (N,) or (N, K) -> (N, N)."""
-    columns = rows.reshape(len(rows), -1).T
-    return np.sum([-np.abs(column[:, None] - column[None]) for column in columns], axis=0, dtype=np.float32)
+    kernel_NN = np.zeros((len(rows), len(rows)), np.float32)
+    for column_N in rows.reshape(len(rows), -1).T:  # one after the other: of a thousand classes all together would take gigabytes
+        kernel_NN -= np.abs(column_N[:, None] - column_N[None])
+    return kernel_NN
 
 
 def _ranks(values_N: NDArray[np.floating]) -> FloatArray:

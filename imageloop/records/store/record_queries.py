@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, Table, func, or_, select
+from sqlalchemy import Select, String, Table, cast, func, or_, select
 
 from imageloop.records.record_types import FeedbackRecord, PredictionRecord
 from imageloop.records.store.records_connection import ROWS_A_STATEMENT, RecordsConnection
@@ -20,6 +20,8 @@ LABEL_COLUMNS = (
     feedback.c.time.label("feedback_time"),
     feedback.c.review,
 )
+# Of a data set of a thousand classes the probabilities of a label are 200 KB in memory, and nothing judges labels by them.
+NOT_OF_LABELS = ("probabilities", "latency_ms", "source", "predictor", "caller_id")
 NOT_REJECTED = or_(feedback.c.review.is_(None), feedback.c.review != REJECTED)
 
 
@@ -42,7 +44,7 @@ class RecordQueries(RecordsConnection):
         return self._read_predictions(query, model_name, since, until, newest)
 
     def predictions_for(self, request_ids: Sequence[str]) -> "pd.DataFrame":
-        """The predictions of these requests."""
+        """The predictions of these requests, in their order."""
         import pandas as pd
 
         rows: list[Any] = []
@@ -50,7 +52,20 @@ class RecordQueries(RecordsConnection):
             for start in range(0, len(request_ids), ROWS_A_STATEMENT):
                 some = request_ids[start : start + ROWS_A_STATEMENT]
                 rows += connection.execute(select(predictions).where(predictions.c.request_id.in_(some)))
-        return pd.DataFrame(rows, columns=predictions.columns.keys())
+        table = pd.DataFrame(rows, columns=predictions.columns.keys()).set_index("request_id", drop=False)
+        return table.loc[[one for one in request_ids if one in table.index]].reset_index(drop=True)
+
+    def measurable(self, model_name: str, version: str, since: float, newest: int) -> list[str]:
+        """The ids of the newest predictions of a version that have an embedding and statistics, the oldest of them first."""
+        query = (
+            select(predictions.c.request_id)
+            .where(predictions.c.model_name == model_name, predictions.c.model_version == version, predictions.c.time > since)
+            .where(predictions.c.embedding.is_not(None), cast(predictions.c.statistics, String).not_in(("null", "")))
+            .order_by(predictions.c.time.desc(), predictions.c.request_id)
+            .limit(newest)
+        )
+        with self._transaction("read predictions") as connection:
+            return list(connection.scalars(query))[::-1]
 
     def recent_predictions(self, model_name: str, newest: int, since: float = 0.0) -> "pd.DataFrame":
         """The newest predictions, with few columns, since many rows are asked for."""
@@ -71,8 +86,8 @@ class RecordQueries(RecordsConnection):
         return table.iloc[::-1].reset_index(drop=True)
 
     def labelled(self, model_name: str, *, version: str | None = None, newest: int | None = None) -> "pd.DataFrame":
-        """Predictions with a label, the newest label of each that was not rejected: `ground_truth`, `feedback_source`, `feedback_time`, `review`;
-        `first_time` of the first.
+        """Predictions with a label, without their probabilities, and the newest label of each that was not rejected: `ground_truth`,
+        `feedback_source`, `feedback_time`, `review`; `first_time` of the first.
         """
         has_feedback = select(feedback.c.request_id).where(feedback.c.request_id == predictions.c.request_id, NOT_REJECTED)
         chosen = select(predictions.c.request_id).where(predictions.c.model_name == model_name, has_feedback.exists())
@@ -80,7 +95,8 @@ class RecordQueries(RecordsConnection):
             chosen = chosen.where(predictions.c.model_version == version)
         if newest is not None:
             chosen = chosen.order_by(predictions.c.time.desc(), predictions.c.request_id).limit(newest)
-        return self._newest_labels(select(predictions, *LABEL_COLUMNS).where(predictions.c.request_id.in_(chosen)))
+        columns = [column for column in predictions.c if column.name not in NOT_OF_LABELS]
+        return self._newest_labels(select(*columns, *LABEL_COLUMNS).where(predictions.c.request_id.in_(chosen)))
 
     def labels(self, model_name: str) -> "pd.DataFrame":
         """The newest label of each prediction, with few columns of the prediction; `teaches`: whether it has an embedding."""

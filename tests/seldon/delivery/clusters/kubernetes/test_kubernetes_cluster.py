@@ -107,7 +107,7 @@ def test_a_missing_server_is_an_error(manifest):
         KubernetesSettings(request_timeout_seconds=1), client.ApiClient(client.Configuration(host="http://127.0.0.1:9"))
     )
 
-    with pytest.raises(DeploymentError, match="no API server responds"):
+    with pytest.raises(DeploymentError, match=r"the API server of the cluster .* at http://127.0.0.1:9, got no response"):
         cluster.get("site", "pets")
 
 
