@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from imageloop.errors import SettingsError
+
 DEFAULT_MODEL = "imageloop"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
@@ -15,6 +17,15 @@ Model = Annotated[
         "--model",
         metavar="NAME",
         help="A model of its own: its images, in the registry, as a deployment, for the monitor. [default: imageloop]",
+    ),
+]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAMESPACE/NAME",
+        help="A deployment of the active stack, wherever it was deployed from.",
+        show_default=False,
     ),
 ]
 Overrides = Annotated[
@@ -54,3 +65,14 @@ def monitor_presets(model: str | None) -> dict[str, str]:
         return {}
     names = {f"{part}__model_name": model for part in ("monitoring", "training__promotion", "rollout")}
     return names | {"rollout__name": deployment_of(model), "monitoring__deployment": f"default/{deployment_of(model)}"}
+
+
+def place_of(model: str | None, name: str | None) -> str | None:
+    """The deployment that `--model` or `--name` means. Raises: SettingsError for both, and for another form than namespace/name."""
+    if name is None:
+        return None if model is None else deployment_of(model)
+    if model is not None:
+        raise SettingsError("--name: expected --name or --model, got both")
+    if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", name):
+        raise SettingsError(f"--name: expected NAMESPACE/NAME in lower case, as status shows it, got '{name}'")
+    return name

@@ -7,7 +7,18 @@ import typer
 
 from cli import serving_text
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, DeployConfig, Json, Model, Overrides, Version, deploy_presets, deployment_of
+from cli.options import (
+    DEFAULT_MODEL,
+    DeployConfig,
+    Json,
+    Model,
+    Overrides,
+    Place,
+    Version,
+    deploy_presets,
+    deployment_of,
+    place_of,
+)
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -87,24 +98,31 @@ def render(
     run("render", work, serving_text.manifest, json_output)
 
 
-def status(model: Model = None, json_output: Json = False) -> None:
-    """Show the deployments, all or a model's: versions, traffic, replicas, health, addresses."""
+def status(model: Model = None, name: Place = None, json_output: Json = False) -> None:
+    """Show the deployments, all or one: versions, traffic, replicas, health, addresses."""
 
     def work() -> "ServingStatus":
+        place = place_of(model, name)
         from operations import serving
 
-        return serving.status(None if model is None else deployment_of(model))
+        return serving.status(place)
 
     run("status", work, serving_text.status, json_output)
 
 
-def rollback(model: Model = None, json_output: Json = False) -> None:
+def rollback(
+    model: Model = None,
+    name: Place = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; the registry stores it.", show_default=False)] = "",
+    json_output: Json = False,
+) -> None:
     """Give all traffic to the previous version, and make it the champion again; by default of the last deployment."""
 
     def work() -> "RollbackResult":
+        place = place_of(model, name)
         from operations import serving
 
-        return serving.roll_back(None if model is None else deployment_of(model))
+        return serving.roll_back(place, reason)
 
     run("rollback", work, serving_text.rollback, json_output)
 

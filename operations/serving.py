@@ -74,11 +74,12 @@ class StoppedDeployments:
 
 
 def status(name: str | None = None) -> ServingStatus:
-    """Return the state of the deployments on the cluster of the active stack. `name`: of one, by default all.
+    """Return the state of the deployments on the cluster of the active stack. `name`: of one, also as namespace/name; by default all.
 
     Raises: ImageLoopError where nothing was ever deployed, or not this one; DeploymentError where the cluster does not respond.
     """
-    deployed, cluster = _last_deployment()
+    deployed, cluster = _deployment(name)
+    name = None if name is None else deployed.name
     manifests = cluster.belonging_to(deployed.namespace, deployed.name)
     if name is not None:
         known, named = [one.metadata.name for one in manifests], cluster.get(deployed.namespace, name)
@@ -101,17 +102,17 @@ def address_of(name: str) -> str:
     return status(name).deployments[0].url
 
 
-def roll_back(name: str | None = None) -> RollbackResult:
-    """Give all traffic to the previous version, and make it the champion again. `name`: of the deployment, by default the last one.
+def roll_back(name: str | None = None, reason: str = "") -> RollbackResult:
+    """Give all traffic to the previous version, and make it the champion again. The `reason` is stored in the registry.
 
+    `name`: of the deployment, also as namespace/name; by default what was deployed last from here.
     Raises: ImageLoopError where there is no previous version.
     """
     from seldon.delivery.rollouts import rollout_runner
 
     started = time.monotonic()
-    deployed, cluster = _last_deployment()
-    name = name or deployed.name
-    rollout = rollout_runner.roll_back(cluster, deployed.namespace, name)
+    deployed, cluster = _deployment(name)
+    rollout = rollout_runner.roll_back(cluster, deployed.namespace, deployed.name)
     seconds = time.monotonic() - started
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
     from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks
@@ -121,13 +122,14 @@ def roll_back(name: str | None = None) -> RollbackResult:
         rollout.model_name,
         rollout.version,
         rollout.before,
-        f"rolled back by hand; python run.py approve {rollout.version} --reason TEXT makes it champion again",
+        f"rolled back by hand{f': {reason}' if reason else ''}; "
+        f"python run.py approve {rollout.version} --reason TEXT makes it champion again",
         workspace,
         registry=deployed.registry,
     )
     open_store()
     record_noted_rollbacks(workspace)
-    return RollbackResult(deployed.namespace, name, rollout.version, rollout.before, seconds)
+    return RollbackResult(deployed.namespace, deployed.name, rollout.version, rollout.before, seconds)
 
 
 def down(*, keep: bool = False) -> StoppedDeployments:
@@ -145,6 +147,23 @@ def down(*, keep: bool = False) -> StoppedDeployments:
             locks.enter_context(cluster.changing(namespace, name))
         cluster.stop(manifests, keep=keep)
     return StoppedDeployments(deployed.cluster.kind, [one.key for one in manifests], keep)
+
+
+def _deployment(name: str | None) -> tuple[Deployed, Cluster]:
+    """Return a deployment of the active stack's cluster, and the cluster. Named as namespace/name it may have been deployed from elsewhere."""
+    if name is None or "/" not in name:
+        deployed, cluster = _last_deployment()
+        return (deployed if name is None else deployed.model_copy(update={"name": name})), cluster
+    active = open_store().active_stack_model
+    from imageloop.adapters.mlflow_tracking import connect
+    from seldon.delivery.deployer.active_deployer import active_deployer
+
+    namespace, _, name = name.partition("/")
+    settings = active_deployer().config.cluster
+    deployed = Deployed(
+        cluster=settings, namespace=namespace, name=name, registry=connect(), stack=active.name, stack_id=str(active.id)
+    )
+    return deployed, open_cluster(settings, Workspace.current())
 
 
 def _last_deployment() -> tuple[Deployed, Cluster]:

@@ -1,6 +1,7 @@
 """Fixtures of several tests: images, a store, a packaged model; and real photographs where there are some."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from imageloop.workspace_paths import HOME_VARIABLE, Workspace, of_this_site
 
+LISTED_SKIPS = Path(__file__).with_name("listed_skips.txt")
 LONGEST = ("pods", "remote", "deployment", "rollouts", "rollouts-kubernetes", "cluster")  # groups, each the work of one worker
 
 
@@ -31,6 +33,34 @@ def _place(item) -> tuple[int, bool]:
     group = item.get_closest_marker("xdist_group")
     name = group.args[0] if group and group.args else ""
     return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.get_closest_marker("system") is None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many tests were skipped for each reason, and which reasons are not in the list."""
+    for reason, count in _skips(terminalreporter).items():
+        mark = "" if _is_listed(reason) else "   NOT LISTED in tests/listed_skips.txt"
+        terminalreporter.write_line(f"skipped {count}: {reason}{mark}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """In CI a skip that is not listed is a failure: a server that is missing must not make the tests pass."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if "IMAGELOOP_TEST_LISTED_SKIPS_ONLY" in os.environ and reporter and not all(map(_is_listed, _skips(reporter))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skips(reporter) -> Counter[str]:
+    return Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reporter.stats.get("skipped", []))
+
+
+def _is_listed(reason: str) -> bool:
+    """Whether a reason is in the list; where it holds only without a variable, whether that is unset."""
+    for line in LISTED_SKIPS.read_text().splitlines():
+        known, _, variable = line.partition(" | unless ")
+        if reason == known:
+            return not variable or variable not in os.environ
+    return False
 
 
 def pytest_make_parametrize_id(val, argname):

@@ -289,7 +289,7 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
         # one image over and over, and few test images: two models of chance may well differ in them
         tolerant = "judge={max_mix_distance: 1, min_agreement: 0, max_accuracy_loss: 0.9, accuracy_margin: 1}"
         result = site.json("deploy", *PLACE, *canary, "--set", "replicas=1", "--set", tolerant)
-        back = site.json("rollback")
+        back = site.json("rollback", "--name", "default/pets", "--reason", "it sees cats everywhere")
     finally:
         stop.set()
         for caller in callers:
@@ -300,7 +300,9 @@ def test_a_second_version_takes_over_by_canary_and_is_rolled_back_by_hand(site, 
     assert result["verdicts"][1].startswith("canary 50 %: advance")
     assert (back["from_version"], back["to_version"]) == (second["model_version"], deployed["version"])
     assert failures == []
-    assert site.json("versions", "--model", MODEL)["champion"] == deployed["version"]
+    listed = site.json("versions", "--model", MODEL)
+    assert listed["champion"] == deployed["version"]
+    assert "rolled back by hand: it sees cats everywhere" in listed["versions"][0]["reason"]
     assert [part["version"] for part in site.json("status")["deployments"][0]["predictors"]] == [deployed["version"]]
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import json
-import os
 import ssl
 import sys
 import threading
@@ -22,7 +21,7 @@ from tests.fakes.kubernetes.operator import Operator
 from tests.fakes.kubernetes.resources import KINDS, Refused, Request, Resources, parse
 
 VANISH, GONE_SECONDS = (0, "nothing is answered from here on"), 30.0
-SCHEMA = Path(os.environ.get("IMAGELOOP_TEST_DATA", "/nowhere"), "schemas", "seldondeployment-v1.json")  # the operator's own
+SCHEMA = Path(__file__).parent / "schemas" / "seldondeployment-v1.json"  # the operator's own
 GROUP = "/apis/machinelearning.seldon.io/v1"
 
 
