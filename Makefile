@@ -22,6 +22,9 @@ demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: dri
 monitoring: .venv/.synced ## Prometheus and Alertmanager for the deployments, until Ctrl-C
 	$(PYTHON) deploy/observability/start.py
 
+ui: .venv/.synced ## ZenML's dashboard and MLflow's interface for this site, until Ctrl-C
+	$(PYTHON) deploy/dashboards/start.py
+
 down: .venv/.synced ## stop the deployments
 	$(PYTHON) run.py down
 
@@ -139,4 +142,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean

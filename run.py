@@ -29,7 +29,8 @@ def check_environment() -> None:
         )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line, as `python run.py` and as the program `imageloop` of the environment, which shells can complete."""
     atexit.register(silence)
     check_environment()
     from cli.app import app
@@ -38,3 +39,7 @@ if __name__ == "__main__":
         app()
     finally:
         gc.freeze()  # otherwise shutdown spends seconds on reference cycles of ZenML and torch
+
+
+if __name__ == "__main__":
+    main()

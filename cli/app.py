@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import data, monitoring, renamed_commands, serving, site, training
+from cli import data, monitoring, reference, renamed_commands, serving, site, training
 
 HELP = """ImageLoop trains an image classifier on a folder of labelled images, serves it, monitors it, and retrains it.
 
@@ -15,8 +15,8 @@ standard error, and takes --json for scripts. Exit code 1: the command failed; t
 Without a command it trains with the defaults and deploys the champion.
 """
 
-app = typer.Typer(help=HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for group in (training, serving, monitoring, data, site, renamed_commands):
+app = typer.Typer(help=HELP, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+for group in (training, serving, monitoring, data, reference, site, renamed_commands):
     group.register(app)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from operations.prediction import PredictionTable
 
 IN_DISTRIBUTION = {True: "yes", False: "no", None: ""}  # None: the package has no novelty reference
-STATUS_WORDS = {"hold": "awaiting", "rollback": "refused", "advance": "former"}  # `former`: a champion before
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,22 @@ def approval(result: "Approval") -> str:
 
 
 def versions(result: "VersionList") -> "RenderableType":
-    """Show a row for each version: its number, its status, the reason."""
+    """Show a row for each version: its number, status, accuracy, date, model and data, and the reason; and what awaits a user."""
+    from rich.console import Group
+
     if not result.versions:
         return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
-    rows = table("version", "status", "reason", numbers=("version",))
+    rows = table("version", "status", "accuracy", "made", "model", "data", "reason", numbers=("version",))
     for one in result.versions:
-        status = STATUS_WORDS.get(one.verdict, "")
-        if one.version == result.champion:
-            status = "champion"
-        elif one.rolled_back and one.verdict == "rollback":
-            status = "rolled back"
-        rows.add_row(one.version, status_text(status), one.reason)
-    return rows
+        low, high = one.interval or (0.0, 0.0)
+        accuracy = "" if one.accuracy is None else percent(one.accuracy)
+        accuracy += f" ({percent(low)} to {percent(high)})" if one.interval else ""
+        status = status_text(result.statuses[one.version])
+        rows.add_row(one.version, status, accuracy, one.made_at[:16].replace("T", " "), one.backbone, one.data, one.reason)
+    model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
+    waiting = [
+        shlex.join([str(program()), "run.py", "approve", version, *model])
+        for version, status in result.statuses.items()
+        if status == "awaiting"
+    ]
+    return Group(rows, "", lines("next:", *(f"  {command}" for command in waiting[:1]))) if waiting else rows

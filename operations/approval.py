@@ -6,6 +6,8 @@ from imageloop.adapters.mlflow_registry import RegisteredVersion
 from imageloop.adapters.zenml_client import open_store
 from imageloop.workspace_paths import Workspace
 
+STATUS_WORDS = {"hold": "awaiting", "rollback": "refused", "advance": "former"}  # `former`: a champion before
+
 
 @dataclass(frozen=True)
 class Approval:
@@ -18,11 +20,12 @@ class Approval:
 
 @dataclass(frozen=True)
 class VersionList:
-    """All versions of a model, the newest first."""
+    """All versions of a model, the newest first, and the status of each in a word: champion, former, awaiting, refused or rolled back."""
 
     model_name: str
     champion: str | None
     versions: list[RegisteredVersion]
+    statuses: dict[str, str]
 
 
 def approve(model_name: str, version: str, reason: str = "") -> Approval:
@@ -45,4 +48,14 @@ def versions(model_name: str) -> VersionList:
     from imageloop.adapters.mlflow_registry import ModelRegistry
 
     registry = ModelRegistry(model_name)
-    return VersionList(model_name, registry.champion(), registry.versions())
+    champion, found = registry.champion(), registry.versions()
+    return VersionList(model_name, champion, found, {one.version: status_of(one, champion) for one in found})
+
+
+def status_of(version: RegisteredVersion, champion: str | None) -> str:
+    """Return the status of a version in a word."""
+    if version.version == champion:
+        return "champion"
+    if version.rolled_back and version.verdict == "rollback":
+        return "rolled back"
+    return STATUS_WORDS.get(version.verdict, "")

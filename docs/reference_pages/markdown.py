@@ -1,9 +1,6 @@
 """The pieces of a page in Markdown."""
 
 from pathlib import Path
-from typing import get_args
-
-from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).parents[2]
 NOTE = "<!-- Written by docs/generate_reference.py: change the code, then run make docs-reference. -->\n"
@@ -26,14 +23,3 @@ def code(value: object) -> str:
     if "`" in text:
         return f"`` {text} ``"
     return f"`{text}`" if text else ""
-
-
-def type_name(field: FieldInfo) -> str:
-    """The type of a field as a reader of settings writes it."""
-    annotation = field.annotation
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    for old in ("typing.", "pathlib.", "collections.abc."):
-        text = text.replace(old, "")
-    if "Literal[" in text:
-        text = text.replace("Literal[", "").replace("]", "").replace(", ", " | ")
-    return text

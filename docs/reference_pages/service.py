@@ -4,7 +4,8 @@ import inspect
 import json
 from datetime import UTC, datetime
 
-from docs.reference_pages.markdown import ROOT, code, page, table, type_name
+from docs.reference_pages.markdown import ROOT, code, page, table
+from imageloop.settings_listing import type_name
 
 
 def api() -> str:

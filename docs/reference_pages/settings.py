@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from docs.reference_pages.markdown import code, page, table, type_name
+from docs.reference_pages.markdown import code, page, table
+from imageloop.settings_listing import list_settings
 
 
 def settings() -> str:
@@ -30,41 +30,21 @@ def settings() -> str:
     )
     parts = []
     for title, where, model in groups:
-        skipped = {"training", "rollout"} if model is MonitorSettings else set()
-        rows = list(_settings_rows(model, "", skipped))
+        skipped = frozenset({"training", "rollout"}) if model is MonitorSettings else frozenset[str]()
+        rows = list(_settings_rows(model, skipped))
         parts.append(f"## {title}\n\n{where}\n\n" + table(["setting", "type", "default", "reason"], rows))
     return page("Settings", lead, *parts)
 
 
-def _settings_rows(model: type[BaseModel], prefix: str, skipped: set[str]) -> Iterator[list[str]]:
-    for name, field in model.model_fields.items():
-        if name in skipped:
-            continue
-        key = f"{prefix}{name}"
-        variants = _models_in(field.annotation)
-        if len(variants) == 1 and isinstance(field.default, BaseModel):
-            yield from _settings_rows(variants[0], f"{key}.", set())
-        elif variants and "kind" in variants[0].model_fields:
-            kinds = [one.model_fields["kind"].default for one in variants]
-            default = getattr(field.default, "kind", "")
-            yield [code(f"{key}.kind"), " \\| ".join(map(str, kinds)), code(default), field.description or ""]
-            for one in variants:
-                kind = one.model_fields["kind"].default
-                for row in _settings_rows(one, f"{key}.", {"kind"}):
-                    yield [row[0], row[1], row[2], f"*{kind}*: {row[3]}".rstrip(": ")]
-        else:
-            yield [code(key), type_name(field), _default_of(field), field.description or ""]
+def _settings_rows(model: type[BaseModel], skipped: frozenset[str]) -> Iterator[list[str]]:
+    for one in list_settings(model, skipped=skipped):
+        is_choice = one.key.endswith(".kind") and not one.variant
+        type_text = one.type.replace(" | ", " \\| ") if is_choice else one.type
+        reason = f"*{one.variant}*: {one.reason}".rstrip(": ") if one.variant else one.reason
+        yield [code(one.key), type_text, one.default if one.is_required else _shown(one.default), reason]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    options = get_args(annotation) or (annotation,)
-    return [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
-
-
-def _default_of(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    default = field.get_default(call_default_factory=True)
+def _shown(default: Any) -> str:
     if isinstance(default, BaseModel):
         return "see its type"
     return code(json.dumps(default) if isinstance(default, bool | int | float | list | tuple | dict) else default)

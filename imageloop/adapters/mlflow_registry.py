@@ -5,16 +5,18 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from imageloop.adapters.mlflow_tracking import connect
+from imageloop.adapters.mlflow_tracking import connect, run_of
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
 from imageloop.model.package import PackageError, read_info
+from imageloop.model.smoke_test_images import read_examples
 from imageloop.promotion.step_artifacts import MadeWith
 from imageloop.renamed_settings import with_new_names
 from imageloop.workspace_paths import Workspace
@@ -40,6 +42,10 @@ AGAINST = "judged_against"  # the tag: the champion that the gates compared it w
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
 LOADER = "imageloop.model.pyfunc"
+VERDICT = "verdict"  # the tag
+# What the tag says to people for each verdict; a registry from before 0.3 has the verdicts themselves.
+VERDICT_WORDS = {"rollback": "refused", "hold": "awaiting approval", "advance": "passed"}
+ROLLED_BACK = "rolled back"  # in place of `refused`, where a rollout or a user took the version back
 
 
 class UnknownVersionError(ImageLoopError):
@@ -53,7 +59,8 @@ class RegisteredVersion:
     `overruled`: the user gave a reason to overrule a gate or a rollout. `accuracy` on the test images whose hash is `test_set`; None and
     empty where they were not stored. `rolled_back`: once, by a rollout or by hand.
 
-    `judged_against`: the champion at that time, empty if there was none; None if it was not stored.
+    `judged_against`: the champion at that time, empty if there was none; None if it was not stored. `interval`: of the accuracy, 95 %;
+    `made_at`: ISO 8601, UTC; `backbone` and `data` name what was trained, and on what; empty where they were not stored.
     """
 
     name: str
@@ -68,6 +75,10 @@ class RegisteredVersion:
     test_set: str = ""
     overruled: bool = False
     rolled_back: bool = False
+    interval: tuple[float, float] | None = None
+    made_at: str = ""
+    backbone: str = ""
+    data: str = ""
 
 
 class ModelRegistry:
@@ -84,10 +95,11 @@ class ModelRegistry:
         """Copy the package to the registry as a new version and return that version; a half-copied one is never listed."""
         import mlflow
 
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        with run_of(run_id):
             logged = mlflow.pyfunc.log_model(
-                name="package", loader_module=LOADER, data_path=str(package), pip_requirements=["onnxruntime", "pillow", "numpy"]
-            )
+                name="package", loader_module=LOADER, data_path=str(package), pip_requirements=["onnxruntime", "pillow", "numpy"],
+                signature=_signature(package), input_example=_input_example(package),
+            )  # fmt: skip
         self._ensure_model()
         version = self._client.create_model_version(self.name, logged.model_uri, run_id, tags=tags, model_id=logged.model_id)
         return str(version.version)
@@ -128,6 +140,10 @@ class ModelRegistry:
                 self.name,
                 error.message,
             )
+
+    def set_verdict(self, version: str, verdict: str, words: str | None = None) -> None:
+        """Store a verdict as people read it, by default in the words for it."""
+        self.set_tag(version, VERDICT, words or VERDICT_WORDS.get(verdict, verdict))
 
     def set_tag(self, version: str, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, version, key, value)
@@ -238,20 +254,63 @@ class ModelRegistry:
 
 def _registered(found: Any) -> RegisteredVersion:
     tags = found.tags
+    metrics = json.loads(tags.get(METRICS, "{}"))
+    made_with = with_new_names(json.loads(tags.get(MADE_WITH, "{}")))
+    model = made_with.get("training", {}).get("model", {})
+    has_interval = {"accuracy_low", "accuracy_high"} <= metrics.keys()
     return RegisteredVersion(
         found.name,
         str(found.version),
         found.run_id,
-        tags.get("verdict", ""),
+        _verdict_of(tags.get(VERDICT, "")),
         tags.get("reason", ""),
         tags.get("package_digest", ""),
         "approved" in tags,
         tags.get(AGAINST),
-        json.loads(tags[METRICS]).get("accuracy") if METRICS in tags else None,
+        metrics.get("accuracy"),
         tags.get(TEST_SET, ""),
         tags.get("approved", "").startswith(OVERRULED),
         ROLLOUT in tags,
+        interval=(metrics["accuracy_low"], metrics["accuracy_high"]) if has_interval else None,
+        made_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        backbone=name_of_model(model),
+        data=name_of_data(made_with.get("data", {})),
     )
+
+
+def _verdict_of(words: str) -> str:
+    by_words = {text: verdict for verdict, text in VERDICT_WORDS.items()} | {ROLLED_BACK: "rollback"}
+    return by_words.get(words, words)
+
+
+def _signature(package: Path) -> Any:
+    """What `imageloop.model.pyfunc` takes and returns: encoded images, in a list or a table of one column; a probability of each class and the label out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    probabilities = [ColSpec("double", name) for name in read_info(package).class_names]
+    return ModelSignature(Schema([ColSpec("binary")]), Schema([*probabilities, ColSpec("string", "label")]))
+
+
+def _input_example(package: Path) -> Any:
+    """A smoke-test image of the package, as a table; None where it has none."""
+    import pandas as pd
+
+    examples = read_examples(package)
+    return pd.DataFrame({"image": [examples[0].content]}) if examples else None
+
+
+def name_of_model(model: dict[str, Any]) -> str:
+    """The backbone, and how many of its blocks were trained; else the kind of model."""
+    blocks = model.get("fine_tune_blocks")
+    return str(model.get("backbone") or model.get("kind", "")) + (f", {blocks} blocks fine-tuned" if blocks else "")
+
+
+def name_of_data(data: dict[str, Any]) -> str:
+    """The last part of the folder, archive, repository or data set that the images came from; else the kind of source."""
+    source = data.get("source") or {}
+    place = next((source[key] for key in ("path", "location", "repository", "dataset", "competition") if source.get(key)), "")
+    return Path(str(place)).name or str(source.get("kind", ""))
 
 
 def promotion_lock(workspace: Workspace) -> "FileLock":

@@ -103,12 +103,16 @@ def _make_database(file: Path, workspace: Workspace) -> None:
 
 @contextmanager
 def run_of(run_id: str) -> Iterator[None]:
-    """Log to an existing MLflow run: later results belong to the run that trained the model."""
+    """Log to an existing MLflow run: later results belong to the run that trained the model, whose end stays where it was."""
     import mlflow
 
     connect()
+    client = mlflow.MlflowClient()
+    before = client.get_run(run_id).info
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         yield
+    if before.end_time:  # MLflow would show a run that a later step or a cached rerun has opened as one of hours
+        client.set_terminated(run_id, before.status, before.end_time)
 
 
 class EpochLog:
@@ -141,8 +145,8 @@ class EpochLog:
 
 
 def _epoch_values(report: "EpochReport") -> dict[str, float]:
-    losses = {"train_loss": report.train_loss, "validation_loss": report.validation_loss}
-    return losses | {_metric_name(f"validation_{name}"): value for name, value in report.validation.flat().items()}
+    losses = {"train/loss": report.train_loss, "validation/loss": report.validation_loss}
+    return losses | {_metric_name(f"validation/{name}"): value for name, value in report.validation.flat().items()}
 
 
 def log_parameters(values: dict[str, Any]) -> None:
@@ -216,6 +220,27 @@ def read_file(run_id: str, path: str) -> str:
 def _metric_name(name: str) -> str:
     """MLflow allows letters, digits and a few signs; class names may hold anything."""
     return "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in name)
+
+
+def name_run(run_id: str, name: str, description: str) -> None:
+    """Give a run the name and the description that MLflow's lists show."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.set_tag(run_id, "mlflow.runName", name)
+    client.set_tag(run_id, "mlflow.note.content", description)
+
+
+def log_dataset(name: str, version: str, counts: dict[str, int]) -> None:
+    """Log the data set of a run, as MLflow's column of data sets shows it; `counts`: images by split."""
+    import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = CodeDatasetSource(
+        tags={"data_version": version} | {f"images.{split}": str(count) for split, count in counts.items()}
+    )
+    mlflow.log_input(MetaDataset(source, name=name, digest=version[:8]), context="training")
 
 
 def describe_run(training: dict[str, Any], data_version: DataVersion) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass
 
+from imageloop.adapters import mlflow_tracking
 from imageloop.adapters.mlflow_registry import (
     AGAINST,
     CLASS_NAMES,
@@ -13,8 +14,12 @@ from imageloop.adapters.mlflow_registry import (
     METRICS,
     OVERRULED,
     TEST_SET,
+    VERDICT,
+    VERDICT_WORDS,
     ModelRegistry,
     RegisteredVersion,
+    name_of_data,
+    name_of_model,
     promotion_lock,
 )
 from imageloop.data.prepared_images import PreparedImages
@@ -54,6 +59,19 @@ def register_version(
         return promotion.register(verdict, run_id)
 
 
+def name_run(registration: Registration, made_with: MadeWith, evaluation: Evaluation, run_id: str) -> None:
+    """Name the MLflow run that trained a version by model, version, backbone and data, and describe what became of it."""
+    backbone = name_of_model(made_with.training.model.model_dump(mode="json"))
+    data = name_of_data(made_with.data.model_dump(mode="json"))
+    low, high = evaluation.intervals["accuracy"]
+    mlflow_tracking.name_run(
+        run_id,
+        f"{registration.name} {registration.version}: {backbone} on {data}",
+        f"Version {registration.version} of `{registration.name}`: {registration.outcome} ({registration.reason}). "
+        f"Accuracy {evaluation.scores.accuracy:.1%} on {len(evaluation.predictions)} test images (95 %: {low:.1%} to {high:.1%}).",
+    )
+
+
 @dataclass(frozen=True)
 class _Promotion:
     """Takes one package to the registry."""
@@ -87,14 +105,14 @@ class _Promotion:
             self.registry.promote(version)
         else:
             logger.info("version %s: %s", version, reason)
-        self.registry.set_tag(version, "verdict", kind)
+        self.registry.set_verdict(version, kind)
         outcome = "champion" if kind == "advance" else OUTCOMES[kind]
         values = {"name": self.registry.name, "version": version, "outcome": outcome, "reason": reason}
         return Registration.model_validate(values)
 
     def _already_registered(self, known: RegisteredVersion, champion: str | None) -> Registration:
         if known.verdict == PROMOTING:
-            self.registry.set_tag(known.version, "verdict", "advance")
+            self.registry.set_verdict(known.version, "advance")
         outcome = "champion" if known.version == champion else OUTCOMES.get(known.verdict, "superseded")
         reason = "these files are registered already"
         if outcome == "superseded":
@@ -111,7 +129,7 @@ class _Promotion:
     def _write(self, known: RegisteredVersion | None, run_id: str, verdict: GateVerdict, reason: str, digest: str) -> str:
         kind = _decided(verdict, self.feedback, self.settings)
         tags = self._tags_of(verdict, reason) | {
-            "verdict": PROMOTING if kind == "advance" else kind,
+            VERDICT: PROMOTING if kind == "advance" else VERDICT_WORDS[kind],
             "package_digest": digest,
             METRICS: json.dumps(self.evaluation.overall()),  # model.json has those of each class: too many for a tag
             MADE_WITH: self.made_with.model_dump_json(),
@@ -180,7 +198,7 @@ def approve_version(name: str, version: str, workspace: Workspace, reason: str =
                 f"training again, which compares it anew, or see: python run.py compare {before} {version}"
             )
         registry.promote(version)
-        registry.set_tag(version, "verdict", "advance")
+        registry.set_verdict(version, "advance")
         registry.set_tag(version, "approved", f"{OVERRULED}{reason}" if reason else "by a user")
         if reason:
             registry.set_tag(version, "reason", f"approved by a user: {reason}; before: {found.reason}")

@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import ROLLOUT, ModelRegistry, UnknownVersionError, promotion_lock
+from imageloop.adapters.mlflow_registry import ROLLED_BACK, ROLLOUT, ModelRegistry, UnknownVersionError, promotion_lock
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.atomic_files import replacing
 from imageloop.workspace_paths import Workspace
@@ -22,7 +22,7 @@ def record_verdict(run_id: str, stage: str, metrics: dict[str, Any]) -> None:
     for predictor in ("stable", "candidate"):
         for name, value in (metrics.get(predictor) or {}).items():
             if value is not None:
-                client.log_metric(run_id, f"rollout.{prefix}.{predictor}.{name}", float(value))
+                client.log_metric(run_id, f"rollout/{prefix}/{predictor}/{name}", float(value))
 
 
 def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
@@ -33,7 +33,7 @@ def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: 
     registry = ModelRegistry(model_name)
     registry.get(bad)
     with promotion_lock(workspace):
-        registry.set_tag(bad, "verdict", "rollback")
+        registry.set_verdict(bad, "rollback", ROLLED_BACK)
         registry.set_tag(bad, "reason", reason[:500])
         registry.set_tag(bad, ROLLOUT, json.dumps({"outcome": "rolled_back"}))
         if good is not None and registry.champion() == bad:

@@ -26,7 +26,7 @@ def evaluate(exported_package: ModelPackage, prepared: PreparedImages, tracking_
     predictor = Predictor.unsigned(exported_package.folder, threads=os.cpu_count() or 1)
     evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
     with mlflow_tracking.run_of(tracking_run):
-        mlflow_tracking.log_metrics({f"test_{name}": value for name, value in evaluation.summary().items()})
+        mlflow_tracking.log_metrics({f"test/{name}": value for name, value in evaluation.summary().items()})
         mlflow_tracking.log_files(
             {
                 "figures/confusion_matrix.png": evaluation_charts.confusion_figure(evaluation),

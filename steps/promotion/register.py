@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from zenml import log_metadata, step
+from zenml import get_step_context, log_metadata, step
 
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.settings import DataSettings
-from imageloop.lifecycle.registration import register_version
+from imageloop.lifecycle.registration import name_run, register_version
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
@@ -31,18 +31,17 @@ def register(
     training: TrainingSettings,
 ) -> Annotated[Registration, "registration"]:
     """Register a model, also a refused one, which is tagged; files that are registered already keep their version."""
+    made_with = MadeWith(data=data, training=training, gates=settings.gates)
     registration = register_version(
-        package,
-        evaluation,
-        verdict,
-        prepared,
-        tracking_run,
-        feedback,
-        settings,
-        MadeWith(data=data, training=training, gates=settings.gates),
-        Workspace.current(),
+        package, evaluation, verdict, prepared, tracking_run, feedback, settings, made_with, Workspace.current()
     )
-    facts = {"registry_version": registration.version, "outcome": registration.outcome, "data_version": prepared.data_version}
+    name_run(registration, made_with, evaluation, tracking_run)
+    accuracy = evaluation.scores.accuracy
+    facts = {
+        "model": registration.name, "registry_version": registration.version, "outcome": registration.outcome, "reason": registration.reason,
+        "accuracy": accuracy, "data_version": prepared.data_version,
+    }  # fmt: skip
     log_metadata(facts)
     log_metadata(facts, infer_model=True)  # ZenML's model version points at the registry's
+    log_metadata(facts, run_id_name_or_prefix=str(get_step_context().pipeline_run.id))
     return registration

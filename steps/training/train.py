@@ -1,5 +1,6 @@
 """Fit the model on the train split, watched on the validation split."""
 
+from pathlib import Path
 from typing import Annotated
 
 from zenml import step
@@ -24,6 +25,9 @@ def train(
     from imageloop.training.trainer import train as fit_model
 
     mlflow_tracking.describe_run(settings.model_dump(mode="json"), data_version)
+    mlflow_tracking.log_dataset(
+        Path(prepared.raw_folder).name, prepared.data_version, prepared.table["split"].value_counts().to_dict()
+    )
     epochs = mlflow_tracking.EpochLog()
     with loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)

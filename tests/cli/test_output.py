@@ -4,10 +4,10 @@ import pty
 import pytest
 from rich.console import Group
 
-from cli.output import render, status_text, summary, table
+from cli.output import program, render, status_text, summary, table
 from cli.training_text import csv_table, predictions, versions
 from imageloop.adapters.mlflow_registry import RegisteredVersion
-from operations.approval import VersionList
+from operations.approval import VersionList, status_of
 from operations.prediction import PredictedImage, PredictionTable, RefusedImage
 
 
@@ -70,13 +70,34 @@ def test_a_version_list_names_status_and_reason(pipe):
     entries = [
         RegisteredVersion("imageloop", "4", "run", verdict="rollback", reason="too slow", digest="", rolled_back=True),
         RegisteredVersion("imageloop", "3", "run", verdict="advance", reason="passed", digest=""),
-        RegisteredVersion("imageloop", "2", "run", verdict="hold", reason="1 gate undecided", digest=""),
+        RegisteredVersion(
+            "imageloop", "2", "run", verdict="hold", reason="1 gate undecided", digest="", accuracy=0.9, interval=(0.8, 0.95),
+            made_at="2026-11-29T14:20:00+00:00", backbone="efficientnet_lite0", data="pets",
+        ),
         RegisteredVersion("imageloop", "1", "run", verdict="advance", reason="passed", digest=""),
-    ]
-    assert [line.split() for line in render(versions(VersionList("imageloop", "1", entries)), pipe).splitlines()] == [
-        ["version", "status", "reason"],
+    ]  # fmt: skip
+    listed = VersionList("imageloop", "1", entries, {one.version: status_of(one, "1") for one in entries})
+    assert [line.split() for line in render(versions(listed), pipe).splitlines()] == [
+        ["version", "status", "accuracy", "made", "model", "data", "reason"],
         ["4", "rolled", "back", "too", "slow"],
         ["3", "former", "passed"],
-        ["2", "awaiting", "1", "gate", "undecided"],
+        [
+            "2",
+            "awaiting",
+            "90.0%",
+            "(80.0%",
+            "to",
+            "95.0%)",
+            "2026-11-29",
+            "14:20",
+            "efficientnet_lite0",
+            "pets",
+            "1",
+            "gate",
+            "undecided",
+        ],
         ["1", "champion", "passed"],
+        [],
+        ["next:"],
+        [str(program()), "run.py", "approve", "2"],
     ]

@@ -158,7 +158,7 @@ def test_the_site_trains_serves_monitors_and_resumes_after_a_stop(team, mlflow, 
     credentials = ("admin", servers.PASSWORD)
     run = found["versions"][0]["run_id"]
     run_data = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get?run_id={run}", auth=credentials, timeout=30).json()["run"]["data"]
-    assert "test_accuracy" in {metric["key"] for metric in run_data["metrics"]}
+    assert "test/accuracy" in {metric["key"] for metric in run_data["metrics"]}
     keys = {"aws_access_key_id": "imageloop", "aws_secret_access_key": servers.PASSWORD, "region_name": "us-east-1"}
     listed = boto3.client("s3", endpoint_url=s3, **keys).list_objects_v2(Bucket="imageloop", Prefix="artifacts/")
     assert any("/package/" in one["Key"] for one in listed["Contents"])

@@ -37,17 +37,26 @@ def test_the_same_again_comes_from_the_cache_and_registers_nothing(site, trained
     assert again["tracking_run"] == trained["tracking_run"]
 
 
-def test_mlflow_has_parameters_epochs_figures_and_the_way_back_to_the_data(site, trained):
+def test_mlflow_has_parameters_epochs_figures_and_the_way_back_to_the_data(site, trained, monkeypatch):
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{site.workspace.state}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{site.workspace.state}/mlflow.db")
+    client = mlflow.MlflowClient()
     run = client.get_run(trained["tracking_run"])
 
     assert run.info.status == "FINISHED"
     assert run.data.tags["data_version"] == trained["data_version"]
+    assert run.info.run_name == f"{trained['model_name']} {trained['model_version']}: efficientnet_lite0 on generated"
+    assert f"Accuracy {trained['accuracy']:.1%}" in run.data.tags["mlflow.note.content"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == trained["data_version"][:8]
+    version = client.get_model_version(trained["model_name"], trained["model_version"])
+    assert version.tags["verdict"] == "passed"
+    about = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}")
+    assert [str(column.type) for column in about.signature.inputs] == ["DataType.binary"]
+    assert [column.name for column in about.signature.outputs] == [*trained["class_names"], "label"]
     assert run.data.params["training.model.loop.max_epochs"] == "10"
-    assert run.data.metrics["test_accuracy"] == trained["accuracy"]
-    assert len(client.get_metric_history(trained["tracking_run"], "validation_cat_recall")) >= 8
+    assert run.data.metrics["test/accuracy"] == trained["accuracy"]
+    assert len(client.get_metric_history(trained["tracking_run"], "validation/cat_recall")) >= 8
     files = {
         file.path
         for folder in ("", "figures", "data", "environment")

@@ -55,6 +55,9 @@ class Registry:
         self.tags, self.title = dict(tags), "3"
         return "4"
 
+    def set_verdict(self, version, verdict, words=None):
+        self.set_tag(version, "verdict", verdict)
+
     def set_tag(self, _version, key, value) -> None:
         self.tags[key] = value
 

@@ -1,0 +1,80 @@
+"""Write the reports of a pipeline run as files that open in a browser: data, label issues, evaluation, decision, drift."""
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imageloop import html_pages
+from imageloop.adapters.zenml_client import open_store
+from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
+from imageloop.workspace_paths import Workspace
+
+ENDINGS = {"html": ".html", "image": ".png"}
+TITLES = {
+    "catalog": "Images by class and split", "prepared": "Prepared images", "feedback": "Feedback data", "label_issues": "Label issues",
+    "trained_model": "Losses by epoch", "calibration": "Calibration", "evaluation": "Evaluation on the test images",
+    "verdict": "Decision of the gates", "package": "Package", "registration": "Registered version", "measurement": "Drift and model performance",
+    "decision": "Decision of the monitor",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The files that were written, the index first."""
+
+    run: str
+    folder: str
+    files: list[str]
+
+
+def write_reports(name: str | None, folder: Path | None) -> Reports:
+    """Write the reports of a run to a folder, with an index. `name`: of a run of ZenML, or its id; by default the newest training.
+
+    Raises: ImageLoopError for a run that does not exist, or has no reports.
+    """
+    client = open_store()
+    run = _find(client, name)
+    target = folder or Workspace.current().home / "reports" / str(run.name)
+    target.mkdir(parents=True, exist_ok=True)
+    written = [(title, file) for title, file in _write_all(client, run, target)]
+    if not written:
+        raise ImageLoopError(
+            f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted"
+        )
+    index = target / "index.html"
+    links = "".join(f'<li><a href="{html.escape(file.name)}">{html.escape(title)}</a></li>' for title, file in written)
+    with replacing(index) as aside:
+        aside.write_text(html_pages.page(f"Run {run.name}", f"{run.pipeline.name}, {run.status.value}", f"<ul>{links}</ul>"))
+    return Reports(str(run.name), str(target), [str(index), *(str(file) for _, file in written)])
+
+
+def _find(client: Any, name: str | None) -> Any:
+    if name is None:
+        found = client.list_pipeline_runs(pipeline_name="training", sort_by="desc:created", size=1, hydrate=True).items
+        if not found:
+            raise ImageLoopError("expected a training, got none yet; run: python run.py train")
+        return found[0]
+    try:
+        return client.get_pipeline_run(name)
+    except (KeyError, ValueError) as error:
+        newest = [run.name for run in client.list_pipeline_runs(sort_by="desc:created", size=5).items]
+        raise ImageLoopError(f"expected a run of ZenML, got '{name}'; the newest are: {', '.join(newest) or 'none'}") from error
+
+
+def _write_all(client: Any, run: Any, target: Path) -> "list[tuple[str, Path]]":
+    from zenml.artifacts.utils import load_artifact_visualization
+
+    written = []
+    for step in run.steps.values():
+        for output, (artifact, *_) in step.outputs.items():
+            for place, found in enumerate(artifact.visualizations or []):
+                if output not in TITLES or found.type.value not in ENDINGS:
+                    continue
+                content = load_artifact_visualization(artifact, place, client.zen_store).value
+                file = target / f"{output}{ENDINGS[found.type.value]}"
+                with replacing(file) as aside:
+                    aside.write_bytes(content if isinstance(content, bytes) else content.encode())
+                written.append((TITLES[output], file))
+    return written
