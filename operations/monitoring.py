@@ -84,23 +84,35 @@ def watch(settings: MonitorSettings) -> WatchResult:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
+    logger.info(
+        "watching '%s' (deployment %s) every %g s, until Ctrl-C; what has not changed is not repeated",
+        settings.monitoring.model_name, settings.monitoring.deployment, settings.interval_seconds,
+    )  # fmt: skip
     passes = failures = 0
+    said = ""
     while not stopping.is_set():
         begun = time.monotonic()
         try:
             result = monitor(settings)
-            logger.info("%s: %s%s", result.action, result.reason, f" → {result.outcome}" if result.outcome else "")
+            line = f"{result.action}: {result.explanation or result.reason}"
             failures = 0
         except Exception as error:  # the daemon goes on
-            failures += 1
-            logger.warning(
-                "this monitoring run failed, %d in a row: %s", failures, failed_step(error) or f"{type(error).__name__}: {error}"
-            )
+            result, failures = None, failures + 1
+            line = f"this monitoring run failed: {failed_step(error) or f'{type(error).__name__}: {error}'}"
+        if line != said:
+            logger.log(logging.WARNING if failures else logging.INFO, "%s  %s", _now(), line)
+            said = line
+        for outcome in [*result.finished, *([result.outcome] if result.outcome else [])] if result else []:
+            logger.info("%s  %s", _now(), outcome)
         passes += 1
         if settings.max_passes is not None and passes >= settings.max_passes:
             break
         stopping.wait(max(0.0, settings.interval_seconds - (time.monotonic() - begun)))
     return WatchResult(passes, failures)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _repair_deployments(workspace: Workspace) -> None:

@@ -1,15 +1,19 @@
-"""The OpenAPI document of the service, and a page that shows it without any outside asset."""
+"""The OpenAPI document of the service, and a page that shows it: Swagger UI from the environment's own files, plain HTML without scripts."""
 
 import html
 import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from imageloop.model.package import PackageInfo
+from seldon.service.seldon_messages import MAX_IMAGES
 
 IMAGE = {
     "image/*": {"schema": {"type": "string", "format": "binary"}},
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
 }
+SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 ERRORS = {
     "400": "no image, no JSON, or not the fields that are expected",
     "403": "a web page of another origin",
@@ -33,7 +37,14 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
         "servers": [{"url": "."}],
         "paths": {
             "/predict": {
-                "post": _post("Classify an image", "predict", IMAGE | _json("SeldonMessage"), "Prediction", "SeldonAnswer")
+                "post": _post(
+                    "Classify an image, or a list of encoded images",
+                    "predict",
+                    IMAGE | _json("PredictMessage"),
+                    "Prediction",
+                    "Predictions",
+                    "SeldonAnswer",
+                )
             },
             "/api/v1.0/predictions": {
                 "post": _post(
@@ -66,8 +77,14 @@ _FORM = {
 }
 
 
+def swagger_folder() -> Path | None:
+    """Return the folder with Swagger UI's files, None in an environment without them, as that of MLServer."""
+    found = find_spec("flask_swagger_ui")
+    return Path(found.origin).parent / "dist" if found and found.origin else None
+
+
 def page(description: dict[str, Any]) -> str:
-    """Render the document as one plain HTML page."""
+    """Render the document as a page in which requests can be tried, and as plain HTML where scripts or Swagger UI are missing."""
     parts = [
         f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(what['summary'])}</p>{_bodies(what)}</section>"
         for path, methods in description["paths"].items()
@@ -75,9 +92,12 @@ def page(description: dict[str, Any]) -> str:
     ]
     schemas = html.escape(json.dumps(description["components"]["schemas"], indent=2))
     errors = "".join(f"<li><code>{code}</code> {html.escape(text)}</li>" for code, text in ERRORS.items())
+    style, script = (f"docs/{name}" for name in SWAGGER_FILES)
+    swagger = f'<link rel=stylesheet href="{style}"><script src="{script}" defer></script><script src="docs.js" defer></script>'
     return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(description['info']['title'])}</title>"
-        '<meta name=viewport content="width=device-width"><link rel=icon href="data:,"><link rel=stylesheet href="page.css"></head><body><main>'
+        '<meta name=viewport content="width=device-width"><link rel=icon href="data:,"><link rel=stylesheet href="page.css">'
+        f"{swagger if swagger_folder() else ''}</head><body><div id=swagger></div><main id=plain>"
         f"<h1>{html.escape(description['info']['title'])}</h1><p>{html.escape(description['info']['description'])}</p>"
         '<pre>curl -H "Content-Type: image/jpeg" --data-binary @image.jpg ADDRESS/predict</pre>'
         f'<p><a href="openapi.json">openapi.json</a></p>{"".join(parts)}<h2>Errors</h2><ul>{errors}</ul>'
@@ -131,6 +151,15 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}
     return {
+        "PredictMessage": {"anyOf": [{"$ref": "#/components/schemas/Images"}, {"$ref": "#/components/schemas/SeldonMessage"}]},
+        "Images": _object(images={"type": "array", "items": base64, "minItems": 1, "maxItems": MAX_IMAGES}),
+        "Predictions": _object(
+            predictions={"type": "array", "items": {"$ref": "#/components/schemas/ServedImage"}}, model=model, milliseconds=number
+        ),
+        "ServedImage": _object(
+            request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
+            in_distribution={"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},
+        ),
         "Prediction": _object(
             request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
             in_distribution={"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},

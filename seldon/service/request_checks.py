@@ -14,6 +14,8 @@ from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import read_json, refuse_brackets
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
 
+SELDON_FIELDS = (b'"jsonData"', b'"data"', b'"binData"', b'"strData"', b'"meta"')
+HEAD_BYTES = 100  # in which a message names its first field
 MAX_BODY_BYTES = 50 * 2**20  # as `Limits.max_bytes`: what training reads is predicted as well
 SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
 MAX_FIELDS = 10
@@ -99,6 +101,20 @@ def refuse_large_forms() -> None:
 def is_image() -> bool:
     """Whether the content type is that of raw image bytes."""
     return bool(request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream")
+
+
+def images_of_message() -> Any:
+    """The field `images` of a JSON body, None where it has none: then it may be a message of Seldon's, which is parsed elsewhere."""
+    if request.mimetype != "application/json":
+        return None
+    content = request.get_data()
+    if any(field in content[:HEAD_BYTES] for field in SELDON_FIELDS):
+        return None
+    try:
+        body = read_json(content)
+    except RequestError:
+        return None  # refused with its reason by whoever parses it
+    return body.get("images") if isinstance(body, dict) else None
 
 
 def read_body() -> bytes:

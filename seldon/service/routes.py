@@ -7,8 +7,9 @@ import io
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, request, send_from_directory
 
@@ -18,7 +19,7 @@ from seldon.service import prometheus_metrics
 from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
-from seldon.service.openapi import document, page
+from seldon.service.openapi import SWAGGER_FILES, document, page, swagger_folder
 from seldon.service.prediction_handler import source_of
 from seldon.service.request_checks import (
     MAX_BODY_BYTES,
@@ -26,6 +27,7 @@ from seldon.service.request_checks import (
     allow_silence,
     caller_id,
     declared_bytes,
+    images_of_message,
     is_image,
     is_message,
     read_body,
@@ -38,17 +40,20 @@ from seldon.service.request_checks import (
 )
 from seldon.service.request_errors import RequestError, refused_image
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
+from seldon.service.seldon_messages import encoded_images
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
 
     from seldon.microservice import ImageClassifier
+    from seldon.service.prediction_handler import ServedPrediction
 
 WEB = Path(__file__).parents[1] / "web"
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
-PAGES = ("/", "/page.js", "/page.css", "/docs", "/openapi.json")
+SWAGGER = tuple(f"/docs/{name}" for name in SWAGGER_FILES)
+PAGES = ("/", "/page.js", "/page.css", "/docs", "/docs.js", *SWAGGER, "/openapi.json")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -76,6 +81,8 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
         ("/", "GET", service.page),
         ("/page.js", "GET", service.page),
         ("/page.css", "GET", service.page),
+        ("/docs.js", "GET", service.page),
+        *((path, "GET", service.swagger) for path in SWAGGER),
     ):
         routes.add_url_rule(rule, f"{view.__name__}{rule}".replace(".", "-"), view, methods=[method])
     service.errors.register(routes)
@@ -85,6 +92,16 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
 def _configure(state: "BlueprintSetupState") -> None:
     state.app.after_request_funcs.get(None, []).clear()  # so that `finish` runs last
     state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
+
+
+def _shown(prediction: "ServedPrediction") -> dict[str, Any]:
+    return {
+        "request_id": prediction.request_id,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "probabilities": prediction.probabilities,
+        "in_distribution": prediction.in_distribution,
+    }
 
 
 def _is_of_rollout() -> bool:
@@ -102,7 +119,7 @@ class _Service:
         """Admit the request, reject what no route accepts, and handle raw images and feedback before Seldon's own routes do."""
         g.begun, g.begun_cpu = time.perf_counter(), time.thread_time()
         if request.path not in (*WORK, *HEALTH, *PAGES):
-            raise RequestError(404, "no_such_route", "expected a route of /docs, got another")
+            raise RequestError(404, "no_such_route", f"expected a route of /docs, got '{request.path[:80]}'")
         refuse_other_origins()
         if request.path not in WORK:
             return None
@@ -123,22 +140,31 @@ class _Service:
         """Return our view of a path that Seldon's wrapper has too: feedback, and raw images on /predict."""
         if request.path in SELDON_FEEDBACK:
             return self.seldon_feedback
-        return self.predict if request.path == "/predict" and is_image() else None
+        if request.path != "/predict":
+            return None
+        if is_image():
+            return self.predict
+        images = images_of_message()
+        return None if images is None else partial(self.predict_list, images)
 
     def predict(self) -> Response:
+        (prediction,) = self._predict([read_body()])
+        return json_response(_shown(prediction) | self._context())
+
+    def predict_list(self, images: Any) -> Response:
+        """Predict the images of `{"images": [base64, ...]}`."""
+        predictions = self._predict(encoded_images(images))
+        return json_response({"predictions": [_shown(prediction) for prediction in predictions]} | self._context())
+
+    def _predict(self, contents: list[bytes]) -> "list[ServedPrediction]":
         source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
-        (prediction,) = self._model.handler.predict([read_body()], caller_id(), source, stored=stored)
-        return json_response(
-            {
-                "request_id": prediction.request_id,
-                "label": prediction.label,
-                "probability": prediction.probability,
-                "probabilities": prediction.probabilities,
-                "in_distribution": prediction.in_distribution,
-                "model": self._model.handler.model_identity(),
-                "milliseconds": round(1000 * (time.perf_counter() - g.begun), 1),
-            }
-        )
+        return self._model.handler.predict(contents, caller_id(), source, stored=stored)
+
+    def _context(self) -> dict[str, Any]:
+        return {
+            "model": self._model.handler.model_identity(),
+            "milliseconds": round(1000 * (time.perf_counter() - g.begun), 1),
+        }
 
     def explain(self) -> Response:
         if not is_image():
@@ -188,6 +214,15 @@ class _Service:
 
     def docs(self) -> Response:
         return Response(page(document(self._model.info, self._model.model_name)), mimetype="text/html")
+
+    def swagger(self) -> Response:
+        """One of Swagger UI's files. Raises: RequestError where the environment has none."""
+        folder = swagger_folder()
+        if folder is None:
+            raise RequestError(
+                404, "no_such_route", "expected an environment with Swagger UI, got one without; see /openapi.json"
+            )
+        return send_from_directory(folder, request.path.rpartition("/")[2])
 
     def page(self) -> Response:
         return send_from_directory(WEB, request.path[1:] or "index.html")

@@ -73,10 +73,15 @@ def prediction_message(
 def _from_json_data(value: Any) -> list[bytes]:
     if not isinstance(value, dict) or not ({"image", "images"} & value.keys()):
         raise RequestError(400, "wrong_field", "expected jsonData {'image': base64} or {'images': [base64, ...]}, got neither")
-    images = value["images"] if "images" in value else [value["image"]]
+    return encoded_images(value["images"] if "images" in value else [value["image"]], "jsonData.images")
+
+
+def encoded_images(images: Any, field: str = "images") -> list[bytes]:
+    """The contents of a list of images in base64, which `field` of a message holds. Raises: RequestError for anything else."""
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
-        raise RequestError(422, "wrong_count", f"expected a list of 1 to {MAX_IMAGES} images in jsonData.images")
-    return [_decode(image, "jsonData") for image in images]
+        found = f"{len(images)}" if isinstance(images, list) else type(images).__name__
+        raise RequestError(422, "wrong_count", f"expected a list of 1 to {MAX_IMAGES} images in {field}, got {found}")
+    return [_decode(image, field) for image in images]
 
 
 def _from_data(value: Any, side: int) -> UInt8Array:

@@ -176,11 +176,16 @@ def test_the_status_of_the_monitor_is_shown(page, service, colours):
         file.unlink()
 
 
-def test_the_docs_are_a_page(page, service):
+def test_the_docs_can_be_tried(page, service):
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(f"{service.url}/docs")
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("ImageLoop: colours")
-    expect(page.get_by_text("POST /explain")).to_be_visible()
+    expect(page.locator("#swagger .title")).to_contain_text("ImageLoop: colours")
+    page.locator("#operations-default-ping").click()
+    page.locator("#operations-default-ping .execute").click()
+    expect(page.locator("#operations-default-ping .live-responses-table td.response-col_status").last).to_contain_text("200")
+    assert errors == []
 
 
 def records(service) -> list[dict]:

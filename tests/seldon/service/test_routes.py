@@ -1,5 +1,6 @@
 """The routes in this process, on a bare Flask app: what each answers, and what it leaves behind."""
 
+import base64
 import json
 import time
 
@@ -238,3 +239,37 @@ def test_another_key_is_refused_before_anything_is_opened(package, tmp_path, mon
 
     with pytest.raises(SignatureError):
         ImageClassifier(str(package))
+
+
+def test_a_list_of_encoded_images_is_predicted_on_the_short_route(service, call, colours):
+    images = [base64.b64encode(content).decode() for content in (colours.red, colours.blue)]
+    code, body, _ = call(f"{service.url}/predict", json.dumps({"images": images}).encode(), "application/json")
+    found = json.loads(body)
+
+    assert code == 200
+    assert [one["label"] for one in found["predictions"]] == ["red", "blue"]
+    assert {"request_id", "probability", "probabilities", "in_distribution"} <= found["predictions"][0].keys()
+    assert found["model"]["model"]
+
+
+@pytest.mark.parametrize(
+    ("images", "code", "words"),
+    [
+        ([], 422, "expected a list of 1 to 64 images in images, got 0"),
+        ("abc", 422, "got str"),
+        (["%"], 400, "expected base64 in images"),
+        ([7], 400, "expected base64 in images, got int"),
+    ],
+)
+def test_a_wrong_list_of_images_is_refused_with_what_was_found(service, call, images, code, words):
+    found, body, _ = call(f"{service.url}/predict", json.dumps({"images": images}).encode(), "application/json")
+
+    assert found == code
+    assert words in json.loads(body)["status"]["info"]
+
+
+def test_an_unknown_route_is_named(service, call):
+    code, body, _ = call(f"{service.url}/predictions")
+
+    assert code == 404
+    assert "got '/predictions'" in json.loads(body)["status"]["info"]

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from seldon.delivery.clusters.api_keys import ApiKey
-from seldon.delivery.clusters.gateway_scopes import PATHS_OF_SCOPES, TYPE, require_scope
+from seldon.delivery.clusters.gateway_scopes import PATHS_OF_SCOPES, TYPE, open_to_all, require_scope
 from seldon.delivery.clusters.local.gateway_settings import LOOPBACK, GatewaySettings, in_url
 from seldon.delivery.manifest import Manifest
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
@@ -62,7 +62,11 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
                 routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | allowed | _limits(settings))
             plain = mirrored if scope == "predict" else by_weight
             routes.append({"match": match, "route": plain | rewritten} | require_scope(keys, scope) | _limits(settings))
-    return routes
+    without_slash = {
+        "match": {"path": prefix.rstrip("/")},
+        "redirect": {"path_redirect": prefix, "response_code": "PERMANENT_REDIRECT"},
+    }
+    return [*routes, without_slash | open_to_all(keys)]
 
 
 def _action() -> dict[str, Any]:

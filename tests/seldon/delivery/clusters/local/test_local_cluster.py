@@ -78,6 +78,12 @@ def test_it_serves_under_seldons_path(served, call, colours):
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_the_address_without_its_slash_leads_to_the_page(served):
+    with urllib.request.urlopen(status(served).url, timeout=10) as response:
+        assert response.url == f"{status(served).url}/"
+        assert b"Classify an image" in response.read()
+
+
 SELDON_CLIENT = """
 import sys
 from seldon_core.seldon_client import SeldonClient
