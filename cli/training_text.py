@@ -13,6 +13,7 @@ from cli.output import interval, lines, percent, program, status_text, summary, 
 from cli.serving_text import deployment
 from imageloop.data.sources.folder import unwrap
 from imageloop.promotion.settings import PromotionSettings
+from imageloop.workspace_paths import PROJECT
 from operations.training import STEP_NAMES, SubmittedRun, TrainingResult
 
 if TYPE_CHECKING:
@@ -73,12 +74,14 @@ def _next_commands(result: TrainingResult) -> list[str]:
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
     python = str(program())
     version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
+    more = [shlex.join([python, "run.py", "train", *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
     approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
     return [
         *(approve if result.outcome == "awaiting approval" else []),
+        *(f"{command}   # the last epoch was the best" for command in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
         shlex.join([python, "run.py", "train", *_given_options(), "--set", f"training.seed={result.seed + 1}"]),
-        shlex.join([str(program("zenml")), "login", "--local"]),
+        shlex.join(["make", *([] if Path.cwd() == PROJECT else ["-C", str(PROJECT)]), "ui"]),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import Timeout
 
 from imageloop.adapters.active_stack import active_stack_id
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, run_name
 from imageloop.adapters.zenml_failures import failed_step
 from imageloop.errors import ImageLoopError
 from imageloop.records.store.database import Decision
@@ -135,7 +135,8 @@ def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:
     from pipelines.monitoring import monitoring
 
     stack = client.active_stack_model.name
-    configured = monitoring.with_options(model=Model(name=settings.monitoring.model_name))
+    name = settings.monitoring.model_name
+    configured = monitoring.with_options(model=Model(name=name), run_name=run_name("monitoring", name))
     run = configured(settings.monitoring, settings.training.feedback.min_labels)
     if run is None:
         return MonitoringRun(stack, "submitted", "the dashboard shows the rest")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.adapters.git import commit_at
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, run_name, runs_elsewhere
 from imageloop.data.raw_folder import held_source, is_placed
 from imageloop.data.settings import DvcSource, FolderSource, only_here
 from imageloop.data.sources.dispatch import fingerprint
@@ -51,6 +51,7 @@ class TrainingResult:
 
     `run` is ZenML's name of the run, `tracking_run` MLflow's id. `cached` names the steps that came from the cache;
     `tried` are predictions for some test images. `ladder`: the ways to retrain that were compared, None for a training on images alone.
+    `more_epochs`: the setting that allows more epochs, and a value, where the last epoch that was allowed was the best.
     """
 
     stack: str
@@ -71,6 +72,7 @@ class TrainingResult:
     cached: list[str]
     tried: list[SamplePrediction]
     ladder: Ladder | None
+    more_epochs: str | None
 
 
 def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult | SubmittedRun:
@@ -94,7 +96,11 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
     stack, workspace = client.active_stack_model.name, Workspace.current()
     mlflow_tracking.ensure_experiment(mlflow_tracking.connect(), EXPERIMENT, workspace)
     mlflow_tracking.close_abandoned_runs(EXPERIMENT)
-    configured = training.with_options(enable_cache=use_cache, model=Model(name=settings.promotion.model_name))
+    configured = training.with_options(
+        enable_cache=use_cache,
+        model=Model(name=settings.promotion.model_name),
+        run_name=run_name("training", settings.promotion.model_name),
+    )
     begun = time.monotonic()
     run = configured(
         settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
@@ -155,7 +161,21 @@ def _result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
         cached=[name for name in STEP_NAMES if steps[name].status.value == "cached"],
         tried=_predict_samples(evaluation.predictions, steps, settings),
         ladder=steps["collect_feedback"].outputs["feedback"][0].load().ladder if settings.feedback.enabled else None,
+        more_epochs=_more_epochs(steps["train"].outputs["trained_model"][0].run_metadata, settings),
     )
+
+
+def _more_epochs(epochs: dict[str, Any], settings: TrainSettings) -> str | None:
+    """The setting that doubles the epochs, where the last one was the best and no other limit ended the training."""
+    model = settings.training.model
+    allowed = model.loop.max_epochs
+    if (
+        getattr(model, "fine_tune_blocks", 0)
+        or not epochs.get("epochs")
+        or not epochs["epochs"] == epochs["best_epoch"] == allowed
+    ):
+        return None
+    return f"training.model.loop.max_epochs={2 * allowed}"
 
 
 def _seconds(step: Any) -> float:

@@ -30,6 +30,7 @@ from imageloop.adapters.stack_flavors import refuse_unsupported
 from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
+    UNSET,
     VARIABLE,
     ComponentFile,
     StackFile,
@@ -56,7 +57,9 @@ FLAVORS_BEFORE_0_2 = {
 
 
 def apply(stack: StackFile, client: "Client") -> None:
-    """Create or update the components and the stack of the file."""
+    """Create or update the secrets, the components and the stack of the file."""
+    for name, values in stack.secrets.items():
+        _apply_secret(name, values, client)
     components = {kind: [_apply_component(kind, spec, client)] for kind, spec in stack.components.items()}
     found = _find_stack(stack.name, client)
     if found is None:
@@ -65,6 +68,18 @@ def apply(stack: StackFile, client: "Client") -> None:
         _update_stack(
             found.id, {kind: [part.id for part in parts] for kind, parts in found.components.items()}, components, client
         )
+
+
+def _apply_secret(name: str, values: dict[str, str], client: "Client") -> None:
+    """Store the values of a secret; those that this shell does not know stay as they are, so that a component never refers to nothing."""
+    given = {key: value for key, value in values.items() if value != UNSET}
+    try:
+        client.get_secret(name, allow_partial_name_match=False)
+    except KeyError:
+        client.create_secret(name, values, private=False)
+    else:
+        if given:
+            client.update_secret(name, add_or_update_values=given)
 
 
 def _update_stack(stack_id: UUID, have: dict[Any, list[UUID]], spec: dict[str, list[UUID]], client: "Client") -> None:

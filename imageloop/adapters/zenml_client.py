@@ -27,6 +27,7 @@ from imageloop.adapters.remote_parts import (
     failure_of,
     refuse_unreachable_parts,
 )
+from imageloop.adapters.run_command import IMAGE_VARIABLE
 from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
 from imageloop.adapters.stack_flavors import refuse_unsupported
 from imageloop.atomic_files import own_secret, replacing
@@ -134,7 +135,7 @@ def open_stack() -> "Client":
             f"expected a ZenML server, got a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
-    refuse_unreachable_parts(client.active_stack_model, {ARTIFACTS, REGISTRY, ORCHESTRATOR})
+    refuse_unreachable_parts(client.active_stack_model, {ARTIFACTS})
     _leave_integrations_alone()
     _remember_packages()
     return client
@@ -170,10 +171,13 @@ def _remember_packages() -> None:
 def check_parts(client: "Client") -> None:
     """Check that the parts of the stack fit, before an image is built.
 
-    Raises: SettingsError where parts do not fit, such as a registry of this machine with pods elsewhere.
+    Raises: SettingsError where parts do not fit, such as a registry of this machine with pods elsewhere, or do not respond.
     """
     if not runs_elsewhere(client):
         return
+    refuse_unreachable_parts(
+        client.active_stack_model, {ORCHESTRATOR} if os.environ.get(IMAGE_VARIABLE) else {ORCHESTRATOR, REGISTRY}
+    )
     from zenml.exceptions import StackValidationError
 
     try:
@@ -188,6 +192,11 @@ def check_parts(client: "Client") -> None:
 def runs_elsewhere(client: "Client") -> bool:
     """Whether the steps of the active stack run on other machines than this one."""
     return bool(client.active_stack.orchestrator.config.is_remote)
+
+
+def run_name(pipeline: str, subject: str) -> str:
+    """Return the template of a run's name: the pipeline, the model or deployment, and the time, which ZenML fills in."""
+    return f"{pipeline}-{subject}-{{date}}-{{time}}"
 
 
 def finished_run(client: "Client", run_id: Any) -> Any:

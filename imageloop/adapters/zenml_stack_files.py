@@ -14,6 +14,7 @@ from imageloop.settings import Settings
 from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace
 
 FOLDER = PROJECT / "stacks"
+UNSET = "unset"
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(:-(?P<default>[^{}]*))?\}")
 
 
@@ -26,10 +27,14 @@ class ComponentFile(Settings):
 
 
 class StackFile(Settings):
-    """One file under stacks/: the flavor and the configuration of each component."""
+    """One file under stacks/: the flavor and the configuration of each component, and ZenML secrets that these refer to.
+
+    `secrets`: the values of each secret, by its name and theirs; one that is `unset` is not known to this shell.
+    """
 
     name: str
     components: dict[str, ComponentFile]
+    secrets: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 def read_stack(file: Path, environment: dict[str, str]) -> StackFile:
@@ -74,7 +79,8 @@ def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
         for part in node.value:
             yield from _scalars(part)
     elif isinstance(node, yaml.MappingNode):
-        for _, part in node.value:
+        for key, part in node.value:
+            yield from _scalars(key)
             yield from _scalars(part)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from zenml import step
+from zenml import log_metadata, step
 
 from imageloop.adapters import mlflow_tracking
 from imageloop.background_imports import loading
@@ -32,4 +32,6 @@ def train(
     with loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)
     epochs.flush()
+    trained = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}
+    log_metadata(trained, artifact_name="trained_model", infer_artifact=True)
     return model, mlflow_tracking.active_run_id()

@@ -186,3 +186,42 @@ def test_an_applied_stack_is_known_and_one_replaced_by_another_folder_is_detecte
     assert call("one", "stacks/apply.py", "--applied").returncode == 0
     assert call("one", "stacks/apply.py", "--downgrade").returncode == 0
     assert call("one", "stacks/apply.py", "--applied").returncode == 1
+
+
+SECRETS = """
+import json, os
+from pathlib import Path
+from zenml.client import Client
+from zenml.enums import StackComponentType
+from imageloop.adapters.zenml_stack_files import read_stack
+from stacks.apply import apply
+client, seen = Client(), []
+for password in ("first", None, "second"):
+    environment = {"IMAGELOOP_HOME": "/home"} | ({"IMAGELOOP_MLFLOW_PASSWORD": password} if password else {})
+    apply(read_stack(Path("stacks/compose.yaml"), environment), client)
+    (tracker,) = client.list_stack_components(type="experiment_tracker", name="imageloop-compose").items
+    seen.append([tracker.configuration["tracking_password"], client.get_secret("imageloop_mlflow_compose").secret_values["password"]])
+from zenml.stack import StackComponent
+seen.append(StackComponent.from_model(tracker).config.tracking_password)
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.system
+def test_a_password_is_in_a_secret_and_in_no_component(tmp_path):
+    import json
+
+    environment = os.environ | {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"), "ZENML_REPOSITORY_PATH": str(tmp_path), "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_LOGGING_VERBOSITY": "ERROR", "PYTHONPATH": str(PROJECT), "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT),
+    }  # fmt: skip
+    flavors = "from zenml.client import Client\nfrom stacks.apply import FLAVORS, _register_flavors\n_register_flavors(FLAVORS, Client())\n"
+    (tmp_path / "script.py").write_text(flavors + SECRETS)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *stored, resolved = json.loads(done.stdout.splitlines()[-1])
+
+    assert stored == [["{{imageloop_mlflow_compose.password}}", password] for password in ("first", "first", "second")]
+    assert resolved == "second"
