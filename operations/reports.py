@@ -38,7 +38,7 @@ def write_reports(name: str | None, folder: Path | None) -> Reports:
     run = _find(client, name)
     target = folder or Workspace.current().home / "reports" / str(run.name)
     target.mkdir(parents=True, exist_ok=True)
-    written = [(title, file) for title, file in _write_all(client, run, target)]
+    written = _write_all(client, run, target)
     if not written:
         raise ImageLoopError(
             f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted"
@@ -63,7 +63,8 @@ def _find(client: Any, name: str | None) -> Any:
         raise ImageLoopError(f"expected a run of ZenML, got '{name}'; the newest are: {', '.join(newest) or 'none'}") from error
 
 
-def _write_all(client: Any, run: Any, target: Path) -> "list[tuple[str, Path]]":
+def _write_all(client: Any, run: Any, target: Path) -> list[tuple[str, Path]]:
+    """Write the pages and pictures that the steps made; return the title and the file of each."""
     from zenml.artifacts.utils import load_artifact_visualization
 
     written = []
@@ -73,7 +74,7 @@ def _write_all(client: Any, run: Any, target: Path) -> "list[tuple[str, Path]]":
                 if output not in TITLES or found.type.value not in ENDINGS:
                     continue
                 content = load_artifact_visualization(artifact, place, client.zen_store).value
-                file = target / f"{output}{ENDINGS[found.type.value]}"
+                file = target / f"{output}{f'-{place + 1}' if place else ''}{ENDINGS[found.type.value]}"
                 with replacing(file) as aside:
                     aside.write_bytes(content if isinstance(content, bytes) else content.encode())
                 written.append((TITLES[output], file))
