@@ -27,10 +27,10 @@ def refuse_unreachable_parts(stack: "StackResponse", kinds: Collection[str]) -> 
     Raises: SettingsError with the address of a part that does not, and the variable of its stack file that sets it.
     """
     asked = {TRACKER: _ask_tracker, ARTIFACTS: _ask_bucket, REGISTRY: _ask_registry, ORCHESTRATOR: _ask_cluster}
-    for kind, components in stack.components.items():
-        if kind.value in kinds:
-            for component in components:
-                asked[kind.value](stack.name, component)
+    components = {kind.value: found for kind, found in stack.components.items()}
+    for kind, ask in asked.items():
+        for component in components.get(kind, []) if kind in kinds else []:
+            ask(stack.name, component)
 
 
 def failure_of(address: str) -> str | None:

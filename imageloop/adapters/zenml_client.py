@@ -43,11 +43,17 @@ SILENCING = "To silence this warning"  # how ZenML goes on
 
 
 def open_store() -> "Client":
-    """ZenML's client, once it is sure that it can work.
+    """ZenML's client, once it is sure that it and the tracker of the active stack can work.
 
     Raises: SettingsError for a server that is dead, a folder that is no repository of ZenML's, a stack without a tracker or of another
     folder, an MLflow server that does not respond.
     """
+    client = _open_store()
+    refuse_unreachable_parts(client.active_stack_model, {TRACKER})
+    return client
+
+
+def _open_store() -> "Client":
     refuse_dead_server()
     _refuse_unusable_store()
     write_configuration_whole()
@@ -62,7 +68,6 @@ def open_store() -> "Client":
         _refuse_other_home(client)
     active = client.active_stack_model
     refuse_unsupported(active.name, {kind.value: parts[0].flavor_name for kind, parts in active.components.items() if parts})
-    refuse_unreachable_parts(active, {TRACKER})
     return client
 
 
@@ -125,7 +130,7 @@ def open_stack() -> "Client":
 
     Raises: SettingsError also where they run elsewhere and the store is on this machine.
     """
-    client = open_store()
+    client = _open_store()
     from zenml.enums import StoreType
 
     if not runs_elsewhere(client):
@@ -135,7 +140,7 @@ def open_stack() -> "Client":
             f"expected a ZenML server, got a store on this machine, which the pods of the stack '{client.active_stack_model.name}' "
             "cannot reach; run: zenml login URL"
         )
-    refuse_unreachable_parts(client.active_stack_model, {ARTIFACTS})
+    refuse_unreachable_parts(client.active_stack_model, {TRACKER, ARTIFACTS})
     _leave_integrations_alone()
     _remember_packages()
     return client
