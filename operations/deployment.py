@@ -10,7 +10,8 @@ import requests
 from pydantic import BaseModel, ConfigDict
 
 from imageloop.adapters.endpoint_evaluation import lies_elsewhere
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, run_name, runs_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
+from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.promotion.step_artifacts import RolloutRecord
 from imageloop.workspace_paths import Workspace
@@ -71,9 +72,8 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
         cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
         stack_id=stack_id,
     )  # fmt: skip
-    with _remembered(deployed):
-        named = run_name("deployment", settings.name)
-        run = deployment.with_options(model=Model(name=settings.model_name), run_name=named)(settings)
+    with _remembered(deployed), named_run(client, "deployment", settings.name, Workspace.current()) as run_name:
+        run = deployment.with_options(model=Model(name=settings.model_name), run_name=run_name)(settings)
         if run is None:
             return SubmittedRun(stack)
         steps = finished_run(client, run.id).steps

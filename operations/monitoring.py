@@ -12,8 +12,9 @@ from typing import Any
 from filelock import Timeout
 
 from imageloop.adapters.active_stack import active_stack_id
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, run_name
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack
 from imageloop.adapters.zenml_failures import failed_step
+from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError
 from imageloop.records.store.database import Decision
 from imageloop.workspace_paths import Workspace
@@ -136,8 +137,9 @@ def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:
 
     stack = client.active_stack_model.name
     name = settings.monitoring.model_name
-    configured = monitoring.with_options(model=Model(name=name), run_name=run_name("monitoring", name))
-    run = configured(settings.monitoring, settings.training.feedback.min_labels)
+    with named_run(client, "monitoring", name, Workspace.current()) as run_name:
+        configured = monitoring.with_options(model=Model(name=name), run_name=run_name)
+        run = configured(settings.monitoring, settings.training.feedback.min_labels)
     if run is None:
         return MonitoringRun(stack, "submitted", "the dashboard shows the rest")
     steps = finished_run(client, run.id).steps

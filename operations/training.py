@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.adapters.git import commit_at
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, run_name, runs_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
+from imageloop.adapters.zenml_runs import named_run
 from imageloop.data.raw_folder import held_source, is_placed
 from imageloop.data.settings import DvcSource, FolderSource, only_here
 from imageloop.data.sources.dispatch import fingerprint
@@ -96,16 +97,13 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
     stack, workspace = client.active_stack_model.name, Workspace.current()
     mlflow_tracking.ensure_experiment(mlflow_tracking.connect(), EXPERIMENT, workspace)
     mlflow_tracking.close_abandoned_runs(EXPERIMENT)
-    configured = training.with_options(
-        enable_cache=use_cache,
-        model=Model(name=settings.promotion.model_name),
-        run_name=run_name("training", settings.promotion.model_name),
-    )
     begun = time.monotonic()
-    run = configured(
-        settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
-        reading_of(settings, workspace), labels_state(settings.feedback, settings.promotion.model_name, workspace),
-    )  # fmt: skip
+    name = settings.promotion.model_name
+    with named_run(client, "training", name, workspace) as run_name:
+        run = training.with_options(enable_cache=use_cache, model=Model(name=name), run_name=run_name)(
+            settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
+            reading_of(settings, workspace), labels_state(settings.feedback, name, workspace),
+        )  # fmt: skip
     if run is None:  # an orchestrator that does not wait
         return SubmittedRun(stack)
     result = _result_of(finished_run(client, run.id), settings, stack)

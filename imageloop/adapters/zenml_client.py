@@ -199,11 +199,6 @@ def runs_elsewhere(client: "Client") -> bool:
     return bool(client.active_stack.orchestrator.config.is_remote)
 
 
-def run_name(pipeline: str, subject: str) -> str:
-    """Return the template of a run's name: the pipeline, the model or deployment, and the time, which ZenML fills in."""
-    return f"{pipeline}-{subject}-{{date}}-{{time}}"
-
-
 def finished_run(client: "Client", run_id: Any) -> Any:
     """The run, if it succeeded. A failed step raises on this machine; in a pod, the error is read from the run.
 

@@ -127,7 +127,21 @@ def test_a_killed_run_is_simply_run_again(site, tmp_path, after_seconds, draw):
     result = json.loads(site.run(*arguments)[0])
 
     assert result["outcome"] in ("champion", "refused")
+    out, _ = site.run(program=str(listed_runs(tmp_path)))
+    statuses = json.loads(out.splitlines()[-1])
+    assert set(statuses) <= {"completed", "failed"}, "a killed run says that it runs"
+    assert not list((site.workspace.state / "runs").iterdir())
     assert not [path for path in site.home.rglob("*.tmp") if "prepared" in str(path) and path.suffix != ".tmp"]
+
+
+def listed_runs(folder: Path) -> Path:
+    """A program that lists the statuses of ZenML's runs."""
+    script = folder / "runs.py"
+    script.write_text(
+        "import json\nfrom zenml.client import Client\n"
+        "print(json.dumps([run.status.value for run in Client().list_pipeline_runs(size=100)]))\n"
+    )
+    return script
 
 
 KILLED = """
