@@ -64,7 +64,7 @@ def _find(client: Any, name: str | None) -> Any:
 
 
 def _write_all(client: Any, run: Any, target: Path) -> list[tuple[str, Path]]:
-    """Write the pages and pictures that the steps made; return the title and the file of each."""
+    """Write the pages and charts that the steps made; return the title and the file of each."""
     from zenml.artifacts.utils import load_artifact_visualization
 
     written = []
