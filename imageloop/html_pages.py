@@ -61,6 +61,21 @@ def chart(png: bytes) -> str:
     return f'<img alt="" style="max-width:20rem" src="{data_uri(png, "image/png")}">'
 
 
+def histogram(title: str, edges: Sequence[float], before: Sequence[float], after: Sequence[float]) -> str:
+    """Two distributions over the same bins: grey bars before, blue ones after, with the ends of the scale."""
+    highest, wide = max([*before, *after], default=0) or 1, 240 / max(1, len(before))
+    bars = "".join(
+        f'<rect x="{place * wide + shift:.1f}" y="{80 - height:.1f}" width="{wide * 0.42:.1f}" height="{height:.1f}" fill="{colour}"/>'
+        for shares, shift, colour in ((before, 0.0, "#b6bcc9"), (after, wide * 0.45, "#3565c0"))
+        for place, height in enumerate(80 * share / highest for share in shares)
+    )
+    low, high = (f"{edge:.3g}" for edge in (edges[0], edges[-1]))
+    return (
+        f'<figure style="width:15rem"><svg viewBox="0 0 240 80" role="img" aria-label="{html.escape(title)}: grey before, blue now">{bars}</svg>'
+        f"<figcaption>{html.escape(title)}: {low} to {high}</figcaption></figure>"
+    )
+
+
 def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 

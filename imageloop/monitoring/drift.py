@@ -8,7 +8,7 @@ Sources: Gretton et al., A Kernel Two-Sample Test, 2012; Westfall and Young, Res
 Shapes: N images, the reference first; G feature groups; P permutations, the original order first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from imageloop.monitoring.settings import DriftSettings
 
 EMBEDDING = "embedding"
 PREDICTIONS = "predictions"
+NUM_BINS = 12  # of a histogram
 FloatArray = NDArray[np.float32]
 
 
@@ -34,12 +35,22 @@ class FeatureGroup:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How often values of a feature group lie between consecutive `edges`, before and after, as shares of all."""
+
+    edges: list[float]
+    before: list[float]
+    after: list[float]
+
+
+@dataclass(frozen=True)
 class Drift:
     """`p_value` over all feature groups; an alarm where it is at most the configured rate. The most significant groups come first."""
 
     p_value: float
     alarm: bool
     feature_groups: list[FeatureGroup]
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 def measure_drift(reference: Sample, window: Sample, settings: DriftSettings, seed: int = 0) -> Drift:
@@ -65,7 +76,8 @@ def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: i
     feature_groups = [
         FeatureGroup(name, float(p), *means.get(name, (None, None))) for name, p in zip(kernels, p_values_GP[:, 0], strict=True)
     ]
-    return Drift(overall, overall <= settings.false_alarm_rate, sorted(feature_groups, key=lambda group: group.p_value))
+    ordered = sorted(feature_groups, key=lambda group: group.p_value)
+    return Drift(overall, overall <= settings.false_alarm_rate, ordered, _histograms(reference, window))
 
 
 def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, FloatArray]:
@@ -146,6 +158,25 @@ def _p_values(discrepancies_P: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute for each permutation the share of permutations that are as extreme, (P,); equal ones share the larger value."""
     ordered = np.sort(np.round(discrepancies_P, 12))
     return (len(ordered) - np.searchsorted(ordered, np.round(discrepancies_P, 12), side="left")) / len(ordered)
+
+
+def _values(sample: Sample) -> dict[str, NDArray[np.floating]]:
+    """The values of the feature groups that have a unit: one number an image."""
+    values: dict[str, NDArray[np.floating]] = {name: sample.statistics_NS[:, place] for place, name in enumerate(NAMES)}
+    if sample.pixels_N is not None:
+        values["size"] = sample.pixels_N / 1e6
+    return values | {PREDICTIONS: sample.probabilities_NK.max(1)}
+
+
+def _histograms(reference: Sample, window: Sample) -> dict[str, Histogram]:
+    before, after = _values(reference), _values(window)
+    return {name: _histogram(before[name], after[name]) for name in before if name in after}
+
+
+def _histogram(before_N: NDArray[np.floating], after_N: NDArray[np.floating]) -> Histogram:
+    edges = np.histogram_bin_edges(np.concatenate([before_N, after_N]), NUM_BINS)
+    shares = [np.histogram(values_N, edges)[0] / len(values_N) for values_N in (before_N, after_N)]
+    return Histogram([round(float(edge), 4) for edge in edges], *([round(float(one), 4) for one in part] for part in shares))
 
 
 def _means(reference: Sample, window: Sample) -> dict[str, tuple[float, float]]:

@@ -71,6 +71,12 @@ def _parts(measurement: Measurement) -> list[str]:
                 "Feature groups, the most significant first", html_pages.table(["group", "p", "before", "now", ""], rows)
             )
         )
+        charts = [
+            html_pages.histogram(f"{name} {UNITS.get(name, '')}".strip(), one.edges, one.before, one.after)
+            for name, one in newest.histograms.items()
+        ]
+        if charts:
+            parts.append(html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts)))
         parts.append(
             html_pages.section(
                 "Out of distribution", f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"

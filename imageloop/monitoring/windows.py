@@ -1,7 +1,7 @@
 """The metrics of one window of predictions: drift, estimated accuracy, share out of distribution."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -9,13 +9,15 @@ import pandas as pd
 from imageloop.embeddings.accuracy_estimator import MAX_WIDTH, AccuracyEstimator
 from imageloop.embeddings.drift_samples import MIN_SCENES, Sample, sample_of_records, with_scenes
 from imageloop.embeddings.novelty import FALSE_ALARM_SHARE
-from imageloop.monitoring.drift import Drift, FeatureGroup, measure_drift
+from imageloop.monitoring.drift import Drift, FeatureGroup, Histogram, measure_drift
 from imageloop.monitoring.settings import DriftSettings
 
 
 @dataclass(frozen=True)
 class Window:
     """`estimated_accuracy`: without labels, from `estimated_low` to `estimated_high`; `reference_accuracy`: on images as usual.
+
+    `histograms`: of the feature groups that have a unit; empty in windows of early releases.
 
     Packages made before 0.3 have no estimator: there it is the mean calibrated confidence, without an interval.
 
@@ -37,6 +39,7 @@ class Window:
     num_scenes: int | None = None
     estimated_low: float | None = None
     estimated_high: float | None = None
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
     @property
     def is_conclusive(self) -> bool:
@@ -67,7 +70,9 @@ class Window:
 
     @classmethod
     def of_metrics(cls, metrics: dict[str, Any]) -> "Window":
-        return cls(**{**metrics, "feature_groups": [FeatureGroup(**group) for group in metrics["feature_groups"]]})
+        histograms = {name: Histogram(**values) for name, values in metrics.get("histograms", {}).items()}
+        groups = [FeatureGroup(**group) for group in metrics["feature_groups"]]
+        return cls(**{**metrics, "feature_groups": groups, "histograms": histograms})
 
 
 def measure_window(
@@ -107,6 +112,7 @@ def measure_window(
         num_scenes=len(apart),
         estimated_low=estimate.low if estimate else None,
         estimated_high=estimate.high if estimate else None,
+        histograms=drift.histograms,
     )
 
 

@@ -13,7 +13,7 @@ MAX_WRITTEN, MAX_LEGEND = 30, 12  # classes
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
-    """Rows are the ground is_class, columns the predictions."""
+    """Rows are the ground truth, columns the predictions."""
     names, matrix = evaluation.class_names, evaluation.confusion_KK
     side = min(max(3.5, 0.6 * len(names) + 2), MAX_SIDE_INCHES)
     figure = Figure((side, side), layout="constrained")
@@ -25,7 +25,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color="white" if dark else "black")
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set(xlabel="prediction", ylabel="ground is_class", title="Confusion matrix")
+    axes.set(xlabel="prediction", ylabel="ground truth", title="Confusion matrix")
     return figure
 
 

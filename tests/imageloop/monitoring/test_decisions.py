@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from imageloop.monitoring.decisions import decide
-from imageloop.monitoring.drift import FeatureGroup
+from imageloop.monitoring.drift import FeatureGroup, Histogram
 from imageloop.monitoring.findings import accuracy_threshold
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import ModelPerformance, measure_performance
@@ -368,6 +368,13 @@ def test_reports_say_in_a_minute_what_changed_and_what_was_decided():
     assert "With 100 labels, one a scene, it is 60.0%" in page
     assert "Decision: nothing" in decision
     assert Measurement.of_dict(measurement.as_dict()) == measurement
+    assert "<svg" not in page
+    seen = replace(windows[1], histograms={"brightness": Histogram([0.0, 100.0, 200.0], [0.25, 0.75], [1.0, 0.0])})
+    drawn = monitoring_report(replace(measurement, windows=[seen]))
+    assert "Before (grey) and now (blue)" in drawn
+    assert drawn.count("<rect") == 4
+    assert "brightness of 255: 0 to 200" in drawn
+    assert Window.of_metrics(seen.metrics()) == seen
     filmed = replace(windows[0], num_scenes=3)
     assert "that 100 predictions of 3 scenes could show" in monitoring_report(replace(measurement, windows=[filmed]))
     assert "There is no whole window" in monitoring_report(Measurement("pets", "1", 0.0, [], 0, performance(), 0, 0, 0, 0, 0))

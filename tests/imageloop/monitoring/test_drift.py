@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,18 @@ def test_the_same_window_gives_the_same_verdict_and_a_large_one_is_thinned():
 
     assert first == second
     assert len(window.spread(400)) == 400
+
+
+def test_histograms_show_where_the_values_went():
+    drift = measure_drift(draw(200, 1), draw(60, 2, darker=40.0), QUICK)
+
+    assert set(drift.histograms) == {*NAMES, "size", PREDICTIONS}
+    brightness = drift.histograms["brightness"]
+    assert len(brightness.edges) == len(brightness.before) + 1 == len(brightness.after) + 1
+    assert (sum(brightness.before), sum(brightness.after)) == (pytest.approx(1, abs=0.01), pytest.approx(1, abs=0.01))
+    middles = [(low + high) / 2 for low, high in pairwise(brightness.edges)]
+    mean_before, mean_after = (np.dot(middles, shares) for shares in (brightness.before, brightness.after))
+    assert mean_before - mean_after == pytest.approx(40, abs=10)
 
 
 def test_one_image_is_no_window():
