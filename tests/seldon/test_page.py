@@ -168,6 +168,9 @@ def test_the_status_of_the_monitor_is_shown(page, service, colours):
         page.reload()
 
         expect(page.locator("#loop-lead")).to_have_text("alert: the camera changed")
+        expect(page.locator("#loop-lead")).to_be_hidden()  # it is for operators
+        page.locator("#loop summary").click()
+        expect(page.locator("#loop-lead")).to_be_visible()
         expect(page.locator("#loop-metrics")).to_contain_text("87.5 %")
         assert page.locator("#loop-chart rect").count() == 2
         assert page.locator("#loop-chart rect.alarm").count() == 1
