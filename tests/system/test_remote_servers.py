@@ -228,6 +228,8 @@ def zenml_command(site: Site, *arguments: str) -> None:
 @pytest.mark.parametrize("stack", ["local", "compose"])
 def test_the_same_two_lines_train_and_serve_on_each_stack(team, stack, tmp_path):
     """`zenml stack set NAME`, `python run.py`: nothing else differs. A cluster is a third entry where there is one: tests/system/test_pods.py."""
+    team.run(program="stacks/apply.py")  # other tests registered stacks of other homes, and another password
+    team.run(str(STACK), program="stacks/apply.py")
     zenml_command(team, "stack", "set", stack)
     team.run(timeout_seconds=1500)
     try:

@@ -18,8 +18,9 @@ SECONDS = 5
 class Envoy:
     """A reader of Envoy's state; changes reach Envoy through files."""
 
-    def __init__(self, admin_socket: Path) -> None:
-        self._socket = admin_socket
+    def __init__(self, admin: Path | int) -> None:
+        """`admin`: the socket; the port of a process that a release before 0.3 started."""
+        self._admin = admin
 
     def is_live(self) -> bool:
         try:
@@ -87,7 +88,11 @@ class Envoy:
         return list(json.loads(self._get(CLUSTERS)).get("cluster_statuses", []))
 
     def _get(self, path: str, method: str = "GET") -> str:
-        connection = _SocketConnection(self._socket)
+        connection = (
+            http.client.HTTPConnection("127.0.0.1", self._admin, timeout=SECONDS)
+            if isinstance(self._admin, int)
+            else _SocketConnection(self._admin)
+        )
         try:
             connection.request(method, path)
             return connection.getresponse().read().decode()

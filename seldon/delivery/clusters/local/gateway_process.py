@@ -68,18 +68,24 @@ class Gateway:
         return time.monotonic() + DRAIN_SECONDS + 1 if any(drains) else 0.0
 
     def _start_process(self, name: str, metrics_port: int) -> None:
-        """Start a process of the gateway; one that runs and does not respond is replaced, while its twin serves."""
+        """Start a process of the gateway. One that is not administered by its socket is replaced while its twin serves: it hangs and is killed,
+        or a release before 0.3 started it, and it finishes its requests.
+        """
         admin_socket = self._layout.admin_socket(metrics_port)
         bootstrap = envoy_config.write_bootstrap(self._layout.gateway, name, admin_socket, metrics_port)
         command, environment = _envoy_command(bootstrap), {SITE_VARIABLE: str(self._layout.folder)}
-        if self._supervisor.states().get(name) == "RUNNING" and not Envoy(admin_socket).is_live():
+        if self._supervisor.states().get(name) != "RUNNING" or Envoy(admin_socket).is_live():
+            self._supervisor.add(name, command, environment)
+            return
+        if Envoy(metrics_port).drain():
+            logger.info("the process '%s' of the gateway is of an earlier release; another one replaces it", name)
+            time.sleep(DRAIN_SECONDS + 1)
+        else:
             logger.warning("the process '%s' of the gateway does not respond; another one replaces it", name)
             self._supervisor.kill(name)
-            self._supervisor.remove(name)
-            self._supervisor.add(name, command, environment)
-            Envoy(admin_socket).wait_until_live(GATEWAY_SECONDS)
-        else:
-            self._supervisor.add(name, command, environment)
+        self._supervisor.remove(name)
+        self._supervisor.add(name, command, environment)
+        Envoy(admin_socket).wait_until_live(GATEWAY_SECONDS)
 
     def _known_site(self, before: SiteState | None, *, running: bool, shares_port: bool) -> SiteState:
         if before is None or not running or len(before.admin_ports) != len(envoy_config.NAMES):
