@@ -22,6 +22,7 @@ ZENML = {  # no login, no survey, no advertisement, no telemetry
     "ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_AUTO_ACTIVATE": "true", "ZENML_SERVER_DISPLAY_ANNOUNCEMENTS": "false",
     "ZENML_SERVER_DISPLAY_UPDATES": "false", "ZENML_SERVER_DEPLOYMENT_TYPE": "local", "ZENML_ANALYTICS_OPT_IN": "false",
 }  # fmt: skip
+ANSWERED = {"finished_onboarding_survey": True, "overview_tour_done": True}  # as the dashboard stores it
 MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -80,13 +81,15 @@ def _store() -> str:
 
 
 def _leave_survey_out() -> None:
-    """Answer the question about mail that the dashboard asks a new user first."""
+    """Answer what the dashboard asks a new user first: no mail, no survey, no tour."""
     from zenml.client import Client
 
     client = Client()
     user = client.active_user
-    if user.email_opted_in is None:
-        client.update_user(user.id, updated_email_opt_in=False)
+    if user.email_opted_in is None or not user.user_metadata.get("finished_onboarding_survey"):
+        client.update_user(
+            user.id, updated_email_opt_in=bool(user.email_opted_in), updated_metadata=user.user_metadata | ANSWERED
+        )
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
