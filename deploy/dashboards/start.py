@@ -20,7 +20,7 @@ from seldon.delivery.clusters.local.site_folders import free_port
 READY_SECONDS = 120.0
 ZENML = {  # no login, no survey, no advertisement, no telemetry
     "ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_AUTO_ACTIVATE": "true", "ZENML_SERVER_DISPLAY_ANNOUNCEMENTS": "false",
-    "ZENML_SERVER_DISPLAY_UPDATES": "false", "ZENML_SERVER_DEPLOYMENT_TYPE": "local", "ZENML_ANALYTICS_OPT_IN": "false",
+    "ZENML_SERVER_DISPLAY_UPDATES": "false", "ZENML_ANALYTICS_OPT_IN": "false",
 }  # fmt: skip
 ANSWERED = {"finished_onboarding_survey": True, "overview_tour_done": True}  # as the dashboard stores it
 MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
