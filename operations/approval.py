@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from imageloop.adapters.mlflow_registry import RegisteredVersion
+from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.adapters.zenml_client import open_store
 from imageloop.workspace_paths import Workspace
 

@@ -50,6 +50,11 @@ class MonitoringRun:
     outcome: str | None = None
     seconds: float = 0.0
 
+    @property
+    def outcomes(self) -> list[str]:
+        """What became of every retraining that this run carried out."""
+        return [*self.finished, *([self.outcome] if self.outcome else [])]
+
 
 @dataclass(frozen=True)
 class WatchResult:
@@ -76,8 +81,9 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
             (decision,) = _interrupted(settings, workspace)[-1:]
             outcome = _carry_out(decision, settings, workspace)
         newest = show_status(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
-        _notify(result, [*finished, *([outcome] if outcome else [])], newest, settings, workspace)
-    return replace(result, finished=finished, outcome=outcome, seconds=time.monotonic() - started)
+        result = replace(result, finished=finished, outcome=outcome)
+        _notify(result, result.outcomes, newest, settings, workspace)
+    return replace(result, seconds=time.monotonic() - started)
 
 
 def watch(settings: MonitorSettings) -> WatchResult:
@@ -103,7 +109,7 @@ def watch(settings: MonitorSettings) -> WatchResult:
         if line != said:
             logger.log(logging.WARNING if failures else logging.INFO, "%s  %s", _now(), line)
             said = line
-        for outcome in [*result.finished, *([result.outcome] if result.outcome else [])] if result else []:
+        for outcome in result.outcomes if result else []:
             logger.info("%s  %s", _now(), outcome)
         passes += 1
         if settings.max_passes is not None and passes >= settings.max_passes:

@@ -181,6 +181,19 @@ def _repository() -> Path:
     return Path(os.environ.get("ZENML_REPOSITORY_PATH") or FOLDER.parent)
 
 
+def _apply_all(stacks: dict[Path, StackFile], client: "Client", *, also_known: bool) -> list[StackFile]:
+    """Apply the stacks of the files, and return them; those that are registered already only with `also_known`, or where they are this machine's."""
+    applied = []
+    for file, stack in stacks.items():
+        if not also_known and stack.name != "local" and _find_stack(stack.name, client):
+            print(f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {file} changes it", file=sys.stderr)
+            continue
+        apply(stack, client)
+        applied.append(stack)
+        print(f"stack '{stack.name}' is registered", file=sys.stderr)
+    return applied
+
+
 def main(arguments: list[str]) -> None:
     """Register the files that are named, by default all that none registered before, and this machine's; make their MLflow ready."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -213,14 +226,7 @@ def main(arguments: list[str]) -> None:
         raise SettingsError(
             f"--activate: expected a stack of the files that are applied ({', '.join(names)}), got '{options.activate}'"
         )
-    applied = []
-    for file, stack in stacks.items():
-        if not options.files and stack.name != "local" and _find_stack(stack.name, Client()):
-            print(f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {file} changes it", file=sys.stderr)
-            continue
-        apply(stack, Client())
-        applied.append(stack)
-        print(f"stack '{stack.name}' is registered", file=sys.stderr)
+    applied = _apply_all(stacks, Client(), also_known=bool(options.files))
     if options.activate:
         activate(options.activate, names, Client())
     for tracker in (

@@ -39,13 +39,7 @@ def main() -> None:
     store = _store()
     _leave_survey_out()
     ports = {"zenml": free_port(arguments.zenml_port), "mlflow": free_port(arguments.mlflow_port)}
-    commands = {
-        "zenml": [sys.executable, "-W", "ignore", "-m", "uvicorn", "zenml.zen_server.zen_server_api:app", "--port", str(ports["zenml"])],
-        "mlflow": [
-            sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{workspace.state / 'mlflow.db'}", "--default-artifact-root", (workspace.state / "mlartifacts").as_uri(),
-        ],
-    }  # fmt: skip
+    commands = _commands(ports, workspace)
     environments = {"zenml": ZENML | {"ZENML_STORE_URL": store}, "mlflow": MLFLOW}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running: dict[str, subprocess.Popen[bytes]] = {}
@@ -68,6 +62,17 @@ def main() -> None:
     finally:
         for process in running.values():
             _end(process)
+
+
+def _commands(ports: dict[str, int], workspace: Workspace) -> dict[str, list[str]]:
+    module = [sys.executable, "-W", "ignore", "-m"]
+    return {
+        "zenml": [*module, "uvicorn", "zenml.zen_server.zen_server_api:app", "--port", str(ports["zenml"])],
+        "mlflow": [
+            *module, "mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{workspace.state / 'mlflow.db'}", "--default-artifact-root", (workspace.state / "mlartifacts").as_uri(),
+        ],
+    }  # fmt: skip
 
 
 def _store() -> str:

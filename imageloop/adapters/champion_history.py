@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import A_PAGE, CHAMPION, NUM_CHAMPIONS, ModelRegistry, RegisteredVersion
+from imageloop.adapters.mlflow_registry import A_PAGE, CHAMPION, NUM_CHAMPIONS, ModelRegistry
 from imageloop.adapters.mlflow_tracking import connect
+from imageloop.adapters.registered_version import RegisteredVersion
 
 
 def later_champions() -> dict[str, str]:

@@ -3,7 +3,8 @@
 import logging
 from pathlib import Path
 
-from imageloop.adapters.mlflow_registry import ModelRegistry, RegisteredVersion
+from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.rollback import record_noted_rollbacks
 from imageloop.model.package import read_info

@@ -5,7 +5,8 @@ import logging
 from dataclasses import dataclass
 
 from imageloop.adapters import mlflow_tracking
-from imageloop.adapters.mlflow_registry import (
+from imageloop.adapters.mlflow_registry import ModelRegistry, promotion_lock
+from imageloop.adapters.registered_version import (
     AGAINST,
     CLASS_NAMES,
     LABELS,
@@ -16,11 +17,9 @@ from imageloop.adapters.mlflow_registry import (
     TEST_SET,
     VERDICT,
     VERDICT_WORDS,
-    ModelRegistry,
     RegisteredVersion,
     name_of_data,
     name_of_model,
-    promotion_lock,
 )
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
@@ -33,7 +32,7 @@ from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
-OUTCOMES = {"hold": "awaiting approval", "rollback": "refused"}
+OUTCOMES = {kind: VERDICT_WORDS[kind] for kind in ("hold", "rollback")}
 PROMOTING = "promoting"  # the verdict of a version that passed and is not the champion yet
 
 

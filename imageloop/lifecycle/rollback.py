@@ -4,8 +4,9 @@ import json
 import logging
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import ROLLED_BACK, ROLLOUT, ModelRegistry, UnknownVersionError, promotion_lock
+from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError, promotion_lock
 from imageloop.adapters.mlflow_tracking import connect
+from imageloop.adapters.registered_version import ROLLED_BACK, ROLLOUT
 from imageloop.atomic_files import replacing
 from imageloop.workspace_paths import Workspace
 

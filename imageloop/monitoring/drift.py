@@ -20,6 +20,7 @@ from imageloop.monitoring.settings import DriftSettings
 
 EMBEDDING = "embedding"
 PREDICTIONS = "predictions"
+SIZE = "size"
 NUM_BINS = 12  # of a histogram
 FloatArray = NDArray[np.float32]
 
@@ -72,12 +73,15 @@ def _measure(reference: Sample, window: Sample, settings: DriftSettings, seed: i
     weights = np.array([1.0 if name == EMBEDDING else 1.0 / (len(kernels) - 1) for name in kernels])
     smallest_P = (p_values_GP / weights[:, None]).min(0)
     overall = float((smallest_P <= smallest_P[0] + 1e-12).mean())
-    means = _means(reference, window)
+    before, after = _values(reference), _values(window)
+    both = [name for name in before if name in after]
+    means = {name: (_centre(name, before[name]), _centre(name, after[name])) for name in both}
     feature_groups = [
         FeatureGroup(name, float(p), *means.get(name, (None, None))) for name, p in zip(kernels, p_values_GP[:, 0], strict=True)
     ]
     ordered = sorted(feature_groups, key=lambda group: group.p_value)
-    return Drift(overall, overall <= settings.false_alarm_rate, ordered, _histograms(reference, window))
+    histograms = {name: _histogram(before[name], after[name]) for name in both}
+    return Drift(overall, overall <= settings.false_alarm_rate, ordered, histograms)
 
 
 def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, FloatArray]:
@@ -88,7 +92,7 @@ def _kernels(reference: Sample, window: Sample, components: int) -> dict[str, Fl
     kernels |= {name: _distance(_ranks(column_N)) for name, column_N in zip(NAMES, statistics_NS.T, strict=True)}
     kernels[PREDICTIONS] = _distance(np.concatenate([reference.probabilities_NK, window.probabilities_NK]))
     if reference.pixels_N is not None and window.pixels_N is not None:
-        kernels["size"] = _distance(_ranks(np.concatenate([reference.pixels_N, window.pixels_N])))
+        kernels[SIZE] = _distance(_ranks(np.concatenate([reference.pixels_N, window.pixels_N])))
     if reference.formats_N is not None and window.formats_N is not None:
         formats_N = np.concatenate([reference.formats_N, window.formats_N])
         kernels["format"] = (formats_N[:, None] == formats_N[None]).astype(np.float32)
@@ -164,13 +168,8 @@ def _values(sample: Sample) -> dict[str, NDArray[np.floating]]:
     """The values of the feature groups that have a unit: one number an image."""
     values: dict[str, NDArray[np.floating]] = {name: sample.statistics_NS[:, place] for place, name in enumerate(NAMES)}
     if sample.pixels_N is not None:
-        values["size"] = sample.pixels_N / 1e6
+        values[SIZE] = sample.pixels_N / 1e6
     return values | {PREDICTIONS: sample.probabilities_NK.max(1)}
-
-
-def _histograms(reference: Sample, window: Sample) -> dict[str, Histogram]:
-    before, after = _values(reference), _values(window)
-    return {name: _histogram(before[name], after[name]) for name in before if name in after}
 
 
 def _histogram(before_N: NDArray[np.floating], after_N: NDArray[np.floating]) -> Histogram:
@@ -179,13 +178,6 @@ def _histogram(before_N: NDArray[np.floating], after_N: NDArray[np.floating]) ->
     return Histogram([round(float(edge), 4) for edge in edges], *([round(float(one), 4) for one in part] for part in shares))
 
 
-def _means(reference: Sample, window: Sample) -> dict[str, tuple[float, float]]:
-    """Before and after, of the feature groups that have a unit."""
-    means = {
-        name: (float(reference.statistics_NS[:, place].mean()), float(window.statistics_NS[:, place].mean()))
-        for place, name in enumerate(NAMES)
-    }
-    if reference.pixels_N is not None and window.pixels_N is not None:
-        means["size"] = (float(np.median(reference.pixels_N)) / 1e6, float(np.median(window.pixels_N)) / 1e6)
-    means[PREDICTIONS] = (float(reference.probabilities_NK.max(1).mean()), float(window.probabilities_NK.max(1).mean()))
-    return means
+def _centre(name: str, values_N: NDArray[np.floating]) -> float:
+    """The mean; of sizes the median, which a few large images do not move."""
+    return float(np.median(values_N) if name == SIZE else values_N.mean())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from imageloop import html_pages
 from imageloop.monitoring.decisions import Verdict
 from imageloop.monitoring.measurement import Measurement
+from imageloop.monitoring.model_performance import ModelPerformance
 from imageloop.monitoring.windows import Window, drifting_since
 
 UNITS = {
@@ -59,60 +60,60 @@ def _lead(measurement: Measurement) -> str:
 
 
 def _parts(measurement: Measurement) -> list[str]:
-    parts = []
-    if measurement.windows:
-        newest = measurement.windows[-1]
-        rows = [
-            (group.name, group.p_value, _value(group.before), _value(group.after), UNITS.get(group.name, ""))
-            for group in newest.feature_groups
-        ]
-        parts.append(
-            html_pages.section(
-                "Feature groups, the most significant first", html_pages.table(["group", "p", "before", "now", ""], rows)
-            )
+    windows = measurement.windows
+    parts = [*_newest_window(windows[-1]), _history(windows[-MAX_WINDOWS:])] if windows else []
+    return parts + ([_accuracy(measurement.performance)] if measurement.performance.parts else [])
+
+
+def _newest_window(newest: Window) -> list[str]:
+    rows = [
+        (group.name, group.p_value, _value(group.before), _value(group.after), UNITS.get(group.name, ""))
+        for group in newest.feature_groups
+    ]
+    groups = html_pages.table(["group", "p", "before", "now", ""], rows)
+    charts = [
+        html_pages.histogram(f"{name} {UNITS.get(name, '')}".strip(), one.edges, one.before, one.after)
+        for name, one in newest.histograms.items()
+    ]
+    unusual = f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
+    return [
+        html_pages.section("Feature groups, the most significant first", groups),
+        *([html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts))] if charts else []),
+        html_pages.section("Out of distribution", unusual),
+    ]
+
+
+def _history(windows: list[Window]) -> str:
+    rows = [
+        (
+            _time(w.end),
+            w.version,
+            w.count,
+            w.num_scenes or "",
+            w.p_value,
+            "drift" if w.alarm else "",
+            w.estimated_accuracy,
+            w.out_of_distribution_share,
         )
-        charts = [
-            html_pages.histogram(f"{name} {UNITS.get(name, '')}".strip(), one.edges, one.before, one.after)
-            for name, one in newest.histograms.items()
-        ]
-        if charts:
-            parts.append(html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts)))
-        parts.append(
-            html_pages.section(
-                "Out of distribution", f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
-            )
+        for w in windows
+    ]
+    header = ["until", "version", "predictions", "scenes", "p", "", "estimated accuracy", "out of distribution"]
+    return html_pages.section("Windows", html_pages.table(header, rows))
+
+
+def _accuracy(performance: ModelPerformance) -> str:
+    rows = [
+        (
+            part.kind.replace("_", " "),
+            _time(float(part.name)) if part.kind == "until" else part.name,
+            part.count,
+            part.accuracy,
+            part.low,
+            part.high,
         )
-        history = [
-            (
-                _time(w.end),
-                w.version,
-                w.count,
-                w.num_scenes or "",
-                w.p_value,
-                "drift" if w.alarm else "",
-                w.estimated_accuracy,
-                w.out_of_distribution_share,
-            )
-            for w in measurement.windows[-MAX_WINDOWS:]
-        ]
-        header = ["until", "version", "predictions", "scenes", "p", "", "estimated accuracy", "out of distribution"]
-        parts.append(html_pages.section("Windows", html_pages.table(header, history)))
-    if measurement.performance.parts:
-        found = [
-            (
-                part.kind.replace("_", " "),
-                _time(float(part.name)) if part.kind == "until" else part.name,
-                part.count,
-                part.accuracy,
-                part.low,
-                part.high,
-            )
-            for part in measurement.performance.parts
-        ]
-        parts.append(
-            html_pages.section("Accuracy by labels", html_pages.table(["part", "", "labels", "accuracy", "from", "to"], found))
-        )
-    return parts
+        for part in performance.parts
+    ]
+    return html_pages.section("Accuracy by labels", html_pages.table(["part", "", "labels", "accuracy", "from", "to"], rows))
 
 
 def _extent(window: Window) -> str:

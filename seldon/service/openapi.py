@@ -150,21 +150,19 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     pixels = {"type": "array", "description": f"({info.side_pixels}, {info.side_pixels}, 3) or (N, ...) of 0 to 255, upright RGB"}
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}
+    served: dict[str, Any] = {
+        "request_id": request_id, "label": label, "probability": number,
+        "probabilities": {"type": "object", "additionalProperties": number},
+        "in_distribution": {"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},
+    }  # fmt: skip
     return {
         "PredictMessage": {"anyOf": [{"$ref": "#/components/schemas/Images"}, {"$ref": "#/components/schemas/SeldonMessage"}]},
         "Images": _object(images={"type": "array", "items": base64, "minItems": 1, "maxItems": MAX_IMAGES}),
         "Predictions": _object(
             predictions={"type": "array", "items": {"$ref": "#/components/schemas/ServedImage"}}, model=model, milliseconds=number
         ),
-        "ServedImage": _object(
-            request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
-            in_distribution={"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},
-        ),
-        "Prediction": _object(
-            request_id=request_id, label=label, probability=number, probabilities={"type": "object", "additionalProperties": number},
-            in_distribution={"type": ["boolean", "null"], "description": "false: the image is out of distribution; null: unknown"},
-            model=model, milliseconds=number,
-        ),
+        "ServedImage": _object(**served),
+        "Prediction": _object(**served, model=model, milliseconds=number),
         "SeldonMessage": {
             "anyOf": [
                 _object(binData=base64),

@@ -6,7 +6,7 @@ from rich.console import Group
 
 from cli.output import program, render, status_text, summary, table
 from cli.training_text import csv_table, predictions, versions
-from imageloop.adapters.mlflow_registry import RegisteredVersion
+from imageloop.adapters.registered_version import RegisteredVersion
 from operations.approval import VersionList, status_of
 from operations.prediction import PredictedImage, PredictionTable, RefusedImage
 

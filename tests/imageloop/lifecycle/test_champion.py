@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imageloop.adapters.mlflow_registry import RegisteredVersion
+from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.lifecycle.champion import _at_hand, best_champion, hash_of_test_set, taught_by, without

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from imageloop.adapters.mlflow_registry import RegisteredVersion
+from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.lifecycle import registration
 from imageloop.lifecycle.registration import PROMOTING, _is_open, register_version
 from imageloop.promotion.gates import GateVerdict
