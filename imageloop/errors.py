@@ -6,7 +6,7 @@ class ImageLoopError(Exception):
 
 
 class SettingsError(ImageLoopError):
-    """A setting that cannot work; the front door predictions with exit code 2."""
+    """A setting that cannot work; the command ends with exit code 2."""
 
 
 class ImageRefusedError(ImageLoopError):

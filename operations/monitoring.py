@@ -19,7 +19,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.records.store.database import Decision
 from imageloop.workspace_paths import Workspace
 from operations.monitor_status import NUM_SHOWN, postpone_due, read_memory, remember, show_status
-from operations.retraining import retrain_and_roll_out
+from operations.retraining import carry_out
 from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.last_deployment import read_deployed
 from steps.pipeline_settings import MonitorSettings
@@ -79,7 +79,7 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
         if result.action == "retrain":
             show_status(result, settings, workspace, due_seconds=CARRYING_OUT_SECONDS)
             (decision,) = _interrupted(settings, workspace)[-1:]
-            outcome = _carry_out(decision, settings, workspace)
+            outcome = _conclude(decision, carry_out(settings, decision), settings, workspace)
         newest = show_status(result, settings, workspace, due_seconds=max(SILENT_SECONDS, 3 * settings.interval_seconds))
         result = replace(result, finished=finished, outcome=outcome)
         _notify(result, result.outcomes, newest, settings, workspace)
@@ -184,7 +184,7 @@ def _finish_interrupted(settings: MonitorSettings, workspace: Workspace) -> list
         logger.warning("a retraining was interrupted, and is carried out again: %s", decision.reason)
         postpone_due(workspace, CARRYING_OUT_SECONDS)
         try:
-            outcomes.append(_carry_out(decision, settings, workspace))
+            outcomes.append(_conclude(decision, carry_out(settings, decision), settings, workspace))
         except Exception as error:
             reason, key = f"{type(error).__name__}: {error}", f"failing since {decision.decision_id}"
             since = float(read_memory(workspace).get(key, time.time()))
@@ -196,19 +196,8 @@ def _finish_interrupted(settings: MonitorSettings, workspace: Workspace) -> list
     return outcomes
 
 
-def _carry_out(decision: Decision, settings: MonitorSettings, workspace: Workspace) -> str:
-    """Retrain and roll out; the outcome is stored with the decision."""
-    try:
-        outcome = retrain_and_roll_out(settings, decision)
-    except Exception as error:
-        failure = failed_step(error)
-        if failure is None:
-            raise
-        outcome = f"refused: {failure}"
-    return _conclude(decision, outcome, settings, workspace)
-
-
 def _conclude(decision: Decision, outcome: str, settings: MonitorSettings, workspace: Workspace) -> str:
+    """Store the outcome with the decision, and return it."""
     from imageloop.lifecycle.feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)

@@ -3,8 +3,11 @@
 import time
 from typing import TYPE_CHECKING
 
+from imageloop.adapters.quiet_libraries import quiet_libraries
 from imageloop.adapters.zenml_client import open_store
+from imageloop.adapters.zenml_failures import failed_step
 from imageloop.monitoring.situation import HELPED
+from imageloop.own_process import run_in_own_process
 from imageloop.records.store.database import Decision
 from imageloop.training.settings import DriftAugmentation
 from imageloop.workspace_paths import Workspace
@@ -12,6 +15,25 @@ from steps.pipeline_settings import MonitorSettings, TrainSettings
 
 if TYPE_CHECKING:
     from operations.training import SubmittedRun, TrainingResult
+
+
+def carry_out(settings: MonitorSettings, decision: Decision) -> str:
+    """Retrain and roll out in a process of its own: torch and the images take gigabytes, which a monitor should not keep.
+
+    The outcome as a sentence, which begins with 'refused' where a setting, the data or the stack forbid it.
+    """
+    return run_in_own_process(_outcome, settings, decision)
+
+
+def _outcome(settings: MonitorSettings, decision: Decision) -> str:
+    quiet_libraries()
+    try:
+        return retrain_and_roll_out(settings, decision)
+    except Exception as error:
+        failure = failed_step(error)
+        if failure is None:
+            raise
+        return f"refused: {failure}"
 
 
 def retrain_and_roll_out(settings: MonitorSettings, decision: Decision) -> str:

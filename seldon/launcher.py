@@ -11,7 +11,6 @@ import ctypes
 import json
 import logging
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -33,12 +32,12 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.microservice import parse_parameters
 from seldon_core.wrapper import get_rest_microservice
 
+from imageloop.end_with_parent import end_with_parent
 from imageloop.errors import ImageLoopError
 from seldon.microservice import ImageClassifier
 from seldon.service import prometheus_metrics
 from seldon.service.json_encoding import to_json
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 MAPPED_BYTES = 8 * 2**20
 THREADS = 40  # more than may wait (`concurrency_limit`), so that one is always free for health checks and for 503
@@ -110,9 +109,9 @@ def _prepare_worker() -> None:
     glibc raises the size from which it maps memory with the largest block that was freed, and keeps what lies below in the heap
     of each thread: after a few large images a worker would hold twice what it needs.
     """
+    end_with_parent()
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if hasattr(libc, "mallopt"):
             libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
             libc.mallopt(M_TRIM_THRESHOLD, MAPPED_BYTES)

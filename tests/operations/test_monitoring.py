@@ -33,7 +33,7 @@ def failing(monkeypatch):
     def fail(_settings, _decision):
         raise ConnectionError("the tracker is away")
 
-    monkeypatch.setattr(monitoring, "retrain_and_roll_out", fail)
+    monkeypatch.setattr(monitoring, "carry_out", fail)
 
 
 @pytest.mark.parametrize(("learnt_at", "trained"), [(50.0, True), (150.0, False)])

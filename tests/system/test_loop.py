@@ -2,9 +2,11 @@
 
 import io
 import json
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,12 +100,26 @@ def test_a_retraining_that_was_killed_is_carried_out_by_the_next_pass(site, serv
     process.send_signal(signal.SIGKILL)
     process.communicate()
     left = _begun(database)
-    found = site.json("monitor", *HASTE)
+    process = site.start("monitor", *HASTE, "--json")
+    peak = most_memory(process.pid)
+    output, _ = process.communicate()
+    found = json.loads(output)
 
+    assert peak < 600e6, "torch and images belong to the process of the retraining"
     assert len(left) == 1
     assert len(found["finished"]) == 1
     assert not _begun(database)
     assert [one.action for one in database.decisions(MODEL, 20)].count("retrain") == 1
+
+
+def most_memory(pid: int) -> int:
+    """Bytes that the process, without those that it starts, held at most until its end."""
+    most = 0
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while found := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()):
+            most = int(found[1]) * 1024
+            time.sleep(0.1)
+    return most
 
 
 def _begun(database) -> list:
