@@ -9,6 +9,7 @@ from imageloop.adapters.zenml_client import open_store
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
+from operations.retained_images import images_of, retained_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from steps.pipeline_settings import MonitorSettings
 
 PAGE = "labels.html"
-SHOWN_SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
     suspicious = table[table["role"] == "quarantined"].sort_values(["feedback_source", "time"])
     counts, awaiting = table["feedback_source"].value_counts(), suspicious["feedback_source"].value_counts()
     sources = [LabelSource(str(source), int(count), int(awaiting.get(source, 0))) for source, count in counts.items()]
-    images = _retained(settings, set(suspicious["request_id"])) if to is not None else {}
+    images = images_of(settings.monitoring, set(suspicious["request_id"])) if to is not None else {}
     page = _write_page(to, suspicious, images, judged.suspicion(feedback)) if to is not None else None
     labels = [
         SuspiciousLabel(row.request_id, float(row.time), row.feedback_source, row.label, row.ground_truth, row.reason)
@@ -110,20 +110,6 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
     return ReviewedLabels(decision, count, sorted({*request_ids} - {*labelled}))
 
 
-def _retained(settings: "MonitorSettings", request_ids: set[str]) -> dict[str, bytes]:
-    """The retained images of these requests, decrypted; none where no image is retained on this machine."""
-    from imageloop.records.retained_images import read_image, retained_images
-    from operations.retained_images import identity, records_folder
-
-    try:
-        folder = records_folder(settings.monitoring)
-    except ImageLoopError:
-        return {}
-    return {
-        image.request_id: read_image(image, identity()) for image in retained_images(folder) if image.request_id in request_ids
-    }
-
-
 def _write_page(to: Path, suspicious: "pd.DataFrame", images: dict[str, bytes], awaiting: str | None) -> Path:
     """Write the suspicious labels by source, with their images where they were retained."""
     lead = awaiting or "A retraining uses all other labels."
@@ -131,7 +117,7 @@ def _write_page(to: Path, suspicious: "pd.DataFrame", images: dict[str, bytes], 
     for (source, reason), rows in suspicious.groupby(["feedback_source", "reason"]):
         shown = [row for row in rows.itertuples() if row.request_id in images]
         figures = [
-            _figure(images[row.request_id], f"labelled {row.ground_truth}, predicted {row.label}: {row.request_id}")
+            retained_figure(images[row.request_id], f"labelled {row.ground_truth}, predicted {row.label}: {row.request_id}")
             for row in shown
         ]
         others = [(row.request_id, row.label, row.ground_truth) for row in rows.itertuples() if row.request_id not in images]
@@ -148,10 +134,3 @@ def _write_page(to: Path, suspicious: "pd.DataFrame", images: dict[str, bytes], 
             f"expected a folder to write the page to, got '{to}': {error.strerror}; name another with --to"
         ) from error
     return to / PAGE
-
-
-def _figure(content: bytes, caption: str) -> str:
-    from imageloop.data.preprocessing import preprocess
-    from imageloop.model.predictor import SERVED
-
-    return html_pages.image(preprocess(content, SHOWN_SIDE, SERVED), caption)

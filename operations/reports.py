@@ -9,7 +9,9 @@ from imageloop import html_pages
 from imageloop.adapters.zenml_client import open_store
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
+from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.workspace_paths import Workspace
+from operations.retained_images import images_of, retained_figure
 
 ENDINGS = {"html": ".html", "image": ".png"}
 TITLES = {
@@ -38,7 +40,7 @@ def write_reports(name: str | None, folder: Path | None) -> Reports:
     run = _find(client, name)
     target = folder or Workspace.current().home / "reports" / str(run.name)
     target.mkdir(parents=True, exist_ok=True)
-    written = _write_all(client, run, target)
+    written = [*_write_all(client, run, target), *_write_unusual(run, target)]
     if not written:
         raise ImageLoopError(
             f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted"
@@ -79,3 +81,25 @@ def _write_all(client: Any, run: Any, target: Path) -> list[tuple[str, Path]]:
                     aside.write_bytes(content if isinstance(content, bytes) else content.encode())
                 written.append((TITLES[output], file))
     return written
+
+
+def _write_unusual(run: Any, target: Path) -> list[tuple[str, Path]]:
+    """Write the page of the most unusual images of a monitoring run; only here, since retained images belong into no store."""
+    if "measure" not in run.steps or run.steps["measure"].status.value not in ("completed", "cached"):
+        return []
+    step = run.steps["measure"]
+    windows = step.outputs["measurement"][0].load().windows
+    unusual = windows[-1].unusual if windows else []
+    images = images_of(MonitoringSettings.model_validate(step.config.parameters["settings"]), {one.request_id for one in unusual})
+    figures = [
+        retained_figure(images[one.request_id], f"{one.label}, distance {one.novelty:.3g}: {one.request_id}")
+        for one in unusual
+        if one.request_id in images
+    ]
+    if not figures:
+        return []
+    lead = f"Of the {len(unusual)} images of the newest window that are farthest from the training data, {len(figures)} were retained."
+    file = target / "unusual_images.html"
+    with replacing(file) as aside:
+        aside.write_text(html_pages.page("Most unusual images", lead, html_pages.grid(figures)))
+    return [("Most unusual images", file)]

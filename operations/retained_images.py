@@ -1,10 +1,12 @@
 """The images that the service retained for labelling: list, export, delete."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imageloop import html_pages
 from imageloop.adapters.zenml_client import open_store
 from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 KEY_NAME, OLD_KEY_NAME = "images.key", "pictures.key"  # the second until 0.2.0
 LABELLED, TO_LABEL = "labelled", "to_label"
+SHOWN_SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,29 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
             aside.write_bytes(content)
         written[place.parts[0]] += 1
     return ExportedImages(str(target), written[LABELLED], written[TO_LABEL], left)
+
+
+def images_of(settings: "MonitoringSettings", request_ids: Collection[str]) -> dict[str, bytes]:
+    """The retained images of these requests, decrypted; none where no image is retained on this machine.
+
+    Raises: ImageLoopError for a key that does not fit.
+    """
+    from imageloop.records.retained_images import read_image, retained_images
+
+    try:
+        folder = records_folder(settings)
+    except ImageLoopError:
+        return {}
+    found = [image for image in retained_images(folder) if image.request_id in request_ids]
+    return {image.request_id: read_image(image, identity()) for image in found}
+
+
+def retained_figure(content: bytes, caption: str) -> str:
+    """A retained image for a page."""
+    from imageloop.data.preprocessing import preprocess
+    from imageloop.model.predictor import SERVED
+
+    return html_pages.image(preprocess(content, SHOWN_SIDE, SERVED), caption)
 
 
 def identity() -> Path:

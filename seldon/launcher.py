@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.abandoned_work import own_folder
+from imageloop.usable_cores import usable_cores
 
 # Before Seldon's modules, which read the environment when they are imported: bodies reach `predict_raw` unparsed.
 os.environ["PAYLOAD_PASSTHROUGH"] = "true"
@@ -65,7 +66,7 @@ class Application(BaseApplication):
         port = os.environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "9000")
         settings = {
             "bind": f"{host}:{port}",
-            "workers": int(os.environ.get("GUNICORN_WORKERS") or os.cpu_count() or 1),
+            "workers": int(os.environ.get("GUNICORN_WORKERS") or usable_cores()),
             "worker_class": "gthread",
             "threads": THREADS,
             "keepalive": 75,  # longer than the gateway's own, or it would now and then write into a closing connection

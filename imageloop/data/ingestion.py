@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array, resize_and_c
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.progress import track
+from imageloop.usable_cores import usable_cores
 
 logger = logging.getLogger(__name__)
 SHARD_SIZE = 256  # 38 MB of pixels at 224: the maximum that a kill loses, and that is held in memory
@@ -39,7 +39,7 @@ def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
 
 def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Map in order with a thread a core, holding no more than a few results at a time."""
-    num_threads = os.cpu_count() or 1
+    num_threads = usable_cores()
     with ThreadPoolExecutor(num_threads) as pool:
         for batch in itertools.batched(items, 32 * num_threads):
             yield from pool.map(function, batch)

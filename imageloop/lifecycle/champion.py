@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from imageloop.model.signing import SignatureError, public_key
 from imageloop.promotion.champion_comparison import BestChampion, Champion, RecentComparison
 from imageloop.promotion.evaluation import evaluate
 from imageloop.training.feedback_data import FeedbackData
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def champion_on(images: PreparedImages, model_name: str) -> Champion | None:
     key = public_key(workspace.keys)
     try:
         folder = registry.package(version)
-        predictor = Predictor.load(folder, key, threads=os.cpu_count() or 1)
+        predictor = Predictor.load(folder, key, threads=usable_cores())
     except (PackageError, SignatureError) as error:  # or no training could ever replace a champion that cannot be served any more
         logger.warning("version %s, the champion, cannot be used: %s", version, error)
         return Champion(version, [], None, verified=False)

@@ -4,7 +4,6 @@ Shapes: B images, S pixels a side, K classes, D features, h x w cells of the act
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
+from imageloop.usable_cores import usable_cores
 
 FloatArray = NDArray[np.float32]
 SERVED = Limits(min_side_pixels=8)  # smaller images show too little, and are predicted with confidence all the same
@@ -70,7 +70,7 @@ class Predictor:
         Raises: PackageError, SignatureError.
         """
         info = open_package(folder, key)
-        return cls(_model_file(folder, exact=exact), info, threads or os.cpu_count() or 1)
+        return cls(_model_file(folder, exact=exact), info, threads or usable_cores())
 
     @classmethod
     def unsigned(cls, folder: Path, threads: int) -> Self:
@@ -104,7 +104,7 @@ class Predictor:
 
     def predict_each(self, contents: Iterable[bytes]) -> Iterator[Prediction | ImageRefusedError]:
         """Predict one image after the other, in order, refusals included; decodes on all cores, holds a few images at a time."""
-        num_threads = os.cpu_count() or 1
+        num_threads = usable_cores()
         with ThreadPoolExecutor(num_threads) as pool:
             for batch in itertools.batched(contents, BATCH * num_threads * 2):
                 yield from self._predict_batch(list(pool.map(self._try_preprocess, batch)))

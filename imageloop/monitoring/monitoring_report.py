@@ -75,11 +75,15 @@ def _newest_window(newest: Window) -> list[str]:
         html_pages.histogram(f"{name} {UNITS.get(name, '')}".strip(), one.edges, one.before, one.after)
         for name, one in newest.histograms.items()
     ]
-    unusual = f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
+    share = f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
+    farthest = html_pages.table(
+        ["request", "predicted", "distance"], [(one.request_id, one.label, one.novelty) for one in newest.unusual]
+    )
+    hint = "<p>The images farthest from the training data; where they were retained, <code>python run.py report RUN</code> shows them.</p>"
     return [
         html_pages.section("Feature groups, the most significant first", groups),
         *([html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts))] if charts else []),
-        html_pages.section("Out of distribution", unusual),
+        html_pages.section("Out of distribution", share, *([hint, farthest] if newest.unusual else [])),
     ]
 
 

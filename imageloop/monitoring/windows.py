@@ -12,12 +12,25 @@ from imageloop.embeddings.novelty import FALSE_ALARM_SHARE
 from imageloop.monitoring.drift import Drift, FeatureGroup, Histogram, measure_drift
 from imageloop.monitoring.settings import DriftSettings
 
+NUM_UNUSUAL = 12
+
+
+@dataclass(frozen=True)
+class UnusualImage:
+    """The prediction of an image that is unlike the training data. `novelty`: its distance from them, as records have it."""
+
+    request_id: str
+    label: str
+    novelty: float
+
 
 @dataclass(frozen=True)
 class Window:
     """`estimated_accuracy`: without labels, from `estimated_low` to `estimated_high`; `reference_accuracy`: on images as usual.
 
     `histograms`: of the feature groups that have a unit; empty in windows of early releases.
+
+    `unusual`: the images farthest from the training data, the farthest first, one a scene.
 
     Packages made before 0.3 have no estimator: there it is the mean calibrated confidence, without an interval.
 
@@ -40,6 +53,7 @@ class Window:
     estimated_low: float | None = None
     estimated_high: float | None = None
     histograms: dict[str, Histogram] = field(default_factory=dict)
+    unusual: list[UnusualImage] = field(default_factory=list)
 
     @property
     def is_conclusive(self) -> bool:
@@ -72,7 +86,8 @@ class Window:
     def of_metrics(cls, metrics: dict[str, Any]) -> "Window":
         histograms = {name: Histogram(**values) for name, values in metrics.get("histograms", {}).items()}
         groups = [FeatureGroup(**group) for group in metrics["feature_groups"]]
-        return cls(**{**metrics, "feature_groups": groups, "histograms": histograms})
+        unusual = [UnusualImage(**image) for image in metrics.get("unusual", [])]
+        return cls(**{**metrics, "feature_groups": groups, "histograms": histograms, "unusual": unusual})
 
 
 def measure_window(
@@ -113,7 +128,13 @@ def measure_window(
         estimated_low=estimate.low if estimate else None,
         estimated_high=estimate.high if estimate else None,
         histograms=drift.histograms,
+        unusual=_most_unusual(apart),
     )
+
+
+def _most_unusual(records: pd.DataFrame) -> list[UnusualImage]:
+    farthest = records.dropna(subset=["novelty"]).sort_values("novelty", ascending=False, kind="stable").head(NUM_UNUSUAL)
+    return [UnusualImage(row.request_id, row.label, float(row.novelty)) for row in farthest.itertuples()]
 
 
 def drifting_since(windows: Sequence[Window]) -> float | None:

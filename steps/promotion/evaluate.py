@@ -1,6 +1,5 @@
 """Measure the exported files on the test images."""
 
-import os
 from typing import Annotated
 
 from zenml import step
@@ -12,6 +11,7 @@ from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.evaluation import evaluate as measure
 from imageloop.promotion.evaluation_report import mistakes_report
 from imageloop.promotion.step_artifacts import ModelPackage
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 from materializers.artifact_files import prepared_images
 from materializers.evaluation import EvaluationMaterializer
@@ -23,7 +23,7 @@ def evaluate(exported_package: ModelPackage, prepared: PreparedImages, tracking_
     """Through `Predictor`, as in service: the number in the registry is the number in production."""
     from imageloop.promotion import evaluation_charts
 
-    predictor = Predictor.unsigned(exported_package.folder, threads=os.cpu_count() or 1)
+    predictor = Predictor.unsigned(exported_package.folder, threads=usable_cores())
     evaluation = measure(predictor, exported_package.folder, prepared, Workspace.current())
     with mlflow_tracking.run_of(tracking_run):
         mlflow_tracking.log_metrics({f"test/{name}": value for name, value in evaluation.summary().items()})

@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]
 MODEL = "served"
 PLACE = ("--set", f"model_name={MODEL}", "--set", "name=pets")
 KEPT = watching(MODEL, "pets")
+AS_USUAL = Drift()
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,22 @@ def test_a_wrongly_predicted_image_is_retained_for_labelling(site, deployed, tmp
     assert "expected the request id of a prediction" in error
 
 
-def drawn(number: int, quality: int = 95) -> bytes:
-    draw_image("cat", (9, number), Drift()).save(out := io.BytesIO(), "JPEG", quality=quality)
+def test_the_report_of_a_monitoring_run_shows_the_most_unusual_images(site, deployed, tmp_path):
+    unlike = Drift(style="outlined", darkness=0.8)
+    asked = {post(f"{deployed['url']}/predict", drawn(200 + n, drift=unlike), "image/jpeg")["request_id"] for n in range(20)}
+    time.sleep(0.5)  # records are written a few times a second
+    monitored = site.json("monitor", *KEPT, "--set", "monitoring.drift.window=20")
+    site.run("report", monitored["run"], "--to", str(tmp_path))
+
+    page = (tmp_path / "unusual_images.html").read_text()
+    shown = {request_id for request_id in asked if request_id in page}
+    assert len(shown) >= 6
+    assert page.count("<img") >= len(shown)
+    assert all(request_id in (tmp_path / "measurement.html").read_text() for request_id in shown)
+
+
+def drawn(number: int, quality: int = 95, drift: Drift = AS_USUAL) -> bytes:
+    draw_image("cat", (9, number), drift).save(out := io.BytesIO(), "JPEG", quality=quality)
     return out.getvalue()
 
 

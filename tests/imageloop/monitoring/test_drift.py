@@ -110,7 +110,7 @@ def records_of(sample: Sample, version: str = "1", start: float = 1000.0) -> pd.
             "embedding": [row.astype(np.float16).tobytes() for row in sample.embeddings_ND],
             "statistics": [dict(zip(NAMES, map(float, row), strict=True)) for row in sample.statistics_NS],
             "width": 100, "height": 100, "format": "JPEG",
-            "in_distribution": True,
+            "in_distribution": True, "novelty": np.linspace(0, 1, len(sample)),
         }
     )  # fmt: skip
 
@@ -126,7 +126,15 @@ def test_a_window_of_records_has_its_metrics_and_an_estimated_loss():
     assert window.estimated_accuracy == pytest.approx(window.reference_accuracy, abs=0.05)
     assert not window.out_of_distribution_alarm
     assert sum(window.labels.values()) == 60
+    assert [image.request_id for image in window.unusual[:2]] == ["1000-59", "1000-58"]
+    assert (len(window.unusual), window.unusual[0].novelty) == (12, 1.0)
     assert Window.of_metrics(window.metrics()) == window
+
+
+def test_a_window_of_a_package_without_a_reference_names_no_unusual_image():
+    records = records_of(draw(30, 2)).assign(novelty=None)
+
+    assert measure_window(records, draw(200, 1), ["cat", "dog"], QUICK).unusual == []
 
 
 def filmed(sample: Sample, times: int, seed: int) -> Sample:
