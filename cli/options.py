@@ -32,6 +32,7 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, at any depth; may be repeated.")
 ]
 TrainConfig = Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults.")]
+TuneConfig = Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/tune.yaml.")]
 DeployConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")
 ]

@@ -28,7 +28,8 @@ def settings(
         str, typer.Argument(metavar="[PREFIX]", help="Only settings below it, as training.model; or with this word in them.")
     ] = "",
     command: Annotated[
-        str | None, typer.Option("--of", metavar="COMMAND", help="train, deploy or monitor; by default all.", show_default=False)
+        str | None,
+        typer.Option("--of", metavar="COMMAND", help="train, tune, deploy or monitor; by default all.", show_default=False),
     ] = None,
     json_output: Json = False,
 ) -> None:

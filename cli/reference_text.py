@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from operations.reports import Reports
 
-COMMANDS = ("train", "deploy", "monitor")
+COMMANDS = ("train", "tune", "deploy", "monitor")
+REPEATED = {"tune": {"data", "training", "promotion"}, "monitor": {"training", "rollout"}}  # groups that another command has
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ class ListedSettings:
 def list_all(prefix: str, command: str | None) -> ListedSettings:
     """The settings below a prefix, or with this word in their key or reason. Raises: SettingsError where there are none."""
     from seldon.delivery.rollouts.settings import DeploySettings
-    from steps.pipeline_settings import MonitorSettings, TrainSettings
+    from steps.pipeline_settings import MonitorSettings, TrainSettings, TuneSettings
 
-    models: dict[str, type[BaseModel]] = {"train": TrainSettings, "deploy": DeploySettings, "monitor": MonitorSettings}
+    kinds = (TrainSettings, TuneSettings, DeploySettings, MonitorSettings)
+    models: dict[str, type[BaseModel]] = dict(zip(COMMANDS, kinds, strict=True))
     every = [
         ListedSetting(name, one.key, one.type, _plain(one.default), one.reason, one.variant)
         for name in COMMANDS
         if command in (None, name)
-        for one in list_settings(models[name], skipped=frozenset({"training", "rollout"} if name == "monitor" else ()))
+        for one in list_settings(models[name], skipped=frozenset(REPEATED.get(name, ())))
     ]
     below = [one for one in every if one.key == prefix or one.key.startswith(f"{prefix}." if prefix else "")]
     found = below or [one for one in every if prefix.lower() in f"{one.key} {one.reason}".lower()]

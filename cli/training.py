@@ -1,4 +1,4 @@
-"""Commands that make models and choose among them: train, compare, versions, approve, predict.
+"""Commands that make models and choose among them: train, tune, compare, versions, approve, predict.
 
 `training_text` loads the settings of all pipelines, a tenth of a second that the other commands need not wait for.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, Json, Model, ModelName, Overrides, TrainConfig, deploy_presets, train_presets
+from cli.options import DEFAULT_MODEL, Json, Model, ModelName, Overrides, TrainConfig, TuneConfig, deploy_presets, train_presets
 from cli.output import render
 from imageloop.errors import ImageLoopError, SettingsError
 
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
     from operations.approval import Approval, VersionList
     from operations.comparison import Comparison
     from operations.prediction import PredictionTable
-    from steps.pipeline_settings import TrainSettings
+    from operations.training import SubmittedRun
+    from operations.tuning import TuningResult
+    from steps.pipeline_settings import TrainSettings, TuneSettings
 
 logger = logging.getLogger(__name__)
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
+]
 PANEL = "Train"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the command line."""
-    for command in (train, predict, versions, compare, approve):
+    for command in (train, tune, predict, versions, compare, approve):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -37,10 +43,7 @@ def train(
     config: TrainConfig = None,
     overrides: Overrides = None,
     model: Model = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
-    ] = None,
+    data: DataOption = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
     deploy: Annotated[bool, typer.Option("--deploy", help="Deploy the champion afterwards, as `deploy` does.")] = False,
     json_output: Json = False,
@@ -53,13 +56,49 @@ def train(
 
         python run.py train --data pets --model pets --set training.model.kind=baseline_cnn --set training.seed=8
     """
-    settings = _checked_settings(config, overrides or [], data, model)
+    from steps.pipeline_settings import TrainSettings
+
+    settings = _checked_settings(TrainSettings, config, overrides or [], data, model)
     _train(settings, use_cache=not no_cache, deploy=deploy, json_output=json_output, model=model)
+
+
+def tune(
+    config: TuneConfig = None,
+    overrides: Overrides = None,
+    model: Model = None,
+    data: DataOption = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials of heads on frozen features; by default 30.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Begin no trial later; by default 30.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Search better settings, train the winner and register it.
+
+    Trials see the train and the validation split alone. A search that was interrupted goes on:
+
+        python run.py tune --data pets --model pets --minutes 20
+    """
+    from steps.pipeline_settings import TuneSettings
+
+    budget = {"search__trials": trials, "search__minutes": minutes}
+    given = {name: value for name, value in budget.items() if value is not None}
+    settings = _checked_settings(TuneSettings, config, overrides or [], data, model, given)
+
+    def work() -> "TuningResult | SubmittedRun":
+        from operations import tuning
+
+        return tuning.tune(settings, use_cache=not no_cache)
+
+    from cli import training_text
+
+    run("tune", work, training_text.tuning, json_output)
 
 
 def train_and_deploy_defaults() -> None:
     """Train with the defaults and deploy, after one line that names the stack, the data and the model."""
-    _train(_checked_settings(None, [], None, None), use_cache=True, deploy=True, json_output=False, announce=True)
+    from steps.pipeline_settings import TrainSettings
+
+    _train(_checked_settings(TrainSettings, None, [], None, None), use_cache=True, deploy=True, json_output=False, announce=True)
 
 
 def _train(
@@ -174,19 +213,25 @@ def versions(model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> Non
     run("versions", work, training_text.versions, json_output)
 
 
-def _checked_settings(config: Path | None, overrides: list[str], data: Path | None, model: str | None) -> "TrainSettings":
+def _checked_settings[Settings: "TrainSettings | TuneSettings"](
+    kind: type[Settings],
+    config: Path | None,
+    overrides: list[str],
+    data: Path | None,
+    model: str | None,
+    given: dict[str, Any] | None = None,
+) -> Settings:
     """Read the settings of a training and check its data, before anything heavy is imported."""
     from imageloop.data.sources.dispatch import check
-    from steps.pipeline_settings import TrainSettings
 
-    preset: dict[str, Any] = dict(train_presets(model))
+    preset: dict[str, Any] = dict(train_presets(model)) | (given or {})
     try:
         if data is not None:
             is_file = data.is_file()
             preset["data__source"] = (
                 {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
             )
-        settings = load(TrainSettings, config, overrides, **preset)
+        settings = load(kind, config, overrides, **preset)
         check(settings.data)
     except SettingsError as error:
         fail(error)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from operations.comparison import Comparison
     from operations.deployment import DeploymentResult
     from operations.prediction import PredictionTable
+    from operations.tuning import TuningResult
 
 IN_DISTRIBUTION = {True: "yes", False: "no", None: ""}  # None: the package has no novelty reference
 
@@ -49,13 +50,18 @@ def training(result: Trained) -> "RenderableType":
     if isinstance(result, SubmittedRun):
         return submitted(result)
     seconds = result.seconds
-    parts = [f"{name} {seconds[name]:.1f}" for name in ("start_up", *STEP_NAMES) if seconds[name] >= 0.05]
+    parts = [f"{name} {seconds[name]:.1f}" for name in ("start_up", *STEP_NAMES) if seconds.get(name, 0) >= 0.05]
     low, high = result.accuracy_interval
     rows = summary(
         ("data version", result.data_version),
         ("classes", ", ".join(result.class_names)),
         ("accuracy", f"{percent(result.accuracy)} on the test images ({interval(low, high)}), {result.precision}"),
         ("model version", f"{result.model_name} {result.model_version}: {result.outcome} ({result.reason})"),
+        *(
+            [("label issues", f"{result.label_issues} labels look wrong: python run.py report {result.run}")]
+            if result.label_issues
+            else []
+        ),
         *([("retraining", result.ladder.sentence())] if result.ladder else []),
         ("seconds", f"{seconds['total']:.1f} total: {', '.join(parts)}"),
         ("from cache", ", ".join(result.cached) or "nothing"),
@@ -67,12 +73,39 @@ def training(result: Trained) -> "RenderableType":
     return Group("", rows, "", predictions, "", commands, *deployed)
 
 
+def tuning(result: "TuningResult | SubmittedRun") -> "RenderableType":
+    """Show what the search found, then the training of its winner."""
+    from rich.console import Group
+
+    if isinstance(result, SubmittedRun):
+        return submitted(result)
+    gain = result.validation_accuracy - result.default_accuracy
+    rows = summary(
+        (
+            "search",
+            f"{result.winner} won {result.completed} of {result.trials} trials that ended (study '{result.study}' in {result.storage})",
+        ),
+        (
+            "validation",
+            f"{percent(result.validation_accuracy)}, loss {result.validation_loss:.4f}; without a search {percent(result.default_accuracy)}, "
+            f"{result.default_loss:.4f}" + ("" if gain > 0 else ": the search gained no accuracy"),
+        ),
+        ("milliseconds", f"{result.milliseconds:.1f} an image on this machine"),
+        ("winner", " ".join(f"--set {override}" for override in result.overrides) or "the defaults"),
+    )
+    return Group("", rows, training(result))
+
+
 def _next_commands(result: TrainingResult) -> list[str]:
     folder = unwrap(Path(result.folder))
     raw = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     image = raw / result.tried[0].path if result.tried else raw
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
     python = str(program())
+    seed = ["--set", f"training.seed={result.seed + 1}"]
+    again = [shlex.join([python, "run.py", "train", *_given_options(), *seed])]
+    searched = [shlex.join([python, "run.py", "tune", *_given_options()])]
+    repeated = again if not hasattr(result, "study") else []
     version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
     more = [shlex.join([python, "run.py", "train", *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
     approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
@@ -80,7 +113,8 @@ def _next_commands(result: TrainingResult) -> list[str]:
         *(approve if result.outcome == "awaiting approval" else []),
         *(f"{command}   # the last epoch was the best" for command in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
-        shlex.join([python, "run.py", "train", *_given_options(), "--set", f"training.seed={result.seed + 1}"]),
+        *repeated,
+        *(f"{command}   # searches better settings" for command in searched if repeated),
         shlex.join(["make", *([] if Path.cwd() == PROJECT else ["-C", str(PROJECT)]), "ui"]),
     ]
 

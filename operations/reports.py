@@ -17,6 +17,7 @@ ENDINGS = {"html": ".html", "image": ".png"}
 TITLES = {
     "catalog": "Images by class and split", "prepared": "Prepared images", "feedback": "Feedback data", "label_issues": "Label issues",
     "trained_model": "Losses by epoch", "calibration": "Calibration", "evaluation": "Evaluation on the test images",
+    "search": "Search of settings",
     "verdict": "Decision of the gates", "package": "Package", "registration": "Registered version", "measurement": "Drift and model performance",
     "decision": "Decision of the monitor",
 }  # fmt: skip
@@ -42,8 +43,10 @@ def write_reports(name: str | None, folder: Path | None) -> Reports:
     target.mkdir(parents=True, exist_ok=True)
     written = [*_write_all(client, run, target), *_write_unusual(run, target)]
     if not written:
+        target.rmdir()
         raise ImageLoopError(
-            f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted"
+            f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted; "
+            f"name another run: {', '.join(_newest_names(client))}"
         )
     index = target / "index.html"
     links = "".join(f'<li><a href="{html.escape(file.name)}">{html.escape(title)}</a></li>' for title, file in written)
@@ -61,8 +64,14 @@ def _find(client: Any, name: str | None) -> Any:
     try:
         return client.get_pipeline_run(name)
     except (KeyError, ValueError) as error:
-        newest = [run.name for run in client.list_pipeline_runs(sort_by="desc:created", size=5).items]
+        newest = _newest_names(client)
         raise ImageLoopError(f"expected a run of ZenML, got '{name}'; the newest are: {', '.join(newest) or 'none'}") from error
+
+
+def _newest_names(client: Any) -> list[str]:
+    """The newest runs that ended well."""
+    found = client.list_pipeline_runs(sort_by="desc:created", size=5, status="completed").items
+    return [str(run.name) for run in found]
 
 
 def _write_all(client: Any, run: Any, target: Path) -> list[tuple[str, Path]]:

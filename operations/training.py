@@ -3,6 +3,7 @@
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from imageloop.adapters.git import commit_at
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.data.raw_folder import held_source, is_placed
-from imageloop.data.settings import DvcSource, FolderSource, only_here
+from imageloop.data.settings import DataSettings, DvcSource, FolderSource, only_here
 from imageloop.data.sources.dispatch import fingerprint
 from imageloop.data.sources.folder import unwrap
 from imageloop.errors import SettingsError
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
 NUM_SAMPLES = 4
 STEP_NAMES = (
-    "ingest", "validate", "split", "version", "prepare", "collect_feedback", "train", "find_label_issues", "calibrate", "export",
+    "ingest", "validate", "split", "version", "prepare", "collect_feedback", "search", "train", "find_label_issues", "calibrate", "export",
     "evaluate", "gate", "sign", "register",
 )  # fmt: skip
 
@@ -52,6 +53,7 @@ class TrainingResult:
 
     `run` is ZenML's name of the run, `tracking_run` MLflow's id. `cached` names the steps that came from the cache;
     `tried` are predictions for some test images. `ladder`: the ways to retrain that were compared, None for a training on images alone.
+    `label_issues`: how many labels of train and validation look wrong.
     `more_epochs`: the setting that allows more epochs, and a value, where the last epoch that was allowed was the best.
     """
 
@@ -74,6 +76,7 @@ class TrainingResult:
     tried: list[SamplePrediction]
     ladder: Ladder | None
     more_epochs: str | None
+    label_issues: int
 
 
 def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult | SubmittedRun:
@@ -81,6 +84,29 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
 
     Raises: ImageLoopError with the sentence of the step that failed.
     """
+
+    def start(run_name: str, workspace: Workspace) -> Any:
+        from zenml import Model
+
+        from imageloop.lifecycle.feedback import labels_state
+        from pipelines.training import training
+
+        name = settings.promotion.model_name
+        return training.with_options(enable_cache=use_cache, model=Model(name=name), run_name=run_name)(
+            settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
+            reading_of(settings.data, workspace), labels_state(settings.feedback, name, workspace),
+        )  # fmt: skip
+
+    return run_training("training", settings, start, lambda run, stack: result_of(run, settings, stack))
+
+
+def run_training[Result: TrainingResult](
+    pipeline: str,
+    settings: TrainSettings,
+    start: Callable[[str, Workspace], Any],
+    result_of_run: Callable[[Any, str], Result],
+) -> Result | SubmittedRun:
+    """Check the parts of the active stack, run a pipeline that trains, and read its result from the run. `start`: by its name."""
     started = time.monotonic()
     client = open_stack()
     if runs_elsewhere(client):
@@ -88,25 +114,17 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
     elif settings.training.device == "cuda":
         device_of(settings.training.device)  # refused here, and not minutes later
     check_parts(client)
-    from zenml import Model
-
     from imageloop.adapters import mlflow_tracking
-    from imageloop.lifecycle.feedback import labels_state
-    from pipelines.training import training
 
     stack, workspace = client.active_stack_model.name, Workspace.current()
     mlflow_tracking.ensure_experiment(mlflow_tracking.connect(), EXPERIMENT, workspace)
     mlflow_tracking.close_abandoned_runs(EXPERIMENT)
     begun = time.monotonic()
-    name = settings.promotion.model_name
-    with named_run(client, "training", name, workspace) as run_name:
-        run = training.with_options(enable_cache=use_cache, model=Model(name=name), run_name=run_name)(
-            settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
-            reading_of(settings, workspace), labels_state(settings.feedback, name, workspace),
-        )  # fmt: skip
+    with named_run(client, pipeline, settings.promotion.model_name, workspace) as run_name:
+        run = start(run_name, workspace)
     if run is None:  # an orchestrator that does not wait
         return SubmittedRun(stack)
-    result = _result_of(finished_run(client, run.id), settings, stack)
+    result = result_of_run(finished_run(client, run.id), stack)
     seconds = {"start_up": begun - started, **result.seconds, "total": time.monotonic() - started}
     return replace(result, seconds=seconds)
 
@@ -120,11 +138,11 @@ def _refuse_local_sources(settings: TrainSettings) -> None:
         )
 
 
-def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
+def reading_of(settings: DataSettings, workspace: Workspace) -> str:
     """Return a fingerprint of the source's content, and the identity of `data/raw`, which changes with the data set in it."""
-    workspace = replace(workspace, data_set=settings.data.data_set)
-    source, now, held = settings.data.source, fingerprint(settings.data), held_source(workspace)
-    if isinstance(source, FolderSource) and not is_placed(settings.data, workspace):
+    workspace = replace(workspace, data_set=settings.data_set)
+    source, now, held = settings.source, fingerprint(settings), held_source(workspace)
+    if isinstance(source, FolderSource) and not is_placed(settings, workspace):
         return now
     if isinstance(source, DvcSource):
         commit = commit_at(source.repository, source.revision)
@@ -135,7 +153,8 @@ def reading_of(settings: TrainSettings, workspace: Workspace) -> str:
     return held if held.startswith(f"{now}-") else f"{now}-{uuid.uuid4().hex[:8]}"
 
 
-def _result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
+def result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
+    """The result of a finished run of a pipeline that trains."""
     steps = run.steps
     registration = steps["register"].outputs["registration"][0].load()
     evaluation = steps["evaluate"].outputs["evaluation"][0].load()
@@ -155,11 +174,12 @@ def _result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
         outcome=registration.outcome,
         reason=registration.reason,
         precision=evaluation.precision,
-        seconds={name: _seconds(steps[name]) for name in STEP_NAMES},
-        cached=[name for name in STEP_NAMES if steps[name].status.value == "cached"],
+        seconds={name: _seconds(steps[name]) for name in STEP_NAMES if name in steps},
+        cached=[name for name in STEP_NAMES if name in steps and steps[name].status.value == "cached"],
         tried=_predict_samples(evaluation.predictions, steps, settings),
         ladder=steps["collect_feedback"].outputs["feedback"][0].load().ladder if settings.feedback.enabled else None,
         more_epochs=_more_epochs(steps["train"].outputs["trained_model"][0].run_metadata, settings),
+        label_issues=int(steps["find_label_issues"].run_metadata.get("num_issues", 0)),
     )
 
 

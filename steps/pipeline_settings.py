@@ -9,6 +9,7 @@ from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.settings import Settings
 from imageloop.training.settings import FeedbackSettings, TrainingSettings
+from imageloop.tuning.settings import SearchSettings
 from seldon.delivery.rollouts.settings import Canary, DeploySettings, Strategy
 
 
@@ -19,6 +20,19 @@ class TrainSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+
+
+class TuneSettings(Settings):
+    """The settings of `python run.py tune`; `training` is where the search begins, and what it leaves as it is."""
+
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    search: SearchSettings = SearchSettings()
+
+    def of_training(self, training: TrainingSettings) -> TrainSettings:
+        """The settings of a training with what the search found."""
+        return TrainSettings(data=self.data, training=training, promotion=self.promotion)
 
 
 class UnattendedRollout(DeploySettings):

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cli.reference_text import REPEATED
 from docs.reference_pages.markdown import code, page, table
 from imageloop.settings_listing import list_settings
 
@@ -15,7 +16,7 @@ def settings() -> str:
     from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
     from seldon.delivery.clusters.settings import KubernetesSettings
     from seldon.delivery.rollouts.settings import DeploySettings
-    from steps.pipeline_settings import MonitorSettings, TrainSettings
+    from steps.pipeline_settings import MonitorSettings, TrainSettings, TuneSettings
 
     lead = (
         "Every setting with its type, its default and the reason. A file (`--config`) holds only what differs; `--set key.path=value` "
@@ -23,6 +24,7 @@ def settings() -> str:
     )
     groups = (
         ("train", "`python run.py train`, and below `training` in a monitor's file.", TrainSettings),
+        ("tune", "`python run.py tune`, beside `data`, `training` and `promotion` of `train`.", TuneSettings),
         ("deploy", "`python run.py deploy`, and below `rollout` in a monitor's file.", DeploySettings),
         ("monitor", "`python run.py monitor`, `watch` and `schedule`.", MonitorSettings),
         ("local gateway", "In `stacks/local.yaml`, below `components.model_deployer.config.cluster.gateway`.", GatewaySettings),
@@ -30,8 +32,7 @@ def settings() -> str:
     )
     parts = []
     for title, where, model in groups:
-        skipped = frozenset({"training", "rollout"}) if model is MonitorSettings else frozenset[str]()
-        rows = list(_settings_rows(model, skipped))
+        rows = list(_settings_rows(model, frozenset(REPEATED.get(title, ()))))
         parts.append(f"## {title}\n\n{where}\n\n" + table(["setting", "type", "default", "reason"], rows))
     return page("Settings", lead, *parts)
 

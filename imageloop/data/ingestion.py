@@ -23,6 +23,7 @@ from imageloop.usable_cores import usable_cores
 
 logger = logging.getLogger(__name__)
 SHARD_SIZE = 256  # 38 MB of pixels at 224: the maximum that a kill loses, and that is held in memory
+NUM_NAMED = 5  # refused files
 
 
 def prepared_store(folder: Path, side: int) -> ArrayStore:
@@ -65,6 +66,10 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
     for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
         _keep(batch, store, refused)
     logger.info("decoded %d images, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
+    for key in list(refused)[:NUM_NAMED]:
+        logger.warning("refused '%s': %s", paths[key], refused[key].detail)
+    if len(refused) > NUM_NAMED:
+        logger.warning("refused %d more; the data report of this run names them all", len(refused) - NUM_NAMED)
     return refused
 
 

@@ -24,11 +24,24 @@ def choose_candidate(model_name: str, version: str | None, *, also_refused: bool
     registry = ModelRegistry(model_name)
     chosen = version or registry.champion()
     if chosen is None:
-        raise ImageLoopError(f"expected a champion of '{model_name}' to deploy, got none; run: python run.py train")
+        raise ImageLoopError(
+            f"expected a champion of '{model_name}' to deploy, got none; {_way_to_a_champion(registry, model_name)}"
+        )
     registered = _deployable(registry, chosen, also_refused=also_refused)
     if registered.verdict == "hold":
         logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", chosen, registered.reason)
     return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=registered.run_id)
+
+
+def _way_to_a_champion(registry: ModelRegistry, model_name: str) -> str:
+    """The next command of a user whose model has no champion."""
+    versions = registry.versions()
+    if not versions:
+        return f"train a model first: python run.py train --model {model_name}"
+    newest = versions[-1]
+    if newest.verdict == "hold":
+        return f"version {newest.version} awaits approval: python run.py approve {newest.version} --model {model_name}"
+    return f"no version may serve; the reasons: python run.py versions --model {model_name}"
 
 
 def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> RegisteredVersion:

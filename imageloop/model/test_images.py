@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from imageloop.atomic_files import replacing
-from imageloop.data.preprocessing import UInt8Array
+from imageloop.data.preprocessing import CROP_SHARE, UInt8Array
 
 TEST_IMAGES = "test_images.parquet"
 QUALITY = 95  # of a JPEG: a third of the size of a PNG
@@ -17,7 +18,7 @@ QUALITY = 95  # of a JPEG: a third of the size of a PNG
 
 @dataclass(frozen=True)
 class TestImage:
-    """`content`: a JPEG of the model's side; `right`: whether the exported model predicted `label` when it was evaluated.
+    """`content`: a JPEG that preprocessing makes the model's input of; `right`: whether the exported model predicted `label` when it was evaluated.
 
     `sha256`: of the original file, which the catalog knows.
     """
@@ -31,9 +32,15 @@ class TestImage:
 
 
 def encode(image_SSC: UInt8Array) -> bytes:
-    """Encode a prepared image as a JPEG with full colour resolution."""
+    """Encode a prepared image as a JPEG with full colour resolution, in a frame that preprocessing crops away again.
+
+    Without the frame the service would crop a second time, and predict other pixels than those that were evaluated.
+    """
     out = io.BytesIO()
-    Image.fromarray(image_SSC).save(out, "JPEG", quality=QUALITY, subsampling=0)
+    side = len(image_SSC)
+    frame = round(side / CROP_SHARE) - side
+    framed = np.pad(image_SSC, [(frame // 2, frame - frame // 2)] * 2 + [(0, 0)], mode="edge")
+    Image.fromarray(framed).save(out, "JPEG", quality=QUALITY, subsampling=0)
     return out.getvalue()
 
 

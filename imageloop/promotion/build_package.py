@@ -119,5 +119,9 @@ def _judge_int8(
     loss = float((exact == targets).mean() - (predicted == targets).mean())
     agreement = float((exact == predicted).mean())
     passed = loss <= settings.int8_max_accuracy_loss and agreement >= settings.int8_min_agreement
-    logger.info("int8 %s: accuracy loss %.4f, agreement %.4f", "passed" if passed else "refused", loss, agreement)
+    limits = f"at most {settings.int8_max_accuracy_loss:g} and at least {settings.int8_min_agreement:g} are expected"
+    logger.info(
+        "int8 %s: it is %.4f less accurate than fp32, and predicts %.4f of the images alike (%s)",
+        "passed" if passed else "refused, fp32 is used", loss, agreement, limits,
+    )  # fmt: skip
     return Int8Verdict(passed, loss, agreement)

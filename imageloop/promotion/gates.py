@@ -131,7 +131,9 @@ def _accuracy(evaluation: Evaluation, limit: float | None) -> Check:
     largest = labels.value_counts(normalize=True)
     share, name, low = float(largest.iloc[0]), str(largest.index[0]), wilson(int(right.sum()), len(right), ONE_SIDED)[0]
     passed = low > share
-    advice = "" if passed else ", which more or clearer images, or training.model.backbone, may raise"
+    better = "more or clearer images, or training.model.backbone, may raise it"
+    few = f"{len(right)} test images are too few to prove more than chance: add images"
+    advice = "" if passed else f"; {few if right.mean() > share else better}"
     got = f"{right.mean():.4g} (at least {low:.4g}, of {len(right)} images){advice}"
     expected = f"above {share:.4g}, the share of '{name}', the largest class, by more than chance"
     return Check("accuracy", passed, expected, got, undecided=bool(right.mean() > share))

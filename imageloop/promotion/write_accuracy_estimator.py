@@ -63,10 +63,10 @@ def _by_cross_fitted_heads(
     """Judge stored features of images, labelled predictions and copies; known are those that train. The cell is that of images as usual."""
     table, store = judged_images(images), images.open_store(workspace.prepared)
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
-    features_ND = extractor.extract(images, table["sha256"].tolist(), "plain", store)
+    features_ND = extractor.extract(table["sha256"].tolist(), "plain", store)
     credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
     labelled = _labelled(images, table, features_ND, credible, augmented=feedback.augmented)
-    copies = rehearsed_copies(images, table, extractor, store)
+    copies = rehearsed_copies(table, extractor, store)
     in_training_N = labelled.weights_N > 0
     in_training_N[: len(table)] = table["split"] == "train"
     known = known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))

@@ -20,7 +20,7 @@ from imageloop.data.prepared_images import PreparedImages, in_keyed_batches
 from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.model.onnx_session import open_session
-from imageloop.model.package import BATCH, INPUT
+from imageloop.model.package import BATCH, INPUT, JOINED_BY
 from imageloop.progress import track, waiting
 from imageloop.shared_folder import fetch, publish
 from imageloop.training.devices import Device
@@ -75,27 +75,44 @@ def is_whole(file: Path) -> bool:
 
 
 class FeatureExtractor:
-    """Features by SHA-256 of the image and by view, (N, D) float32."""
+    """Features by SHA-256 of the image and by view, (N, D) float32; of joined backbones those of each, one after the other."""
 
     @classmethod
     def of(cls, backbone: str, side: int, workspace: Workspace, device: Device = "cpu") -> "FeatureExtractor":
-        """Open a backbone by its name; it is exported on first use."""
-        gpu = _OnGpu(backbone) if device == "cuda" else None
-        return cls(exported_backbone(backbone, side, workspace.backbones), workspace.features, gpu)
+        """Open a backbone by its name, or several whose names are joined; each is exported on first use, and its features are stored once."""
+        return cls([Backbone.of(name, side, workspace, device) for name in backbone.split(JOINED_BY)])
 
-    def __init__(self, backbone: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
-        self._session = open_session(backbone, usable_cores())
-        self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
-        self.num_features = int(self._session.get_outputs()[1].shape[1])
-        self._folder = features_folder / f"{backbone.stem}-{hash_of(backbone)[:12]}-{CACHE_VERSION}"
+    def __init__(self, backbones: "Sequence[Backbone]") -> None:
+        self._backbones = backbones
+        self.num_features = sum(backbone.num_features for backbone in backbones)
 
-    def extract(
-        self, images: PreparedImages, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None = None
-    ) -> FloatArray:
+    def extract(self, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None = None) -> FloatArray:
         """The features of `keys` in their order; those that are known are not computed. `change` makes the view of a batch of images.
 
         Shapes: N keys -> (N, D) float32.
         """
+        return np.concatenate([backbone.extract(keys, view, prepared, change) for backbone in self._backbones], axis=1)
+
+    def run(self, images_NSSC: UInt8Array) -> FloatArray:
+        """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
+        return np.concatenate([backbone.run(images_NSSC) for backbone in self._backbones], axis=1)
+
+
+class Backbone:
+    """One backbone and the store of its features."""
+
+    @classmethod
+    def of(cls, name: str, side: int, workspace: Workspace, device: Device) -> "Backbone":
+        gpu = _OnGpu(name) if device == "cuda" else None
+        return cls(exported_backbone(name, side, workspace.backbones), workspace.features, gpu)
+
+    def __init__(self, file: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
+        self._session = open_session(file, usable_cores())
+        self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
+        self.num_features = int(self._session.get_outputs()[1].shape[1])
+        self._folder = features_folder / f"{file.stem}-{hash_of(file)[:12]}-{CACHE_VERSION}"
+
+    def extract(self, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None) -> FloatArray:
         store = ArrayStore(self._folder / view, (self.num_features,), np.float32)
         store.discard_corrupt(keys)
         new = store.missing(keys)
@@ -111,7 +128,6 @@ class FeatureExtractor:
         return np.concatenate([self.run(change(some, images_BSSC)) for some, images_BSSC in batches])
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
-        """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
         size = self._batch_size
         batches = [np.ascontiguousarray(images_NSSC[start : start + size]) for start in range(0, len(images_NSSC), size)]
         return np.concatenate([self._embed(images_BSSC) for images_BSSC in batches])
@@ -161,7 +177,7 @@ def known_features(
     Shapes: N rows -> (N, D) float32.
     """
     extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace, device)
-    return extractor.extract(images, table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
+    return extractor.extract(table["sha256"].tolist(), "plain", images.open_store(workspace.prepared))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ def judged_images(images: PreparedImages) -> pd.DataFrame:
     return spread(images.table, MAX_JUDGED)
 
 
-def rehearsed_copies(images: PreparedImages, table: pd.DataFrame, extractor: FeatureExtractor, store: ArrayStore) -> Copies:
+def rehearsed_copies(table: pd.DataFrame, extractor: FeatureExtractor, store: ArrayStore) -> Copies:
     """The copies of some of the images of `table`; those that were computed before are read."""
     rows = evenly_spaced(len(table), MAX_REHEARSED)
     keys = table["sha256"].iloc[rows].tolist()
     embeddings, cells = [], []
     for name, change, changed in views(keys):
-        embeddings.append(extractor.extract(images, keys, f"{name}-{REHEARSAL_VERSION}", store, change))
+        embeddings.append(extractor.extract(keys, f"{name}-{REHEARSAL_VERSION}", store, change))
         cells += changed
     return Copies(np.concatenate(embeddings), np.tile(rows, len(embeddings)), cells)
 

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from imageloop.model.package import JOINED_BY
 from imageloop.settings import Settings
 from imageloop.training.devices import DeviceChoice
 
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+DEFAULT_SIDE = 224
 
 
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -24,6 +26,7 @@ class LoopSettings(Settings):
     learning_rate: AboveZero
     weight_decay: Annotated[float, Field(ge=0)]
     patience_epochs: AtLeastOne
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all classes")
 
 
 class HeadLoop(LoopSettings):
@@ -61,14 +64,19 @@ class BaselineCnn(Settings):
     loop: NetworkLoop = NetworkLoop()
 
 
+def _joined(names: object) -> object:
+    return JOINED_BY.join(names) if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names) else names
+
+
 class Transfer(Settings):
     """Transfer learning: a head on the features of a backbone that was trained on ImageNet."""
 
     kind: Literal["transfer"] = "transfer"
-    backbone: str = Field(
+    backbone: Annotated[str, BeforeValidator(_joined)] = Field(
         "efficientnet_lite0",
-        pattern=r"^[a-z0-9_.]+$",
-        description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's, whose weights are downloaded",
+        pattern=r"^[a-z0-9_.]+(\+[a-z0-9_.]+)*$",
+        description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's, whose weights are downloaded; several "
+        "together as a list or joined by +",
     )
     side_pixels: int | None = Field(None, ge=32, le=1024, description="by default the backbone's own")
     flipped_views: bool = Field(True, description="mirrored images as further training rows")
@@ -96,7 +104,7 @@ class TrainingSettings(Settings):
         """The side of the square that the model sees."""
         if self.model.side_pixels is not None:
             return self.model.side_pixels
-        return BACKBONE_SIDES.get(self.model.backbone, 224) if isinstance(self.model, Transfer) else 224
+        return max(BACKBONE_SIDES.get(name, DEFAULT_SIDE) for name in self.model.backbone.split(JOINED_BY))
 
     @property
     def label_backbone(self) -> str:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """The results of one epoch; the losses are means a row."""
+    """The results of one epoch; the losses are means a row. `of_images`: whether more than a head was trained, on images."""
 
     epoch: int
     train_loss: float
     validation_loss: float
     validation: ClassificationScores
+    of_images: bool = False
 
 
 @dataclass(frozen=True)

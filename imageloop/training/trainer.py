@@ -133,7 +133,7 @@ class _Training:
         feedback_ND = feedback_ND.reshape(-1, extractor.num_features)
         times = 1 if self.feedback.augmented else model_settings.feedback_weight  # there are as many copies as images
         with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
-            seen = [extractor.extract(self.images, keys, view, self.store) for view in views]
+            seen = [extractor.extract(keys, view, self.store) for view in views]
         copies_ND, copies_N = self.feedback.rows_of(self.feedback.copies, self.images.class_names)
         copies_ND = copies_ND.reshape(-1, extractor.num_features)
         features_ND = torch.from_numpy(np.concatenate([*seen, *[feedback_ND] * times, copies_ND]))
@@ -153,7 +153,7 @@ class _Training:
         """Embeddings of the validation images, then of labelled predictions, (N, D)."""
         keys = self.validation_rows["sha256"].tolist()
         feedback_ND = self._feedback_rows("validation")[0].reshape(-1, extractor.num_features)
-        return np.concatenate([extractor.extract(self.images, keys, "plain", self.store), feedback_ND])
+        return np.concatenate([extractor.extract(keys, "plain", self.store), feedback_ND])
 
     def _fit_on_images(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
         """Number epochs after the `done` ones of an earlier phase."""
@@ -161,7 +161,8 @@ class _Training:
         batches = images_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed, self.device)
         validation = lambda: map(torch.from_numpy, in_batches(self.store, validation_keys, loop.batch_size))  # noqa: E731
         work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
-        return fit(model, work, loop, self._checkpoint(name), lambda row: self.report(replace(row, epoch=row.epoch + done)))
+        report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
+        return fit(model, work, loop, self._checkpoint(name), report)
 
     def _work(self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float) -> Work:
         names = self.images.class_names

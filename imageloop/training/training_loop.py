@@ -63,7 +63,7 @@ def fit(
     """
     model.to(work.device)
     weights = work.class_weights.to(work.device) if work.class_weights is not None else None
-    loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.0)
+    loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=settings.label_smoothing)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -9,7 +9,7 @@ IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@example.org")
 
 
 def reading(workspace, **data) -> str:
-    return reading_of(TrainSettings.model_validate({"data": data}), workspace)
+    return reading_of(TrainSettings.model_validate({"data": data}).data, workspace)
 
 
 def test_a_folder_that_is_read_where_it_lies_is_the_same_until_it_changes(workspace, draw_folder):

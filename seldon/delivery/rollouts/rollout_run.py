@@ -22,6 +22,7 @@ from seldon.delivery.rollouts.stages import Stage, stages
 
 logger = logging.getLogger(__name__)
 OBSERVE_SECONDS = 1.0
+REPORT_SECONDS = 30.0
 METRICS_SECONDS = 20.0  # for a replica's metrics to be read first
 DECISIONS: dict[Result, Decision] = {"worse": "rollback", "as good": "advance", "undecided": "no_data"}
 Outcome = Literal["promoted", "rolled_back", "withdrawn", "unchanged"]
@@ -175,8 +176,12 @@ class RolloutRun:
         """
         observer = self._observer()
         alone = all(part.traffic == 0 for part in stage.predictors if part.name != self.candidate.name)
-        started = time.monotonic()
+        started = reported = time.monotonic()
+        self._announce(stage)
         while (verdict := self.judge(observer, stage, time.monotonic() - started, alone=alone)).decision == "hold":
+            if time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                logger.info("%s: after %.0f s: %s", stage.name, reported - started, verdict.reason)
             time.sleep(OBSERVE_SECONDS)
         self._note(stage.name, verdict)
         if verdict.proof:
@@ -192,6 +197,14 @@ class RolloutRun:
                 f"{stage.name}: {verdict.reason}; nothing was proved against the version: deploy it again while requests and their labels arrive, with a "
                 "longer strategy.watch.max_seconds, or with another strategy (--set strategy.kind=rolling)"
             )
+
+    def _announce(self, stage: Stage) -> None:
+        if stage.watch is not None:
+            most = self.settings.strategy.max_seconds if isinstance(self.settings.strategy, AbTest) else stage.watch.max_seconds
+            logger.info(
+                "%s: waits for %d predictions of version %s, at most %.0f s; it needs requests, as of clients or of evaluate",
+                stage.name, stage.watch.min_requests, self.candidate.version, most,
+            )  # fmt: skip
 
     def judge(self, observer: Observer, stage: Stage, elapsed: float, *, alone: bool) -> Verdict:
         """The verdict so far. `elapsed`: seconds of this stage; `alone`: the stable version gets no traffic in it."""

@@ -74,9 +74,9 @@ def test_a_package_stores_the_scene_distance_of_its_images(tmp_path):
 
 
 def test_frames_of_a_photograph_are_separated_from_other_photographs(photographs, exported_backbones):
-    from imageloop.training.features import FeatureExtractor, exported_backbone
+    from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
 
-    extractor = FeatureExtractor(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)
+    extractor = FeatureExtractor([Backbone(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)])
     rng = np.random.default_rng(0)
     files = sorted((photographs / "catsdogs").rglob("*.jpg"))[::33]
     images = [Image.open(file).convert("RGB") for file in files]

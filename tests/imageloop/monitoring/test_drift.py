@@ -267,9 +267,9 @@ def test_a_new_class_is_out_of_distribution_among_a_hundred_others():
 @pytest.fixture(scope="module")
 def photograph_features(photographs, exported_backbones):
     """Embeddings and statistics of photographs as they are and changed, by the name of the change."""
-    from imageloop.training.features import FeatureExtractor, exported_backbone
+    from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
 
-    extractor = FeatureExtractor(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)
+    extractor = FeatureExtractor([Backbone(exported_backbone("efficientnet_lite0", 224, exported_backbones), exported_backbones)])
 
     def changed(content: bytes, change: str) -> bytes:
         if change == "none":

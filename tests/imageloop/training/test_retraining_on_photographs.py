@@ -24,10 +24,10 @@ NAMES = ["cat", "dog"]
 @pytest.fixture(scope="module")
 def drift(photographs, exported_backbones):
     """Features and classes: 500 taught, 300 blurred and labelled, 200 blurred and 200 plain ones that nobody learns from."""
-    from imageloop.training.features import FeatureExtractor, exported_backbone
+    from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
 
     backbone = exported_backbone("efficientnet_lite0", 224, exported_backbones)
-    extractor = FeatureExtractor(backbone, exported_backbones)
+    extractor = FeatureExtractor([Backbone(backbone, exported_backbones)])
     folders = [sorted((photographs / "catsdogs" / name).glob("*.jpg")) for name in NAMES]
     files = [file for pair in zip(*folders, strict=True) for file in pair][:1000]
     targets = np.array([NAMES.index(file.parent.name) for file in files])

@@ -16,7 +16,7 @@ from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import blocks_of, load_backbone
 from imageloop.model.network import Classifier, baseline_features
-from imageloop.training.features import FeatureExtractor, exported_backbone
+from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
 from imageloop.training.label_issues import find_label_issues
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trainer import train
@@ -89,7 +89,7 @@ def test_features_of_onnx_are_those_of_torch_and_a_damaged_backbone_is_made_agai
     with torch.inference_mode():
         expected = load_backbone("efficientnet_lite0")(images_BHWC).mean((2, 3)).numpy()
 
-    found = FeatureExtractor(file, workspace.features).extract(images, keys, "plain", images.open_store(workspace.prepared))
+    found = FeatureExtractor([Backbone(file, workspace.features)]).extract(keys, "plain", images.open_store(workspace.prepared))
     file.write_bytes(b"damaged")
 
     assert np.abs(expected - found).max() < 1e-4

@@ -1,0 +1,296 @@
+"""The search: a study of heads on frozen features, then one of fine-tuning from the best head; a study that was interrupted goes on.
+
+Sources: Akiba et al., Optuna, 2019; Li et al., A System for Massively Parallel Hyperparameter Tuning (ASHA), 2020.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.model.package import JOINED_BY
+from imageloop.progress import counted
+from imageloop.training.settings import TrainingSettings, Transfer
+from imageloop.tuning.charts import study_charts
+from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
+from imageloop.tuning.settings import SearchSettings
+from imageloop.tuning.trials import backbones, drawn_fine_tuning, drawn_settings, know_features, run_trial
+from imageloop.workspace_paths import Workspace
+
+logger = logging.getLogger(__name__)
+FILE = "tuning.db"
+HEADS, FINE_TUNING = "heads", "fine-tuning"
+HEARTBEAT_SECONDS, SILENT_SECONDS = 10, 60
+MIN_EPOCHS = 5  # of a head before it may be pruned
+MAX_FAILURES = 3
+SETTINGS, SPACE = "settings", "space"  # attributes of a trial, and of a study
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+OnTrial = Callable[[str, int, TrainingSettings, TrialResult | None], None]
+
+
+def search(
+    images: PreparedImages,
+    base: TrainingSettings,
+    settings: SearchSettings,
+    model_name: str,
+    workspace: Workspace,
+    on_trial: OnTrial = lambda *_: None,
+) -> SearchResult:
+    """Search settings for a training on train and validation images; the test images stay unseen.
+
+    `base` is what is not searched, and the first trial. `on_trial` hears of each trial: its kind, number, settings and result, None for one
+    that was pruned or failed.
+
+    Raises: SettingsError for a base that is no transfer learning, or a study that was begun with another space.
+    """
+    if not isinstance(base.model, Transfer):
+        raise SettingsError(f"training.model.kind: expected transfer for a search, got {base.model.kind}")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, plots, ways to sample
+    work = _Search(images, base, settings, model_name, workspace, on_trial)
+    try:
+        return work.run()
+    finally:
+        work.close()
+
+
+def study_name(model_name: str, data_version: str, base: TrainingSettings, settings: SearchSettings) -> str:
+    """The name of the study of a model, its data, and a space."""
+    identity = f"{_space_of(base, settings)}|{settings.seed}"
+    return settings.study or f"{model_name}-{data_version[:8]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def _space_of(base: TrainingSettings, settings: SearchSettings) -> str:
+    return json.dumps([base.model_dump(mode="json"), settings.space.model_dump(mode="json")], sort_keys=True)
+
+
+class _Search:
+    """One search, with everything that its trials need."""
+
+    def __init__(
+        self, images: PreparedImages, base: TrainingSettings, settings: SearchSettings, model_name: str, workspace: Workspace, on_trial: OnTrial
+    ) -> None:  # fmt: skip
+        self.images, self.settings, self.workspace, self.on_trial = images, settings, workspace, on_trial
+        model = base.model.model_copy(update={"side_pixels": images.side_pixels})  # joined backbones would see larger images
+        self.base = base.model_copy(update={"model": model})
+        self.name = study_name(model_name, images.data_version, base, settings)
+        self.url = settings.storage or f"sqlite:///{workspace.state / FILE}"
+        self.storages: list[optuna.storages.RDBStorage] = []
+        self.started = time.monotonic()
+        self.deadline = self.started + 60 * settings.minutes if settings.minutes else math.inf
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        for storage in self.storages:
+            storage.remove_session()
+            storage.engine.dispose()
+
+    def run(self) -> SearchResult:
+        studies = [self._search_heads()]
+        single = self._best(studies, alone=True)
+        if self.settings.space.fine_tune_blocks and self.settings.fine_tune_trials and single is not None:
+            studies.append(self._search_fine_tuning(_settings_of(single)))
+        winner = self._best(studies)
+        if winner is None:
+            raise ImageLoopError(
+                f"expected a trial that ends within max_milliseconds, got none of {len(studies[0].trials)}; raise search.max_milliseconds, or "
+                "search other backbones"
+            )
+        return self._result(studies, winner)
+
+    def _search_heads(self) -> optuna.Study:
+        """The training without a search first; then all others, once the features of their backbones are known."""
+        study = self._open(HEADS, optuna.pruners.SuccessiveHalvingPruner(min_resource=MIN_EPOCHS, reduction_factor=3))
+        if not study.trials:
+            study.enqueue_trial(self._default_values())
+        draw = partial(drawn_settings, base=self.base, space=self.settings.space)
+        first, *others = backbones(self.base, self.settings.space)
+        known = first.split(JOINED_BY)
+        for name in known:
+            know_features(name, self.images, self.base, self.workspace)
+        self._fill(study, HEADS, 1, draw)
+        for name in dict.fromkeys(JOINED_BY.join(others).split(JOINED_BY)) if others and self.settings.trials > 1 else ():
+            if name not in known and time.monotonic() < self.deadline:
+                know_features(name, self.images, self.base, self.workspace)
+        self._fill(study, HEADS, self.settings.trials, draw)
+        return study
+
+    def _search_fine_tuning(self, head: TrainingSettings) -> optuna.Study:
+        study = self._open(FINE_TUNING, optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+        space = self.settings.space
+        if not study.trials and isinstance(head.model, Transfer):
+            usual = {"fine_tune_learning_rate": head.model.fine_tune.learning_rate}
+            study.enqueue_trial(usual | {"fine_tune_blocks": space.fine_tune_blocks[0]})
+        draw = partial(drawn_fine_tuning, head=head, space=space)
+        self._fill(study, FINE_TUNING, self.settings.fine_tune_trials, draw)
+        return study
+
+    def _default_values(self) -> dict[str, Any]:
+        """The values of the training without a search, as the first trial; what the space does not hold is drawn."""
+        model = self.base.model
+        if not isinstance(model, Transfer):
+            return {}
+        space, loop = self.settings.space, model.loop
+        given: dict[str, Any] = {name: getattr(loop, name) for name in ("learning_rate", "weight_decay", "label_smoothing")}
+        inside = {name: value for name, value in given.items() if getattr(space, name)[0] <= value <= getattr(space, name)[1]}
+        flipped = {"flipped_views": model.flipped_views} if model.flipped_views in space.flipped_views else {}
+        return inside | {"backbone": model.backbone} | flipped
+
+    def _open(self, kind: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+        """The study of a kind. Raises: ImageLoopError for a database that does not respond, SettingsError for another space."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        name = f"{self.name}-{kind}"
+        try:
+            with self.workspace.lock("tuning"):  # two searches would both create the tables
+                storage = optuna.storages.RDBStorage(
+                    self.url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS, engine_kwargs=_options(self.url)
+                )
+                self.storages.append(storage)
+                sampler = optuna.samplers.TPESampler(seed=self.settings.seed, constant_liar=True)
+                study = optuna.create_study(
+                    storage=storage, study_name=name, direction="minimize", sampler=sampler, pruner=pruner, load_if_exists=True
+                )
+        except Exception as error:  # SQLAlchemy's, the driver's, or Optuna's own
+            raise ImageLoopError(
+                f"expected Optuna's database at '{_without_password(self.url)}', got {type(error).__name__}: {str(error).splitlines()[0]}; "
+                "start it, or set search.storage"
+            ) from error
+        space = _space_of(self.base, self.settings)
+        if study.user_attrs.get(SPACE, space) != space:
+            raise SettingsError(
+                f"search.study: expected the space and training settings that study '{self.name}' was begun with, got others; name another "
+                "study, or leave search.study unset, which makes one for each space"
+            )
+        study.set_user_attr(SPACE, space)
+        return study
+
+    def _fill(self, study: optuna.Study, kind: str, wanted: int, draw: Callable[[optuna.Trial], TrainingSettings]) -> None:
+        """Run trials until as many are done, also by other processes, or the time is over."""
+        optuna.storages.fail_stale_trials(study)  # of processes that were killed
+        done = len(study.get_trials(deepcopy=False, states=DONE))
+        with counted(f"tune, {kind}", wanted) as advance:
+            advance(done)
+            while len(study.get_trials(deepcopy=False, states=DONE)) < wanted and self._has_time(study, kind):
+                study.optimize(
+                    lambda trial: self._objective(trial, kind, draw),
+                    n_trials=1,
+                    catch=(MemoryError, RuntimeError, ImageLoopError),
+                )
+                advance(1)
+                _stop_after_failures(study)
+
+    def _has_time(self, study: optuna.Study, kind: str) -> bool:
+        """Whether another trial may begin; the first head always may, since a search must have a result."""
+        ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
+        if not ended:
+            return kind == HEADS or time.monotonic() < self.deadline
+        last = ended[-1].duration.total_seconds() if ended[-1].duration else 0.0
+        return time.monotonic() + (last if kind == FINE_TUNING else 0) < self.deadline
+
+    def _objective(self, trial: optuna.Trial, kind: str, draw: Callable[[optuna.Trial], TrainingSettings]) -> float:
+        settings = draw(trial)
+        trial.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
+        result = None
+        try:
+            result = run_trial(trial, settings, self.images, self.workspace, self.deadline)
+            for name, value in asdict(result).items():
+                trial.set_user_attr(name, value)
+        finally:
+            self.on_trial(kind, trial.number, settings, result)
+        self._report(trial, kind, result)
+        return result.loss
+
+    def _report(self, trial: optuna.Trial, kind: str, result: TrialResult) -> None:
+        """Say so where a trial is the best so far."""
+        before = [
+            one.value for one in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if one.value is not None
+        ]
+        if not before or result.loss < min(before):
+            drawn = ", ".join(
+                f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.params.items()
+            )
+            logger.info(
+                "%s, trial %d: best so far, %.1f %% of the validation images (loss %.4f): %s",
+                kind, trial.number, 100 * result.accuracy, result.loss, drawn,
+            )  # fmt: skip
+
+    def _best(self, studies: list[optuna.Study], *, alone: bool = False) -> optuna.trial.FrozenTrial | None:
+        """The trial with the lowest loss that is fast enough; `alone`: of a backbone that is not joined to others."""
+        limit = self.settings.max_milliseconds or math.inf
+        complete = [trial for study in studies for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+        fit = [
+            trial
+            for trial in complete
+            if trial.user_attrs["milliseconds"] <= limit and not (alone and JOINED_BY in str(trial.params["backbone"]))
+        ]
+        return min(fit, key=lambda trial: trial.value or math.inf, default=None)
+
+    def _result(self, studies: list[optuna.Study], winner: optuna.trial.FrozenTrial) -> SearchResult:
+        rows = [
+            SearchTrial(kind, trial.number, trial.state.name.lower(), trial.params, _result_of(trial))
+            for kind, study in zip((HEADS, FINE_TUNING), studies, strict=False)
+            for trial in study.get_trials()
+        ]
+        kind = HEADS if winner in studies[0].trials else FINE_TUNING
+        default = next((trial for trial in studies[0].get_trials(states=(TrialState.COMPLETE,)) if trial.number == 0), winner)
+        best = _result_of(winner)
+        if best is None:
+            raise RuntimeError(f"expected a result of {kind} {winner.number}")
+        return SearchResult(
+            settings=_settings_of(winner),
+            winner=f"{kind} {winner.number}",
+            best=best,
+            default=_result_of(default) or best,
+            trials=rows,
+            study=self.name,
+            storage=_without_password(self.url),
+            seconds=time.monotonic() - self.started,
+            charts=study_charts(dict(zip((HEADS, FINE_TUNING), studies, strict=False))),
+        )
+
+
+def _settings_of(trial: optuna.trial.FrozenTrial) -> TrainingSettings:
+    return TrainingSettings.model_validate(trial.user_attrs[SETTINGS])
+
+
+def _result_of(trial: optuna.trial.FrozenTrial) -> TrialResult | None:
+    """None where it was pruned, failed, or runs."""
+    names = TrialResult.__dataclass_fields__
+    return TrialResult(**{name: trial.user_attrs[name] for name in names}) if names.keys() <= trial.user_attrs.keys() else None
+
+
+def _stop_after_failures(study: optuna.Study) -> None:
+    """Raises: ImageLoopError where nothing but failures comes of a study."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    if len(states) >= MAX_FAILURES and all(state is TrialState.FAIL for state in states[-MAX_FAILURES:]):
+        raise ImageLoopError(
+            f"expected trials that end, got {MAX_FAILURES} failures in a row; the log says why, lower batch_size or side_pixels where it "
+            "is memory"
+        )
+
+
+def _options(url: str) -> dict[str, Any]:
+    """A process that waits for another's transaction, instead of failing at once."""
+    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:  # what it holds is not known
+        return "search.storage"

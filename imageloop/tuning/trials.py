@@ -1,0 +1,152 @@
+"""One trial: settings that the sampler draws, a training with them, and how good it is on the validation images."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Trial, TrialPruned
+
+from imageloop import progress
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.model.onnx_session import open_session
+from imageloop.model.package import INPUT, JOINED_BY
+from imageloop.promotion.calibration import fit_temperature
+from imageloop.training.devices import device_of
+from imageloop.training.features import VIEWS, FeatureExtractor, exported_backbone
+from imageloop.training.settings import TrainingSettings, Transfer
+from imageloop.training.trained_model import EpochReport, TrainedModel
+from imageloop.tuning.search_result import TrialResult
+from imageloop.tuning.settings import SearchSpace
+from imageloop.usable_cores import usable_cores
+from imageloop.workspace_paths import Workspace
+
+EPOCHS_A_REPORT = 5  # of a head
+NUM_TIMED = 15  # images, after one that is not timed
+
+
+def backbones(base: TrainingSettings, space: SearchSpace) -> list[str]:
+    """The choices of a search, that of the training without a search first."""
+    return list(dict.fromkeys([getattr(base.model, "backbone", ""), *space.backbones]))
+
+
+def know_features(backbone: str, images: PreparedImages, base: TrainingSettings, workspace: Workspace) -> None:
+    """Compute the features of a single backbone that trials need and that are not known yet, where a user sees it going on."""
+    extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace, device_of(base.device))
+    store = images.open_store(workspace.prepared)
+    for split, views in (("train", tuple(VIEWS)), ("validation", ("plain",))):
+        for view in views:
+            extractor.extract(images.of_split(split)["sha256"].tolist(), view, store)
+
+
+def drawn_settings(trial: Trial, base: TrainingSettings, space: SearchSpace) -> TrainingSettings:
+    """The settings of a head, as the sampler draws them; what is not searched is that of `base`."""
+    model = base.model
+    if not isinstance(model, Transfer):
+        raise TypeError(f"expected settings of transfer learning, got {type(model).__name__}")
+    loop = {
+        "learning_rate": trial.suggest_float("learning_rate", *space.learning_rate, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", *space.weight_decay, log=True),
+        "label_smoothing": trial.suggest_float("label_smoothing", *space.label_smoothing),
+    }
+    chosen: dict[str, Any] = {
+        "backbone": trial.suggest_categorical("backbone", backbones(base, space)),
+        "flipped_views": trial.suggest_categorical("flipped_views", space.flipped_views),
+        "fine_tune_blocks": 0,
+    }
+    return _with_model(base, model, chosen | {"loop": model.loop.model_copy(update=loop)})
+
+
+def drawn_fine_tuning(trial: Trial, head: TrainingSettings, space: SearchSpace) -> TrainingSettings:
+    """The settings of a head, and of fine-tuning after it."""
+    model = head.model
+    if not isinstance(model, Transfer):
+        raise TypeError(f"expected settings of transfer learning, got {type(model).__name__}")
+    rate = trial.suggest_float("fine_tune_learning_rate", *space.fine_tune_learning_rate, log=True)
+    blocks = trial.suggest_categorical("fine_tune_blocks", space.fine_tune_blocks)
+    return _with_model(
+        head, model, {"fine_tune_blocks": blocks, "fine_tune": model.fine_tune.model_copy(update={"learning_rate": rate})}
+    )
+
+
+def _with_model(settings: TrainingSettings, model: Transfer, chosen: dict[str, Any]) -> TrainingSettings:
+    return settings.model_copy(update={"model": model.model_copy(update=chosen)})
+
+
+def run_trial(
+    trial: Trial, settings: TrainingSettings, images: PreparedImages, workspace: Workspace, deadline: float
+) -> TrialResult:
+    """Train on the train split and judge on the validation split.
+
+    Raises: TrialPruned where others were better at the same epoch, or fine-tuning goes on after `deadline` (as `time.monotonic`).
+    """
+    from imageloop.training.trainer import train
+
+    started = time.monotonic()
+    with _without_reports():
+        trained = train(images, settings, workspace, _Pruning(trial, settings, deadline))
+    loss, accuracy = judged(trained)
+    spent = time.monotonic() - started
+    backbone = getattr(settings.model, "backbone", "")
+    return TrialResult(loss, accuracy, milliseconds_of(backbone, images.side_pixels, workspace), spent)
+
+
+class _Pruning:
+    """Hands the validation error of epochs to the pruner: of a head now and then, of fine-tuning each one after the head."""
+
+    def __init__(self, trial: Trial, settings: TrainingSettings, deadline: float) -> None:
+        self._trial, self._fine_tunes = trial, bool(getattr(settings.model, "fine_tune_blocks", 0))
+        self._deadline = deadline
+        self._epochs = 0
+
+    def __call__(self, epoch: EpochReport) -> None:
+        """Raises: TrialPruned."""
+        if epoch.of_images != self._fine_tunes:
+            return
+        self._epochs += 1
+        if not self._fine_tunes and self._epochs % EPOCHS_A_REPORT:  # each report is a transaction
+            return
+        self._trial.report(1 - epoch.validation.accuracy, self._epochs)
+        if self._trial.should_prune() or (self._fine_tunes and time.monotonic() > self._deadline):
+            raise TrialPruned
+
+
+def judged(trained: TrainedModel) -> tuple[float, float]:
+    """The cross-entropy after calibration, and the accuracy, on the validation images."""
+    logits_NK, targets_N = trained.validation_logits_NK, trained.validation_targets_N
+    scaled_NK = logits_NK.astype(np.float64) / fit_temperature(logits_NK, targets_N)
+    log_probabilities_NK = scaled_NK - np.logaddexp.reduce(scaled_NK, axis=1, keepdims=True)
+    loss = -float(log_probabilities_NK[np.arange(len(targets_N)), targets_N].mean())
+    return loss, float((logits_NK.argmax(1) == targets_N).mean())
+
+
+def milliseconds_of(backbone: str, side: int, workspace: Workspace) -> float:
+    """The time of one image through a backbone, or through all of those that are joined, on the cores of this process; the median."""
+    image_1SSC: NDArray[np.uint8] = np.zeros((1, side, side, 3), np.uint8)
+    total = 0.0
+    for name in backbone.split(JOINED_BY):
+        session = open_session(exported_backbone(name, side, workspace.backbones), usable_cores())
+        session.run(["embedding"], {INPUT: image_1SSC})
+        times = []
+        for _ in range(NUM_TIMED):
+            started = time.perf_counter()
+            session.run(["embedding"], {INPUT: image_1SSC})
+            times.append(time.perf_counter() - started)
+        total += float(np.median(times)) * 1000
+    return total
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Trainings of a second each report nothing of their own: the search does."""
+    trainings = logging.getLogger("imageloop.training")
+    level, token = trainings.level, progress.listener.set(progress.Silence())
+    trainings.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        trainings.setLevel(level)
+        progress.listener.reset(token)

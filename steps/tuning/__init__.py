@@ -1,0 +1,1 @@
+"""The step that searches settings of a training."""
