@@ -67,8 +67,8 @@ def tune(
     overrides: Overrides = None,
     model: Model = None,
     data: DataOption = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials of heads on frozen features; by default 30.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Begin no trial later; by default 30.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of heads on frozen features; by default 30.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no trial later; by default 30.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
     json_output: Json = False,
 ) -> None:

@@ -176,13 +176,13 @@ class _Search:
         study.set_user_attr(SPACE, space)
         return study
 
-    def _fill(self, study: optuna.Study, kind: str, wanted: int, draw: Callable[[optuna.Trial], TrainingSettings]) -> None:
+    def _fill(self, study: optuna.Study, kind: str, num_trials: int, draw: Callable[[optuna.Trial], TrainingSettings]) -> None:
         """Run trials until as many are done, also by other processes, or the time is over."""
         optuna.storages.fail_stale_trials(study)  # of processes that were killed
         done = len(study.get_trials(deepcopy=False, states=DONE))
-        with counted(f"tune, {kind}", wanted) as advance:
+        with counted(f"tune, {kind}", num_trials) as advance:
             advance(done)
-            while len(study.get_trials(deepcopy=False, states=DONE)) < wanted and self._has_time(study, kind):
+            while len(study.get_trials(deepcopy=False, states=DONE)) < num_trials and self._has_time(study, kind):
                 study.optimize(
                     lambda trial: self._objective(trial, kind, draw),
                     n_trials=1,
