@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,7 +48,7 @@ def run[Result](
 
 
 def load[AnySettings: Settings](
-    model: type[AnySettings], config: Path | None, overrides: list[str] | None, **preset: Any
+    model: type[AnySettings], config: Path | Sequence[Path] | None, overrides: list[str] | None, **preset: Any
 ) -> AnySettings:
     """Load settings and check them, before anything heavy is imported; a wrong one ends the process."""
     from imageloop.settings_files import load_settings

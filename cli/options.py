@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,10 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, at any depth; may be repeated.")
 ]
 TrainConfig = Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults.")]
+Preset = Annotated[
+    Literal["fast", "best", "tiny"] | None,
+    typer.Option(help="A recipe of configs/presets; what --config and --set name comes before it."),
+]
 TuneConfig = Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/tune.yaml.")]
 DeployConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/deploy.yaml.")

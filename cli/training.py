@@ -12,9 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, Json, Model, ModelName, Overrides, TrainConfig, TuneConfig, deploy_presets, train_presets
+from cli.options import (
+    DEFAULT_MODEL,
+    Json,
+    Model,
+    ModelName,
+    Overrides,
+    Preset,
+    TrainConfig,
+    TuneConfig,
+    deploy_presets,
+    train_presets,
+)
 from cli.output import render
 from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.workspace_paths import PROJECT
 
 if TYPE_CHECKING:
     from cli import training_text
@@ -44,6 +56,7 @@ def train(
     overrides: Overrides = None,
     model: Model = None,
     data: DataOption = None,
+    preset: Preset = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
     deploy: Annotated[bool, typer.Option("--deploy", help="Deploy the champion afterwards, as `deploy` does.")] = False,
     json_output: Json = False,
@@ -54,11 +67,14 @@ def train(
 
         python run.py train --data pets --model pets
 
+        python run.py train --data pets --model pets --preset best
+
         python run.py train --data pets --model pets --set training.model.kind=baseline_cnn --set training.seed=8
     """
     from steps.pipeline_settings import TrainSettings
 
-    settings = _checked_settings(TrainSettings, config, overrides or [], data, model)
+    base = PROJECT / "configs" / "presets" / f"{preset}.yaml" if preset else None
+    settings = _checked_settings(TrainSettings, config, overrides or [], data, model, base=base)
     _train(settings, use_cache=not no_cache, deploy=deploy, json_output=json_output, model=model)
 
 
@@ -220,6 +236,7 @@ def _checked_settings[Settings: "TrainSettings | TuneSettings"](
     data: Path | None,
     model: str | None,
     given: dict[str, Any] | None = None,
+    base: Path | None = None,
 ) -> Settings:
     """Read the settings of a training and check its data, before anything heavy is imported."""
     from imageloop.data.sources.dispatch import check
@@ -231,7 +248,7 @@ def _checked_settings[Settings: "TrainSettings | TuneSettings"](
             preset["data__source"] = (
                 {"kind": "archive", "location": str(data)} if is_file else {"kind": "folder", "path": str(data)}
             )
-        settings = load(kind, config, overrides, **preset)
+        settings = load(kind, [file for file in (base, config) if file is not None], overrides, **preset)
         check(settings.data)
     except SettingsError as error:
         fail(error)

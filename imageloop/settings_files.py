@@ -1,6 +1,8 @@
 """From a YAML file and `--set key=value` to settings, or to one clear sentence."""
 
 import difflib
+from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +16,15 @@ from imageloop.renamed_settings import NEW_NAMES
 Values = dict[str, Any]
 
 
-def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: list[str], **preset: Any) -> S:
+def load_settings[S: BaseModel](model: type[S], file: Path | Sequence[Path] | None, overrides: list[str], **preset: Any) -> S:
     """Read `file`, lay `preset` and then `overrides` (key.path=value) over it, and check the whole against `model`.
+
+    Of several files each is laid over those before it.
 
     Raises: SettingsError that names each wrong key, its value, and what to write instead.
     """
-    values = _read(file) if file else {}
+    files = [] if file is None else [file] if isinstance(file, Path) else file
+    values: Values = reduce(_laid_over, map(_read, files), {})
     for key, value in preset.items():
         _put(values, key.replace("__", "."), value)
     for override in overrides:
@@ -32,9 +37,19 @@ def load_settings[S: BaseModel](model: type[S], file: Path | None, overrides: li
         settings = model.model_validate(values)
     except ValidationError as error:
         problems = [_sentence(problem, model) for problem in error.errors()]
-        where = f"{file}: " if file and not overrides else ""
+        where = f"{files[-1]}: " if files and not overrides else ""
         raise SettingsError("\n".join(f"{where}{problem}" for problem in problems)) from None
     return model.model_validate(settings.model_dump())  # every field set: ZenML drops unset ones, a union's `kind` too
+
+
+def _laid_over(below: Values, above: Values) -> Values:
+    """The values of both files; where both have one, that of `above`."""
+    both = {
+        name: _laid_over(below[name], value)
+        for name, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(name), dict)
+    }
+    return below | above | both
 
 
 def _read(file: Path) -> Values:

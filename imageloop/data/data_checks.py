@@ -6,12 +6,18 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
-from imageloop.data.catalog_schema import SPLITS, accepted
-from imageloop.data.settings import SplitSettings
+from imageloop.data.catalog_schema import SPLITS, accepted, check_catalog
+from imageloop.data.settings import DataSettings, SplitSettings
 from imageloop.data.sources.class_folders import is_split_name
 from imageloop.errors import ImageLoopError
 
 logger = logging.getLogger(__name__)
+
+
+def check_usable(catalog: pd.DataFrame, settings: DataSettings) -> None:
+    """Stop where nothing can be trained on a data set. Raises: ImageLoopError."""
+    check_quarantined(check_catalog(catalog), settings.max_quarantined)
+    check_class_sizes(catalog, settings.split)
 
 
 def check_quarantined(catalog: pd.DataFrame, max_share: float) -> None:

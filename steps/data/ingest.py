@@ -8,9 +8,10 @@ from zenml import step
 from imageloop.adapters import dvc
 from imageloop.background_imports import loading
 from imageloop.data.catalog import read_catalog
+from imageloop.data.data_checks import check_usable
 from imageloop.data.data_version import RawVersion
 from imageloop.data.ingestion import prepared_store
-from imageloop.data.raw_folder import place
+from imageloop.data.raw_folder import held_source, place
 from imageloop.data.settings import DataSettings
 from imageloop.data.sources.dispatch import bring_in
 from imageloop.workspace_paths import Workspace
@@ -33,8 +34,11 @@ def ingest(
     workspace = Workspace.current(settings.data_set)
     with dvc.data_lock(workspace):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
-        raw = place(folder, workspace, fingerprint, settings.retained_images) if settings.versioning.enabled else folder
         store = prepared_store(workspace.prepared, side_pixels)
+        if settings.versioning.enabled and held_source(workspace) not in ("", fingerprint):
+            # the images of the last training are replaced below: not by what nothing can be trained on
+            check_usable(read_catalog(folder, settings.source.kind, store, side_pixels, settings.limits), settings)
+        raw = place(folder, workspace, fingerprint, settings.retained_images) if settings.versioning.enabled else folder
         with loading(*dvc.LIBRARIES if settings.versioning.enabled else ()):
             files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
         pointer = dvc.track_images(raw, workspace, settings.versioning) if settings.versioning.enabled else ""

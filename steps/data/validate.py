@@ -5,8 +5,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from imageloop.data.catalog_schema import check_catalog
-from imageloop.data.data_checks import check_class_sizes, check_quarantined
+from imageloop.data.data_checks import check_usable
 from imageloop.data.settings import DataSettings
 from materializers.catalog import PlainCatalogMaterializer
 from steps.cache_keys import ON_CODE
@@ -15,6 +14,5 @@ from steps.cache_keys import ON_CODE
 @step(cache_policy=ON_CODE, output_materializers={"valid_files": PlainCatalogMaterializer})
 def validate(files: pd.DataFrame, settings: DataSettings) -> Annotated[pd.DataFrame, "valid_files"]:
     """Fail before anything is trained where there is not enough to learn from."""
-    check_quarantined(check_catalog(files), settings.max_quarantined)
-    check_class_sizes(files, settings.split)
+    check_usable(files, settings)
     return files

@@ -4,16 +4,17 @@ import pytest
 
 from imageloop.settings_files import load_settings
 from seldon.delivery.rollouts.settings import DeploySettings
-from steps.pipeline_settings import MonitorSettings, TrainSettings
+from steps.pipeline_settings import MonitorSettings, TrainSettings, TuneSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.name)
 def test_every_file_under_configs_is_valid(file):
     kinds = dict.fromkeys(("deploy", "staging", "production"), DeploySettings) | {
         "monitor": MonitorSettings,
         "demo-loop": MonitorSettings,
+        "tune": TuneSettings,
     }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])

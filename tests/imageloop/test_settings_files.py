@@ -94,3 +94,14 @@ def test_a_string_that_could_be_a_number_stays_a_string():
     assert settings.version == "2"
     assert settings.environment == {"SALT": "0123", "AT": "12:30", "X": "true"}
     assert load("training.seed=1_0", "training.model.loop.max_epochs=3").training.seed == 10
+
+
+def test_a_file_is_laid_over_a_preset_key_by_key(tmp_path):
+    base, file = tmp_path / "base.yaml", tmp_path / "file.yaml"
+    base.write_text("training: {model: {kind: transfer, side_pixels: 128, loop: {batch_size: 64}}, seed: 5}")
+    file.write_text("training: {model: {kind: transfer, loop: {learning_rate: 0.01}}}")
+
+    settings = load_settings(TrainSettings, [base, file], ["training.seed=6"])
+
+    assert (settings.training.model.side_pixels, settings.training.seed) == (128, 6)
+    assert (settings.training.model.loop.batch_size, settings.training.model.loop.learning_rate) == (64, 0.01)

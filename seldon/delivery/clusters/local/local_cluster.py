@@ -163,7 +163,10 @@ class LocalCluster:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise RolloutUnderWayError(f"another rollout of '{namespace}/{name}' is under way; wait for it to end") from error
+            raise RolloutUnderWayError(
+                f"another rollout of '{namespace}/{name}' is under way; wait for it to end, or end its process: the next deploy or rollback "
+                "undoes what it left"
+            ) from error
         try:
             self._end_leftovers()
             yield
