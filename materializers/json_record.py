@@ -9,11 +9,14 @@ from zenml.materializers.base_materializer import BaseMaterializer
 from imageloop import html_pages
 from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.promotion.step_artifacts import Calibration, Candidate, Registration, RolloutRecord
+from imageloop.training.settings import TrainingSettings
 from materializers.artifact_files import hash_of, read_bytes, write_bytes
 
 
 class RecordMaterializer(BaseMaterializer):
-    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (RawVersion, DataVersion, Calibration, Registration, Candidate, RolloutRecord)
+    ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (
+        RawVersion, DataVersion, Calibration, Registration, Candidate, RolloutRecord, TrainingSettings,
+    )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def load(self, data_type: type[BaseModel]) -> BaseModel:

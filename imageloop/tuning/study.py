@@ -34,7 +34,7 @@ HEADS, FINE_TUNING = "heads", "fine-tuning"
 HEARTBEAT_SECONDS, SILENT_SECONDS = 10, 60
 MIN_EPOCHS = 5  # of a head before it may be pruned
 MAX_FAILURES = 3
-SETTINGS, SPACE = "settings", "space"  # attributes of a trial, and of a study
+SETTINGS, SPACE, OPENINGS = "settings", "space", "openings"  # attributes of a trial, and of a study
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -158,10 +158,13 @@ class _Search:
                     self.url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS, engine_kwargs=_options(self.url)
                 )
                 self.storages.append(storage)
-                sampler = optuna.samplers.TPESampler(seed=self.settings.seed, constant_liar=True)
                 study = optuna.create_study(
-                    storage=storage, study_name=name, direction="minimize", sampler=sampler, pruner=pruner, load_if_exists=True
+                    storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True
                 )
+                openings = study.user_attrs.get(OPENINGS, 0)
+                study.set_user_attr(OPENINGS, openings + 1)
+                # a search that goes on, and one beside it, would begin with the values that were drawn already
+                study.sampler = optuna.samplers.TPESampler(seed=self.settings.seed + openings, constant_liar=True)
         except Exception as error:  # SQLAlchemy's, the driver's, or Optuna's own
             raise ImageLoopError(
                 f"expected Optuna's database at '{_without_password(self.url)}', got {type(error).__name__}: {str(error).splitlines()[0]}; "
@@ -235,7 +238,7 @@ class _Search:
             for trial in complete
             if trial.user_attrs["milliseconds"] <= limit and not (alone and JOINED_BY in str(trial.params["backbone"]))
         ]
-        return min(fit, key=lambda trial: trial.value or math.inf, default=None)
+        return min(fit, key=lambda trial: math.inf if trial.value is None else trial.value, default=None)
 
     def _result(self, studies: list[optuna.Study], winner: optuna.trial.FrozenTrial) -> SearchResult:
         rows = [

@@ -10,15 +10,15 @@ from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.search_result import SearchResult
 from imageloop.tuning.settings import SearchSettings
 from imageloop.workspace_paths import Workspace
+from materializers.json_record import RecordMaterializer
 from materializers.search_result import SearchResultMaterializer
-from materializers.training_settings import TrainingSettingsMaterializer
 from steps.cache_keys import ON_CODE
 
 
 @step(
     cache_policy=ON_CODE,
     experiment_tracker=True,
-    output_materializers={"search": SearchResultMaterializer, "tuned": TrainingSettingsMaterializer},
+    output_materializers={"search": SearchResultMaterializer, "tuned": RecordMaterializer},
 )
 def search(
     prepared: PreparedImages, base: TrainingSettings, settings: SearchSettings, model_name: str

@@ -90,6 +90,8 @@ def test_a_search_goes_on_where_it_was_cut_off(search, quick):
 
     assert quick == list(range(12))
     assert found.completed == 12
+    drawn = [trial.values["learning_rate"] for trial in found.trials]
+    assert len(set(drawn)) == len(drawn)  # a search that goes on draws other values
     assert abs(found.settings.model.loop.learning_rate - 0.01) < 0.007  # it began at 0.003
     assert search(trials=3).completed == 12  # no trial more
     assert set(found.charts) == {"history of heads", "importance, heads", "accuracy and time"}
