@@ -1,11 +1,10 @@
 """The labelled test images of a package."""
 
-import io
-
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from imageloop.data.preprocessing import preprocess
+from imageloop.model.predictor import SERVED
 from imageloop.model.test_images import read_test_images, write_test_images
 from imageloop.promotion.choose_test_images import choose_test_images
 
@@ -38,7 +37,7 @@ def test_a_package_keeps_the_same_test_images_whatever_their_order(workspace, tm
         ("b", "cat", False),
         ("c", "cat", True),
     ]
-    assert np.asarray(Image.open(io.BytesIO(chosen[0].content))).shape == (16, 16, 3)
+    assert preprocess(chosen[0].content, 16, SERVED).shape == (16, 16, 3)
 
 
 def test_a_package_of_an_earlier_release_has_no_test_images(tmp_path):
