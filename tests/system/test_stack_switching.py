@@ -41,6 +41,20 @@ print(json.dumps({
     "parameters": snapshot.step_configurations["train"].config.parameters,
 }))
 """
+TUNING = """
+from steps.pipeline_settings import TuneSettings
+from pipelines.tuning import tuning
+
+settings = TuneSettings.model_validate(TuneSettings().model_dump())
+tuning.prepare(settings.data, settings.training, settings.promotion, settings.search, 224, "fingerprint")
+snapshot = compiled(tuning)
+print(json.dumps({
+    "steps": sorted(snapshot.step_configurations),
+    "trackers": sorted(n for n, s in snapshot.step_configurations.items() if s.config.experiment_tracker),
+    "parameters": snapshot.step_configurations["search"].config.parameters,
+    "trained_from": snapshot.step_configurations["train"].spec.inputs["settings"].output_name,
+}))
+"""
 DEPLOYMENT = """
 from pipelines.deployment import deployment
 from seldon.delivery.deployer.active_deployer import active_deployer
@@ -115,6 +129,15 @@ def test_the_training_pipeline_compiles_for_each_stack(compile_for, stack):
     assert compiled["materializers"]
     assert not [name for name in compiled["materializers"] if "cloudpickle" in name]
     assert compiled["parameters"]["settings"]["model"]["kind"] == "transfer"
+
+
+def test_the_tuning_pipeline_compiles_for_a_cluster_and_trains_what_the_search_found(compile_for):
+    compiled = compile_for(TUNING, "kubernetes")
+
+    assert len(compiled["steps"]) == 15
+    assert compiled["trackers"] == ["search", "train"]
+    assert compiled["parameters"]["settings"]["trials"] == 30
+    assert compiled["trained_from"] == "tuned"
 
 
 def test_pods_and_a_store_of_this_machine_are_refused_before_anything_is_built(site, tmp_path):
