@@ -223,7 +223,7 @@ def test_a_training_in_pods_makes_the_model_of_a_laptop(cluster, trained, images
 def test_each_step_ran_in_a_pod_that_the_stack_file_describes(cluster, trained):
     expected = yaml.safe_load((PROJECT / "stacks" / "kubernetes.yaml").read_text())["components"]["orchestrator"]["config"]
 
-    for step in STEP_NAMES:
+    for step in set(STEP_NAMES) - {"search"}:  # which only the tuning pipeline has
         (pod,) = cluster.pods(step)
         (container,) = pod["spec"]["containers"]
         assert container["image"] == IMAGE
