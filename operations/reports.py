@@ -40,10 +40,8 @@ def write_reports(name: str | None, folder: Path | None) -> Reports:
     client = open_store()
     run = _find(client, name)
     target = folder or Workspace.current().home / "reports" / str(run.name)
-    target.mkdir(parents=True, exist_ok=True)
     written = [*_write_all(client, run, target), *_write_unusual(run, target)]
     if not written:
-        target.rmdir()
         raise ImageLoopError(
             f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted; "
             f"name another run: {', '.join(_newest_names(client))}"

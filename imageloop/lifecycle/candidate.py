@@ -38,7 +38,7 @@ def _way_to_a_champion(registry: ModelRegistry, model_name: str) -> str:
     versions = registry.versions()
     if not versions:
         return f"train a model first: python run.py train --model {model_name}"
-    newest = versions[-1]
+    newest = versions[0]
     if newest.verdict == "hold":
         return f"version {newest.version} awaits approval: python run.py approve {newest.version} --model {model_name}"
     return f"no version may serve; the reasons: python run.py versions --model {model_name}"
