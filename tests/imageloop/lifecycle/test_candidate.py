@@ -1,4 +1,4 @@
-"""What a user is told whose model has no champion."""
+"""The next command for a user whose model has no champion."""
 
 from types import SimpleNamespace
 
