@@ -17,7 +17,7 @@ from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import content_hash
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import PreparedImages, prepare
-from imageloop.data.settings import Limits, SplitSettings
+from imageloop.data.settings import DataSettings, Limits, SplitSettings
 from imageloop.data.splits import split_catalog
 from imageloop.intervals import paired_interval, paired_wins
 from imageloop.training.features import known_features
@@ -25,13 +25,13 @@ from imageloop.training.settings import TrainingSettings
 from imageloop.training.trainer import train
 from imageloop.tuning.settings import SearchSettings
 from imageloop.tuning.study import search
+from imageloop.tuning.trials import transfer_of
 from imageloop.workspace_paths import Workspace
 
 SETS = ("catsdogs", "flowers", "pets37", "signdigits")
 SEEDS = range(1, 6)
 SIDE = 224
 SHARES = {"train": 0.65, "validation": 0.15, "test": 0.2}
-DUPLICATE_BITS = 3
 SEARCH = {"trials": 20, "fine_tune_trials": 0, "minutes": None}
 
 
@@ -58,7 +58,7 @@ def measure(name: str, folder: Path, workspace: Workspace) -> None:
         tuned.append(right(images, found.settings, workspace))
         trials = [trial.result.seconds for trial in found.trials if trial.result]
         seconds.append(statistics.median(trials))
-        winners.append(found.settings.model.model_dump()["backbone"].replace("efficientnet_", ""))
+        winners.append(transfer_of(found.settings).backbone.replace("efficientnet_", ""))
         print(
             f"  {name} split {seed}: {np.mean(without[-1]):.4f} without, {np.mean(tuned[-1]):.4f} with a search ({winners[-1]})",
             flush=True,
@@ -74,7 +74,10 @@ def measure(name: str, folder: Path, workspace: Workspace) -> None:
 def split_images(folder: Path, seed: int, workspace: Workspace) -> PreparedImages:
     store = prepared_store(workspace.prepared, SIDE)
     catalog = split_catalog(
-        read_catalog(folder, "folder", store, SIDE, Limits()), None, SplitSettings(seed=seed, **SHARES), DUPLICATE_BITS
+        read_catalog(folder, "folder", store, SIDE, Limits()),
+        None,
+        SplitSettings(seed=seed, **SHARES),
+        DataSettings().duplicate_bits,
     )
     return prepare(catalog, workspace.prepared, SIDE, content_hash(catalog), folder)
 
@@ -83,7 +86,7 @@ def right(images: PreparedImages, settings: TrainingSettings, workspace: Workspa
     """Which test images a training with these settings predicts right, (N,)."""
     trained = train(images, settings, workspace, lambda _: None)
     test = images.of_split("test")
-    features_ND = known_features(images, test, settings.model.model_dump()["backbone"], workspace)
+    features_ND = known_features(images, test, transfer_of(settings).backbone, workspace)
     logits_NK = features_ND @ trained.state["head.weight"].numpy().T + trained.state["head.bias"].numpy()
     predicted_right: NDArray[np.bool_] = logits_NK.argmax(1) == images.targets(test)
     return predicted_right

@@ -32,6 +32,11 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change one setting, at any depth; may be repeated.")
 ]
 TrainConfig = Annotated[Path | None, typer.Option(help="A YAML file with what differs from the defaults.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")]
 Preset = Annotated[
     Literal["fast", "best", "tiny"] | None,
     typer.Option(help="A recipe of configs/presets; what --config and --set name comes before it."),

@@ -14,9 +14,11 @@ import typer
 from cli.command import fail, load, run
 from cli.options import (
     DEFAULT_MODEL,
+    Data,
     Json,
     Model,
     ModelName,
+    NoCache,
     Overrides,
     Preset,
     TrainConfig,
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
     from steps.pipeline_settings import TrainSettings, TuneSettings
 
 logger = logging.getLogger(__name__)
-DataOption = Annotated[
-    Path | None,
-    typer.Option(help="Your images: a folder with one folder a class (or names like cat.12.jpg), or a zip or tar of it."),
-]
 PANEL = "Train"
 
 
@@ -55,9 +53,9 @@ def train(
     config: TrainConfig = None,
     overrides: Overrides = None,
     model: Model = None,
-    data: DataOption = None,
+    data: Data = None,
     preset: Preset = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
+    no_cache: NoCache = False,
     deploy: Annotated[bool, typer.Option("--deploy", help="Deploy the champion afterwards, as `deploy` does.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -82,10 +80,10 @@ def tune(
     config: TuneConfig = None,
     overrides: Overrides = None,
     model: Model = None,
-    data: DataOption = None,
+    data: Data = None,
     trials: Annotated[int | None, typer.Option(help="Trials of heads on frozen features; by default 30.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no trial later; by default 30.")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its inputs have not changed.")] = False,
+    no_cache: NoCache = False,
     json_output: Json = False,
 ) -> None:
     """Search better settings, train the winner and register it.

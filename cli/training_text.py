@@ -15,6 +15,7 @@ from imageloop.data.sources.folder import unwrap
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.workspace_paths import PROJECT
 from operations.training import STEP_NAMES, SubmittedRun, TrainingResult
+from operations.tuning import TuningResult
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from operations.comparison import Comparison
     from operations.deployment import DeploymentResult
     from operations.prediction import PredictionTable
-    from operations.tuning import TuningResult
 
 IN_DISTRIBUTION = {True: "yes", False: "no", None: ""}  # None: the package has no novelty reference
 
@@ -73,7 +73,7 @@ def training(result: Trained) -> "RenderableType":
     return Group("", rows, "", predictions, "", commands, *deployed)
 
 
-def tuning(result: "TuningResult | SubmittedRun") -> "RenderableType":
+def tuning(result: TuningResult | SubmittedRun) -> "RenderableType":
     """Show what the search found, then the training of its winner."""
     from rich.console import Group
 
@@ -102,10 +102,6 @@ def _next_commands(result: TrainingResult) -> list[str]:
     image = raw / result.tried[0].path if result.tried else raw
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
     python = str(program())
-    seed = ["--set", f"training.seed={result.seed + 1}"]
-    again = [shlex.join([python, "run.py", "train", *_given_options(), *seed])]
-    searched = [shlex.join([python, "run.py", "tune", *_given_options()])]
-    repeated = again if not hasattr(result, "study") else []
     version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
     more = [shlex.join([python, "run.py", "train", *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
     approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
@@ -113,10 +109,15 @@ def _next_commands(result: TrainingResult) -> list[str]:
         *(approve if result.outcome == "awaiting approval" else []),
         *(f"{command}   # the last epoch was the best" for command in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
-        *repeated,
-        *(f"{command}   # searches better settings" for command in searched if repeated),
+        *([] if isinstance(result, TuningResult) else _other_trainings(python, result.seed + 1)),
         shlex.join(["make", *([] if Path.cwd() == PROJECT else ["-C", str(PROJECT)]), "ui"]),
     ]
+
+
+def _other_trainings(python: str, seed: int) -> list[str]:
+    """The same training with another seed, and a search from it."""
+    train, tune = ([python, "run.py", command, *_given_options()] for command in ("train", "tune"))
+    return [shlex.join([*train, "--set", f"training.seed={seed}"]), f"{shlex.join(tune)}   # searches better settings"]
 
 
 def _given_options() -> list[str]:

@@ -1,6 +1,5 @@
 """The charts of a study, by Optuna's own plots: its history, what matters, and accuracy against time."""
 
-import io
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +7,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState, create_trial
+
+from imageloop.promotion.evaluation_charts import png_of
 
 logger = logging.getLogger(__name__)
 MIN_FOR_IMPORTANCE = 5  # trials that ended
@@ -49,10 +50,9 @@ def _png(draw: Callable[[], Any]) -> bytes:
     from matplotlib import pyplot
 
     try:
-        axes = draw()
-        content = io.BytesIO()
-        axes.figure.savefig(content, format="png", dpi=100, bbox_inches="tight")
-        return content.getvalue()
+        figure = draw().figure
+        figure.set_layout_engine("constrained")
+        return png_of(figure)
     except (ValueError, RuntimeError) as error:
         logger.warning("a chart of the search was left out: %s", error)
         return b""

@@ -1,6 +1,6 @@
 """What a search found; importing it imports neither Optuna nor torch."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from imageloop.training.settings import TrainingSettings
@@ -55,15 +55,9 @@ class SearchResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Values for JSON, without the charts."""
-        values = {
-            name: value for name, value in vars(self).items() if name not in ("charts", "settings", "trials", "best", "default")
-        }
-        return values | {
-            "settings": self.settings.model_dump(mode="json"),
-            "best": asdict(self.best),
-            "default": asdict(self.default),
-            "trials": [asdict(trial) for trial in self.trials],
-        }
+        values = asdict(replace(self, charts={})) | {"settings": self.settings.model_dump(mode="json")}
+        del values["charts"]
+        return values
 
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> Self:

@@ -3,13 +3,12 @@
 Sources: Akiba et al., Optuna, 2019; Li et al., A System for Massively Parallel Hyperparameter Tuning (ASHA), 2020.
 """
 
-import hashlib
-import json
 import logging
 import math
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,23 +17,30 @@ import optuna
 from optuna.trial import TrialState
 
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.errors import ImageLoopError
 from imageloop.model.package import JOINED_BY
 from imageloop.progress import counted
-from imageloop.training.settings import TrainingSettings, Transfer
+from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
 from imageloop.tuning.settings import SearchSettings
-from imageloop.tuning.trials import backbones, drawn_fine_tuning, drawn_settings, know_features, run_trial
+from imageloop.tuning.study_database import StudyDatabase
+from imageloop.tuning.trials import (
+    drawn_fine_tuning,
+    drawn_settings,
+    know_features,
+    run_trial,
+    single_backbones,
+    transfer_of,
+    with_model,
+)  # fmt: skip
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
-FILE = "tuning.db"
 HEADS, FINE_TUNING = "heads", "fine-tuning"
-HEARTBEAT_SECONDS, SILENT_SECONDS = 10, 60
 MIN_EPOCHS = 5  # of a head before it may be pruned
 MAX_FAILURES = 3
-SETTINGS, SPACE, OPENINGS = "settings", "space", "openings"  # attributes of a trial, and of a study
+SETTINGS = "settings"  # an attribute of a trial
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -56,46 +62,23 @@ def search(
 
     Raises: SettingsError for a base that is no transfer learning, or a study that was begun with another space.
     """
-    if not isinstance(base.model, Transfer):
-        raise SettingsError(f"training.model.kind: expected transfer for a search, got {base.model.kind}")
+    transfer_of(base)  # refused before a study is made
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, plots, ways to sample
-    work = _Search(images, base, settings, model_name, workspace, on_trial)
-    try:
-        return work.run()
-    finally:
-        work.close()
-
-
-def study_name(model_name: str, data_version: str, base: TrainingSettings, settings: SearchSettings) -> str:
-    """The name of the study of a model, its data, and a space."""
-    identity = f"{_space_of(base, settings)}|{settings.seed}"
-    return settings.study or f"{model_name}-{data_version[:8]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-
-
-def _space_of(base: TrainingSettings, settings: SearchSettings) -> str:
-    return json.dumps([base.model_dump(mode="json"), settings.space.model_dump(mode="json")], sort_keys=True)
+    with closing(StudyDatabase(base, settings, model_name, images.data_version, workspace)) as database:
+        return _Search(images, base, settings, database, workspace, on_trial).run()
 
 
 class _Search:
     """One search, with everything that its trials need."""
 
     def __init__(
-        self, images: PreparedImages, base: TrainingSettings, settings: SearchSettings, model_name: str, workspace: Workspace, on_trial: OnTrial
+        self, images: PreparedImages, base: TrainingSettings, settings: SearchSettings, database: StudyDatabase, workspace: Workspace, on_trial: OnTrial
     ) -> None:  # fmt: skip
         self.images, self.settings, self.workspace, self.on_trial = images, settings, workspace, on_trial
-        model = base.model.model_copy(update={"side_pixels": images.side_pixels})  # joined backbones would see larger images
-        self.base = base.model_copy(update={"model": model})
-        self.name = study_name(model_name, images.data_version, base, settings)
-        self.url = settings.storage or f"sqlite:///{workspace.state / FILE}"
-        self.storages: list[optuna.storages.RDBStorage] = []
+        self.base = with_model(base, {"side_pixels": images.side_pixels})  # joined backbones would see larger images
+        self.database = database
         self.started = time.monotonic()
         self.deadline = self.started + 60 * settings.minutes if settings.minutes else math.inf
-
-    def close(self) -> None:
-        """Close the connections to the database."""
-        for storage in self.storages:
-            storage.remove_session()
-            storage.engine.dispose()
 
     def run(self) -> SearchResult:
         studies = [self._search_heads()]
@@ -112,26 +95,26 @@ class _Search:
 
     def _search_heads(self) -> optuna.Study:
         """The training without a search first; then all others, once the features of their backbones are known."""
-        study = self._open(HEADS, optuna.pruners.SuccessiveHalvingPruner(min_resource=MIN_EPOCHS, reduction_factor=3))
+        study = self.database.open(HEADS, optuna.pruners.SuccessiveHalvingPruner(min_resource=MIN_EPOCHS, reduction_factor=3))
         if not study.trials:
             study.enqueue_trial(self._default_values())
         draw = partial(drawn_settings, base=self.base, space=self.settings.space)
-        first, *others = backbones(self.base, self.settings.space)
-        known = first.split(JOINED_BY)
-        for name in known:
+        first = single_backbones([transfer_of(self.base).backbone])
+        for name in first:
             know_features(name, self.images, self.base, self.workspace)
         self._fill(study, HEADS, 1, draw)
-        for name in dict.fromkeys(JOINED_BY.join(others).split(JOINED_BY)) if others and self.settings.trials > 1 else ():
-            if name not in known and time.monotonic() < self.deadline:
+        others = [name for name in single_backbones(self.settings.space.backbones) if name not in first]
+        for name in others if self.settings.trials > 1 else ():
+            if time.monotonic() < self.deadline:
                 know_features(name, self.images, self.base, self.workspace)
         self._fill(study, HEADS, self.settings.trials, draw)
         return study
 
     def _search_fine_tuning(self, head: TrainingSettings) -> optuna.Study:
-        study = self._open(FINE_TUNING, optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+        study = self.database.open(FINE_TUNING, optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
         space = self.settings.space
-        if not study.trials and isinstance(head.model, Transfer):
-            usual = {"fine_tune_learning_rate": head.model.fine_tune.learning_rate}
+        if not study.trials:
+            usual = {"fine_tune_learning_rate": transfer_of(head).fine_tune.learning_rate}
             study.enqueue_trial(usual | {"fine_tune_blocks": space.fine_tune_blocks[0]})
         draw = partial(drawn_fine_tuning, head=head, space=space)
         self._fill(study, FINE_TUNING, self.settings.fine_tune_trials, draw)
@@ -139,45 +122,12 @@ class _Search:
 
     def _default_values(self) -> dict[str, Any]:
         """The values of the training without a search, as the first trial; what the space does not hold is drawn."""
-        model = self.base.model
-        if not isinstance(model, Transfer):
-            return {}
+        model = transfer_of(self.base)
         space, loop = self.settings.space, model.loop
         given: dict[str, Any] = {name: getattr(loop, name) for name in ("learning_rate", "weight_decay", "label_smoothing")}
         inside = {name: value for name, value in given.items() if getattr(space, name)[0] <= value <= getattr(space, name)[1]}
         flipped = {"flipped_views": model.flipped_views} if model.flipped_views in space.flipped_views else {}
         return inside | {"backbone": model.backbone} | flipped
-
-    def _open(self, kind: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
-        """The study of a kind. Raises: ImageLoopError for a database that does not respond, SettingsError for another space."""
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        name = f"{self.name}-{kind}"
-        try:
-            with self.workspace.lock("tuning"):  # two searches would both create the tables
-                storage = optuna.storages.RDBStorage(
-                    self.url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS, engine_kwargs=_options(self.url)
-                )
-                self.storages.append(storage)
-                study = optuna.create_study(
-                    storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True
-                )
-                openings = study.user_attrs.get(OPENINGS, 0)
-                study.set_user_attr(OPENINGS, openings + 1)
-                # a search that goes on, and one beside it, would begin with the values that were drawn already
-                study.sampler = optuna.samplers.TPESampler(seed=self.settings.seed + openings, constant_liar=True)
-        except Exception as error:  # SQLAlchemy's, the driver's, or Optuna's own
-            raise ImageLoopError(
-                f"expected Optuna's database at '{_without_password(self.url)}', got {type(error).__name__}: {str(error).splitlines()[0]}; "
-                "start it, or set search.storage"
-            ) from error
-        space = _space_of(self.base, self.settings)
-        if study.user_attrs.get(SPACE, space) != space:
-            raise SettingsError(
-                f"search.study: expected the space and training settings that study '{self.name}' was begun with, got others; name another "
-                "study, or leave search.study unset, which makes one for each space"
-            )
-        study.set_user_attr(SPACE, space)
-        return study
 
     def _fill(self, study: optuna.Study, kind: str, num_trials: int, draw: Callable[[optuna.Trial], TrainingSettings]) -> None:
         """Run trials until as many are done, also by other processes, or the time is over."""
@@ -257,8 +207,8 @@ class _Search:
             best=best,
             default=_result_of(default) or best,
             trials=rows,
-            study=self.name,
-            storage=_without_password(self.url),
+            study=self.database.name,
+            storage=self.database.shown_url,
             seconds=time.monotonic() - self.started,
             charts=study_charts(dict(zip((HEADS, FINE_TUNING), studies, strict=False))),
         )
@@ -282,18 +232,3 @@ def _stop_after_failures(study: optuna.Study) -> None:
             f"expected trials that end, got {MAX_FAILURES} failures in a row; the log says why, lower batch_size or side_pixels where it "
             "is memory"
         )
-
-
-def _options(url: str) -> dict[str, Any]:
-    """A process that waits for another's transaction, instead of failing at once."""
-    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:  # what it holds is not known
-        return "search.storage"

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna import Trial, TrialPruned
 
 from imageloop import progress
 from imageloop.data.prepared_images import PreparedImages
+from imageloop.errors import SettingsError
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import INPUT, JOINED_BY
 from imageloop.promotion.calibration import fit_temperature
@@ -30,7 +32,19 @@ NUM_TIMED = 15  # images, after one that is not timed
 
 def backbones(base: TrainingSettings, space: SearchSpace) -> list[str]:
     """The choices of a search, that of the training without a search first."""
-    return list(dict.fromkeys([getattr(base.model, "backbone", ""), *space.backbones]))
+    return list(dict.fromkeys([transfer_of(base).backbone, *space.backbones]))
+
+
+def single_backbones(names: Iterable[str]) -> list[str]:
+    """The backbones that these names join, each once."""
+    return list(dict.fromkeys(JOINED_BY.join(names).split(JOINED_BY)))
+
+
+def transfer_of(settings: TrainingSettings) -> Transfer:
+    """The model of a training that can be searched. Raises: SettingsError for another kind."""
+    if not isinstance(settings.model, Transfer):
+        raise SettingsError(f"training.model.kind: expected transfer for a search, got {settings.model.kind}")
+    return settings.model
 
 
 def know_features(backbone: str, images: PreparedImages, base: TrainingSettings, workspace: Workspace) -> None:
@@ -44,9 +58,6 @@ def know_features(backbone: str, images: PreparedImages, base: TrainingSettings,
 
 def drawn_settings(trial: Trial, base: TrainingSettings, space: SearchSpace) -> TrainingSettings:
     """The settings of a head, as the sampler draws them; what is not searched is that of `base`."""
-    model = base.model
-    if not isinstance(model, Transfer):
-        raise TypeError(f"expected settings of transfer learning, got {type(model).__name__}")
     loop = {
         "learning_rate": trial.suggest_float("learning_rate", *space.learning_rate, log=True),
         "weight_decay": trial.suggest_float("weight_decay", *space.weight_decay, log=True),
@@ -57,23 +68,20 @@ def drawn_settings(trial: Trial, base: TrainingSettings, space: SearchSpace) -> 
         "flipped_views": trial.suggest_categorical("flipped_views", space.flipped_views),
         "fine_tune_blocks": 0,
     }
-    return _with_model(base, model, chosen | {"loop": model.loop.model_copy(update=loop)})
+    return with_model(base, chosen | {"loop": base.model.loop.model_copy(update=loop)})
 
 
 def drawn_fine_tuning(trial: Trial, head: TrainingSettings, space: SearchSpace) -> TrainingSettings:
     """The settings of a head, and of fine-tuning after it."""
-    model = head.model
-    if not isinstance(model, Transfer):
-        raise TypeError(f"expected settings of transfer learning, got {type(model).__name__}")
     rate = trial.suggest_float("fine_tune_learning_rate", *space.fine_tune_learning_rate, log=True)
     blocks = trial.suggest_categorical("fine_tune_blocks", space.fine_tune_blocks)
-    return _with_model(
-        head, model, {"fine_tune_blocks": blocks, "fine_tune": model.fine_tune.model_copy(update={"learning_rate": rate})}
-    )
+    loop = transfer_of(head).fine_tune.model_copy(update={"learning_rate": rate})
+    return with_model(head, {"fine_tune_blocks": blocks, "fine_tune": loop})
 
 
-def _with_model(settings: TrainingSettings, model: Transfer, chosen: dict[str, Any]) -> TrainingSettings:
-    return settings.model_copy(update={"model": model.model_copy(update=chosen)})
+def with_model(settings: TrainingSettings, chosen: dict[str, Any]) -> TrainingSettings:
+    """The settings with other values of the model."""
+    return settings.model_copy(update={"model": settings.model.model_copy(update=chosen)})
 
 
 def run_trial(
@@ -90,15 +98,16 @@ def run_trial(
         trained = train(images, settings, workspace, _Pruning(trial, settings, deadline))
     loss, accuracy = judged(trained)
     spent = time.monotonic() - started
-    backbone = getattr(settings.model, "backbone", "")
-    return TrialResult(loss, accuracy, milliseconds_of(backbone, images.side_pixels, workspace), spent)
+    names = single_backbones([transfer_of(settings).backbone])
+    milliseconds = sum(milliseconds_of(name, images.side_pixels, workspace) for name in names)
+    return TrialResult(loss, accuracy, milliseconds, spent)
 
 
 class _Pruning:
     """Hands the validation error of epochs to the pruner: of a head now and then, of fine-tuning each one after the head."""
 
     def __init__(self, trial: Trial, settings: TrainingSettings, deadline: float) -> None:
-        self._trial, self._fine_tunes = trial, bool(getattr(settings.model, "fine_tune_blocks", 0))
+        self._trial, self._fine_tunes = trial, transfer_of(settings).fine_tune_blocks > 0
         self._deadline = deadline
         self._epochs = 0
 
@@ -116,27 +125,26 @@ class _Pruning:
 
 def judged(trained: TrainedModel) -> tuple[float, float]:
     """The cross-entropy after calibration, and the accuracy, on the validation images."""
+    import torch
+
     logits_NK, targets_N = trained.validation_logits_NK, trained.validation_targets_N
-    scaled_NK = logits_NK.astype(np.float64) / fit_temperature(logits_NK, targets_N)
-    log_probabilities_NK = scaled_NK - np.logaddexp.reduce(scaled_NK, axis=1, keepdims=True)
-    loss = -float(log_probabilities_NK[np.arange(len(targets_N)), targets_N].mean())
+    scaled = torch.from_numpy(logits_NK).double() / fit_temperature(logits_NK, targets_N)
+    loss = float(torch.nn.functional.cross_entropy(scaled, torch.from_numpy(targets_N)))
     return loss, float((logits_NK.argmax(1) == targets_N).mean())
 
 
+@cache  # the same for each trial of a backbone
 def milliseconds_of(backbone: str, side: int, workspace: Workspace) -> float:
-    """The time of one image through a backbone, or through all of those that are joined, on the cores of this process; the median."""
+    """The time of one image through a single backbone, on the cores of this process; the median."""
     image_1SSC: NDArray[np.uint8] = np.zeros((1, side, side, 3), np.uint8)
-    total = 0.0
-    for name in backbone.split(JOINED_BY):
-        session = open_session(exported_backbone(name, side, workspace.backbones), usable_cores())
+    session = open_session(exported_backbone(backbone, side, workspace.backbones), usable_cores())
+    session.run(["embedding"], {INPUT: image_1SSC})
+    times = []
+    for _ in range(NUM_TIMED):
+        started = time.perf_counter()
         session.run(["embedding"], {INPUT: image_1SSC})
-        times = []
-        for _ in range(NUM_TIMED):
-            started = time.perf_counter()
-            session.run(["embedding"], {INPUT: image_1SSC})
-            times.append(time.perf_counter() - started)
-        total += float(np.median(times)) * 1000
-    return total
+        times.append(time.perf_counter() - started)
+    return float(np.median(times)) * 1000
 
 
 @contextmanager
