@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import data, monitoring, reference, renamed_commands, serving, site, training
+from cli import data, monitoring, prediction, reference, renamed_commands, serving, site, training
 
 HELP = """ImageLoop trains an image classifier on a folder of labelled images, serves it, monitors it, and retrains it.
 
@@ -16,7 +16,7 @@ Without a command it trains with the defaults and deploys the champion.
 """
 
 app = typer.Typer(help=HELP, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
-for group in (training, serving, monitoring, data, reference, site, renamed_commands):
+for group in (training, prediction, serving, monitoring, data, reference, site, renamed_commands):
     group.register(app)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from operations.training import SubmittedRun
+
 NAME_WIDTH = 15
 PLAIN_WIDTH = 10_000  # wider than any row, so that nothing is wrapped for a program that reads lines
 STATUS_STYLES = {
@@ -61,6 +63,11 @@ def render(content: "RenderableType", descriptor: int) -> str:
     console = Console(file=text, force_terminal=terminal, width=width or PLAIN_WIDTH, markup=False, emoji=False, highlight=False)
     console.print(content)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def submitted(result: "SubmittedRun") -> str:
+    """Say where the submitted run is shown."""
+    return f"the run was submitted to the stack '{result.stack}'; its dashboard shows the rest"
 
 
 def summary(*rows: "tuple[str, str | Text]") -> "Table":

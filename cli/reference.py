@@ -29,7 +29,9 @@ def settings(
     ] = "",
     command: Annotated[
         str | None,
-        typer.Option("--of", metavar="COMMAND", help="train, tune, deploy or monitor; by default all.", show_default=False),
+        typer.Option(
+            "--of", metavar="COMMAND", help="train, tune, predict, deploy or monitor; by default all.", show_default=False
+        ),
     ] = None,
     json_output: Json = False,
 ) -> None:

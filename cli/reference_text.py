@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from operations.reports import Reports
 
-COMMANDS = ("train", "tune", "deploy", "monitor")
+COMMANDS = ("train", "tune", "predict", "deploy", "monitor")
 REPEATED = {"tune": {"data", "training", "promotion"}, "monitor": {"training", "rollout"}}  # groups that another command has
 
 
@@ -40,10 +40,11 @@ class ListedSettings:
 
 def list_all(prefix: str, command: str | None) -> ListedSettings:
     """The settings below a prefix, or with this word in their key or reason. Raises: SettingsError where there are none."""
+    from imageloop.batch_prediction.settings import BatchPredictionSettings
     from seldon.delivery.rollouts.settings import DeploySettings
     from steps.pipeline_settings import MonitorSettings, TrainSettings, TuneSettings
 
-    kinds = (TrainSettings, TuneSettings, DeploySettings, MonitorSettings)
+    kinds = (TrainSettings, TuneSettings, BatchPredictionSettings, DeploySettings, MonitorSettings)
     models: dict[str, type[BaseModel]] = dict(zip(COMMANDS, kinds, strict=True))
     every = [
         ListedSetting(name, one.key, one.type, _plain(one.default), one.reason, one.variant)

@@ -1,10 +1,9 @@
-"""Commands that make models and choose among them: train, tune, compare, versions, approve, predict.
+"""Commands that make models and choose among them: train, tune, compare, versions, approve.
 
 `training_text` loads the settings of all pipelines, a tenth of a second that the other commands need not wait for.
 """
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +25,7 @@ from cli.options import (
     deploy_presets,
     train_presets,
 )
-from cli.output import render
+from cli.output import render, submitted
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import PROJECT
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from cli import training_text
     from operations.approval import Approval, VersionList
     from operations.comparison import Comparison
-    from operations.prediction import PredictionTable
     from operations.training import SubmittedRun
     from operations.tuning import TuningResult
     from steps.pipeline_settings import TrainSettings, TuneSettings
@@ -45,7 +43,7 @@ PANEL = "Train"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group to the command line."""
-    for command in (train, tune, predict, versions, compare, approve):
+    for command in (train, tune, versions, compare, approve):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -138,7 +136,7 @@ def _train(
         from seldon.delivery.rollouts.settings import DeploySettings
 
         if isinstance(result, training.SubmittedRun):
-            raise ImageLoopError(f"{training_text.submitted(result)}; deploy when it has ended: python run.py deploy")
+            raise ImageLoopError(f"{submitted(result)}; deploy when it has ended: python run.py deploy")
         chosen = {"model_name": settings.promotion.model_name} | deploy_presets(model)
         champion = DeploySettings.model_validate(chosen | {"strategy": {"kind": "rolling"}})
         try:
@@ -158,32 +156,6 @@ def _announce(settings: "TrainSettings") -> None:
         "training and deploying: stack '%s', data '%s', model '%s'; other commands: python run.py --help",
         open_store().active_stack_model.name, settings.data.source.kind, settings.promotion.model_name,
     )  # fmt: skip
-
-
-def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
-    model: ModelName = DEFAULT_MODEL,
-    version: Annotated[str | None, typer.Option(help="A version; by default the champion.")] = None,
-    explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")] = None,
-    exact: Annotated[bool, typer.Option(help="Use the fp32 model even where the int8 model is as good.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability,in_distribution,reason.")] = False,
-    json_output: Json = False,
-) -> None:
-    """Predict images; bad files are listed, the rest is predicted, and the exit code is 1."""
-    for path in paths:
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where permission is missing
-            fail(SettingsError(f"expected an image or a folder, got nothing at '{path}'"))
-
-    from cli import training_text
-
-    def work() -> "PredictionTable":
-        from operations import prediction
-
-        return prediction.predict(paths, model, version, explain, exact=exact)
-
-    result = run("predict", work, training_text.csv_table if csv else training_text.predictions, json_output)
-    if result.refused:
-        raise typer.Exit(1)
 
 
 def compare(first: str, second: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:

@@ -1,7 +1,5 @@
 """How the commands of training show their results to a user."""
 
-import csv
-import io
 import shlex
 import sys
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import interval, lines, percent, program, status_text, summary, table
+from cli.output import interval, lines, percent, program, status_text, submitted, summary, table
 from cli.serving_text import deployment
 from imageloop.data.sources.folder import unwrap
 from imageloop.promotion.settings import PromotionSettings
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from operations.approval import Approval, VersionList
     from operations.comparison import Comparison
     from operations.deployment import DeploymentResult
-    from operations.prediction import PredictionTable
-
-IN_DISTRIBUTION = {True: "yes", False: "no", None: ""}  # None: the package has no novelty reference
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,6 @@ class TrainedAndDeployed(TrainingResult):
 
 
 Trained = TrainingResult | TrainedAndDeployed | SubmittedRun
-
-
-def submitted(result: SubmittedRun) -> str:
-    """Say where the submitted run is shown."""
-    return f"the run was submitted to the stack '{result.stack}'; its dashboard shows the rest"
 
 
 def training(result: Trained) -> "RenderableType":
@@ -127,36 +117,6 @@ def _given_options() -> list[str]:
         place for place, (name, value) in enumerate(pairwise(options)) if name == "--set" and value.startswith("training.seed=")
     }
     return [word for place, word in enumerate(options) if place not in seeds and place - 1 not in seeds]
-
-
-def predictions(result: "PredictionTable") -> "Group":
-    """Show a row for each image, and the reasons of those that were refused."""
-    from rich.console import Group
-
-    parts: list[RenderableType] = []
-    if result.predictions:
-        predicted = table("image", "label", "probability", "in distribution", numbers=("probability",))
-        for image in result.predictions:
-            predicted.add_row(image.path, image.label, percent(image.probability), IN_DISTRIBUTION[image.in_distribution])
-        parts += [predicted, ""]
-    if result.refused:
-        refused = table(f"refused {len(result.refused)}", "reason")
-        for file in result.refused:
-            refused.add_row(file.path, file.reason)
-        parts += [refused, ""]
-    return Group(*parts, f"{len(result.predictions)} images by {result.model_name} {result.model_version} ({result.precision})")
-
-
-def csv_table(result: "PredictionTable") -> str:
-    """Columns path, label, probability, in_distribution, reason; refused images have the path and the reason alone."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", "in_distribution", "reason"])
-    writer.writerows(
-        (one.path, one.label, f"{one.probability:.6f}", IN_DISTRIBUTION[one.in_distribution], "") for one in result.predictions
-    )
-    writer.writerows((one.path, "", "", "", one.reason) for one in result.refused)
-    return text.getvalue().rstrip("\n")
 
 
 def comparison(result: "Comparison") -> "Group":

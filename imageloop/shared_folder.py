@@ -18,12 +18,15 @@ VARIABLE = "IMAGELOOP_SHARED"
 
 
 class SharedFolder:
-    """A folder that machines share. Every method raises ImageLoopError where it cannot be reached."""
+    """A folder that machines share. Every method raises ImageLoopError where it cannot be reached.
 
-    def __init__(self, url: str) -> None:
+    `purpose` and `setting`, which has its address, are named in the error.
+    """
+
+    def __init__(self, url: str, purpose: str = "share files", setting: str = VARIABLE) -> None:
         import fsspec
 
-        self._url = url
+        self.url, self._purpose, self._setting = url, purpose, setting
         with self._errors_named():
             self._files, self._root = fsspec.core.url_to_fs(url)
 
@@ -84,7 +87,7 @@ class SharedFolder:
         try:
             yield
         except Exception as error:  # each file system has errors of its own
-            raise ImageLoopError(f"expected to share files at '{self._url}' ({VARIABLE}), got: {error!r}") from error
+            raise ImageLoopError(f"expected to {self._purpose} at '{self.url}' ({self._setting}), got: {error!r}") from error
 
 
 def shared(folder: Path) -> SharedFolder | None:

@@ -41,7 +41,11 @@ def read_table(store: BaseArtifactStore, path: str) -> pd.DataFrame:
 
 
 def write_json(store: BaseArtifactStore, path: str, values: Any) -> None:
-    write_bytes(store, path, json.dumps(values).encode())
+    write_bytes(store, path, as_json(values))
+
+
+def as_json(values: Any) -> bytes:
+    return json.dumps(values).encode()
 
 
 def read_json(store: BaseArtifactStore, path: str) -> Any:

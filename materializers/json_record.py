@@ -7,6 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop import html_pages
+from imageloop.batch_prediction.step_artifacts import BatchOutput
 from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.promotion.step_artifacts import Calibration, Candidate, Registration, RolloutRecord
 from imageloop.training.settings import TrainingSettings
@@ -15,7 +16,7 @@ from materializers.artifact_files import hash_of, read_bytes, write_bytes
 
 class RecordMaterializer(BaseMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type, ...]] = (
-        RawVersion, DataVersion, Calibration, Registration, Candidate, RolloutRecord, TrainingSettings,
+        RawVersion, DataVersion, Calibration, Registration, Candidate, RolloutRecord, TrainingSettings, BatchOutput,
     )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 

@@ -6,7 +6,6 @@ from typing import Any
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError
 from imageloop.workspace_paths import Workspace
-from operations.prediction import load_version
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.data.prepared_images import prepare
     from imageloop.data.split_history import previous_catalog
     from imageloop.lifecycle.champion import taught_by, without
+    from imageloop.lifecycle.registered_predictor import load_version
     from imageloop.promotion.champion_comparison import changed_classes, paired_difference
     from imageloop.promotion.evaluation import evaluate
 
@@ -53,7 +53,7 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     evaluations = []
     taught = taught_by(registry, [first, second], workspace)
     for version in (first, second):
-        predictor, _, _ = load_version(model_name, version)
+        predictor = load_version(model_name, version).predictor
         images = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
         if images.class_names != predictor.info.class_names:
             raise ImageLoopError(

@@ -12,10 +12,8 @@ from imageloop.atomic_files import replacing
 from imageloop.data.sources.folder import every_file
 from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.progress import track
-from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
-    from imageloop.embeddings.novelty import Novelty
     from imageloop.model.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -66,8 +64,12 @@ def predict(
     files = list(_files_below(paths))
     if not files:
         raise ImageLoopError(f"expected images, got no file at {', '.join(map(str, paths)) or 'no path at all'}")
-    predictor, novelty, version = load_version(model_name, version, exact=exact)
-    table = PredictionTable(model_name, version, predictor.precision, [], [])
+    open_store()
+    from imageloop.lifecycle.registered_predictor import load_version
+
+    loaded = load_version(model_name, version, exact=exact)
+    predictor, novelty = loaded.predictor, loaded.novelty
+    table = PredictionTable(model_name, loaded.version, predictor.precision, [], [])
     predictions = predictor.predict_each(_contents(files, predictor.limits.max_bytes))
     names = _names_of_heat_maps(files) if explain else {}
     for file, prediction in zip(files, track(predictions, "predict", len(files)), strict=True):
@@ -79,26 +81,6 @@ def predict(
             values = (prediction.label, prediction.probability, prediction.probabilities)
             table.predictions.append(PredictedImage(str(file), *values, heat_map, resembles))
     return table
-
-
-def load_version(model_name: str, version: str | None, *, exact: bool = False) -> "tuple[Predictor, Novelty | None, str]":
-    """The predictor of a version, verified, and its novelty reference; by default the champion's.
-
-    Raises: ImageLoopError if there is none.
-    """
-    from imageloop.adapters.mlflow_registry import ModelRegistry
-    from imageloop.embeddings.novelty import Novelty
-    from imageloop.model.predictor import Predictor
-    from imageloop.model.signing import public_key
-
-    open_store()
-    registry = ModelRegistry(model_name)
-    version = version or registry.champion()
-    if version is None:
-        raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
-    folder = registry.package(version)
-    predictor = Predictor.load(folder, public_key(Workspace.current().keys), exact=exact)
-    return predictor, Novelty.read(folder), version
 
 
 def _files_below(paths: list[Path]) -> Iterator[Path]:

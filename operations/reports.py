@@ -17,7 +17,7 @@ ENDINGS = {"html": ".html", "image": ".png"}
 TITLES = {
     "catalog": "Images by class and split", "prepared": "Prepared images", "feedback": "Feedback data", "label_issues": "Label issues",
     "trained_model": "Losses by epoch", "calibration": "Calibration", "evaluation": "Evaluation on the test images",
-    "search": "Search of settings",
+    "search": "Search of settings", "images": "Images to predict", "summary": "Batch prediction",
     "verdict": "Decision of the gates", "package": "Package", "registration": "Registered version", "measurement": "Drift and model performance",
     "decision": "Decision of the monitor",
 }  # fmt: skip

@@ -15,6 +15,7 @@ def results() -> str:
     from operations import (
         approval,
         backup,
+        batch_prediction,
         comparison,
         data_restore,
         deployment,
@@ -25,11 +26,13 @@ def results() -> str:
         scheduling,
         serving,
         training,
+        tuning,
     )
     from operations.demo_loop import scenario
 
     types: dict[str, type] = {
-        "train": training.TrainingResult, "train --deploy": TrainedAndDeployed, "predict": prediction.PredictionTable,
+        "train": training.TrainingResult, "train --deploy": TrainedAndDeployed, "tune": tuning.TuningResult,
+        "predict": prediction.PredictionTable, "predict --pipeline": batch_prediction.BatchPrediction,
         "versions": approval.VersionList, "compare": comparison.Comparison, "approve": approval.Approval,
         "deploy": deployment.DeploymentResult, "status": serving.ServingStatus, "evaluate": evaluation.EndpointEvaluation,
         "rollback": serving.RollbackResult, "down": serving.StoppedDeployments, "monitor": monitoring.MonitoringRun,

@@ -13,6 +13,7 @@ from imageloop.settings_listing import list_settings
 
 def settings() -> str:
     """Every setting with its type, default and reason."""
+    from imageloop.batch_prediction.settings import BatchPredictionSettings
     from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
     from seldon.delivery.clusters.settings import KubernetesSettings
     from seldon.delivery.rollouts.settings import DeploySettings
@@ -25,6 +26,7 @@ def settings() -> str:
     groups = (
         ("train", "`python run.py train`, and below `training` in a monitor's file.", TrainSettings),
         ("tune", "`python run.py tune`, beside `data`, `training` and `promotion` of `train`.", TuneSettings),
+        ("predict", "`python run.py predict --pipeline`.", BatchPredictionSettings),
         ("deploy", "`python run.py deploy`, and below `rollout` in a monitor's file.", DeploySettings),
         ("monitor", "`python run.py monitor`, `watch` and `schedule`.", MonitorSettings),
         ("local gateway", "In `stacks/local.yaml`, below `components.model_deployer.config.cluster.gateway`.", GatewaySettings),

@@ -65,7 +65,8 @@ def _parts(measurement: Measurement) -> list[str]:
     return parts + ([_accuracy(measurement.performance)] if measurement.performance.parts else [])
 
 
-def _newest_window(newest: Window) -> list[str]:
+def drift_sections(newest: Window) -> list[str]:
+    """HTML sections: the feature groups of a window, and how their values lie beside those of the reference."""
     rows = [
         (group.name, group.p_value, _value(group.before), _value(group.after), UNITS.get(group.name, ""))
         for group in newest.feature_groups
@@ -75,14 +76,20 @@ def _newest_window(newest: Window) -> list[str]:
         html_pages.histogram(f"{name} {UNITS.get(name, '')}".strip(), one.edges, one.before, one.after)
         for name, one in newest.histograms.items()
     ]
+    return [
+        html_pages.section("Feature groups, the most significant first", groups),
+        *([html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts))] if charts else []),
+    ]
+
+
+def _newest_window(newest: Window) -> list[str]:
     share = f"<p>{newest.out_of_distribution_share:.1%} of the images; 1 % is usual.</p>"
     farthest = html_pages.table(
         ["request", "predicted", "distance"], [(one.request_id, one.label, one.novelty) for one in newest.unusual]
     )
     hint = "<p>The images farthest from the training data; where they were retained, <code>python run.py report RUN</code> shows them.</p>"
     return [
-        html_pages.section("Feature groups, the most significant first", groups),
-        *([html_pages.section("Before (grey) and now (blue)", html_pages.grid(charts))] if charts else []),
+        *drift_sections(newest),
         html_pages.section("Out of distribution", share, *([hint, farthest] if newest.unusual else [])),
     ]
 

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Group
 
 from cli.output import program, render, status_text, summary, table
-from cli.training_text import csv_table, predictions, versions
+from cli.prediction_text import csv_table, predictions
+from cli.training_text import versions
 from imageloop.adapters.registered_version import RegisteredVersion
 from operations.approval import VersionList, status_of
 from operations.prediction import PredictedImage, PredictionTable, RefusedImage

@@ -1,0 +1,35 @@
+"""A registered version, ready to predict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.embeddings.novelty import Novelty
+from imageloop.errors import ImageLoopError
+from imageloop.model.predictor import Predictor
+from imageloop.model.signing import public_key
+from imageloop.workspace_paths import Workspace
+
+
+@dataclass(frozen=True)
+class RegisteredPredictor:
+    """A version's package in a folder here, its predictor, verified, and its novelty reference where it has one."""
+
+    version: str
+    folder: Path
+    predictor: Predictor
+    novelty: Novelty | None
+
+
+def load_version(model_name: str, version: str | None, *, exact: bool = False) -> RegisteredPredictor:
+    """Load a version of the registry, by default the champion.
+
+    Raises: ImageLoopError if there is none.
+    """
+    registry = ModelRegistry(model_name)
+    version = version or registry.champion()
+    if version is None:
+        raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
+    folder = registry.package(version)
+    predictor = Predictor.load(folder, public_key(Workspace.current().keys), exact=exact)
+    return RegisteredPredictor(version, folder, predictor, Novelty.read(folder))

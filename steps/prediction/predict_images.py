@@ -1,0 +1,31 @@
+"""Predict listed images and write Parquet files."""
+
+from typing import Annotated
+
+import pandas as pd
+from zenml import get_step_context, log_metadata, step
+
+from imageloop.batch_prediction.job import BatchJob, open_output
+from imageloop.batch_prediction.predict_parts import BatchModel, predict_parts
+from imageloop.batch_prediction.settings import BatchPredictionSettings
+from imageloop.batch_prediction.step_artifacts import BatchOutput
+from imageloop.lifecycle.registered_predictor import load_version
+from imageloop.workspace_paths import Workspace
+from materializers.json_record import RecordMaterializer
+
+
+@step(enable_cache=False, output_materializers={"output": RecordMaterializer})
+def predict_images(images: pd.DataFrame, settings: BatchPredictionSettings) -> Annotated[BatchOutput, "output"]:
+    """Parts that an interrupted run has written are kept; the others are predicted now."""
+    loaded = load_version(settings.model_name, settings.version, exact=settings.exact)
+    job = BatchJob.of(images, settings, loaded.predictor, loaded.version)
+    address = settings.output or str(
+        Workspace.current().home / "predictions" / f"{settings.model_name}-{loaded.version}-{job.digest[:8]}"
+    )
+    done = predict_parts(
+        images, job, BatchModel(loaded.predictor, loaded.novelty), open_output(address, job), settings.max_sampled,
+        str(get_step_context().pipeline_run.name),
+    )  # fmt: skip
+    output = BatchOutput(address=address, job=job, parts=done.parts, images=done.images, kept_parts=done.kept_parts)
+    log_metadata({"output": address, "registry_version": loaded.version, "parts": done.parts, "kept_parts": done.kept_parts})
+    return output

@@ -1,0 +1,31 @@
+"""Summarize a batch prediction."""
+
+from typing import Annotated
+
+from zenml import log_metadata, step
+
+from imageloop.adapters.mlflow_registry import ModelRegistry
+from imageloop.batch_prediction.batch_report import batch_report
+from imageloop.batch_prediction.job import SUMMARY_FILES, open_output, write
+from imageloop.batch_prediction.settings import BatchPredictionSettings
+from imageloop.batch_prediction.step_artifacts import BatchOutput
+from imageloop.batch_prediction.summary import BatchSummary
+from imageloop.batch_prediction.summary import summarize as summarize_parts
+from materializers.artifact_files import as_json
+from materializers.batch_prediction import BatchSummaryMaterializer
+
+
+@step(enable_cache=False, output_materializers={"summary": BatchSummaryMaterializer})
+def summarize(output: BatchOutput, settings: BatchPredictionSettings) -> Annotated[BatchSummary, "summary"]:
+    """Count classes and refused files, measure drift against the reference of the model, and write both beside the parts."""
+    job = output.job
+    folder = open_output(output.address, job)
+    summary = summarize_parts(folder, job, ModelRegistry(job.model_name).package(job.model_version), settings.drift)
+    for name, content in zip(
+        SUMMARY_FILES, (as_json(summary.as_dict()), batch_report(summary).encode(errors="replace")), strict=True
+    ):
+        write(folder, name, content)
+    log_metadata(
+        {"images": summary.num_images, "refused": summary.num_refused, "drift": bool(summary.window and summary.window.alarm)}
+    )
+    return summary
