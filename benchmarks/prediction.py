@@ -1,4 +1,4 @@
-"""Images a second from JPEG to label: the package, quantised and exact, beside eager PyTorch.
+"""Images a second from JPEG to label: the package, quantised and exact, beside eager PyTorch; and parts of a batch prediction beside the first.
 
 make bench-prediction
 """
@@ -14,8 +14,14 @@ from statistics import median
 import numpy as np
 
 from benchmarks.benchmark_images import photographs
+from imageloop.batch_prediction.input_images import list_images
+from imageloop.batch_prediction.job import BatchJob, open_output
+from imageloop.batch_prediction.predict_parts import BatchModel, predict_parts
+from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
+from imageloop.embeddings.novelty import Novelty
+from imageloop.engine import ThisProcess
 from imageloop.model.onnx_export import attach_head, quantise
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
 from imageloop.model.predictor import Predictor
@@ -45,11 +51,32 @@ def rate(work: Callable[[list[bytes]], Iterable[object] | None], contents: list[
     return len(contents) / (time.perf_counter() - started)
 
 
+def parts_of(predictor: Predictor, files: list[Path], folder: Path) -> float:
+    """Images a second of `predict --pipeline`, from files to Parquet, without the start of a pipeline and its pages."""
+    started = time.perf_counter()
+    settings = BatchPredictionSettings(inputs=list(map(str, files)), output=str(folder), part_images=500)
+    images = list_images(settings.inputs)
+    job = BatchJob.of(images, settings, predictor, "1")
+    known_ND = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)
+    model = BatchModel(predictor, Novelty(known_ND / np.linalg.norm(known_ND, axis=1, keepdims=True), 0.5))
+    predict_parts(images, job, model, open_output(str(folder), job), settings.max_sampled, "run", ThisProcess())
+    return len(files) / (time.perf_counter() - started)
+
+
+def bare(predictor: Predictor, files: list[Path]) -> float:
+    """Images a second of the predictor alone, from files."""
+    started = time.perf_counter()
+    for _ in predictor.predict_each(file.read_bytes() for file in files):
+        pass
+    return len(files) / (time.perf_counter() - started)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         source, kind = photographs(scratch / "drawn")
-        contents = [path.read_bytes() for path in sorted(source.rglob("*.jpg"))[:NUM_IMAGES]]
+        files = sorted(source.rglob("*.jpg"))[:NUM_IMAGES]
+        contents = [path.read_bytes() for path in files]
         backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
         quantise(backbone, scratch / "int8.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
         info = PackageInfo(
@@ -66,10 +93,17 @@ def main() -> None:
             rates["int8"].append(rate(predictors[INT8_MODEL].predict_each, contents))
             rates["fp32"].append(rate(predictors[EXACT_MODEL].predict_each, contents))
             rates["eager"].append(rate(eager, contents[:100]))
+        pairs = []
+        for number in range(ROUNDS + 2):
+            first, second = bare(predictors[INT8_MODEL], files), parts_of(predictors[INT8_MODEL], files, scratch / f"out{number}")
+            pairs.append(second / first)
         middle = {key: median(values) for key, values in rates.items()}
         print(f"{len(contents):,} {kind}, median of {ROUNDS} rounds, {os.cpu_count()} cores")
         for key, value in middle.items():
             print(f"{key:<6} {value:6.0f} images a second, {value / middle['eager']:.1f} times eager PyTorch")
+        print(
+            f"parts of a batch prediction, int8: {median(pairs):.2f} times the predictor alone ({min(pairs):.2f} to {max(pairs):.2f})"
+        )
 
 
 if __name__ == "__main__":

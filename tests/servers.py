@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
+import psutil
 import psycopg
 import pymysql
 import pytest
@@ -196,3 +197,83 @@ def git(folder: Path) -> Iterator[str]:
 
     with running(command, folder, is_ready):
         yield f"git://127.0.0.1:{port}"
+
+
+class RayCluster:
+    """A head node, and raylets that join it and can be killed, each with one core; only holders of the token may use it."""
+
+    IP = "127.0.0.2"  # Ray takes the machine's own address for 127.0.0.1
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self._folder = free_port(), folder
+        self.address = f"{self.IP}:{self.port}"
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": PASSWORD * 3, "RAY_ADDRESS": self.address}
+        self._processes: list[subprocess.Popen] = []
+
+    def start(self, *options: str) -> subprocess.Popen:
+        """Start a node and wait for it."""
+        command = [
+            Path(sys.executable).with_name("ray"), "start", "--block", f"--node-ip-address={self.IP}", "--num-cpus=1",
+            "--object-store-memory=200000000", "--min-worker-port=0", "--max-worker-port=0", *options,
+        ]  # fmt: skip
+        environment = _plain() | self.environment | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path(__file__).parents[1])}
+        del environment["RAY_ADDRESS"]
+        with (self._folder / f"log{len(self._processes)}").open("ab") as log:
+            process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self._processes.append(process)
+        deadline = time.monotonic() + 120
+        while not any("raylet" in child.name() for child in psutil.Process(process.pid).children(recursive=True)):
+            ended = process.poll() is not None or time.monotonic() > deadline
+            assert not ended, (self._folder / f"log{len(self._processes) - 1}").read_text()[-2000:]
+            time.sleep(0.2)
+        return process
+
+    def start_head(self) -> None:
+        self.start(
+            "--head",
+            f"--port={self.port}",
+            "--include-dashboard=false",
+            f"--temp-dir={self._folder}",
+            f"--ray-client-server-port={free_port()}",
+        )
+
+    def join(self) -> subprocess.Popen:
+        """Another raylet."""
+        return self.start(f"--address={self.address}")
+
+    def join_and_wait(self) -> subprocess.Popen:
+        """Another raylet, once the cluster knows it; in a process that is connected."""
+        import ray
+
+        alive = sum(node["Alive"] for node in ray.nodes())
+        process, deadline = self.join(), time.monotonic() + 60
+        while sum(node["Alive"] for node in ray.nodes()) <= alive:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return process
+
+    def kill(self, process: subprocess.Popen) -> None:
+        """End a node at once, as a machine that loses its power."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+        process.wait(10)
+
+    def end(self) -> None:
+        for process in reversed(self._processes):
+            self.kill(process)
+
+
+@contextmanager
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of one node, whose folder has a short name: Ray's sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        cluster = RayCluster(Path(folder))
+        try:
+            cluster.start_head()
+            yield cluster
+        finally:
+            cluster.end()

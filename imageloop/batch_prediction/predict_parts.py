@@ -5,11 +5,14 @@ Shapes: N images of a part, K classes, D features, S pixels a side.
 
 import io
 import itertools
+import socket
+import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,8 @@ from imageloop.data.image_opening import Container
 from imageloop.data.image_statistics import NAMES, image_statistics
 from imageloop.data.preprocessing import UInt8Array, resize_and_crop
 from imageloop.embeddings.novelty import Novelty
-from imageloop.errors import ImageRefusedError
+from imageloop.engine import Engine
+from imageloop.errors import ImageLoopError, ImageRefusedError
 from imageloop.model.package import BATCH
 from imageloop.model.predictor import Predictor
 from imageloop.shared_folder import SharedFolder
@@ -37,6 +41,7 @@ GROUP = 4 * BATCH  # images that go through the model at once
 GROUPS_AHEAD = 3  # that are read and decoded meanwhile
 READERS_OF_STORAGE = 16  # a request to a bucket waits longer than its image takes to decode
 EMBEDDING = "embedding"
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -62,27 +67,104 @@ class _Decoded:
     container: Container
 
 
+@dataclass(frozen=True)
+class PackageFiles:
+    """A model package on its way to another machine: its files by name, and the key that its signature is verified with."""
+
+    files: dict[str, bytes]
+    key: bytes
+    exact: bool
+
+    @classmethod
+    def of(cls, folder: Path, key: Path, *, exact: bool) -> "PackageFiles":
+        return cls(
+            {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()},
+            key.read_bytes(),
+            exact,
+        )
+
+    def open(self, cores: int) -> BatchModel:
+        """Verify and load it. Raises: SignatureError, PackageError."""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, key = Path(scratch, "package"), Path(scratch, "key.pub")
+            key.write_bytes(self.key)
+            for name, content in self.files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+            return BatchModel(Predictor.load(folder, key, cores, exact=self.exact), Novelty.read(folder))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one Parquet file, and which of their rows are sampled."""
+
+    name: str
+    paths: list[str]
+    sampled: set[int]
+
+
+@dataclass(frozen=True)
+class PredictPart:
+    """The task of an engine: from a part to its Parquet file. `model`: open here, or files for a worker elsewhere."""
+
+    model: BatchModel | PackageFiles
+    columns: dict[str, str]
+    advance: Callable[[int], None] | None = None
+
+    def open(self, cores: int) -> Callable[[Part], bytes]:
+        model = self.model.open(cores) if isinstance(self.model, PackageFiles) else self.model
+        return lambda part: self._predict(part, model)
+
+    def _predict(self, part: Part, model: BatchModel) -> bytes:
+        table = predict_table(part.paths, part.sampled, model, self.advance or (lambda _: None))
+        _refuse_unreadable(part, table)
+        for column, value in self.columns.items():
+            table = table.append_column(column, pa.repeat(value, len(table)).dictionary_encode())
+        return _as_parquet(table)
+
+
 def predict_parts(
-    images: pd.DataFrame, job: BatchJob, model: BatchModel, output: SharedFolder, max_sampled: int, run: str
+    images: pd.DataFrame,
+    job: BatchJob,
+    model: BatchModel | PackageFiles,
+    output: SharedFolder,
+    max_sampled: int,
+    run: str,
+    engine: Engine,
 ) -> PartsDone:
-    """Predict what the output has no part of yet. `run`: the name that the rows carry."""
+    """Predict what the output has no part of yet. `model`: files where the engine is elsewhere. `run`: the name that the rows carry.
+
+    Raises: ImageLoopError where a worker can read no image of its part.
+    """
     present = set(output.names(".parquet"))
     missing = [name for name in job.part_names if name not in present]
     sampled = sampled_rows(len(images), max_sampled)
-    num_images = 0
+    parts = [_part(name, images, job, sampled) for name in missing]
+    num_images = sum(len(part.paths) for part in parts)
+    columns = {"model_name": job.model_name, "model_version": job.model_version, "precision": job.precision, "run": run}
     with progress.counted("predict", len(images)) as advance:
-        advance(len(images) - sum(len(images.iloc[job.rows_of(name)]) for name in missing))
-        for name in missing:
-            rows = job.rows_of(name)
-            paths = images["path"].iloc[rows].tolist()
-            chosen = {row - rows.start for row in sampled if rows.start <= row < rows.stop}
-            table = predict_table(paths, chosen, model, advance)
-            facts = {"model_name": job.model_name, "model_version": job.model_version, "precision": job.precision, "run": run}
-            for column, value in facts.items():
-                table = table.append_column(column, pa.repeat(value, len(table)).dictionary_encode())
-            write(output, name, _as_parquet(table))
-            num_images += len(paths)
-    return PartsDone(len(missing), num_images, len(job.part_names) - len(missing))
+        advance(len(images) - num_images)
+        task = PredictPart(model, columns, advance if engine.is_this_process else None)
+        for number, content in engine.map(task, parts):
+            write(output, parts[number].name, content)
+            if not engine.is_this_process:
+                advance(len(parts[number].paths))
+    return PartsDone(len(parts), num_images, len(job.part_names) - len(parts))
+
+
+def _part(name: str, images: pd.DataFrame, job: BatchJob, sampled: set[int]) -> Part:
+    rows = job.rows_of(name)
+    paths = images["path"].iloc[rows].tolist()
+    return Part(name, paths, {row for row in range(len(paths)) if rows.start + row in sampled})
+
+
+def _refuse_unreadable(part: Part, table: pa.Table) -> None:
+    """Raises: ImageLoopError where no image could be read: on another machine, where a disk is gone, or without rights."""
+    if len(part.paths) > 1 and all(reason == UNREADABLE for reason in table["reason"].to_pylist()):
+        raise ImageLoopError(
+            f"expected images that this machine ({socket.gethostname()}) can read, got none of the {len(part.paths)} of '{part.name}': "
+            f"{part.paths[0]} {table['detail'][0].as_py()}; use an address that every machine can read, or restore the files"
+        )
 
 
 def _as_parquet(table: pa.Table) -> bytes:

@@ -5,11 +5,13 @@ from typing import Annotated
 import pandas as pd
 from zenml import get_step_context, log_metadata, step
 
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.batch_prediction.job import BatchJob, open_output
-from imageloop.batch_prediction.predict_parts import BatchModel, predict_parts
+from imageloop.batch_prediction.predict_parts import BatchModel, PackageFiles, predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.step_artifacts import BatchOutput
 from imageloop.lifecycle.registered_predictor import load_version
+from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
 
@@ -22,10 +24,13 @@ def predict_images(images: pd.DataFrame, settings: BatchPredictionSettings) -> A
     address = settings.output or str(
         Workspace.current().home / "predictions" / f"{settings.model_name}-{loaded.version}-{job.digest[:8]}"
     )
-    done = predict_parts(
-        images, job, BatchModel(loaded.predictor, loaded.novelty), open_output(address, job), settings.max_sampled,
-        str(get_step_context().pipeline_run.name),
-    )  # fmt: skip
+    engine, run = open_engine(), str(get_step_context().pipeline_run.name)
+    model = (
+        BatchModel(loaded.predictor, loaded.novelty)
+        if engine.is_this_process
+        else PackageFiles.of(loaded.folder, public_key(Workspace.current().keys), exact=settings.exact)
+    )
+    done = predict_parts(images, job, model, open_output(address, job), settings.max_sampled, run, engine)
     output = BatchOutput(address=address, job=job, parts=done.parts, images=done.images, kept_parts=done.kept_parts)
     log_metadata({"output": address, "registry_version": loaded.version, "parts": done.parts, "kept_parts": done.kept_parts})
     return output

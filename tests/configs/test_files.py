@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.settings_files import load_settings
 from seldon.delivery.rollouts.settings import DeploySettings
 from steps.pipeline_settings import MonitorSettings, TrainSettings, TuneSettings
@@ -15,6 +16,7 @@ def test_every_file_under_configs_is_valid(file):
         "monitor": MonitorSettings,
         "demo-loop": MonitorSettings,
         "tune": TuneSettings,
+        "predict": BatchPredictionSettings,
     }
 
     load_settings(kinds.get(file.stem, TrainSettings), file, [])

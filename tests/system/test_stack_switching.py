@@ -84,6 +84,20 @@ print(json.dumps({
 """
 
 
+BATCH_PREDICTION = """
+from imageloop.batch_prediction.settings import BatchPredictionSettings
+from pipelines.batch_prediction import batch_prediction
+
+settings = BatchPredictionSettings(inputs=["s3://bucket/images"], output="s3://bucket/predictions")
+batch_prediction.prepare(BatchPredictionSettings.model_validate(settings.model_dump()))
+snapshot = compiled(batch_prediction)
+print(json.dumps({
+    "steps": sorted(snapshot.step_configurations),
+    "parameters": snapshot.step_configurations["predict_images"].config.parameters,
+}))
+"""
+
+
 @pytest.fixture
 def compile_for(site, tmp_path):
     """Run a script with a stack active, and make `local` the active one again whatever comes of it."""
@@ -138,6 +152,13 @@ def test_the_tuning_pipeline_compiles_for_a_cluster_and_trains_what_the_search_f
     assert compiled["trackers"] == ["search", "train"]
     assert compiled["parameters"]["settings"]["trials"] == 30
     assert compiled["trained_from"] == "tuned"
+
+
+def test_the_batch_prediction_pipeline_compiles_for_a_cluster(compile_for):
+    compiled = compile_for(BATCH_PREDICTION, "kubernetes")
+
+    assert compiled["steps"] == ["list_images", "predict_images", "summarize"]
+    assert compiled["parameters"]["settings"]["inputs"] == ["s3://bucket/images"]
 
 
 def test_pods_and_a_store_of_this_machine_are_refused_before_anything_is_built(site, tmp_path):

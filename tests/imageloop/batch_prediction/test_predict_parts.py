@@ -1,6 +1,7 @@
 import io
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from PIL import Image
 from imageloop.batch_prediction.batch_report import batch_report
 from imageloop.batch_prediction.input_images import list_images
 from imageloop.batch_prediction.job import BatchJob, open_output
-from imageloop.batch_prediction.predict_parts import BatchModel, predict_parts
+from imageloop.batch_prediction.predict_parts import BatchModel, PackageFiles, predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.summary import BatchSummary, summarize
 from imageloop.embeddings.novelty import Novelty
+from imageloop.engine import ThisProcess
 from imageloop.errors import ImageLoopError
-from imageloop.model.package import EXACT_MODEL, PackageInfo
+from imageloop.model.package import EXACT_MODEL, REFERENCE, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
+from imageloop.model.signing import SignatureError, private_key, public_key, sign
 from tests.seldon.conftest import SIDE, red_or_blue
 
 
@@ -33,6 +36,8 @@ def package(tmp_path):
         seed=1, data_version="d1", git_commit="none", run_id="r1", created_at=datetime.now(UTC),
     )  # fmt: skip
     info.write(folder)
+    (folder / WEIGHTS).write_bytes(b"weights")
+    (folder / REFERENCE).write_bytes(b"reference")
     return folder
 
 
@@ -65,9 +70,10 @@ class Batch:
         self.images, self.model = list_images(self.settings.inputs), model
         self.job = BatchJob.of(self.images, self.settings, model.predictor, "3")
 
-    def run(self, name="run-1"):
+    def run(self, name="run-1", engine=None, model=None):
         output = open_output(self.settings.output, self.job)
-        return predict_parts(self.images, self.job, self.model, output, self.settings.max_sampled, name)
+        given = (self.images, self.job, model or self.model, output, self.settings.max_sampled, name, engine or ThisProcess())
+        return predict_parts(*given)
 
     def table(self):
         return pd.read_parquet(self.settings.output)
@@ -178,6 +184,47 @@ def test_the_summary_counts_what_the_parts_hold(batch, package):
     page = batch_report(summary)
     assert page.count("<img") == 24
     assert "70 of 73 images were predicted, 3 refused." in page
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_cluster_gives_the_same_rows_although_a_machine_dies(folder, model, package, tmp_path, ray_cluster, ray_engine):
+    here = Batch(
+        folder, BatchModel(model.predictor, None), tmp_path / "here", max_sampled=10
+    )  # as the package, which has no reference
+    here.run()
+    sign(package, private_key(tmp_path / "keys"))
+    files = PackageFiles.of(package, public_key(tmp_path / "keys"), exact=False)
+    there = Batch(folder, model, tmp_path / "there", max_sampled=10)
+    joined = ray_cluster.join_and_wait()
+
+    class Killing:
+        """The engine of the cluster; after the first part a machine loses its power."""
+
+        is_this_process = False
+
+        def map(self, task, items):
+            for result in ray_engine.map(task, items):
+                yield result
+                if joined.poll() is None:
+                    ray_cluster.kill(joined)
+
+    with pytest.raises(SignatureError):
+        there.run(engine=ray_engine, model=replace(files, files=files.files | {EXACT_MODEL: b"changed on the way"}))
+
+    done = there.run(engine=Killing(), model=files)
+
+    assert (done.parts, done.images) == (4, 73)
+    pd.testing.assert_frame_equal(there.table(), here.table(), check_exact=True)
+
+
+def test_images_that_a_worker_cannot_read_are_named(batch, folder):
+    for file in folder.iterdir():
+        file.unlink()
+
+    with pytest.raises(
+        ImageLoopError, match=r"expected images that this machine .* can read, got none of the 20 of 'part-00000.parquet'"
+    ):
+        batch.run()
 
 
 @pytest.mark.parametrize("damage", [lambda part: part.unlink(), lambda part: part.write_bytes(b"PAR1")])

@@ -1,0 +1,41 @@
+"""The engine seam: work on many items, on this machine or on many.
+
+The core is handed an engine and sends it a task and its items; `imageloop.adapters.ray_engine` is the one for many machines.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from imageloop.usable_cores import usable_cores
+
+
+class Task[Item, Result](Protocol):
+    """Work that is done item by item. It is sent to each worker once, and opened there once."""
+
+    def open(self, cores: int) -> Callable[[Item], Result]:
+        """What does one item, with as many threads as `cores`. The same item gives the same result on any worker."""
+        ...
+
+
+class Engine(Protocol):
+    """Where a task runs. `is_this_process`: whether its work can report progress of its own."""
+
+    is_this_process: bool
+
+    def map[Item, Result](self, task: Task[Item, Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
+        """The number and the result of each item, as they end, each once.
+
+        Raises: what the work raises; ImageLoopError where no worker is left.
+        """
+        ...
+
+
+class ThisProcess:
+    """One item after the other, each with all cores that this process may use."""
+
+    is_this_process = True
+
+    def map[Item, Result](self, task: Task[Item, Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
+        work = task.open(usable_cores())
+        for number, item in enumerate(items):
+            yield number, work(item)
