@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.benchmark_images import photographs
 from imageloop.batch_prediction.input_images import list_images
 from imageloop.batch_prediction.job import BatchJob, open_output
-from imageloop.batch_prediction.predict_parts import BatchModel, predict_parts
+from imageloop.batch_prediction.part_table import BatchModel
+from imageloop.batch_prediction.predict_parts import predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
@@ -54,7 +55,9 @@ def rate(work: Callable[[list[bytes]], Iterable[object] | None], contents: list[
 def parts_of(predictor: Predictor, files: list[Path], folder: Path) -> float:
     """Images a second of `predict --pipeline`, from files to Parquet, without the start of a pipeline and its pages."""
     started = time.perf_counter()
-    settings = BatchPredictionSettings(inputs=list(map(str, files)), output=str(folder), part_images=500)
+    settings = BatchPredictionSettings(
+        inputs=list(map(str, files)), output=str(folder), part_images=500, max_sampled=len(files) // 20
+    )
     images = list_images(settings.inputs)
     job = BatchJob.of(images, settings, predictor, "1")
     known_ND = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from imageloop.batch_prediction.job import BatchJob, read_part
-from imageloop.batch_prediction.predict_parts import EMBEDDING
+from imageloop.batch_prediction.part_table import EMBEDDING
 from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import read_reference

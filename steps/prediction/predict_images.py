@@ -7,7 +7,8 @@ from zenml import get_step_context, log_metadata, step
 
 from imageloop.adapters.ray_engine import open_engine
 from imageloop.batch_prediction.job import BatchJob, open_output
-from imageloop.batch_prediction.predict_parts import BatchModel, PackageFiles, predict_parts
+from imageloop.batch_prediction.part_table import BatchModel
+from imageloop.batch_prediction.predict_parts import PackageFiles, predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.step_artifacts import BatchOutput
 from imageloop.lifecycle.registered_predictor import load_version

@@ -14,7 +14,8 @@ from PIL import Image
 from imageloop.batch_prediction.batch_report import batch_report
 from imageloop.batch_prediction.input_images import list_images
 from imageloop.batch_prediction.job import BatchJob, open_output
-from imageloop.batch_prediction.predict_parts import BatchModel, PackageFiles, predict_parts
+from imageloop.batch_prediction.part_table import BatchModel
+from imageloop.batch_prediction.predict_parts import PackageFiles, predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.summary import BatchSummary, summarize
 from imageloop.embeddings.novelty import Novelty
