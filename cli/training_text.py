@@ -81,7 +81,7 @@ def tuning(result: TuningResult | SubmittedRun) -> "RenderableType":
             f"{result.default_loss:.4f}" + ("" if gain > 0 else ": the search gained no accuracy"),
         ),
         ("milliseconds", f"{result.milliseconds:.1f} an image on this machine"),
-        ("winner", " ".join(f"--set {override}" for override in result.overrides) or "the defaults"),
+        ("winner", " ".join(f"--set {shlex.quote(override)}" for override in result.overrides) or "the defaults"),
     )
     return Group("", rows, training(result))
 
@@ -93,11 +93,12 @@ def _next_commands(result: TrainingResult) -> list[str]:
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
     python = str(program())
     version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
-    more = [shlex.join([python, "run.py", "train", *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
+    command = "tune" if isinstance(result, TuningResult) else "train"  # whose options were given
+    more = [shlex.join([python, "run.py", command, *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
     approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
     return [
         *(approve if result.outcome == "awaiting approval" else []),
-        *(f"{command}   # the last epoch was the best" for command in more),
+        *(f"{again}   # the last epoch was the best" for again in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
         *([] if isinstance(result, TuningResult) else _other_trainings(python, result.seed + 1)),
         shlex.join(["make", *([] if Path.cwd() == PROJECT else ["-C", str(PROJECT)]), "ui"]),
@@ -106,8 +107,10 @@ def _next_commands(result: TrainingResult) -> list[str]:
 
 def _other_trainings(python: str, seed: int) -> list[str]:
     """The same training with another seed, and a search from it."""
-    train, tune = ([python, "run.py", command, *_given_options()] for command in ("train", "tune"))
-    return [shlex.join([*train, "--set", f"training.seed={seed}"]), f"{shlex.join(tune)}   # searches better settings"]
+    train = shlex.join([python, "run.py", "train", *_given_options(), "--set", f"training.seed={seed}"])
+    if any(option.partition("=")[0] == "--preset" for option in sys.argv[2:]):  # which a search has not
+        return [train]
+    return [train, f"{shlex.join([python, 'run.py', 'tune', *_given_options()])}   # searches better settings"]
 
 
 def _given_options() -> list[str]:
