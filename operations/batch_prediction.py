@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from imageloop.adapters.ray_engine import check_address
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.batch_prediction.settings import BatchPredictionSettings, is_address
@@ -47,6 +48,7 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     Raises: ImageLoopError with the sentence of the step that failed, SettingsError for paths that the stack's machines cannot read.
     """
     started = time.monotonic()
+    check_address()
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_local_paths(settings)

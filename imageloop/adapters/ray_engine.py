@@ -32,6 +32,12 @@ def open_engine() -> Engine:
     return RayEngine(address) if address else ThisProcess()
 
 
+def check_address() -> None:
+    """Refuse an address where nothing listens, before a run begins. Raises: SettingsError."""
+    if address := os.environ.get(VARIABLE):
+        _refuse_silent(address)
+
+
 class RayEngine:
     """Workers on the machines of a Ray cluster, each with at most `MAX_CORES` cores. Items of a worker that dies go to others."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from imageloop.batch_prediction.input_images import read_content
 from imageloop.batch_prediction.settings import is_address
@@ -67,9 +68,10 @@ class _Columns:
         self.statistics_NS = np.full((count, len(NAMES)), np.nan, np.float32)
 
     def measure_novelty(self, novelty: Novelty) -> None:
-        """At the end and many rows at once: beside the model, the threads of the two would wait for each other."""
-        for some in itertools.batched(self.embeddings, NOVELTY_ROWS):
-            self.novelty_N[list(some)] = novelty.distance(np.stack([self.embeddings[row] for row in some]))
+        """At the end, since beside the model the threads of the two wait for each other; with one thread, since more round otherwise."""
+        with threadpool_limits(1):
+            for some in itertools.batched(self.embeddings, NOVELTY_ROWS):
+                self.novelty_N[list(some)] = novelty.distance(np.stack([self.embeddings[row] for row in some]))
 
     def as_table(self, sampled: set[int], limit: float | None) -> pa.Table:
         """`limit`: the novelty beyond which an image is out of distribution; None without a reference."""

@@ -125,3 +125,9 @@ def test_bad_input_is_one_sentence(site, folder, sharing, given, message, code):
 
     assert message in err.rpartition("error: ")[2]
     assert "Traceback" not in err
+
+
+def test_a_ray_cluster_that_does_not_respond_is_named_before_a_run_begins(site, folder):
+    _, err = site.run("predict", "--pipeline", str(folder), "--model", MODEL, expect=2, RAY_ADDRESS="127.0.0.1:1")
+
+    assert "RAY_ADDRESS: expected a Ray cluster at '127.0.0.1:1', got no response" in err
