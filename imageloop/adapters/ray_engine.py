@@ -137,7 +137,7 @@ class _Run:
             result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
+        except ray.exceptions.RayError as error:  # its worker, its machine or its result is lost
             self._dismiss(given, error)
             waiting.appendleft((given.number, given.item))
             return
@@ -145,7 +145,7 @@ class _Run:
         yield given.number, result
 
     def _dismiss(self, given: _Given, error: Exception) -> None:
-        """Replace a worker that died. Raises: ImageLoopError for an item of which several died."""
+        """Forget a worker that died; the next look at the machines replaces it. Raises: ImageLoopError for an item of which several died."""
         self._attempts[given.number] = self._attempts.get(given.number, 0) + 1
         if self._attempts[given.number] >= MAX_ATTEMPTS:
             raise ImageLoopError(
@@ -156,7 +156,6 @@ class _Run:
         for workers in self._workers.values():
             if given.worker in workers:
                 workers.remove(given.worker)
-        self._hire()
 
     def _hire(self) -> None:
         """Give each machine as many workers as its processors allow, and forget those of machines that are gone."""

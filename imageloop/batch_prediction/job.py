@@ -45,13 +45,10 @@ class BatchJob:
         )  # fmt: skip
 
     @property
-    def part_names(self) -> list[str]:
-        return [f"part-{number:05d}.parquet" for number in range(-(-self.num_images // self.part_images))]
-
-    def rows_of(self, part: str) -> slice:
-        """The rows of the list of images that a part holds."""
-        first = self.part_names.index(part) * self.part_images
-        return slice(first, first + self.part_images)
+    def parts(self) -> dict[str, slice]:
+        """The name of each part, and the rows of the list of images that it holds."""
+        starts = range(0, self.num_images, self.part_images)
+        return {f"part-{number:05d}.parquet": slice(start, start + self.part_images) for number, start in enumerate(starts)}
 
 
 def sampled_rows(num_images: int, max_sampled: int) -> set[int]:
@@ -67,7 +64,7 @@ def open_output(address: str, job: BatchJob) -> SharedFolder:
     if not is_address(address) and Path(address).is_file():
         raise SettingsError(f"output: expected a folder, got the file '{address}'; name a folder")
     output = SharedFolder(address, "write predictions", "output")
-    names = output.names("")
+    names = [name for name in output.names("") if not name.startswith(".")]  # a killed process leaves what it wrote aside
     if JOB_FILE in names:
         held = _read_json(output, JOB_FILE)
         if held.get("digest") != job.digest:

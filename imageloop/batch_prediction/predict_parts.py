@@ -100,9 +100,8 @@ def predict_parts(
     Raises: ImageLoopError where a worker can read no image of its part.
     """
     present = set(output.names(".parquet"))
-    missing = [name for name in job.part_names if name not in present]
     sampled = sampled_rows(len(images), max_sampled)
-    parts = [_part(name, images, job, sampled) for name in missing]
+    parts = [_part(name, images, rows, sampled) for name, rows in job.parts.items() if name not in present]
     num_images = sum(len(part.paths) for part in parts)
     columns = {"model_name": job.model_name, "model_version": job.model_version, "precision": job.precision, "run": run}
     with progress.counted("predict", len(images)) as advance:
@@ -112,11 +111,10 @@ def predict_parts(
             write(output, parts[number].name, content)
             if not engine.is_this_process:
                 advance(len(parts[number].paths))
-    return PartsDone(len(parts), num_images, len(job.part_names) - len(parts))
+    return PartsDone(len(parts), num_images, len(job.parts) - len(parts))
 
 
-def _part(name: str, images: pd.DataFrame, job: BatchJob, sampled: set[int]) -> Part:
-    rows = job.rows_of(name)
+def _part(name: str, images: pd.DataFrame, rows: slice, sampled: set[int]) -> Part:
     paths = images["path"].iloc[rows].tolist()
     return Part(name, paths, {row for row in range(len(paths)) if rows.start + row in sampled})
 

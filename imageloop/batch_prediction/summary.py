@@ -75,7 +75,7 @@ def summarize(output: SharedFolder, job: BatchJob, package: Path, drift: DriftSe
     Raises: ImageLoopError for a part that is gone or damaged.
     """
     counts = _Counts()
-    sampled = [counts.add(read_part(output, name)) for name in job.part_names]
+    sampled = [counts.add(read_part(output, name)) for name in job.parts]
     records = pd.concat([_as_records(table, job.class_names) for table in sampled], ignore_index=True)
     return BatchSummary(
         output=output.url,
