@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -45,33 +46,21 @@ def eager(contents: list[bytes]) -> None:
             model(torch.from_numpy(preprocess(content, 224, Limits())[None].copy())).mean((2, 3))
 
 
-def rate(work: Callable[[list[bytes]], Iterable[object] | None], contents: list[bytes]) -> float:
+def rate[Item](work: Callable[[list[Item]], Iterable[object] | None], items: list[Item]) -> float:
     started = time.perf_counter()
-    for _ in work(contents) or ():
+    for _ in work(items) or ():
         pass
-    return len(contents) / (time.perf_counter() - started)
+    return len(items) / (time.perf_counter() - started)
 
 
-def parts_of(predictor: Predictor, files: list[Path], folder: Path) -> float:
-    """Images a second of `predict --pipeline`, from files to Parquet, without the start of a pipeline and its pages."""
-    started = time.perf_counter()
+def predict_to_parquet(model: BatchModel, files: list[Path], folder: Path) -> None:
+    """What `predict --pipeline` does, from files to Parquet, without the start of a pipeline and its pages."""
     settings = BatchPredictionSettings(
         inputs=list(map(str, files)), output=str(folder), part_images=500, max_sampled=len(files) // 20
     )
     images = list_images(settings.inputs)
-    job = BatchJob.of(images, settings, predictor, "1")
-    known_ND = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)
-    model = BatchModel(predictor, Novelty(known_ND / np.linalg.norm(known_ND, axis=1, keepdims=True), 0.5))
+    job = BatchJob.of(images, settings, model.predictor, "1")
     predict_parts(images, job, model, open_output(str(folder), job), settings.max_sampled, "run", ThisProcess())
-    return len(files) / (time.perf_counter() - started)
-
-
-def bare(predictor: Predictor, files: list[Path]) -> float:
-    """Images a second of the predictor alone, from files."""
-    started = time.perf_counter()
-    for _ in predictor.predict_each(file.read_bytes() for file in files):
-        pass
-    return len(files) / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -96,10 +85,13 @@ def main() -> None:
             rates["int8"].append(rate(predictors[INT8_MODEL].predict_each, contents))
             rates["fp32"].append(rate(predictors[EXACT_MODEL].predict_each, contents))
             rates["eager"].append(rate(eager, contents[:100]))
+        int8 = predictors[INT8_MODEL]
+        known_ND = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)
+        model = BatchModel(int8, Novelty(known_ND / np.linalg.norm(known_ND, axis=1, keepdims=True), 0.5))
         pairs = []
         for number in range(ROUNDS + 2):
-            first, second = bare(predictors[INT8_MODEL], files), parts_of(predictors[INT8_MODEL], files, scratch / f"out{number}")
-            pairs.append(second / first)
+            bare = rate(lambda paths: int8.predict_each(path.read_bytes() for path in paths), files)
+            pairs.append(rate(partial(predict_to_parquet, model, folder=scratch / f"out{number}"), files) / bare)
         middle = {key: median(values) for key, values in rates.items()}
         print(f"{len(contents):,} {kind}, median of {ROUNDS} rounds, {os.cpu_count()} cores")
         for key, value in middle.items():

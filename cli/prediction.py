@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, Json, Model, Overrides
+from cli.options import DEFAULT_MODEL, Json, Model, Overrides, Version
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def predict(
         ),
     ] = None,
     model: Model = None,
-    version: Annotated[str | None, typer.Option(help="A version; by default the champion.")] = None,
+    version: Version = None,
     explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Use the fp32 model even where the int8 model is as good.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability,in_distribution,reason.")] = False,

@@ -10,7 +10,6 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop import html_pages
-from imageloop.batch_prediction.batch_report import batch_report
 from imageloop.batch_prediction.summary import BatchSummary
 from materializers.artifact_files import hash_of, hash_of_table, read_json, read_table, write_bytes, write_json, write_table
 
@@ -58,7 +57,7 @@ class BatchSummaryMaterializer(BaseMaterializer):
 
     def save_visualizations(self, summary: BatchSummary) -> dict[str, VisualizationType]:
         path = f"{self.uri}/batch.html"
-        write_bytes(self.artifact_store, path, batch_report(summary).encode(errors="replace"))
+        write_bytes(self.artifact_store, path, summary.page.encode(errors="replace"))
         return {path: VisualizationType.HTML}
 
     def compute_content_hash(self, summary: BatchSummary) -> str:

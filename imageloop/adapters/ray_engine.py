@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from imageloop.adapters.remote_parts import TIMEOUT_SECONDS
 from imageloop.engine import Engine, Task, ThisProcess
 from imageloop.errors import ImageLoopError, SettingsError
 
 logger = logging.getLogger(__name__)
 VARIABLE = "RAY_ADDRESS"
-TIMEOUT_SECONDS = 4.0
 MAX_CORES = 4  # of a worker: a small network gains little from more
 MAX_ATTEMPTS = 4  # an item whose workers die so often is what kills them
 SECONDS_BETWEEN = 5.0  # looks for machines that joined

@@ -85,7 +85,7 @@ def _of_storage(address: str) -> Iterator[Row]:
         if not found and not files.exists(root):
             raise FileNotFoundError("nothing")
     except Exception as error:  # each storage has errors of its own
-        raise unreadable(address, error) from error
+        raise _unreadable(address, error) from error
     for name, facts in sorted(found.items()):
         hidden = any(part.startswith(".") for part in PurePosixPath(name.removeprefix(root)).parts)
         if not hidden and facts.get("type", "file") == "file":
@@ -102,7 +102,7 @@ def _of_manifest(name: str) -> Iterator[Row]:
     except FileNotFoundError as error:
         raise SettingsError(f"inputs: expected a manifest, got nothing at '{name}'; correct the path") from error
     except Exception as error:
-        raise unreadable(name, error) from error
+        raise _unreadable(name, error) from error
     folder = name.rpartition("/")[0]
     for path in paths:
         absolute = path if is_address(path) or path.startswith("/") else f"{folder}/{path}"
@@ -137,7 +137,7 @@ def _file_system(address: str) -> tuple[Any, str]:
     return files, str(name)
 
 
-def unreadable(address: str, error: Exception) -> ImageLoopError:
+def _unreadable(address: str, error: Exception) -> ImageLoopError:
     """The sentence for an input that cannot be read."""
     if isinstance(error, ImageLoopError):
         return error

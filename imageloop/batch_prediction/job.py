@@ -12,11 +12,9 @@ import pandas as pd
 
 from imageloop.batch_prediction.settings import BatchPredictionSettings, is_address
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.predictor import Predictor
 from imageloop.shared_folder import SharedFolder
 
-SUMMARY_FILES = ("_summary.json", "_report.html")
 JOB_FILE = "_job.json"  # readers of Parquet skip names that begin with an underscore
 FORMAT = 1  # of the columns; another number: no earlier part is kept
 
@@ -49,11 +47,6 @@ class BatchJob:
         """The name of each part, and the rows of the list of images that it holds."""
         starts = range(0, self.num_images, self.part_images)
         return {f"part-{number:05d}.parquet": slice(start, start + self.part_images) for number, start in enumerate(starts)}
-
-
-def sampled_rows(num_images: int, max_sampled: int) -> set[int]:
-    """The rows whose embedding is stored, evenly spaced."""
-    return set(evenly_spaced(num_images, max_sampled).tolist()) if num_images > max_sampled else set(range(num_images))
 
 
 def open_output(address: str, job: BatchJob) -> SharedFolder:

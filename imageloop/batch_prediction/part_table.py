@@ -73,10 +73,10 @@ class _Columns:
             for some in itertools.batched(self.embeddings, NOVELTY_ROWS):
                 self.novelty_N[list(some)] = novelty.distance(np.stack([self.embeddings[row] for row in some]))
 
-    def as_table(self, sampled: set[int], limit: float | None) -> pa.Table:
-        """`limit`: the novelty beyond which an image is out of distribution; None without a reference."""
+    def as_table(self, sampled: set[int], limit: float) -> pa.Table:
+        """`limit`: the novelty beyond which an image is out of distribution."""
         refused_N = np.array([refusal is not None for refusal in self.refusals], bool)
-        best_N = np.where(refused_N, 0, np.nan_to_num(self.probabilities_NK).argmax(1)) if len(refused_N) else np.empty(0, int)
+        best_N = np.nan_to_num(self.probabilities_NK).argmax(1)  # 0 where the image was refused
         no_novelty_N, no_statistics_N = np.isnan(self.novelty_N), np.isnan(self.statistics_NS[:, 0])
         top_N = self.probabilities_NK[np.arange(len(best_N)), best_N]
         columns: dict[str, Any] = {
@@ -84,9 +84,7 @@ class _Columns:
             "label": pa.array([self.class_names[place] for place in best_N], pa.string(), mask=refused_N),
             "probability": pa.array(top_N, pa.float32(), mask=refused_N),
             "novelty": pa.array(self.novelty_N, pa.float32(), mask=no_novelty_N),
-            "in_distribution": pa.array(
-                self.novelty_N <= (limit if limit is not None else np.inf), pa.bool_(), mask=no_novelty_N
-            ),
+            "in_distribution": pa.array(self.novelty_N <= limit, pa.bool_(), mask=no_novelty_N),
             "reason": pa.array([refusal and refusal.reason for refusal in self.refusals], pa.string()),
             "detail": pa.array([refusal and refusal.detail for refusal in self.refusals], pa.string()),
             "width": pa.array([one and one.width for one in self.containers], pa.int32()),
@@ -112,7 +110,7 @@ def predict_table(paths: Sequence[str], sampled: set[int], model: BatchModel, ad
             advance(len(group))
     if novelty is not None:
         columns.measure_novelty(novelty)
-    return columns.as_table(sampled, novelty.limit if novelty else None)
+    return columns.as_table(sampled, novelty.limit if novelty else np.inf)
 
 
 def _fill(columns: _Columns, group: list[_Decoded | ImageRefusedError], sampled: set[int], predictor: Predictor) -> None:
@@ -146,7 +144,7 @@ def _decoded(paths: Sequence[str], predictor: Predictor) -> Generator[list[_Deco
             raise
         except Exception as error:  # each storage has errors of its own
             return ImageRefusedError(
-                "unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error or type(error).__name__})"
+                UNREADABLE, f"cannot be read ({getattr(error, 'strerror', None) or error or type(error).__name__})"
             )
         return _Decoded(resize_and_crop(image, side), container)
 

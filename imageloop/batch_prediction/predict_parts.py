@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imageloop import progress
-from imageloop.batch_prediction.job import BatchJob, sampled_rows, write
+from imageloop.batch_prediction.job import BatchJob, write
 from imageloop.batch_prediction.part_table import UNREADABLE, BatchModel, predict_table
 from imageloop.embeddings.novelty import Novelty
 from imageloop.engine import Engine
 from imageloop.errors import ImageLoopError
+from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.predictor import Predictor
 from imageloop.shared_folder import SharedFolder
 
@@ -100,7 +101,7 @@ def predict_parts(
     Raises: ImageLoopError where a worker can read no image of its part.
     """
     present = set(output.names(".parquet"))
-    sampled = sampled_rows(len(images), max_sampled)
+    sampled = set(evenly_spaced(len(images), max_sampled).tolist())
     parts = [_part(name, images, rows, sampled) for name, rows in job.parts.items() if name not in present]
     num_images = sum(len(part.paths) for part in parts)
     columns = {"model_name": job.model_name, "model_version": job.model_version, "precision": job.precision, "run": run}

@@ -14,8 +14,8 @@ from imageloop.batch_prediction.job import BatchJob, read_part
 from imageloop.batch_prediction.part_table import EMBEDDING
 from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
-from imageloop.embeddings.drift_samples import read_reference
-from imageloop.embeddings.novelty import scene_distance_of
+from imageloop.embeddings.drift_samples import frozen_scene_distance, read_reference
+from imageloop.embeddings.novelty import Novelty
 from imageloop.model.package import read_info
 from imageloop.monitoring.settings import DriftSettings
 from imageloop.monitoring.windows import Window, measure_window
@@ -42,6 +42,7 @@ class BatchSummary:
 
     `labels`: images by predicted class. `refused`: files by reason. `confidence`: images by tenths of their probability.
     `out_of_distribution`: how many, None where the package has no reference. `window`: the sampled images against the reference.
+    `page`: of the report, made once; it is stored beside the parts and in the dashboard, and not read again.
     """
 
     output: str
@@ -57,10 +58,13 @@ class BatchSummary:
     window: Window | None
     least_confident: list[ExampleImage] = field(default_factory=list)
     most_unusual: list[ExampleImage] = field(default_factory=list)
+    page: str = field(default="", repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Values for JSON."""
-        return asdict(self)
+        """Values for JSON, without the page."""
+        values = asdict(self)
+        del values["page"]
+        return values
 
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> Self:
@@ -89,8 +93,8 @@ def summarize(output: SharedFolder, job: BatchJob, package: Path, drift: DriftSe
         confidence=counts.confidence.tolist(),
         out_of_distribution=counts.out_of_distribution,
         window=_window(records, package, drift),
-        least_confident=[one for _, _, one in sorted(counts.least_confident, key=lambda entry: entry[2].probability)],
-        most_unusual=[one for _, _, one in sorted(counts.most_unusual, key=lambda entry: -(entry[2].novelty or 0.0))],
+        least_confident=counts.least_confident,
+        most_unusual=counts.most_unusual,
     )
 
 
@@ -102,8 +106,8 @@ class _Counts:
         self.refused: Counter[str] = Counter()
         self.confidence = np.zeros(NUM_BINS, int)
         self.out_of_distribution: int | None = None
-        self.least_confident: list[tuple[float, str, ExampleImage]] = []
-        self.most_unusual: list[tuple[float, str, ExampleImage]] = []
+        self.least_confident: list[ExampleImage] = []
+        self.most_unusual: list[ExampleImage] = []
 
     def add(self, part: pd.DataFrame) -> pd.DataFrame:
         """Count a part, and return its sampled rows."""
@@ -114,22 +118,16 @@ class _Counts:
         judged = predicted["in_distribution"].dropna()
         if len(judged):
             self.out_of_distribution = (self.out_of_distribution or 0) + int((~judged.astype(bool)).sum())
-        for example in _examples(predicted.nsmallest(NUM_EXAMPLES, "probability")):
-            _keep_largest(self.least_confident, -example.probability, example)
-        for example in _examples(predicted.dropna(subset=["novelty"]).nlargest(NUM_EXAMPLES, "novelty")):
-            _keep_largest(self.most_unusual, example.novelty or 0.0, example)
+        least = [*self.least_confident, *_examples(predicted.nsmallest(NUM_EXAMPLES, "probability"))]
+        self.least_confident = heapq.nsmallest(NUM_EXAMPLES, least, key=lambda one: one.probability)
+        most = [*self.most_unusual, *_examples(predicted.dropna(subset=["novelty"]).nlargest(NUM_EXAMPLES, "novelty"))]
+        self.most_unusual = heapq.nlargest(NUM_EXAMPLES, most, key=lambda one: one.novelty or 0.0)
         return predicted[predicted[EMBEDDING].notna()]
 
 
 def _examples(rows: pd.DataFrame) -> Iterator[ExampleImage]:
     for row in rows.itertuples():
         yield ExampleImage(row.path, row.label, float(row.probability), None if pd.isna(row.novelty) else float(row.novelty))
-
-
-def _keep_largest(heap: list[tuple[float, str, ExampleImage]], value: float, example: ExampleImage) -> None:
-    heapq.heappush(heap, (value, example.path, example))
-    if len(heap) > NUM_EXAMPLES:
-        heapq.heappop(heap)
 
 
 def _as_records(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
@@ -156,7 +154,7 @@ def _as_records(rows: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
 def _window(records: pd.DataFrame, package: Path, drift: DriftSettings) -> Window | None:
     if len(records) < MIN_SAMPLED:
         return None
-    info, scene = read_info(package), scene_distance_of(package)
-    scene = scene if info.backbone else 0.0  # measured on features that nothing trained
+    info = read_info(package)
+    scene = frozen_scene_distance(Novelty.read(package), info)
     reference = read_reference(package, info.class_names, scene)
     return measure_window(records, reference, info.class_names, drift, scene, AccuracyEstimator.read(package))

@@ -14,7 +14,7 @@ from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.scenes import scenes_of
 from imageloop.evenly_spaced import evenly_spaced
-from imageloop.model.package import REFERENCE
+from imageloop.model.package import REFERENCE, PackageInfo
 
 MIN_SCENES = 5  # fewer are no evidence
 MIN_UNSEEN = 50  # with fewer, images that the model was fitted on must serve as well
@@ -47,6 +47,11 @@ class Sample:
     def spread(self, count: int) -> "Sample":
         """Select at most `count` rows, evenly spaced."""
         return self if len(self) <= count else self.some(evenly_spaced(len(self), count))
+
+
+def frozen_scene_distance(novelty: Novelty | None, info: PackageInfo) -> float:
+    """The scene distance where the features are those of a frozen backbone; else 0, which joins only equal images."""
+    return novelty.scene if novelty and info.backbone else 0.0
 
 
 def read_reference(folder: Path, class_names: list[str], scene_distance: float = 0.0) -> Sample:

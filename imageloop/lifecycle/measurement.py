@@ -8,7 +8,7 @@ import pandas as pd
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
-from imageloop.embeddings.drift_samples import read_reference, with_scenes, with_typical
+from imageloop.embeddings.drift_samples import frozen_scene_distance, read_reference, with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback import open_database
@@ -44,7 +44,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
     database = open_database(workspace, settings.database)
     try:
         novelty, estimator = Novelty.read(folder), AccuracyEstimator.read(folder)
-        scene = novelty.scene if novelty and info.backbone else 0.0  # measured on features that nothing trained
+        scene = frozen_scene_distance(novelty, info)
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene, estimator)
         windows = stored_windows(database, settings.model_name, NUM_WINDOWS, serving)
         predictions = database.recent_predictions(settings.model_name, settings.keep_records)

@@ -1,12 +1,13 @@
 """Summarize a batch prediction."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from zenml import log_metadata, step
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.batch_prediction.batch_report import batch_report
-from imageloop.batch_prediction.job import SUMMARY_FILES, open_output, write
+from imageloop.batch_prediction.job import open_output, write
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.step_artifacts import BatchOutput
 from imageloop.batch_prediction.summary import BatchSummary
@@ -21,10 +22,9 @@ def summarize(output: BatchOutput, settings: BatchPredictionSettings) -> Annotat
     job = output.job
     folder = open_output(output.address, job)
     summary = summarize_parts(folder, job, ModelRegistry(job.model_name).package(job.model_version), settings.drift)
-    for name, content in zip(
-        SUMMARY_FILES, (as_json(summary.as_dict()), batch_report(summary).encode(errors="replace")), strict=True
-    ):
-        write(folder, name, content)
+    summary = replace(summary, page=batch_report(summary))
+    write(folder, "_summary.json", as_json(summary.as_dict()))
+    write(folder, "_report.html", summary.page.encode(errors="replace"))
     log_metadata(
         {"images": summary.num_images, "refused": summary.num_refused, "drift": bool(summary.window and summary.window.alarm)}
     )
