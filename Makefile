@@ -20,10 +20,10 @@ demo-loop: .venv/.synced .venv-serving/.synced ## the whole loop in minutes: dri
 	$(PYTHON) run.py demo-loop
 
 monitoring: .venv/.synced ## Prometheus and Alertmanager for the deployments, until Ctrl-C
-	$(PYTHON) deploy/observability/start.py
+	$(PYTHON) deploy/observability/start_prometheus.py
 
 ui: .venv/.synced ## ZenML's dashboard and MLflow's interface for this site, until Ctrl-C
-	$(PYTHON) deploy/dashboards/start.py
+	$(PYTHON) deploy/dashboards/start_dashboards.py
 
 down: .venv/.synced ## stop the deployments
 	$(PYTHON) run.py down

@@ -20,7 +20,7 @@ from benchmarks.training import Site
 from imageloop.data.image_statistics import image_statistics
 from imageloop.embeddings.drift_samples import Sample, read_reference
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scenes_of
+from imageloop.embeddings.same_scene import scenes_of
 from imageloop.model.predictor import Predictor
 from imageloop.monitoring.drift import measure_drift
 from imageloop.monitoring.settings import DriftSettings

@@ -23,8 +23,9 @@ from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.novelty import Novelty
-from imageloop.engine import ThisProcess
-from imageloop.model.onnx_export import attach_head, quantise
+from imageloop.execution_engine import ThisProcess
+from imageloop.model.int8_quantisation import quantise
+from imageloop.model.onnx_export import attach_head
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.training.features import exported_backbone

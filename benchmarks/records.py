@@ -20,7 +20,8 @@ from benchmarks.serving import measure, ours, trained_package
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.novelty import Novelty
-from imageloop.model.onnx_export import attach_head, quantise
+from imageloop.model.int8_quantisation import quantise
+from imageloop.model.onnx_export import attach_head
 from imageloop.model.package import INT8_MODEL, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.records.record_writer import RecordWriter

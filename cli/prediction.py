@@ -16,6 +16,28 @@ if TYPE_CHECKING:
     from operations.training import SubmittedRun
 
 PANEL = "Train"
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Images, and folders of images; with --pipeline also addresses (s3://bucket/folder) and manifests.",
+        show_default=False,
+    ),
+]
+Explain = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Use the fp32 model even where the int8 model is as good.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print path,label,probability,in_distribution,reason.")]
+Pipeline = Annotated[
+    bool, typer.Option("--pipeline", help="Run the pipeline batch_prediction on the active stack; it writes Parquet files.")
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="With --pipeline: a folder, or an address; by default below predictions/.", show_default=False
+    ),
+]
+PredictConfig = Annotated[
+    Path | None, typer.Option(help="With --pipeline: a YAML file with what differs from the defaults, see configs/predict.yaml.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,31 +46,15 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Images, and folders of images; with --pipeline also addresses (s3://bucket/folder) and manifests.",
-            show_default=False,
-        ),
-    ] = None,
+    paths: Images = None,
     model: Model = None,
     version: Version = None,
-    explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a heat map for each image to this folder.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Use the fp32 model even where the int8 model is as good.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print path,label,probability,in_distribution,reason.")] = False,
-    pipeline: Annotated[
-        bool, typer.Option("--pipeline", help="Run the pipeline batch_prediction on the active stack; it writes Parquet files.")
-    ] = False,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER", help="With --pipeline: a folder, or an address; by default below predictions/.", show_default=False
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="With --pipeline: a YAML file with what differs from the defaults, see configs/predict.yaml."),
-    ] = None,
+    explain: Explain = None,
+    exact: Exact = False,
+    csv: Csv = False,
+    pipeline: Pipeline = False,
+    to: Output = None,
+    config: PredictConfig = None,
     overrides: Overrides = None,
     json_output: Json = False,
 ) -> None:

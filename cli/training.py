@@ -129,16 +129,18 @@ def _train(
 
         if announce:
             _announce(settings)
-        result = training.train(settings, use_cache=use_cache)
         if not deploy:
-            return result
+            return training.train(settings, use_cache=use_cache)
+        from operations.deployment import check_deployable
         from operations.deployment import deploy as deploy_champion
         from seldon.delivery.rollouts.settings import DeploySettings
 
-        if isinstance(result, training.SubmittedRun):
-            raise ImageLoopError(f"{submitted(result)}; deploy when it has ended: python run.py deploy")
         chosen = {"model_name": settings.promotion.model_name} | deploy_presets(model)
         champion = DeploySettings.model_validate(chosen | {"strategy": {"kind": "rolling"}})
+        check_deployable(champion)
+        result = training.train(settings, use_cache=use_cache)
+        if isinstance(result, training.SubmittedRun):
+            raise ImageLoopError(f"{submitted(result)}; deploy when it has ended: python run.py deploy")
         try:
             return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
         except ImageLoopError:

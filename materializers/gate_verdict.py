@@ -6,8 +6,8 @@ from typing import ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from imageloop.promotion.check_result import Check
 from imageloop.promotion.evaluation_report import verdict_report
-from imageloop.promotion.gate_check import Check
 from imageloop.promotion.gates import GateVerdict
 from materializers.artifact_files import hash_of, read_json, write_bytes, write_json
 

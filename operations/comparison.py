@@ -36,7 +36,7 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.adapters.mlflow_registry import ModelRegistry
     from imageloop.data.prepared_images import prepare
     from imageloop.data.split_history import previous_catalog
-    from imageloop.lifecycle.champion import taught_by, without
+    from imageloop.lifecycle.compare_with_champion import taught_by, without
     from imageloop.lifecycle.registered_predictor import load_version
     from imageloop.promotion.champion_comparison import changed_classes, paired_difference
     from imageloop.promotion.evaluation import evaluate

@@ -10,7 +10,7 @@ import requests
 from pydantic import BaseModel, ConfigDict
 
 from imageloop.adapters.endpoint_evaluation import lies_elsewhere
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.promotion.step_artifacts import RolloutRecord
@@ -19,7 +19,8 @@ from operations.training import SubmittedRun
 from seldon.delivery.clusters.api_keys import read_keys
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.open_cluster import open_cluster
-from seldon.delivery.clusters.settings import ClusterSettings, LocalSettings
+from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings, LocalSettings
+from seldon.delivery.deployer.active_deployer import active_cluster, active_deployer
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last, write_deployed
 from seldon.delivery.manifest import PredictorSpec
 from seldon.delivery.render_manifest import render_predictor
@@ -62,12 +63,13 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
 
     from imageloop.adapters.mlflow_tracking import connect
     from pipelines.deployment import deployment
-    from seldon.delivery.deployer.active_deployer import active_deployer
 
     deployer, stack, stack_id = active_deployer(), client.active_stack_model.name, str(client.active_stack_model.id)
     if resume:
         last = read_deployed(Workspace.current(), stack_id) or read_last(Workspace.current())
         settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
+    settings = settings.on(deployer.config.cluster)
+    _check_image(settings, deployer.config.cluster)
     deployed = Deployed(
         cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
         stack_id=stack_id,
@@ -80,6 +82,24 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
     record = steps["roll_out"].outputs["rollout"][0].load()
     tried = _predict_sample(record.url, steps["select"].outputs["candidate"][0].load().uri)
     return DeploymentResult(**record.model_dump(), stack=stack, run=run.name, tried=tried, seconds=time.monotonic() - started)
+
+
+def check_deployable(settings: DeploySettings) -> None:
+    """Check what a deployment on the active stack needs, before a training that would precede it.
+
+    Raises: SettingsError where a cluster's pods would have no container image.
+    """
+    open_store()
+    cluster = active_cluster()
+    _check_image(settings.on(cluster), cluster)
+
+
+def _check_image(settings: DeploySettings, cluster: ClusterSettings) -> None:
+    if isinstance(cluster, KubernetesSettings) and settings.image is None:
+        raise SettingsError(
+            "image: expected a container image of the service, got none; set IMAGELOOP_SERVING_IMAGE=REGISTRY/imageloop-serve@sha256:... "
+            "and run stacks/apply.py, or name it for this deployment: --set image=..."
+        )
 
 
 def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed | None) -> DeploySettings:

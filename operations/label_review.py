@@ -93,7 +93,7 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
 
     Raises: SettingsError for neither or both, ImageLoopError where there are no such labels.
     """
-    from imageloop.lifecycle.feedback import open_database
+    from imageloop.lifecycle.collect_feedback import open_database
 
     if bool(request_ids) == (source is not None):
         raise SettingsError(f"expected request ids or --source, got {'both' if source is not None else 'neither'}")

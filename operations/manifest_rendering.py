@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import SettingsError
-from imageloop.lifecycle.candidate import choose_candidate
+from imageloop.lifecycle.choose_version import choose_candidate
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
+from seldon.delivery.deployer.active_deployer import active_cluster
 from seldon.delivery.kserve import inference_service
 from seldon.delivery.manifest import dump
 from seldon.delivery.render_manifest import render, render_predictor
@@ -21,26 +22,20 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
 
     Raises: SettingsError without an image; ImageLoopError where there is no version that may serve.
     """
+    open_store()
+    cluster = active_cluster()
+    settings = settings.on(cluster)
     if settings.image is None:
         raise SettingsError(
             "image: expected a container image of the service, got none; give it by digest: --set image=REGISTRY/NAME@sha256:..."
         )
-    open_store()
     chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     protocol = SELDON if kind == "seldon" else V2
     predictor = render_predictor(
         version=chosen.version, model_name=chosen.model_name, model_uri=chosen.uri, replicas=settings.replicas, traffic=100,
         image=settings.image, environment=settings.environment, protocol=protocol,
     )  # fmt: skip
-    whole = complete(predictor, _pods(), protocol)
+    whole = complete(predictor, cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings(), protocol)
     if kind == "kserve":
         return inference_service(settings.name, settings.namespace, whole)
     return dump(render(settings.name, settings.namespace, [whole], protocol))
-
-
-def _pods() -> PodSettings:
-    """Return the pod settings of the active stack, where it has a cluster."""
-    from seldon.delivery.deployer.active_deployer import active_deployer
-
-    cluster = active_deployer().config.cluster
-    return cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings()

@@ -24,8 +24,8 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
 
     Returns: the id of the newest decision, empty where there is none. A decision like the one before is not stored again.
     """
-    from imageloop.lifecycle.feedback import open_database
-    from imageloop.lifecycle.measurement import stored_windows
+    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.measure_predictions import stored_windows
 
     database = open_database(workspace, settings.monitoring.database)
     name, now = settings.monitoring.model_name, time.time()

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import Timeout
 
 from imageloop.adapters.active_stack import active_stack_id
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store
 from imageloop.adapters.zenml_failures import failed_step
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError
@@ -21,6 +21,7 @@ from imageloop.workspace_paths import Workspace
 from operations.monitor_status import NUM_SHOWN, postpone_due, read_memory, remember, show_status
 from operations.retraining import carry_out
 from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.deployer.active_deployer import active_cluster
 from seldon.delivery.deployer.last_deployment import read_deployed
 from steps.pipeline_settings import MonitorSettings
 
@@ -70,6 +71,8 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
     Raises: ImageLoopError where another process does so already.
     """
     started = time.monotonic()
+    open_store()
+    settings = settings.on(active_cluster())
     workspace = Workspace.current()
     with _alone(workspace):
         _repair_deployments(workspace)
@@ -93,7 +96,7 @@ def watch(settings: MonitorSettings) -> WatchResult:
         signal.signal(number, lambda _number, _frame: stopping.set())
     logger.info(
         "watching '%s' (deployment %s) every %g s, until Ctrl-C; what has not changed is not repeated",
-        settings.monitoring.model_name, settings.monitoring.deployment, settings.interval_seconds,
+        settings.monitoring.model_name, settings.rollout.name, settings.interval_seconds,
     )  # fmt: skip
     passes = failures = 0
     said = ""
@@ -166,7 +169,7 @@ def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:
 
 def _interrupted(settings: MonitorSettings, workspace: Workspace) -> list[Decision]:
     """Decisions to retrain that have no outcome yet."""
-    from imageloop.lifecycle.feedback import open_database
+    from imageloop.lifecycle.collect_feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     decisions = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
@@ -198,7 +201,7 @@ def _finish_interrupted(settings: MonitorSettings, workspace: Workspace) -> list
 
 def _conclude(decision: Decision, outcome: str, settings: MonitorSettings, workspace: Workspace) -> str:
     """Store the outcome with the decision, and return it."""
-    from imageloop.lifecycle.feedback import open_database
+    from imageloop.lifecycle.collect_feedback import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     database.conclude(decision.decision_id, outcome)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from imageloop.adapters.quiet_libraries import quiet_libraries
 from imageloop.adapters.zenml_client import open_store
 from imageloop.adapters.zenml_failures import failed_step
-from imageloop.monitoring.situation import HELPED
+from imageloop.monitoring.decision_input import HELPED
 from imageloop.own_process import run_in_own_process
 from imageloop.records.store.database import Decision
 from imageloop.training.settings import DriftAugmentation

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from imageloop.adapters.zenml_client import check_parts, open_stack
 from imageloop.errors import SettingsError
+from seldon.delivery.deployer.active_deployer import active_cluster
 from steps.pipeline_settings import MonitorSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def schedule(settings: MonitorSettings, cron: str) -> Schedule:
     Raises: SettingsError where the stack supports no schedules.
     """
     client = _client()
+    settings = settings.on(active_cluster())
     from zenml.config import schedule as zenml_schedule
 
     from pipelines.scheduled_monitoring import scheduled_monitoring
@@ -50,6 +52,7 @@ def schedule(settings: MonitorSettings, cron: str) -> Schedule:
 def unschedule(settings: MonitorSettings) -> RemovedSchedule:
     """Remove the schedule of this deployment."""
     client = _client()
+    settings = settings.on(active_cluster())
     return RemovedSchedule(client.active_stack_model.name, _name(settings), _remove(client, settings))
 
 

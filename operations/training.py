@@ -88,7 +88,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
     def start(run_name: str, workspace: Workspace) -> Any:
         from zenml import Model
 
-        from imageloop.lifecycle.feedback import labels_state
+        from imageloop.lifecycle.collect_feedback import labels_state
         from pipelines.training import training
 
         name = settings.promotion.model_name

@@ -7,7 +7,7 @@ from pipelines.container_image import PIPELINE_IMAGE
 from seldon.delivery.rollouts.settings import DeploySettings
 from steps.deployment.evaluate_served import evaluate_served
 from steps.deployment.roll_out import roll_out
-from steps.deployment.select import select
+from steps.deployment.select_version import select
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings={"docker": PIPELINE_IMAGE})

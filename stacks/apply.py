@@ -27,7 +27,6 @@ from imageloop.adapters.active_stack import last_used_stack, remember_stack, use
 from imageloop.adapters.mlflow_tracking import ensure_experiment
 from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libraries
 from imageloop.adapters.stack_flavors import refuse_unsupported
-from imageloop.adapters.zenml_client import refuse_dead_server, write_configuration_whole
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
     UNSET,
@@ -38,6 +37,7 @@ from imageloop.adapters.zenml_stack_files import (
     read_stack,
     validation_summary,
 )
+from imageloop.adapters.zenml_store import refuse_dead_server, write_configuration_whole
 from imageloop.atomic_files import replacing
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import Workspace

@@ -10,6 +10,7 @@ from imageloop.promotion.settings import PromotionSettings
 from imageloop.settings import Settings
 from imageloop.training.settings import FeedbackSettings, TrainingSettings
 from imageloop.tuning.settings import SearchSettings
+from seldon.delivery.clusters.settings import ClusterSettings
 from seldon.delivery.rollouts.settings import Canary, DeploySettings, Strategy
 
 
@@ -51,6 +52,12 @@ class MonitorSettings(Settings):
         TrainSettings(), description="settings of a retraining; unset values of `data` and `training` are those of the champion"
     )
     rollout: UnattendedRollout = UnattendedRollout()
+
+    def on(self, cluster: ClusterSettings) -> Self:
+        """These settings with the namespace and the container image of a stack's cluster, where they name none."""
+        rollout = self.rollout.on(cluster)
+        monitoring = self.monitoring.model_copy(update={"deployment": f"{rollout.namespace}/{rollout.name}"})
+        return self.model_copy(update={"rollout": rollout, "monitoring": monitoring})
 
     @model_validator(mode="after")
     def _is_about_one_model(self) -> Self:

@@ -35,7 +35,7 @@ OLD_NAMES = {  # files that translate what older releases stored or called so
     "imageloop/records/record_types.py",
     "imageloop/records/retained_images.py",
     "imageloop/records/store/migrations/versions/0001_first.py",
-    "imageloop/records/store/migrations/versions/0002_glossary.py",
+    "imageloop/records/store/migrations/versions/0002_rename_columns.py",
     "imageloop/renamed_settings.py",
     "operations/demo_loop/scenario.py",
     "operations/retained_images.py",

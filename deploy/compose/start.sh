@@ -34,7 +34,7 @@ until deploy/compose/prepare.sh "${source[@]/#/--set=}"; do # the container goes
   sleep 10
 done
 
-keep python deploy/observability/start.py --folder "$IMAGELOOP_HOME/observability" --beside "${IMAGELOOP_ALERTMANAGER:-http://alertmanager:9093}" &
+keep python deploy/observability/start_prometheus.py --folder "$IMAGELOOP_HOME/observability" --beside "${IMAGELOOP_ALERTMANAGER:-http://alertmanager:9093}" &
 pids+=($!)
 keep python run.py watch --config configs/monitor.yaml "${source[@]/#/--set=training.}" &
 pids+=($!)

@@ -3,11 +3,10 @@
 import importlib.metadata
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imageloop.abandoned_work import is_abandoned, process_mark
 from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
@@ -15,9 +14,6 @@ from imageloop.atomic_files import replacing
 from imageloop.data.data_version import DataVersion
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
-
-if TYPE_CHECKING:
-    from imageloop.training.trained_model import EpochReport
 
 logger = logging.getLogger(__name__)
 RAW_POINTER = "data/raw.dvc"
@@ -115,40 +111,6 @@ def run_of(run_id: str) -> Iterator[None]:
         client.set_terminated(run_id, before.status, before.end_time)
 
 
-class EpochLog:
-    """Epochs become metrics; written together every few epochs, since each write is a transaction."""
-
-    EPOCHS_PER_WRITE = 10
-
-    def __init__(self) -> None:
-        self._waiting: list[EpochReport] = []
-
-    def __call__(self, report: "EpochReport") -> None:
-        self._waiting.append(report)
-        if len(self._waiting) >= self.EPOCHS_PER_WRITE:
-            self.flush()
-
-    def flush(self) -> None:
-        import mlflow
-        from mlflow.entities import Metric
-
-        run = mlflow.active_run()
-        if run is None or not self._waiting:
-            return
-        now = time.time_ns() // 10**6
-        metrics = [
-            Metric(name, value, now, report.epoch) for report in self._waiting for name, value in _epoch_values(report).items()
-        ]
-        for start in range(0, len(metrics), 1000):  # MLflow's maximum of one call
-            mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
-        self._waiting.clear()
-
-
-def _epoch_values(report: "EpochReport") -> dict[str, float]:
-    losses = {"train/loss": report.train_loss, "validation/loss": report.validation_loss}
-    return losses | {_metric_name(f"validation/{name}"): value for name, value in report.validation.flat().items()}
-
-
 def log_parameters(values: dict[str, Any]) -> None:
     """Nested settings as parameters `a.b.c`."""
     import mlflow
@@ -167,7 +129,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def log_metrics(values: dict[str, float]) -> None:
     import mlflow
 
-    mlflow.log_metrics({_metric_name(name): float(value) for name, value in values.items()})
+    mlflow.log_metrics({metric_name(name): float(value) for name, value in values.items()})
 
 
 def log_files(files: dict[str, Any]) -> None:
@@ -217,7 +179,7 @@ def read_file(run_id: str, path: str) -> str:
         ) from error
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     """MLflow allows letters, digits and a few signs; class names may hold anything."""
     return "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in name)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from imageloop.adapters.remote_parts import TIMEOUT_SECONDS
-from imageloop.engine import Engine, Task, ThisProcess
+from imageloop.adapters.stack_reachability import TIMEOUT_SECONDS
 from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.execution_engine import Engine, Task, ThisProcess
 
 logger = logging.getLogger(__name__)
 VARIABLE = "RAY_ADDRESS"

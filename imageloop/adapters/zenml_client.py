@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -17,19 +16,22 @@ from imageloop.adapters.active_stack import (
     remember_stack,
     repository_file,
     use_project_repository,
-    zenml_folder,
 )
-from imageloop.adapters.remote_parts import (
+from imageloop.adapters.run_command import IMAGE_VARIABLE
+from imageloop.adapters.stack_flavors import refuse_unsupported
+from imageloop.adapters.stack_reachability import (
     ARTIFACTS,
     ORCHESTRATOR,
     REGISTRY,
     TRACKER,
-    failure_of,
     refuse_unreachable_parts,
 )
-from imageloop.adapters.run_command import IMAGE_VARIABLE
-from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
-from imageloop.adapters.stack_flavors import refuse_unsupported
+from imageloop.adapters.zenml_store import (
+    refuse_dead_server,
+    refuse_unusable_store,
+    store_configuration,
+    write_configuration_whole,
+)
 from imageloop.atomic_files import own_secret, replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import PROJECT, Workspace
@@ -55,7 +57,7 @@ def open_store() -> "Client":
 
 def _open_store() -> "Client":
     refuse_dead_server()
-    _refuse_unusable_store()
+    refuse_unusable_store()
     write_configuration_whole()
     client = _client_of_this_store()
     if client.root is None and not os.environ.get(STACK_VARIABLE):
@@ -93,7 +95,7 @@ def _client_of_this_store() -> "Client":
             aside.write_bytes(chosen)
     if (before := last_used_stack()) is None or not client.list_stacks(id=before).total:
         raise SettingsError(
-            f"expected a stack of this ZenML store ({_store().get('url')}) to be active in '{file.parent.parent}', got one of another "
+            f"expected a stack of this ZenML store ({store_configuration().get('url')}) to be active in '{file.parent.parent}', got one of another "
             "store, or one that was deleted; run: make setup, or zenml stack set NAME"
         )
     os.environ[STACK_VARIABLE] = before
@@ -223,50 +225,6 @@ def _words_of(step: Any) -> str | None:
         return None
     source = str(failure.source or "")
     return str(failure.message) if source.partition(".")[0] in OUR_PACKAGES else f"{source.rpartition('.')[2]}: {failure.message}"
-
-
-def refuse_dead_server() -> None:
-    """Refuse a ZenML server that is gone: without this check, a run hangs for half a minute.
-
-    Raises: SettingsError if the configured server does not respond.
-    """
-    address = str(_store().get("url") or "")
-    if urlsplit(address).scheme in ("http", "https") and (failure := failure_of(f"{address.rstrip('/')}/health")):
-        raise SettingsError(
-            f"expected the ZenML server at {address}, got {failure}; "
-            "start it again (zenml login --local), or go on without it: zenml logout --local"
-        )
-
-
-def _refuse_unusable_store() -> None:
-    """Raises: DatabaseFileError, SettingsError for a store on this machine that is locked, damaged, newer, or gone."""
-    file = sqlite_file(str(_store().get("url") or ""))
-    if file is None:
-        return
-    if not file.exists():
-        raise SettingsError(f"expected ZenML's database at '{file}', got no file; restore it from a backup, or run: make setup")
-    check_sqlite_file(file, "zenml", "restore it from a backup, or move it away and run: make setup")
-
-
-def _store() -> dict[str, Any]:
-    """ZenML's configuration of its store; empty before the first run."""
-    file = zenml_folder() / "config.yaml"
-    configuration = yaml.safe_load(file.read_text()) if file.exists() else None
-    return (configuration or {}).get("store") or {}
-
-
-def write_configuration_whole() -> None:
-    """Write configuration files aside and rename them: each command that makes a client rewrites `.zen/config.yaml`, which ZenML empties first.
-
-    A second command that reads it at that moment would fail, or use ZenML's default store.
-    """
-    from zenml.utils import io_utils
-
-    def write(file_path: str, content: str) -> None:
-        with replacing(Path(file_path).resolve()) as aside:
-            aside.write_text(content)
-
-    io_utils.write_file_contents_as_string = write
 
 
 def register_stacks() -> None:

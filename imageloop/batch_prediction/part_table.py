@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from imageloop.batch_prediction.input_images import read_content
 from imageloop.batch_prediction.settings import is_address
 from imageloop.data.decoding import decode_one
-from imageloop.data.image_opening import Container
+from imageloop.data.image_checks import Container
 from imageloop.data.image_statistics import NAMES, image_statistics
 from imageloop.data.preprocessing import UInt8Array, resize_and_crop
 from imageloop.embeddings.novelty import Novelty

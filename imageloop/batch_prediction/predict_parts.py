@@ -15,9 +15,9 @@ from imageloop import progress
 from imageloop.batch_prediction.job import BatchJob, write
 from imageloop.batch_prediction.part_table import UNREADABLE, BatchModel, predict_table
 from imageloop.embeddings.novelty import Novelty
-from imageloop.engine import Engine
 from imageloop.errors import ImageLoopError
 from imageloop.evenly_spaced import evenly_spaced
+from imageloop.execution_engine import Engine
 from imageloop.model.predictor import Predictor
 from imageloop.shared_folder import SharedFolder
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog_schema import check_catalog
-from imageloop.data.image_opening import Container, check_pixels
+from imageloop.data.image_checks import Container, check_pixels
 from imageloop.data.ingestion import decode_new, in_threads, sha256_of
 from imageloop.data.settings import Limits
 from imageloop.data.sources.class_folders import RETAINED_FOLDER

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 
 from imageloop.data.bit_depth import Header, bands, is_deep, read_low_bytes, stretch, to_eight_bits
 from imageloop.data.file_repairs import is_nearly_whole, with_end, without_side_chunks
-from imageloop.data.image_opening import (
+from imageloop.data.image_checks import (
     DAMAGE,
     Container,
     OpenedImage,

@@ -13,7 +13,7 @@ import numpy as np
 from imageloop.atomic_files import hash_of
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.decoding import decode_one
-from imageloop.data.image_opening import check_size
+from imageloop.data.image_checks import check_size
 from imageloop.data.perceptual_hash import perceptual_hash
 from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array, resize_and_crop
 from imageloop.data.settings import Limits

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imageloop.data.decoding import decode, decode_one
-from imageloop.data.image_opening import Container, open_all
+from imageloop.data.image_checks import Container, open_all
 from imageloop.data.settings import Limits
 
 PREPROCESSING_VERSION = "1"  # another number: every prepared image and every feature is made anew

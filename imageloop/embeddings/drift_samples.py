@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scenes_of
+from imageloop.embeddings.same_scene import scenes_of
 from imageloop.evenly_spaced import evenly_spaced
 from imageloop.model.package import REFERENCE, PackageInfo
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageloop.embeddings.novelty import distance_of_share, distances, neighbour_of
-from imageloop.embeddings.scenes import unit
+from imageloop.embeddings.same_scene import unit
 
 SIGNS = ("confidence", "distance", "neighbours", "trust", "votes")
 LEAST_NEIGHBOURS = 3

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageloop.atomic_files import replacing
-from imageloop.embeddings.scenes import scene_distance, unit
+from imageloop.embeddings.same_scene import scene_distance, unit
 
 NOVELTY_FILE = "novelty.npz"
 OLD_NOVELTY_FILE = "familiar.npz"  # in packages made before 0.2.0

@@ -23,7 +23,7 @@ from imageloop.adapters.registered_version import (
 )
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.champion import compare, hash_of_test_set
+from imageloop.lifecycle.compare_with_champion import compare, hash_of_test_set
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge, lowered_gates
 from imageloop.promotion.settings import PromotionSettings

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from imageloop.data.image_opening import Container
+from imageloop.data.image_checks import Container
 from imageloop.data.preprocessing import UInt8Array, preprocess, preprocess_message
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from imageloop.monitoring.decision_input import DecisionInput
 from imageloop.monitoring.findings import (
     DAY_SECONDS,
     Finding,
@@ -16,7 +17,6 @@ from imageloop.monitoring.findings import (
     warnings_of,
 )
 from imageloop.monitoring.settings import DecisionSettings
-from imageloop.monitoring.situation import Situation
 
 Action = Literal["retrain", "alert", "nothing", "no_data"]
 NO_DATA = "Fewer predictions came than one comparison with the training images takes, and no label."
@@ -37,7 +37,7 @@ class Verdict:
     explanation: str = ""
 
 
-def decide(situation: Situation, settings: DecisionSettings, labels_needed: int) -> Verdict:
+def decide(situation: DecisionInput, settings: DecisionSettings, labels_needed: int) -> Verdict:
     """Retrain for a reason without an objection; alert on everything that a user should know."""
     metrics = _metrics(situation, settings)
     if not situation.windows and not situation.num_labels:
@@ -63,7 +63,7 @@ def _lines(found: Sequence[Finding]) -> str:
     return "; ".join(finding.line for finding in found)
 
 
-def _objections(situation: Situation, settings: DecisionSettings, labels_needed: int) -> list[str]:
+def _objections(situation: DecisionInput, settings: DecisionSettings, labels_needed: int) -> list[str]:
     attempts, now = situation.attempts, situation.now
     objections = []
     if any(attempt.outcome is None for attempt in attempts):
@@ -86,7 +86,7 @@ def _objections(situation: Situation, settings: DecisionSettings, labels_needed:
     return objections
 
 
-def _metrics(situation: Situation, settings: DecisionSettings) -> dict[str, Any]:
+def _metrics(situation: DecisionInput, settings: DecisionSettings) -> dict[str, Any]:
     newest = situation.windows[-1] if situation.windows else None
     performance = situation.performance
     return {

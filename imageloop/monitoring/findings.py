@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from statistics import quantiles
 
 from imageloop.data.image_statistics import NAMES
+from imageloop.monitoring.decision_input import DecisionInput
 from imageloop.monitoring.settings import DecisionSettings
-from imageloop.monitoring.situation import Situation
 from imageloop.monitoring.windows import Window
 
 FEWER = 5  # times fewer scenes than usual: something repeats itself
@@ -27,7 +27,7 @@ class Finding:
     sentence: str
 
 
-def accuracy_threshold(situation: Situation, settings: DecisionSettings) -> float | None:
+def accuracy_threshold(situation: DecisionInput, settings: DecisionSettings) -> float | None:
     """The accuracy below which a model is retrained: as set, else what the served version showed on its test images less a margin.
 
     Few test images may flatter a model: the margin is no smaller than the half width of their interval.
@@ -38,7 +38,7 @@ def accuracy_threshold(situation: Situation, settings: DecisionSettings) -> floa
     return threshold if threshold > 0 else None
 
 
-def reasons_to_retrain(situation: Situation, settings: DecisionSettings) -> list[Finding]:
+def reasons_to_retrain(situation: DecisionInput, settings: DecisionSettings) -> list[Finding]:
     """List what calls for another model."""
     reasons = []
     performance = situation.performance
@@ -80,7 +80,7 @@ def reasons_to_retrain(situation: Situation, settings: DecisionSettings) -> list
     return reasons
 
 
-def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Finding]:
+def warnings_of(situation: DecisionInput, settings: DecisionSettings) -> list[Finding]:
     """List what a user should know although it is no reason to retrain."""
     warnings = []
     violated = violated_windows(situation.windows, settings)
@@ -118,7 +118,7 @@ def warnings_of(situation: Situation, settings: DecisionSettings) -> list[Findin
     return warnings
 
 
-def calm(situation: Situation) -> Finding:
+def calm(situation: DecisionInput) -> Finding:
     """What to say where there is nothing to report."""
     if not situation.windows:
         line = "no whole window of predictions yet, and the labels give no reason"
@@ -163,7 +163,7 @@ def _estimate(window: Window) -> str:
     return f"accuracy is estimated at {estimate} instead of {window.reference_accuracy:.1%}"
 
 
-def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
+def _repetition(situation: DecisionInput, settings: DecisionSettings) -> str | None:
     """A warning where windows suddenly show few scenes, as a stuck camera does; no other metric shows it, since a scene counts once."""
     shares = [window.num_scenes / window.count for window in situation.windows if window.num_scenes is not None]
     before, recent = shares[: -settings.of_windows], shares[-settings.of_windows :]
@@ -174,7 +174,7 @@ def _repetition(situation: Situation, settings: DecisionSettings) -> str | None:
     return f"{few[-1]:.0%} of the newest images show a new scene, instead of some {usual:.0%}: the same images are repeated"
 
 
-def drift_augmentation_for(situation: Situation, settings: DecisionSettings) -> dict[str, float] | None:
+def drift_augmentation_for(situation: DecisionInput, settings: DecisionSettings) -> dict[str, float] | None:
     """The factors by which image statistics changed in the violated windows; None where drift augmentation is off or cannot help.
 
     A change that statistics do not show, such as a new class, cannot be augmented.

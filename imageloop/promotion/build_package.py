@@ -12,8 +12,9 @@ from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
 from imageloop.evenly_spaced import evenly_spaced
+from imageloop.model.int8_quantisation import quantise
 from imageloop.model.network import Classifier
-from imageloop.model.onnx_export import attach_head, export_features, quantise
+from imageloop.model.onnx_export import attach_head, export_features
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track, waiting

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imageloop.intervals import paired_interval, paired_wins
-from imageloop.promotion.gate_check import Check
+from imageloop.promotion.check_result import Check
 from imageloop.promotion.settings import GateSettings
 
 CONFIDENCE = 0.95

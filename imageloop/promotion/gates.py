@@ -14,8 +14,8 @@ from imageloop.promotion.champion_comparison import (
     paired_difference,
     same_classes,
 )
+from imageloop.promotion.check_result import Check
 from imageloop.promotion.evaluation import Evaluation
-from imageloop.promotion.gate_check import Check
 from imageloop.promotion.settings import GateSettings
 from imageloop.training.classification_metrics import ClassificationScores
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
-from imageloop.embeddings.scenes import scenes_of, shows_one_of
+from imageloop.embeddings.same_scene import scenes_of, shows_one_of
 from imageloop.training.logistic_head import LABEL_WEIGHT
 from imageloop.training.poisoned_labels import accused_labels, is_accepted, rename_classes
 from imageloop.training.retraining_ladder import Ladder

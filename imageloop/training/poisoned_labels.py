@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from imageloop.embeddings.drift_samples import embeddings_of
-from imageloop.embeddings.scenes import unit
+from imageloop.embeddings.same_scene import unit
 from imageloop.evenly_spaced import evenly_spaced
 
 SURE, MIN_SURE = 0.95, 5

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from imageloop.background_imports import loading
 from imageloop.code_fingerprint import core_fingerprint
-from imageloop.data.array_store import ArrayStore
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import blocks_of
 from imageloop.model.network import Classifier
+from imageloop.training.batches import images_in_batches, rows_in_batches
 from imageloop.training.checkpoint import Checkpoint
 from imageloop.training.classification_metrics import score
-from imageloop.training.devices import Device, device_of
+from imageloop.training.devices import device_of
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.new_classifier import new_classifier
@@ -210,37 +210,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) -> Batches:
-    """Rows in another order each epoch, all of them."""
-
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in torch.split(_shuffled(len(targets_N), seed, epoch), size):
-            yield rows_ND[chosen], targets_N[chosen]
-
-    return batches
-
-
-def images_in_batches(
-    store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], size: int, seed: int, device: Device
-) -> Batches:
-    """Images in another order each epoch, augmented where they are needed; a last batch that is not full is left out, for the batch norms."""
-    from imageloop.training.augmentation import augment, augmentation  # torchvision takes a second to load
-
-    transform = augmentation()
-
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        chunks = torch.split(_shuffled(len(keys), seed, epoch), size)
-        for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
-            images_BHWC = torch.from_numpy(store.read([keys[i] for i in chosen.tolist()]))
-            yield augment(images_BHWC.to(device), transform), torch.from_numpy(targets_N[chosen.numpy()])
-
-    return batches
-
-
-def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
 
 
 def _freeze_all_but(model: Classifier, num_blocks: int) -> None:

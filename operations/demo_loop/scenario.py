@@ -12,7 +12,7 @@ from imageloop.adapters.zenml_client import register_stacks
 from imageloop.data.settings import FolderSource
 from imageloop.data.sources.folder import check_folder
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.monitoring.situation import HELPED
+from imageloop.monitoring.decision_input import HELPED
 from imageloop.monitoring.windows import Window
 from imageloop.workspace_paths import HOME_VARIABLE, PROJECT, Workspace, of_this_site
 from operations.demo_loop.demo_loop_summary import DemoLoopSummary, ScenarioResult, accuracy_of, headlines, summarise
@@ -223,8 +223,8 @@ def _open_site(folder: Path) -> None:
 
 
 def _windows(settings: MonitorSettings) -> list[Window]:
-    from imageloop.lifecycle.feedback import open_database
-    from imageloop.lifecycle.measurement import stored_windows
+    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.measure_predictions import stored_windows
 
     database = open_database(Workspace.current(), settings.monitoring.database)
     windows = stored_windows(database, settings.monitoring.model_name, NUM_WINDOWS)

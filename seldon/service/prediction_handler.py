@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imageloop.data.image_opening import Container
+from imageloop.data.image_checks import Container
 from imageloop.data.image_statistics import NAMES, rows_for_statistics, statistics_of_rows
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.embeddings.novelty import Novelty

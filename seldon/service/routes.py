@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, g, request, send_from_directory
+from flask import Blueprint, Response, g, request
 
 from imageloop.errors import ImageRefusedError
 from imageloop.model.class_activation_map import draw_heat_map
@@ -19,7 +18,6 @@ from seldon.service import prometheus_metrics
 from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
-from seldon.service.openapi import SWAGGER_FILES, document, page, swagger_folder
 from seldon.service.prediction_handler import source_of
 from seldon.service.request_checks import (
     MAX_BODY_BYTES,
@@ -42,6 +40,7 @@ from seldon.service.request_errors import RequestError, refused_image
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.seldon_messages import encoded_images
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
+from seldon.service.web_pages import PAGES, WebPages
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
@@ -49,11 +48,8 @@ if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
     from seldon.service.prediction_handler import ServedPrediction
 
-WEB = Path(__file__).parents[1] / "web"
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
-SWAGGER = tuple(f"/docs/{name}" for name in SWAGGER_FILES)
-PAGES = ("/", "/page.js", "/page.css", "/docs", "/docs.js", *SWAGGER, "/openapi.json")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -76,13 +72,7 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
         ("/feedback", "POST", service.feedback),
         ("/metrics", "GET", service.metrics),
         ("/loop", "GET", service.loop),
-        ("/openapi.json", "GET", service.openapi),
-        ("/docs", "GET", service.docs),
-        ("/", "GET", service.page),
-        ("/page.js", "GET", service.page),
-        ("/page.css", "GET", service.page),
-        ("/docs.js", "GET", service.page),
-        *((path, "GET", service.swagger) for path in SWAGGER),
+        *((path, "GET", view) for path, view in WebPages(model).views().items()),
     ):
         routes.add_url_rule(rule, f"{view.__name__}{rule}".replace(".", "-"), view, methods=[method])
     service.errors.register(routes)
@@ -208,24 +198,6 @@ class _Service:
     def loop(self) -> Response:
         """The newest status of the monitor; empty where there is none."""
         return json_response(read_loop())
-
-    def openapi(self) -> Response:
-        return json_response(document(self._model.info, self._model.model_name))
-
-    def docs(self) -> Response:
-        return Response(page(document(self._model.info, self._model.model_name)), mimetype="text/html")
-
-    def swagger(self) -> Response:
-        """One of Swagger UI's files. Raises: RequestError where the environment has none."""
-        folder = swagger_folder()
-        if folder is None:
-            raise RequestError(
-                404, "no_such_route", "expected an environment with Swagger UI, got one without; see /openapi.json"
-            )
-        return send_from_directory(folder, request.path.rpartition("/")[2])
-
-    def page(self) -> Response:
-        return send_from_directory(WEB, request.path[1:] or "index.html")
 
     def finish(self, response: Response) -> Response:
         """Set security headers, and count the request.

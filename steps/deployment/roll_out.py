@@ -7,8 +7,8 @@ from zenml import log_metadata, step
 
 from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
 from imageloop.adapters.mlflow_tracking import connect
-from imageloop.lifecycle.candidate import check_same_classes, check_still_deployable, package_of
-from imageloop.lifecycle.champion import taught_by
+from imageloop.lifecycle.choose_version import check_same_classes, check_still_deployable, package_of
+from imageloop.lifecycle.compare_with_champion import taught_by
 from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks, record_verdict
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace

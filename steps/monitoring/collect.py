@@ -5,7 +5,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.lifecycle.feedback import open_database
+from imageloop.lifecycle.collect_feedback import open_database
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.records.store.collector import Collected
 from imageloop.records.store.collector import collect as collect_records

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.lifecycle.measurement import decide_and_keep
+from imageloop.lifecycle.measure_predictions import decide_and_keep
 from imageloop.monitoring.decisions import Verdict
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.settings import MonitoringSettings

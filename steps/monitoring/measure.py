@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.lifecycle.measurement import measure as measure_served
+from imageloop.lifecycle.measure_predictions import measure as measure_served
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.workspace_paths import Workspace

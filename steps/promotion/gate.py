@@ -5,7 +5,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.lifecycle.champion import compare
+from imageloop.lifecycle.compare_with_champion import compare
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge
 from imageloop.promotion.settings import PromotionSettings

@@ -6,6 +6,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from imageloop.adapters import mlflow_tracking
+from imageloop.adapters.mlflow_epochs import EpochLog
 from imageloop.background_imports import loading
 from imageloop.data.data_version import DataVersion
 from imageloop.data.prepared_images import PreparedImages
@@ -28,7 +29,7 @@ def train(
     mlflow_tracking.log_dataset(
         Path(prepared.raw_folder).name, prepared.data_version, prepared.table["split"].value_counts().to_dict()
     )
-    epochs = mlflow_tracking.EpochLog()
+    epochs = EpochLog()
     with loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)
     epochs.flush()

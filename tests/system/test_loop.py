@@ -14,8 +14,8 @@ import requests
 
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_image
-from imageloop.lifecycle.feedback import open_database
-from imageloop.monitoring.situation import HELPED
+from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.monitoring.decision_input import HELPED
 from tests.system.conftest import watching
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("deployment")]

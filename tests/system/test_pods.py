@@ -50,16 +50,11 @@ MODEL = "pods"
 TRAINED = ("--set", f"promotion.model_name={MODEL}")
 PLACE = (
     "--set",
-    f"namespace={NAMESPACE}",
-    "--set",
-    f"image={SERVE_IMAGE}",
-    "--set",
     "replicas=1",
     "--set",
     f"model_name={MODEL}",
 )
 WATCHED = (
-    "--set", f"monitoring.deployment={NAMESPACE}/imageloop", "--set", f"rollout.namespace={NAMESPACE}", "--set", f"rollout.image={SERVE_IMAGE}",
     "--set", f"monitoring.model_name={MODEL}", "--set", f"training.promotion.model_name={MODEL}", "--set", f"rollout.model_name={MODEL}",
 )  # fmt: skip
 SHARED = "s3://imageloop/cluster"  # nobody else's memory of splits
@@ -101,7 +96,7 @@ def cluster(site, tmp_path_factory, zenml, mlflow, postgresql, s3, sharing):
         "ZENML_STORE_URL": url, "ZENML_STORE_USERNAME": "admin", "ZENML_STORE_PASSWORD": servers.PASSWORD,
         "IMAGELOOP_MLFLOW_URI": mlflow, "IMAGELOOP_MLFLOW_USER": "admin", "IMAGELOOP_MLFLOW_PASSWORD": servers.PASSWORD,
         "IMAGELOOP_S3_URL": s3, "IMAGELOOP_GATEWAY_URL": f"http://127.0.0.1:{gateway_port}", "KUBECONFIG": str(root / "kubeconfig"),
-        "IMAGELOOP_REGISTRY": "registry.example/imageloop", "IMAGELOOP_PIPELINE_IMAGE": IMAGE, "SSL_CERT_FILE": str(root / "ca.crt"),
+        "IMAGELOOP_REGISTRY": "registry.example/imageloop", "IMAGELOOP_PIPELINE_IMAGE": IMAGE, "IMAGELOOP_SERVING_IMAGE": SERVE_IMAGE, "SSL_CERT_FILE": str(root / "ca.crt"),
     }  # fmt: skip
     user = Site(root / "home", environment)
     private_key(user.workspace.keys)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from imageloop.settings import Settings
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
@@ -54,12 +54,19 @@ class KubernetesSettings(Settings):
         None, description="context of the kubeconfig; by default the current one, in a pod its service account"
     )
     gateway_url: str = Field("http://localhost:8004", description="address of the ingress, as callers outside see it")
+    namespace: str = Field("default", description="namespace of deployments whose own setting is `default`")
+    image: str | None = Field(None, description="container image of the service, by digest, of deployments that name none")
     predictor_url: str = Field(
         "http://{name}-{predictor}.{namespace}:9000", description="address of a single predictor inside the cluster"
     )
     pods: PodSettings = PodSettings()
     request_timeout_seconds: float = Field(20.0, gt=0)
     ready_timeout_seconds: float = Field(600.0, gt=0, description="includes pulling images and downloading packages")
+
+    @field_validator("image")
+    @classmethod
+    def _none_where_empty(cls, image: str | None) -> str | None:
+        return image or None  # a variable of the stack file that is not set
 
 
 ClusterSettings = Annotated[LocalSettings | KubernetesSettings, Field(discriminator="kind")]

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
+    from seldon.delivery.clusters.settings import ClusterSettings
     from seldon.delivery.deployer.deployer import SeldonDeployer
+
+
+def active_cluster() -> "ClusterSettings":
+    """The settings of the cluster on which the active stack deploys.
+
+    Raises: SettingsError where the active stack has no deployer of ours.
+    """
+    cluster: ClusterSettings = active_deployer().config.cluster
+    return cluster
 
 
 def active_deployer() -> "SeldonDeployer":

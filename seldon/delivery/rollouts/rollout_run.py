@@ -14,8 +14,7 @@ from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.compare_on_test_images import compare_on_test_images
 from seldon.delivery.rollouts.observer import Observer
 from seldon.delivery.rollouts.quality_evidence import Evidence, Result, by_test_images
-from seldon.delivery.rollouts.rollout_verdicts import Decision, Verdict, judge
-from seldon.delivery.rollouts.sequential_testing import compare
+from seldon.delivery.rollouts.rollout_verdicts import Decision, Verdict, judge, settle_ab_test
 from seldon.delivery.rollouts.settings import AbTest, DeploySettings, Shadow
 from seldon.delivery.rollouts.smoke_tests import check_metrics, smoke_test
 from seldon.delivery.rollouts.stages import Stage, stages
@@ -229,20 +228,9 @@ class RolloutRun:
         )
         if not observer.sees and verdict.decision in ("advance", "no_data"):
             return Verdict("hold", "the metrics cannot be read", verdict.metrics)
-        strategy = self.settings.strategy
-        if not isinstance(strategy, AbTest) or verdict.decision == "rollback":
-            return verdict
-        evidence = compare(stable.judged, candidate.judged, strategy.percent / 100, strategy.false_alarm_rate)
-        metrics = verdict.metrics | {"candidate_wrong": evidence.candidate_wrong, "stable_wrong": evidence.stable_wrong}
-        reason = (
-            f"wrong were {evidence.candidate_wrong} of {len(candidate.judged)} labelled predictions of the candidate, "
-            f"{evidence.stable_wrong} of {len(stable.judged)} of the stable version"
-        )
-        if evidence.better is not None:
-            return Verdict("advance" if evidence.better == "candidate" else "rollback", reason, metrics)
-        if elapsed >= strategy.max_seconds:
-            return Verdict("no_data", f"not settled: {reason}", metrics)
-        return Verdict("hold", reason, metrics)
+        if isinstance(self.settings.strategy, AbTest) and verdict.decision != "rollback":
+            return settle_ab_test(verdict, stable, candidate, self.settings.strategy, elapsed)
+        return verdict
 
 
 def with_past(manifest: Manifest, serving: PredictorSpec, history: list[PredictorSpec]) -> Manifest:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from imageloop.intervals import difference, e_value, wilson
 from seldon.delivery.rollouts.observations import Observation, quantile, share_within
 from seldon.delivery.rollouts.quality_evidence import Evidence, by_agreement, by_labels
-from seldon.delivery.rollouts.settings import JudgeSettings, Watch
+from seldon.delivery.rollouts.sequential_testing import compare
+from seldon.delivery.rollouts.settings import AbTest, JudgeSettings, Watch
 
 STABLE_CONFIDENCE = 0.8  # of the interval of the stable version's usual rates, which are counted from few requests
 Decision = Literal["advance", "hold", "rollback", "no_data"]
@@ -74,6 +75,23 @@ def judge(
         expected = f"expected {watch.min_requests} predictions in {watch.max_seconds:.0f} s"
         return Verdict("no_data", f"{expected}, got {candidate.requests}{missing}", metrics)
     return Verdict("hold", f"{candidate.requests} of {watch.min_requests} predictions so far{missing}", metrics)
+
+
+def settle_ab_test(
+    verdict: Verdict, stable: Observation, candidate: Observation, strategy: AbTest, elapsed_seconds: float
+) -> Verdict:
+    """Decide an A/B test by the labelled predictions of both versions, where `verdict` found no fault so far."""
+    evidence = compare(stable.judged, candidate.judged, strategy.percent / 100, strategy.false_alarm_rate)
+    metrics = verdict.metrics | {"candidate_wrong": evidence.candidate_wrong, "stable_wrong": evidence.stable_wrong}
+    reason = (
+        f"wrong were {evidence.candidate_wrong} of {len(candidate.judged)} labelled predictions of the candidate, "
+        f"{evidence.stable_wrong} of {len(stable.judged)} of the stable version"
+    )
+    if evidence.better is not None:
+        return Verdict("advance" if evidence.better == "candidate" else "rollback", reason, metrics)
+    if elapsed_seconds >= strategy.max_seconds:
+        return Verdict("no_data", f"not settled: {reason}", metrics)
+    return Verdict("hold", reason, metrics)
 
 
 def _fault(stable: Observation, candidate: Observation, settings: JudgeSettings) -> str | None:

@@ -1,11 +1,13 @@
 """Settings of a rollout: its strategy, and when a candidate is rolled back."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
 from imageloop.settings import Settings
+from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings
 
+DEFAULT_NAMESPACE = "default"
 Percent = Annotated[int, Field(ge=1, le=99)]
 Seconds = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]  # a value on the command line is read as YAML, a number as a number
@@ -122,14 +124,26 @@ class DeploySettings(Settings):
     """The settings of `python run.py deploy`."""
 
     name: str = Field("imageloop", pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
-    namespace: str = Field("default", pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
+    namespace: str = Field(
+        DEFAULT_NAMESPACE, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40,
+        description="on a cluster `default` means the namespace of the stack",
+    )  # fmt: skip
     model_name: str = "imageloop"
     version: str | None = Field(None, description="version of the registry; by default the champion")
     replicas: int = Field(2, ge=1, le=64, description="two, so that a killed one costs no request")
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()
     afterwards: AfterwardsSettings = AfterwardsSettings()
-    image: str | None = Field(None, description="container image of the service, by digest, on a cluster")
+    image: str | None = Field(
+        None, description="container image of the service, by digest, on a cluster; by default that of the stack"
+    )
     environment: dict[str, Text] = Field(default_factory=dict, description="environment variables of each replica")
     allow_class_change: bool = Field(False, description="let a version with other classes than those that are served take over")
     allow_refused_version: bool = Field(False, description="let a version that a gate refused be served")
+
+    def on(self, cluster: ClusterSettings) -> Self:
+        """These settings with the namespace and the container image of a stack's cluster, where they name none."""
+        if not isinstance(cluster, KubernetesSettings):
+            return self
+        namespace = cluster.namespace if self.namespace == DEFAULT_NAMESPACE else self.namespace
+        return self.model_copy(update={"namespace": namespace, "image": self.image or cluster.image})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy.kubernetes import render
+from deploy.kubernetes import render_alert_rules
 
 PROJECT = Path(__file__).parents[3]
 BASE = PROJECT / "deploy" / "kubernetes" / "base"
@@ -16,7 +16,7 @@ def documents(folder: Path) -> list[dict]:
 
 
 def test_the_rules_in_the_cluster_are_those_that_are_tested():
-    assert (BASE / "rules.yaml").read_text() == render.render()
+    assert (BASE / "rules.yaml").read_text() == render_alert_rules.render()
 
 
 def test_git_holds_no_secret_and_nothing_that_belongs_to_the_deployer():

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from imageloop.adapters.ray_engine import VARIABLE, RayEngine, open_engine
-from imageloop.engine import ThisProcess
 from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.execution_engine import ThisProcess
 from tests.servers import free_port
 
 pytestmark = pytest.mark.xdist_group("ray")

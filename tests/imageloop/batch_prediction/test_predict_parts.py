@@ -19,8 +19,8 @@ from imageloop.batch_prediction.predict_parts import PackageFiles, predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.batch_prediction.summary import BatchSummary, summarize
 from imageloop.embeddings.novelty import Novelty
-from imageloop.engine import ThisProcess
 from imageloop.errors import ImageLoopError
+from imageloop.execution_engine import ThisProcess
 from imageloop.model.package import EXACT_MODEL, REFERENCE, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import SignatureError, private_key, public_key, sign

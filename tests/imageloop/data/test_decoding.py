@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from imageloop.data.decoding import decode_one
-from imageloop.data.image_opening import open_all
+from imageloop.data.image_checks import open_all
 from imageloop.data.preprocessing import resize_and_crop
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError

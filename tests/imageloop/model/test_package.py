@@ -16,8 +16,9 @@ from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.backbones import Features, Normalisation
 from imageloop.model.class_activation_map import draw_heat_map
+from imageloop.model.int8_quantisation import quantise, safe_ranges
 from imageloop.model.network import Classifier, baseline_features
-from imageloop.model.onnx_export import _folded, attach_head, export_features, quantise, safe_ranges
+from imageloop.model.onnx_export import _folded, attach_head, export_features
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import EXACT_MODEL, WEIGHTS, PackageError, PackageInfo
 from imageloop.model.predictor import Predictor

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from imageloop.monitoring.decision_input import Attempt, DecisionInput
 from imageloop.monitoring.decisions import decide
 from imageloop.monitoring.drift import FeatureGroup, Histogram
 from imageloop.monitoring.findings import accuracy_threshold
@@ -13,7 +14,6 @@ from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import ModelPerformance, measure_performance
 from imageloop.monitoring.monitoring_report import monitoring_report, verdict_report
 from imageloop.monitoring.settings import DecisionSettings, PerformanceSettings
-from imageloop.monitoring.situation import Attempt, Situation
 from imageloop.monitoring.windows import Window
 
 NOW = 1_000_000.0
@@ -44,12 +44,12 @@ def performance(right: int = 0, count: int = 0, bias: str | None = None) -> Mode
     return ModelPerformance(found.count, found.accuracy, found.low, found.high, found.coverage, bias, found.parts)
 
 
-def situation(**changes) -> Situation:
+def situation(**changes) -> DecisionInput:
     usual = {
         "now": NOW, "windows": [window()] * 3, "performance": performance(), "num_labels": 0, "new_labels": 0, "usable_labels": 500,
         "trained_at": NOW - 3600, "attempts": [],
     }  # fmt: skip
-    return Situation(**usual | changes)
+    return DecisionInput(**usual | changes)
 
 
 def predictions_of(right: list[bool], confidence: float = 0.8, **columns) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.drift_samples import Sample, read_reference, sample_of_records
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scene_distance
+from imageloop.embeddings.same_scene import scene_distance
 from imageloop.monitoring.drift import EMBEDDING, PREDICTIONS, measure_drift
 from imageloop.monitoring.settings import DriftSettings
 from imageloop.monitoring.windows import Window, drifting_since, measure_window

@@ -6,7 +6,7 @@ import pytest
 
 from imageloop.embeddings.drift_samples import with_typical
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scene_distance
+from imageloop.embeddings.same_scene import scene_distance
 from imageloop.training.feedback_data import FeedbackData, select_feedback
 from imageloop.training.settings import FeedbackSettings
 

@@ -13,7 +13,7 @@ from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
 from imageloop.embeddings.drift_samples import with_typical
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scene_distance
+from imageloop.embeddings.same_scene import scene_distance
 from imageloop.training.drift_augmentation import fit_drift
 from imageloop.training.feedback_data import FeedbackData, select_feedback
 from imageloop.training.settings import DriftAugmentation, FeedbackSettings

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from imageloop.errors import ImageLoopError
+from imageloop.training.batches import rows_in_batches
 from imageloop.training.checkpoint import Checkpoint
 from imageloop.training.settings import HeadLoop
-from imageloop.training.trainer import rows_in_batches
 from imageloop.training.training_loop import Work, balanced_weights, fit
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.observability import start
-from deploy.observability.grafana import render
+from deploy.observability import start_prometheus
+from deploy.observability.grafana import render_dashboards
 from imageloop.adapters.alerter.messages import WEBHOOK_VARIABLE, notify
 from seldon.delivery.clusters.local.site_folders import free_port
 
@@ -81,8 +81,8 @@ def test_a_message_is_worded_by_our_template(tmp_path):
 
 
 def test_dashboards_are_rendered_from_their_description():
-    for file, text in render.render_all().items():
-        assert file.read_text() == text, f"{file.name} is old; run: python deploy/observability/grafana/render.py"
+    for file, text in render_dashboards.render_all().items():
+        assert file.read_text() == text, f"{file.name} is old; run: python deploy/observability/grafana/render_dashboards.py"
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -139,7 +139,7 @@ def until(condition, seconds: float = 60):
 @needs_prometheus
 def test_an_alert_of_the_monitor_reaches_a_receiver_through_alertmanager(tmp_path, receiver, monkeypatch):
     port = free_port()
-    start.write_site(tmp_path, f"127.0.0.1:{port}")
+    start_prometheus.write_site(tmp_path, f"127.0.0.1:{port}")
     configuration = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
     configuration["route"]["group_wait"] = "0s"
     configuration["receivers"][0]["webhook_configs"] = [{"url": f"http://127.0.0.1:{receiver.server_port}/"}]
@@ -147,7 +147,7 @@ def test_an_alert_of_the_monitor_reaches_a_receiver_through_alertmanager(tmp_pat
     monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
     address = f"http://127.0.0.1:{port}"
 
-    with running(start.commands(tmp_path, free_port(), port)[1], tmp_path / "log"):
+    with running(start_prometheus.commands(tmp_path, free_port(), port)[1], tmp_path / "log"):
         until(lambda: ask(f"{address}/api/v2/status"))
         notify(address, 60, "alert", "pets", "2 of the last 3 windows drifted", {"p": 0.002})
         until(lambda: receiver.received)
@@ -195,11 +195,11 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
         "predictors": [{"name": part.name, "replicas": [vars(one) for one in part.replicas]} for part in status.predictors],
     }
     port = free_port()
-    start.write_site(tmp_path, f"127.0.0.1:{free_port()}")
+    start_prometheus.write_site(tmp_path, f"127.0.0.1:{free_port()}")
     text = (tmp_path / "prometheus.yml").read_text().replace("5s", "1s")
     (tmp_path / "prometheus.yml").write_text(text)
-    (tmp_path / "targets.json").write_text(json.dumps(start.targets_of({"deployments": [plain]})))
-    panels = [panel for dashboard in render.render_all().values() for panel in json.loads(dashboard)["panels"]]
+    (tmp_path / "targets.json").write_text(json.dumps(start_prometheus.targets_of({"deployments": [plain]})))
+    panels = [panel for dashboard in render_dashboards.render_all().values() for panel in json.loads(dashboard)["panels"]]
     address = f"http://127.0.0.1:{port}"
 
     def is_filled(query: str) -> bool:
@@ -207,7 +207,10 @@ def test_no_panel_is_empty_where_a_service_is_at_work(cluster, predictor_spec, c
         found = ask(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': asked})}")["data"]["result"]
         return any(series["value"][1] != "NaN" for series in found)
 
-    with running(start.commands(tmp_path, port, free_port())[0], tmp_path / "log"), load(status.url, clients=2) as callers:
+    with (
+        running(start_prometheus.commands(tmp_path, port, free_port())[0], tmp_path / "log"),
+        load(status.url, clients=2) as callers,
+    ):
         callers.wait_for(50)
         _, answer, _ = call(f"{status.url}/predict", colours.red, "image/png")
         call(

@@ -12,7 +12,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError
 from urllib3.exceptions import HTTPError
 
-from imageloop.adapters.remote_parts import api_server_failure
+from imageloop.adapters.stack_reachability import api_server_failure
 from imageloop.errors import ImageLoopError
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 

@@ -7,15 +7,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
 from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import NotFoundError
-from urllib3.exceptions import HTTPError
 
 from imageloop.errors import SettingsError
 from imageloop.records.store.database import DATABASE_VARIABLE, Database, DatabaseError
@@ -30,19 +27,16 @@ from seldon.delivery.clusters.kubernetes.deployment_status import (
     predictor_status,
 )
 from seldon.delivery.clusters.kubernetes.lease import Lease
+from seldon.delivery.clusters.kubernetes.pod_metrics import metrics_of
 from seldon.delivery.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
 from seldon.delivery.clusters.settings import KubernetesSettings
 from seldon.delivery.manifest import Manifest, PredictorSpec, dump
 from seldon.service.rollout_requests import SALT_VARIABLE, rollout_headers
-from seldon.service.serving_protocols import PORT
 
 logger = logging.getLogger(__name__)
 FIELD_MANAGER = "imageloop"
 POLL_SECONDS = 0.5
 STALE_SECONDS = 10.0  # so long a failure may be that of what was applied before
-IN_POD = "KUBERNETES_SERVICE_HOST"  # the kubelet sets it in every container
-METRICS_SECONDS = 3.0
-POD_IS_GONE = (404, 502, 503, 504)  # the API server's status for a pod that it cannot reach
 
 
 class KubernetesCluster:
@@ -185,28 +179,8 @@ class KubernetesCluster:
         selector = f"seldon-deployment-id={name},{PREDICTOR_LABEL}={predictor}"
         with api_errors(f"read the metrics of '{predictor}'"):
             pods = api.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=self._timeout).items
-            found = {pod.metadata.name: self._metrics_of(api, namespace, pod) for pod in pods if is_ready(pod)}
+            found = {pod.metadata.name: metrics_of(pod, namespace, api, self._timeout) for pod in pods if is_ready(pod)}
         return {pod: text for pod, text in found.items() if text is not None}
-
-    def _metrics_of(self, api: client.CoreV1Api, namespace: str, pod: Any) -> str | None:
-        """Read the metrics of a pod, None of one that went away."""
-        if IN_POD in os.environ and pod.status.pod_ip:
-            with suppress(requests.RequestException):
-                response = requests.get(f"http://{pod.status.pod_ip}:{PORT}/metrics", timeout=METRICS_SECONDS)
-                if response.ok:
-                    return str(response.text)
-        name = pod.metadata.name
-        try:
-            return str(
-                api.connect_get_namespaced_pod_proxy_with_path(
-                    f"{name}:{PORT}", namespace, "metrics", _request_timeout=self._timeout
-                )
-            )
-        except (ApiException, HTTPError) as error:  # the latter: a node that is lost
-            if isinstance(error, ApiException) and error.status not in POD_IS_GONE:
-                raise
-            logger.info("the metrics of pod '%s' could not be read: %s", name, error)
-            return None
 
     def _check_lease(self, key: str) -> None:
         if (lease := self._leases.get(key)) is not None:

@@ -16,8 +16,8 @@ from imageloop.records.record_reader import RecordTail
 from seldon.delivery.clusters.cluster_protocol import Caller, DeploymentError, DeploymentStatus, RolloutUnderWayError
 from seldon.delivery.clusters.local import envoy_config
 from seldon.delivery.clusters.local.deployment_state import DeploymentState, Store
+from seldon.delivery.clusters.local.envoy_process import Gateway
 from seldon.delivery.clusters.local.envoy_routes import PREDICTOR_HEADER
-from seldon.delivery.clusters.local.gateway_process import Gateway
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.local.replicas import Replicas, get
 from seldon.delivery.clusters.local.site_folders import Layout

@@ -469,7 +469,7 @@ class TestWhereTheApiServerFails:
     def test_a_candidate_without_pods_gets_no_request(self, served, stable, predictor_spec, make_package, load):
         impatient = KubernetesCluster(served._settings.model_copy(update={"ready_timeout_seconds": 10}), served._api._given)
         served.server.never_ready = {"v9"}
-        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match="without all replicas of (v1, )?v9"):
+        with load(url(served)) as callers, pytest.raises(RolloutStoppedError, match=r"without all replicas of (v1, )?v9"):
             roll_out(impatient, settings(), predictor_spec("9", make_package()))
 
         assert served.get("default", "pets") == stable

@@ -570,7 +570,7 @@ def test_without_keys_the_gateway_serves_its_own_host_names_alone(make_cluster, 
 
 def test_a_broken_replica_harms_no_other_and_a_hanging_one_is_replaced(cluster, predictor_spec, make_package, monkeypatch):
     """The first has a package that is gone since, and is not running; the second has stopped to answer, and does not end."""
-    monkeypatch.setattr("seldon.delivery.clusters.local.gateway_process.GATEWAY_SECONDS", 10)
+    monkeypatch.setattr("seldon.delivery.clusters.local.envoy_process.GATEWAY_SECONDS", 10)
     monkeypatch.setattr("seldon.delivery.clusters.local.replicas.HANGS_SECONDS", 1)
     package = make_package()
     cluster.apply(render("broken", "default", [predictor_spec("1", package)]))

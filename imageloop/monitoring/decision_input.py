@@ -22,7 +22,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Situation:
+class DecisionInput:
     """The input of a decision. `num_labels`: labelled predictions of this model; `new_labels`: since it was trained.
 
     `labels_since`: since the last attempt; a difference of totals would not do, since old labels are removed.

@@ -11,14 +11,14 @@ from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import frozen_scene_distance, read_reference, with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.feedback import open_database
+from imageloop.lifecycle.collect_feedback import open_database
 from imageloop.model.package import read_info
+from imageloop.monitoring.decision_input import Attempt, DecisionInput
 from imageloop.monitoring.decisions import Verdict, decide
 from imageloop.monitoring.findings import violated_windows
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings
-from imageloop.monitoring.situation import Attempt, Situation
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 from imageloop.records.store.database import Database, Decision
 from imageloop.workspace_paths import Workspace
@@ -123,7 +123,7 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
         retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
         attempts = [Attempt(one.time, one.outcome) for one in retrained]
         now = time.time()
-        situation = Situation(
+        situation = DecisionInput(
             now, measurement.windows, measurement.performance, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
             measurement.made_at, attempts, measurement.labels_since, measurement.test_accuracy, measurement.test_error,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run Prometheus and Alertmanager for the deployments of this machine, until Ctrl-C: python deploy/observability/start.py.
+"""Run Prometheus and Alertmanager for the deployments of this machine, until Ctrl-C: python deploy/observability/start_prometheus.py.
 
 They are installed from the system's packages (Debian: prometheus, prometheus-alertmanager).
 """

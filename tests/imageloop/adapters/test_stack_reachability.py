@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 from zenml.enums import StackComponentType
 
-from imageloop.adapters.remote_parts import ARTIFACTS, REGISTRY, TRACKER, failure_of, refuse_unreachable_parts
+from imageloop.adapters.stack_reachability import ARTIFACTS, REGISTRY, TRACKER, failure_of, refuse_unreachable_parts
 from imageloop.errors import SettingsError
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from imageloop.lifecycle.candidate import _way_to_a_champion
+from imageloop.lifecycle.choose_version import _way_to_a_champion
 
 
 @pytest.mark.parametrize(

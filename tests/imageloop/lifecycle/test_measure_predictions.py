@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from imageloop.embeddings.drift_samples import with_scenes
-from imageloop.lifecycle.feedback import open_database
-from imageloop.lifecycle.measurement import _since_attempt, decide_and_keep, num_scenes
+from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.measure_predictions import _since_attempt, decide_and_keep, num_scenes
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import DecisionSettings, MonitoringSettings, PerformanceSettings

@@ -1,4 +1,4 @@
-"""Start ZenML's dashboard and MLflow's interface for this site, until Ctrl-C: python deploy/dashboards/start.py
+"""Start ZenML's dashboard and MLflow's interface for this site, until Ctrl-C: python deploy/dashboards/start_dashboards.py
 
 Both read the stores of the active stack's folder; no login is asked for, so they listen on loopback alone.
 """

@@ -1,4 +1,4 @@
-"""Write Grafana's JSON from dashboards.yml, one file a dashboard: python deploy/observability/grafana/render.py."""
+"""Write Grafana's JSON from dashboards.yml, one file a dashboard: python deploy/observability/grafana/render_dashboards.py."""
 
 import json
 from pathlib import Path

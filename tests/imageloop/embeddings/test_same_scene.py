@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from imageloop.embeddings.novelty import Novelty
-from imageloop.embeddings.scenes import scene_distance, scenes_of
+from imageloop.embeddings.same_scene import scene_distance, scenes_of
 
 
 def distance_of(known: np.ndarray) -> float:

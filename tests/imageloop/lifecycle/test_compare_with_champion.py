@@ -10,7 +10,7 @@ import pytest
 from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.lifecycle.champion import _at_hand, best_champion, hash_of_test_set, taught_by, without
+from imageloop.lifecycle.compare_with_champion import _at_hand, best_champion, hash_of_test_set, taught_by, without
 from steps.pipeline_settings import TrainSettings
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.lifecycle.candidate import choose_candidate
+from imageloop.lifecycle.choose_version import choose_candidate
 from imageloop.promotion.step_artifacts import Candidate
 from materializers.json_record import RecordMaterializer
 from seldon.delivery.rollouts.settings import DeploySettings

@@ -1,4 +1,4 @@
-"""Prometheus' rules as the operator's resource: python deploy/kubernetes/render.py writes base/rules.yaml."""
+"""Prometheus' rules as the operator's resource: python deploy/kubernetes/render_alert_rules.py writes base/rules.yaml."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def render() -> str:
         "metadata": {"name": "imageloop"},
         "spec": {"groups": groups},
     }
-    note = "# Written by deploy/kubernetes/render.py from deploy/observability/prometheus/rules.\n"
+    note = "# Written by deploy/kubernetes/render_alert_rules.py from deploy/observability/prometheus/rules.\n"
     return note + yaml.safe_dump(rule, sort_keys=False, width=130)
 
 

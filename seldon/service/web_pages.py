@@ -1,0 +1,49 @@
+"""The pages of the service: the page for people, and the documentation of its API."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Response, request, send_from_directory
+
+from seldon.service.error_handlers import json_response
+from seldon.service.openapi import SWAGGER_FILES, document, page, swagger_folder
+from seldon.service.request_errors import RequestError
+
+if TYPE_CHECKING:
+    from seldon.microservice import ImageClassifier
+
+WEB = Path(__file__).parents[1] / "web"
+FILES = ("/", "/page.js", "/page.css", "/docs.js")
+SWAGGER = tuple(f"/docs/{name}" for name in SWAGGER_FILES)
+PAGES = (*FILES, "/docs", *SWAGGER, "/openapi.json")
+
+
+class WebPages:
+    """The views of the pages, bound to one model."""
+
+    def __init__(self, model: "ImageClassifier") -> None:
+        self._model = model
+
+    def views(self) -> dict[str, Callable[[], Response]]:
+        """The view of each path of PAGES."""
+        documentation = {"/openapi.json": self.openapi, "/docs": self.docs}
+        return documentation | dict.fromkeys(FILES, self.page) | dict.fromkeys(SWAGGER, self.swagger)
+
+    def openapi(self) -> Response:
+        return json_response(document(self._model.info, self._model.model_name))
+
+    def docs(self) -> Response:
+        return Response(page(document(self._model.info, self._model.model_name)), mimetype="text/html")
+
+    def swagger(self) -> Response:
+        """One of Swagger UI's files. Raises: RequestError where the environment has none."""
+        folder = swagger_folder()
+        if folder is None:
+            raise RequestError(
+                404, "no_such_route", "expected an environment with Swagger UI, got one without; see /openapi.json"
+            )
+        return send_from_directory(folder, request.path.rpartition("/")[2])
+
+    def page(self) -> Response:
+        return send_from_directory(WEB, request.path[1:] or "index.html")
