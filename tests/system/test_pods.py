@@ -34,6 +34,7 @@ from tests.fakes.kubernetes.kubelet import ACCOUNT, Kubelet
 from tests.fakes.kubernetes.operator import Operator
 from tests.fakes.kubernetes.resources import pod_of
 from tests.system.conftest import SMOKE, Site, new_site, package_hashes
+from tests.system.two_lines import two_lines
 
 pytestmark = [
     pytest.mark.system,
@@ -319,3 +320,8 @@ def test_an_api_server_that_vanishes_is_one_sentence(cluster, trained):
     assert process.returncode == 1
     assert "etcd has no leader" in err
     assert "Traceback" not in err
+
+
+def test_the_same_two_lines_train_and_serve_on_a_cluster(cluster, tmp_path):
+    """As on the stacks local and compose: tests/system/test_remote_servers.py."""
+    two_lines(cluster.site, "kubernetes", "", tmp_path)

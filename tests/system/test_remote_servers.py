@@ -1,6 +1,5 @@
 """The site of compose.yaml, its servers being real ones of this machine: ZenML on MariaDB, MLflow on PostgreSQL with a login, an S3 store."""
 
-import base64
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ from imageloop.lifecycle.collect_feedback import open_database
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 from tests.system.conftest import Site, package_hashes
+from tests.system.two_lines import two_lines, zenml_command
 
 pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.xdist_group("remote")]
 PROJECT = Path(__file__).parents[2]
@@ -211,42 +211,13 @@ def test_a_wrong_login_is_one_sentence(team):
     assert json.dumps(error).count("\\n") < 12
 
 
-def zenml_command(site: Site, *arguments: str) -> None:
-    """ZenML's own command, as a user types it."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("zenml"), *arguments],
-        env=site.environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("stack", ["local", "compose"])
 def test_the_same_two_lines_train_and_serve_on_each_stack(team, stack, tmp_path):
-    """`zenml stack set NAME`, `python run.py`: nothing else differs. A cluster is a third entry where there is one: tests/system/test_pods.py."""
+    """Nothing else differs. On a cluster the same is in tests/system/test_pods.py."""
     team.run(program="stacks/apply.py")  # other tests registered stacks of other homes, and another password
     team.run(str(STACK), program="stacks/apply.py")
-    zenml_command(team, "stack", "set", stack)
-    team.run(timeout_seconds=1500)
     try:
-        listed = team.json("versions")
-        served = team.json("status")["deployments"][0]
-        image = tmp_path / "cat.png"
-        draw_image("cat", (5, 5), Drift()).save(image)
-        message = {"jsonData": {"image": base64.b64encode(image.read_bytes()).decode()}}
-        found = requests.post(f"{served['url']}/api/v1.0/predictions", json=message, headers={"X-API-Key": API_KEY}, timeout=30)
-        reports = team.json("report", "--to", str(tmp_path / "reports"))
+        two_lines(team, stack, API_KEY, tmp_path)
     finally:
-        team.run("down")
         zenml_command(team, "stack", "set", "compose")
-
-    assert listed["champion"] in [version["version"] for version in listed["versions"]]
-    assert [part["version"] for part in served["predictors"]] == [listed["champion"]]
-    assert found.json()["meta"]["tags"]["labels"] == ["cat"]
-    assert {"catalog.html", "evaluation.html", "verdict.html"} <= {Path(file).name for file in reports["files"]}, (
-        "lineage in ZenML"
-    )
