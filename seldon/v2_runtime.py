@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from mlserver import MLModel
-from mlserver.codecs import Base64Codec, NumpyCodec, StringCodec
+from mlserver.codecs import NumpyCodec, StringCodec
 from mlserver.errors import InferenceError
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 
@@ -19,7 +19,7 @@ from imageloop.model.predictor import Predictions, Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import MAX_IMAGES, Contents, checked_pixels
+from seldon.service.seldon_messages import MAX_IMAGES, Contents, checked_pixels, decode_base64
 
 EXPECTED = "expected one input: images as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
 
@@ -59,13 +59,27 @@ class ImageRuntime(MLModel):
             raise InferenceError(f"{EXPECTED}, got {len(inputs)}")
         (given,) = inputs
         if given.datatype == "BYTES":
-            contents: list[bytes] = Base64Codec.decode_input(given)
+            contents = _encoded_images(given)
             if not 1 <= len(contents) <= MAX_IMAGES:
                 raise InferenceError(f"expected 1 to {MAX_IMAGES} images, got {len(contents)}")
             return contents
         if given.datatype == "UINT8":
             return checked_pixels(NumpyCodec.decode_input(given), self._predictor.info.side_pixels)
         raise InferenceError(f"{EXPECTED}, got {given.datatype}")
+
+
+def _encoded_images(given: RequestInput) -> list[bytes]:
+    """The images of an input, in base64 or, as gRPC's raw contents, as they are."""
+    values = given.data.root
+    return [
+        value if isinstance(value, bytes) and not _is_text(value) else decode_base64(value, "data")
+        for value in (values if isinstance(values, list) else [values])
+    ]
+
+
+def _is_text(value: bytes) -> bool:
+    """Whether these bytes can be base64: image formats begin with bytes that are no text, or hold some soon."""
+    return value[:512].isascii() and not any(byte < 9 for byte in value[:512])
 
 
 def _outputs(found: Predictions) -> list[object]:

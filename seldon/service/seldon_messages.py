@@ -30,7 +30,7 @@ def parse_message(message: bytes | str | dict[str, Any], side: int) -> Contents:
     if not isinstance(fields, dict):
         raise RequestError(400, "wrong_field", f"expected a JSON object with {FORMS}, got {type(fields).__name__}")
     if "binData" in fields:
-        return [_decode(fields["binData"], "binData")]
+        return [decode_base64(fields["binData"], "binData")]
     if "jsonData" in fields:
         return _from_json_data(fields["jsonData"])
     if "data" in fields:
@@ -81,7 +81,7 @@ def encoded_images(images: Any, field: str = "images") -> list[bytes]:
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
         found = f"{len(images)}" if isinstance(images, list) else type(images).__name__
         raise RequestError(422, "wrong_count", f"expected a list of 1 to {MAX_IMAGES} images in {field}, got {found}")
-    return [_decode(image, field) for image in images]
+    return [decode_base64(image, field) for image in images]
 
 
 def _from_data(value: Any, side: int) -> UInt8Array:
@@ -124,7 +124,8 @@ def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
     return np.round(array).astype(np.uint8)
 
 
-def _decode(value: Any, field: str) -> bytes:
+def decode_base64(value: Any, field: str) -> bytes:
+    """The bytes of base64: in lines, in the alphabet for addresses, as a `data:` URI, too. Raises: RequestError for anything else."""
     if not isinstance(value, str | bytes):
         raise RequestError(400, "wrong_field", f"expected base64 in {field}, got {type(value).__name__}")
     text = value.encode() if isinstance(value, str) else value

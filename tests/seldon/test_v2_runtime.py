@@ -84,6 +84,21 @@ def test_predictions_are_those_of_the_microservice(v2, service, call, colours):
     assert labels == ["red", "blue"]
 
 
+def test_base64_in_lines_for_addresses_and_as_data_uri_is_read(v2, call, colours):
+    plain = base64.b64encode(colours.red)
+    ways = [
+        plain,
+        base64.encodebytes(colours.red),
+        base64.urlsafe_b64encode(colours.red).rstrip(b"="),
+        b"data:image/png;base64," + plain,
+    ]
+
+    code, answer = infer(call, v2, "BYTES", [len(ways)], [way.decode() for way in ways])
+
+    assert code == 200
+    assert [output["data"] for output in answer["outputs"] if output["name"] == "labels"] == [["red"] * len(ways)]
+
+
 def test_prepared_pixels_are_predicted_unchanged(v2, call, colours, package):
     side = read_info(package).side_pixels
     pixels = preprocess(colours.red, side, Limits(min_side_pixels=8))
