@@ -7,7 +7,7 @@ import typer
 
 from cli import monitoring_text
 from cli.command import fail, load, run
-from cli.options import Json, Model, MonitorConfig, Overrides, monitor_presets
+from cli.options import Json, Model, MonitorConfig, Overrides, check_cron, monitor_presets
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import PROJECT
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from operations.scheduling import RemovedSchedule, Schedule
 
 PANEL = "Monitor"
-CRON_FIELDS = 5
 DEMO_LOOP = PROJECT / "configs" / "demo-loop.yaml"
 
 
@@ -72,8 +71,9 @@ def schedule(
     from steps.pipeline_settings import MonitorSettings
 
     settings = load(MonitorSettings, config, overrides, **monitor_presets(model))
-    if (cron is None) != remove or (cron is not None and len(cron.split()) != CRON_FIELDS):
-        fail(SettingsError(f"expected --cron with {CRON_FIELDS} fields ('*/15 * * * *'), or --remove, got {cron!r}"))
+    if (cron is None) != remove:
+        fail(SettingsError("expected either --cron or --remove, got both or neither"))
+    check_cron(cron)
 
     def work() -> "Schedule | RemovedSchedule":
         from operations import scheduling

@@ -42,7 +42,7 @@ def schedule(result: "Schedule | RemovedSchedule") -> str:
     from operations.scheduling import Schedule
 
     if isinstance(result, Schedule):
-        return f"the stack '{result.stack}' runs the monitor at '{result.cron}' (schedule '{result.schedule}')"
+        return f"the stack '{result.stack}' runs it at '{result.cron}' (schedule '{result.schedule}')"
     return f"schedule '{result.schedule}' {'was removed' if result.removed else 'does not exist'}"
 
 

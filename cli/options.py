@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.command import fail
 from imageloop.errors import SettingsError
 
 DEFAULT_MODEL = "imageloop"
+CRON_FIELDS = 5
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name in the registry.")]
 Model = Annotated[
@@ -75,6 +77,12 @@ def monitor_presets(model: str | None) -> dict[str, str]:
         return {}
     names = {f"{part}__model_name": model for part in ("monitoring", "training__promotion", "rollout")}
     return names | {"rollout__name": deployment_of(model), "monitoring__deployment": f"default/{deployment_of(model)}"}
+
+
+def check_cron(cron: str | None) -> None:
+    """End with a sentence where a cron expression has another number of fields."""
+    if cron is not None and len(cron.split()) != CRON_FIELDS:
+        fail(SettingsError(f"--cron: expected {CRON_FIELDS} fields, as '*/15 * * * *', got {cron!r}"))
 
 
 def place_of(model: str | None, name: str | None) -> str | None:

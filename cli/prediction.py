@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.command import fail, load, run
-from cli.options import DEFAULT_MODEL, Json, Model, Overrides, Version
+from cli.options import DEFAULT_MODEL, Json, Model, Overrides, Version, check_cron
 from imageloop.errors import SettingsError
 
 if TYPE_CHECKING:
+    from imageloop.batch_prediction.settings import BatchPredictionSettings
     from operations.batch_prediction import BatchPrediction
     from operations.prediction import PredictionTable
+    from operations.scheduling import RemovedSchedule, Schedule
     from operations.training import SubmittedRun
 
 PANEL = "Train"
@@ -35,6 +37,17 @@ Output = Annotated[
         metavar="FOLDER", help="With --pipeline: a folder, or an address; by default below predictions/.", show_default=False
     ),
 ]
+Cron = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CRON",
+        help="With --pipeline: do so on a schedule, as '0 3 * * *', where the stack has schedules.",
+        show_default=False,
+    ),
+]
+RemoveSchedule = Annotated[
+    bool, typer.Option("--remove-schedule", help="With --pipeline: remove the schedule with these inputs and this output.")
+]
 PredictConfig = Annotated[
     Path | None, typer.Option(help="With --pipeline: a YAML file with what differs from the defaults, see configs/predict.yaml.")
 ]
@@ -54,6 +67,8 @@ def predict(
     csv: Csv = False,
     pipeline: Pipeline = False,
     to: Output = None,
+    cron: Cron = None,
+    remove_schedule: RemoveSchedule = False,
     config: PredictConfig = None,
     overrides: Overrides = None,
     json_output: Json = False,
@@ -67,11 +82,14 @@ def predict(
         if explain or csv:
             fail(SettingsError("--pipeline: expected neither --explain nor --csv, got one; leave it out: the output is Parquet"))
         given = {"inputs": paths or None, "output": to, "model_name": model, "version": version, "exact": exact or None}
-        _predict_batch(config, overrides, {name: value for name, value in given.items() if value is not None}, json_output)
+        settings = _batch_settings(config, overrides, {name: value for name, value in given.items() if value is not None})
+        _predict_in_bulk(settings, cron, json_output, remove_schedule=remove_schedule)
         return
-    if to or config or overrides:
+    if any((to, config, overrides, cron, remove_schedule)):
         fail(
-            SettingsError("--to, --config and --set: expected --pipeline with them, got none; add --pipeline, or leave them out")
+            SettingsError(
+                "--to, --cron, --remove-schedule, --config and --set: expected --pipeline with them, got none; add --pipeline, or leave them out"
+            )
         )
     if not paths:
         fail(SettingsError("expected images or folders of images, got none; name them: python run.py predict PATH"))
@@ -91,20 +109,37 @@ def predict(
         raise typer.Exit(1)
 
 
-def _predict_batch(
-    config: Path | None,
-    overrides: list[str] | None,
-    given: dict[str, Any],
-    json_output: bool,  # noqa: FBT001
-) -> None:
-    from cli import prediction_text
+def _batch_settings(config: Path | None, overrides: list[str] | None, given: dict[str, Any]) -> "BatchPredictionSettings":
     from imageloop.batch_prediction.settings import BatchPredictionSettings
 
-    settings = load(BatchPredictionSettings, config, overrides, **given)
+    return load(BatchPredictionSettings, config, overrides, **given)
+
+
+def _predict_in_bulk(
+    settings: "BatchPredictionSettings",
+    cron: str | None,
+    json_output: bool,  # noqa: FBT001
+    *,
+    remove_schedule: bool,
+) -> None:
+    """Now or, by `cron`, on a schedule."""
+    from cli import monitoring_text, prediction_text
+
+    if cron is not None and remove_schedule:
+        fail(SettingsError("expected either --cron or --remove-schedule, got both"))
+    check_cron(cron)
 
     def work() -> "BatchPrediction | SubmittedRun":
         from operations import batch_prediction
 
         return batch_prediction.predict_batch(settings)
 
-    run("predict", work, prediction_text.batch, json_output)
+    def change_schedule() -> "Schedule | RemovedSchedule":
+        from operations import scheduling
+
+        return scheduling.unschedule_prediction(settings) if cron is None else scheduling.schedule_prediction(settings, cron)
+
+    if cron is None and not remove_schedule:
+        run("predict", work, prediction_text.batch, json_output)
+    else:
+        run("schedule", change_schedule, monitoring_text.schedule, json_output)

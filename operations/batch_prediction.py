@@ -2,15 +2,20 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imageloop.adapters.ray_engine import check_address
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
+from imageloop.adapters.zenml_models import model_version, package_of
 from imageloop.adapters.zenml_runs import named_run
-from imageloop.batch_prediction.settings import BatchPredictionSettings, is_address
+from imageloop.batch_prediction.settings import BatchPredictionSettings, is_only_here
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.training import SubmittedRun
+
+if TYPE_CHECKING:
+    from zenml.client import Client
+    from zenml.models import ModelVersionResponse
 
 
 @dataclass(frozen=True)
@@ -51,23 +56,34 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     check_address()
     client = open_stack()
     if runs_elsewhere(client):
-        _refuse_local_paths(settings)
+        refuse_local_paths(settings)
     check_parts(client)
     from zenml import Model
 
     from pipelines.batch_prediction import batch_prediction
 
     stack, workspace = client.active_stack_model.name, Workspace.current()
+    known = _known_version(client, settings)
+    model = Model(name=settings.model_name, version=known.number) if known else None
     with named_run(client, "batch_prediction", settings.model_name, workspace) as run_name:
-        run = batch_prediction.with_options(model=Model(name=settings.model_name), run_name=run_name)(settings)
+        run = batch_prediction.with_options(model=model, run_name=run_name)(settings, package_of(known) if known else None)
     if run is None:  # an orchestrator that does not wait
         return SubmittedRun(stack)
     return _result_of(finished_run(client, run.id), stack, time.monotonic() - started)
 
 
-def _refuse_local_paths(settings: BatchPredictionSettings) -> None:
+def _known_version(client: "Client", settings: BatchPredictionSettings) -> "ModelVersionResponse | None":
+    """ZenML's version of the model that predicts, so that the run stands in its lineage."""
+    from imageloop.adapters.mlflow_registry import ModelRegistry
+
+    registered = settings.version or ModelRegistry(settings.model_name).champion()
+    return model_version(client, settings.model_name, registered) if registered else None
+
+
+def refuse_local_paths(settings: BatchPredictionSettings) -> None:
+    """Raises: SettingsError for inputs or an output that only this machine reaches."""
     for setting, names in (("inputs", settings.inputs), ("output", [settings.output or "a folder of this machine"])):
-        local = [name for name in names if not is_address(name)]
+        local = [name for name in names if is_only_here(name)]
         if local:
             raise SettingsError(f"{setting}: expected an address that pods can reach (s3://bucket/folder), got '{local[0]}'")
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from imageloop.monitoring.settings import MonitoringSettings
     from imageloop.training.settings import FeedbackSettings
 
-KEY_NAME, OLD_KEY_NAME = "images.key", "pictures.key"  # the second until 0.2.0
 LABELLED, TO_LABEL = "labelled", "to_label"
 SHOWN_SIDE = 160
 
@@ -163,11 +162,10 @@ def retained_figure(content: bytes, caption: str) -> str:
 
 
 def identity() -> Path:
-    """The file of the private key; one with the name that it had before 0.2.0 is renamed."""
-    keys = Workspace.current().keys
-    if (keys / OLD_KEY_NAME).exists() and not (keys / KEY_NAME).exists():
-        (keys / OLD_KEY_NAME).rename(keys / KEY_NAME)
-    return keys / KEY_NAME
+    """The file of the private key."""
+    from imageloop.records.retained_images import identity_of
+
+    return identity_of(Workspace.current().keys)
 
 
 def records_folder(settings: "MonitoringSettings") -> Path:

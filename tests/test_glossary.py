@@ -38,7 +38,6 @@ OLD_NAMES = {  # files that translate what older releases stored or called so
     "imageloop/records/store/migrations/versions/0002_rename_columns.py",
     "imageloop/renamed_settings.py",
     "operations/demo_loop/scenario.py",
-    "operations/retained_images.py",
     "tests/imageloop/records/store/test_database.py",
     "tests/test_glossary.py",
 }

@@ -1,16 +1,25 @@
 """Settings of a batch prediction."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, field_validator
 
 from imageloop.monitoring.settings import DriftSettings
 from imageloop.settings import Settings
 
+DAY = "{date}"
+
 
 def is_address(name: str) -> bool:
     """Whether it is an address that any machine can read, such as `s3://bucket/images`, and no path of this one."""
     return "://" in name and not name.startswith("file://")
+
+
+def is_only_here(name: str) -> bool:
+    """Whether this machine alone can read it: a path, or retained images, which lie beside the records."""
+    return not is_address(name) or name.startswith("records://")
 
 
 class BatchPredictionSettings(Settings):
@@ -19,11 +28,12 @@ class BatchPredictionSettings(Settings):
     inputs: list[str] = Field(
         [],
         description="folders and images, by path or by an address of fsspec (`s3://bucket/folder`); a .txt, .csv, .jsonl or .parquet file is "
-        "a manifest with a path in each line, or in its column `path`",
+        "a manifest with a path in each line, or in its column `path`; `records://NAMESPACE/NAME?QUERY`: retained images of a deployment",
     )
     output: str | None = Field(
         None,
-        description="the folder or address for the Parquet files; by default below `predictions/`, by a hash of images and version",
+        description="the folder or address for the Parquet files; by default below `predictions/`, by a hash of images and version; `{date}` here "
+        "and in inputs is the day of the run (UTC), as 2026-11-30",
     )
     model_name: str = "imageloop"
     version: str | None = Field(None, description="by default the champion")
@@ -45,6 +55,16 @@ class BatchPredictionSettings(Settings):
     @classmethod
     def absolute_output(cls, output: str | None) -> str | None:
         return None if output is None else _absolute(output)
+
+    def of_day(self, start: datetime) -> Self:
+        """These settings for a run that began at `start`: with its day where they name one."""
+        day = start.strftime("%Y-%m-%d")
+        return self.model_copy(
+            update={
+                "inputs": [name.replace(DAY, day) for name in self.inputs],
+                "output": self.output and self.output.replace(DAY, day),
+            }
+        )
 
 
 def _absolute(name: str) -> str:

@@ -21,8 +21,8 @@ class RegisteredPredictor:
     novelty: Novelty | None
 
 
-def load_version(model_name: str, version: str | None, *, exact: bool = False) -> RegisteredPredictor:
-    """Load a version of the registry, by default the champion.
+def load_version(model_name: str, version: str | None, *, exact: bool = False, folder: Path | None = None) -> RegisteredPredictor:
+    """Load a version of the registry, by default the champion. `folder`: its package, where it is here already.
 
     Raises: ImageLoopError if there is none.
     """
@@ -30,6 +30,6 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False) -
     version = version or registry.champion()
     if version is None:
         raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
-    folder = registry.package(version)
+    folder = folder or registry.package(version)
     predictor = Predictor.load(folder, public_key(Workspace.current().keys), exact=exact)
     return RegisteredPredictor(version, folder, predictor, Novelty.read(folder))

@@ -24,6 +24,7 @@ LIMIT_VARIABLE = "IMAGELOOP_RETAINED_IMAGES_MB"
 DEFAULT_LIMIT_MB = 256
 FOLDER, OLD_FOLDER = "images", "pictures"  # below the records'; the second until 0.2.0
 WAITING = "waiting"
+KEY_NAME, OLD_KEY_NAME = "images.key", "pictures.key"  # the second until 0.2.0
 SUFFIX = ".age"
 CHECK_EVERY = 32  # images that one process writes between two checks of the space
 
@@ -142,6 +143,14 @@ def read_image(image: RetainedImage, identity: Path) -> bytes:
         raise ImageLoopError(
             f"the image of request {image.request_id} cannot be decrypted with the key '{identity}' ({error}); use the key that it was encrypted for"
         ) from error
+
+
+def identity_of(keys: Path) -> Path:
+    """The file of the private key below the folder of keys; one with the name that it had before 0.2.0 is renamed."""
+    file, old = keys / KEY_NAME, keys / OLD_KEY_NAME
+    if old.exists() and not file.exists():
+        old.rename(file)
+    return file
 
 
 def make_identity(file: Path) -> str:

@@ -14,11 +14,13 @@ from imageloop.batch_prediction.summary import BatchSummary
 from imageloop.batch_prediction.summary import summarize as summarize_parts
 from materializers.artifact_files import as_json
 from materializers.batch_prediction import BatchSummaryMaterializer
+from steps.prediction.run_inputs import offer_retained_inputs
 
 
 @step(enable_cache=False, output_materializers={"summary": BatchSummaryMaterializer})
 def summarize(output: BatchOutput, settings: BatchPredictionSettings) -> Annotated[BatchSummary, "summary"]:
     """Count classes and refused files, measure drift against the reference of the model, and write both beside the parts."""
+    offer_retained_inputs()
     job = output.job
     folder = open_output(output.address, job)
     summary = summarize_parts(folder, job, ModelRegistry(job.model_name).package(job.model_version), settings.drift)

@@ -1,5 +1,6 @@
 """`predict --pipeline` as a user runs it: killed in the middle and gone on with, from and to a bucket, shown in ZenML and the reports."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -72,6 +73,29 @@ def test_the_report_of_the_run_is_that_of_the_dashboard(site, folder, tmp_path):
     assert (again["output"], again["parts"]) == (result["output"], 0)  # nothing has changed
 
 
+LINEAGE = """
+import json, sys
+from zenml.client import Client
+
+run = Client().get_pipeline_run(sys.argv[1])
+(package,) = run.steps["predict_images"].inputs["package"]
+print(json.dumps({
+    "artifact": package.name,
+    "made_by": Client().get_pipeline_run(package.producer_pipeline_run_id).steps["register"].outputs["registration"][0].load().version,
+    "model_version": run.model_version.run_metadata["registry_version"],
+}))
+"""
+
+
+def test_zenml_shows_which_training_made_the_model_that_predicts(site, trained, folder, tmp_path):
+    run = site.json("predict", "--pipeline", str(folder), "--model", MODEL, "--version", "1")["run"]
+
+    (tmp_path / "lineage.py").write_text(LINEAGE)
+    lineage = json.loads(site.run(run, program=str(tmp_path / "lineage.py"), ZENML_LOGGING_VERBOSITY="ERROR")[0].splitlines()[-1])
+
+    assert lineage == {"artifact": "package", "made_by": "1", "model_version": "1"}
+
+
 def test_a_bucket_gives_images_and_takes_predictions(site, folder, s3, sharing):
     keys = {name: value for name, value in sharing.items() if name.startswith("AWS_")}
     bucket = s3fs.S3FileSystem(
@@ -106,6 +130,10 @@ def test_a_bucket_gives_images_and_takes_predictions(site, folder, s3, sharing):
         (("--pipeline",), "inputs: expected images, folders or a manifest, got none", 2),
         (("--pipeline", "nowhere"), "expected an image or a folder, got nothing at", 2),
         (("--pipeline", "s3://no-such-bucket/images"), "expected to read 's3://no-such-bucket/images', got", 1),
+        (("--pipeline", "IMAGES", "--cron", "0 3 * * *"), "expected an orchestrator that supports schedules", 2),
+        (("--pipeline", "IMAGES", "--cron", "daily"), "--cron: expected 5 fields", 2),
+        (("IMAGES", "--remove-schedule"), "expected --pipeline with them", 2),
+        (("--pipeline", "records://default/batched?colour=red"), "expected a query of label, version", 2),
         (("--pipeline", "IMAGES", "--csv"), "--pipeline: expected neither --explain nor --csv", 2),
         (
             ("--pipeline", "IMAGES", "--set", "part_size=3"),

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
+import pandas as pd
 import pytest
 import requests
 import yaml
@@ -283,6 +285,27 @@ def test_a_schedule_monitors_in_pods(cluster, deployed):
     assert [pod["status"]["phase"] for step in ("run_monitoring", "collect", "measure", "decide") for pod in cluster.pods(step)] == ["Succeeded"] * 4, cluster.kubelet.logs()[-9000:]  # fmt: skip
     assert removed["removed"]
     assert cluster.server.core.of_kind("cronjobs") == []
+
+
+def test_a_scheduled_batch_prediction_runs_in_pods(cluster, trained, s3, sharing, tmp_path):
+    keys = {"key": sharing["AWS_ACCESS_KEY_ID"], "secret": sharing["AWS_SECRET_ACCESS_KEY"]}
+    bucket = fsspec.filesystem("s3", endpoint_url=s3, skip_instance_cache=True, **keys)
+    for number in range(4):
+        draw_image("cat", (8, number), Drift()).save(tmp_path / f"{number}.png")
+        bucket.put(str(tmp_path / f"{number}.png"), f"imageloop/incoming/{datetime.now(UTC):%Y-%m-%d}/{number}.png")
+    given = ("--pipeline", "s3://imageloop/incoming/{date}", "--model", MODEL, "--to", "s3://imageloop/bulk/{date}")
+    site = Site(cluster.site.home, cluster.site.environment | sharing)
+
+    made = site.json("predict", *given, "--cron", "0 3 * * *")
+    (cronjob,) = cluster.server.core.of_kind("cronjobs")
+    cluster.kubelet.trigger(cronjob["metadata"]["name"])
+    wait_until(lambda: ended(cluster.pods("summarize")), seconds=240)
+    removed = site.json("predict", *given, "--remove-schedule")
+
+    assert (cronjob["spec"]["schedule"], made["replaced"], removed["removed"]) == ("0 3 * * *", False, True)
+    assert [pod["status"]["phase"] for step in ("list_images", "predict_images", "summarize") for pod in cluster.pods(step)] == ["Succeeded"] * 3, cluster.kubelet.logs()[-9000:]  # fmt: skip
+    (part,) = bucket.glob("imageloop/bulk/*/part-*.parquet")
+    assert pd.read_parquet(bucket.open(part))["label"].notna().sum() == 4
 
 
 def ended(pods: list[dict]) -> bool:
