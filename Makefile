@@ -74,6 +74,9 @@ bench-data: .venv/.synced ## catalog, prepare and DVC for 20,000 images
 bench-training: .venv/.synced ## accuracy against time, beside the usual way
 	$(PYTHON) benchmarks/training.py
 
+bench-presets: .venv/.synced ## what each preset gives on three data sets
+	$(PYTHON) -m benchmarks.presets
+
 bench-tuning: .venv/.synced ## what a search of settings gains on images that it never saw
 	$(PYTHON) -m benchmarks.tuning
 
@@ -145,4 +148,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-tuning bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean

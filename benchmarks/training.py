@@ -98,7 +98,7 @@ def show(what: str, result: dict) -> None:
     steps = sum(value for name, value in seconds.items() if name not in ("start_up", "total"))
     work = seconds["total"] - seconds["start_up"]
     print(f"{what:<28} accuracy {result['accuracy']:.4f}  work {work:5.1f} s  (steps {steps:.1f} s, between them {work - steps:.1f} s, "
-          f"start-up {seconds['start_up']:.1f} s: ZenML's and MLflow's share {100 * (1 - steps / seconds['together']):.0f} %)", flush=True)  # fmt: skip
+          f"start-up {seconds['start_up']:.1f} s: ZenML's and MLflow's share {100 * (1 - steps / seconds['total']):.0f} %)", flush=True)  # fmt: skip
 
 
 def main() -> None:

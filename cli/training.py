@@ -160,14 +160,18 @@ def _announce(settings: "TrainSettings") -> None:
     )  # fmt: skip
 
 
-def compare(first: str, second: str, model: ModelName = DEFAULT_MODEL, json_output: Json = False) -> None:
-    """Compare two versions on the same test images."""
+def compare(
+    versions: Annotated[list[str], typer.Argument(help="Two versions or more; the first is what the others are compared with.")],
+    model: ModelName = DEFAULT_MODEL,
+    json_output: Json = False,
+) -> None:
+    """Compare versions on the same test images: accuracy, time and size."""
     from cli import training_text
 
     def work() -> "Comparison":
         from operations import comparison
 
-        return comparison.compare(model, first, second)
+        return comparison.compare(model, versions)
 
     run("compare", work, training_text.comparison, json_output)
 

@@ -123,21 +123,24 @@ def _given_options() -> list[str]:
 
 
 def comparison(result: "Comparison") -> "Group":
-    """Show the metrics of both versions side by side, and the paired difference of their accuracies."""
+    """Show the metrics of each version side by side, and how the accuracies differ from that of the first."""
     from rich.console import Group
 
-    first, second = result.metrics
-    headers = [f"version {version}" for version in result.versions]
-    metrics = table("metric", *headers, numbers=tuple(headers))
-    for name in first:
-        if name in second:
-            metrics.add_row(name, f"{first[name]:.4g}", f"{second[name]:.4g}")
-    change = result.accuracy_difference
-    difference = (
-        f"accuracy, second less first, on the same {result.num_images} images: {change.mean:+.3f} "
-        f"(95 %: {change.low:+.3f} to {change.high:+.3f})"
-    )
-    return Group(metrics, "", difference)
+    headers = [f"version {one.version}" for one in result.versions]
+    rows = table("", *headers, numbers=tuple(headers))
+    rows.add_row("backbone", *(one.backbone for one in result.versions))
+    rows.add_row("computed in", *(one.precision for one in result.versions))
+    for name in result.versions[0].metrics:
+        if all(name in one.metrics for one in result.versions):
+            rows.add_row(name, *(f"{one.metrics[name]:.4g}" for one in result.versions))
+    first = result.versions[0].version
+    differences = [
+        f"accuracy of version {one.version}, less that of version {first}, on the same {result.num_images} images: "
+        f"{one.difference.mean:+.3f} (95 %: {one.difference.low:+.3f} to {one.difference.high:+.3f})"
+        for one in result.versions
+        if one.difference
+    ]
+    return Group(rows, "", *differences)
 
 
 def approval(result: "Approval") -> str:

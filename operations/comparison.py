@@ -1,10 +1,9 @@
-"""Compare two versions on the same test images."""
+"""Compare versions of a model on the same test images."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from imageloop.adapters.zenml_client import open_store
-from imageloop.errors import ImageLoopError
+from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
 
 
@@ -18,20 +17,29 @@ class AccuracyDifference:
 
 
 @dataclass(frozen=True)
+class ComparedVersion:
+    """A version and its metrics on the test images. `difference`: of its accuracy from that of the first version; None of the first."""
+
+    version: str
+    backbone: str
+    precision: str
+    metrics: dict[str, float]
+    difference: AccuracyDifference | None
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """The metrics of both versions on the same images; `accuracy_difference` is the second less the first."""
+    """Versions of a model on the same images, in the order in which they were named."""
 
     model_name: str
-    versions: list[str]
-    metrics: list[dict[str, Any]]
-    accuracy_difference: AccuracyDifference
+    versions: list[ComparedVersion]
     num_images: int
 
 
-def compare(model_name: str, first: str, second: str) -> Comparison:
-    """Evaluate both versions on the test images of the last catalog.
+def compare(model_name: str, versions: list[str]) -> Comparison:
+    """Evaluate versions on the test images of the last catalog.
 
-    Raises: ImageLoopError if a version is unknown, or no catalog names test images that both know.
+    Raises: SettingsError for fewer than two, ImageLoopError if one is unknown, or no catalog names test images that none was trained on.
     """
     from imageloop.adapters.mlflow_registry import ModelRegistry
     from imageloop.data.prepared_images import prepare
@@ -41,36 +49,42 @@ def compare(model_name: str, first: str, second: str) -> Comparison:
     from imageloop.promotion.champion_comparison import changed_classes, paired_difference
     from imageloop.promotion.evaluation import evaluate
 
+    if len(set(versions)) < max(2, len(versions)):
+        raise SettingsError(f"expected two versions or more, each once, got: {' '.join(versions)}; versions lists them")
     open_store()
     registry = ModelRegistry(model_name)
-    made = registry.made_with(second)
+    made = registry.made_with(versions[-1])
     workspace = Workspace.current(made.data.data_set if made else "")
     catalog = previous_catalog(workspace)
     if catalog is None:
         raise ImageLoopError(
             "expected test images, got no catalog; train first: python run.py train (--no-cache where it was deleted)"
         )
-    evaluations = []
-    taught = taught_by(registry, [first, second], workspace)
-    for version in (first, second):
-        predictor = load_version(model_name, version).predictor
-        images = prepare(catalog, workspace.prepared, predictor.info.side_pixels, "", workspace.data / "raw")
-        if images.class_names != predictor.info.class_names:
+    taught = taught_by(registry, versions, workspace)
+    loaded, evaluations = [load_version(model_name, version) for version in versions], []
+    for one in loaded:
+        images = prepare(catalog, workspace.prepared, one.predictor.info.side_pixels, "", workspace.data / "raw")
+        if images.class_names != one.predictor.info.class_names:
             raise ImageLoopError(
-                f"expected versions with the classes of the current images ({', '.join(images.class_names)}), got version {version} with "
-                f"{changed_classes(images.class_names, predictor.info.class_names)}; only versions of the same classes can be compared"
+                f"expected versions with the classes of the current images ({', '.join(images.class_names)}), got version {one.version} with "
+                f"{changed_classes(images.class_names, one.predictor.info.class_names)}; only versions of the same classes can be compared"
             )
         fresh = without(images, taught)
         if fresh.of_split("test").empty:
             raise ImageLoopError(
-                "expected test images that taught neither version, got none: they were split by different seeds (data.split.seed)"
+                "expected test images that taught none of the versions, got none: they were split by different seeds (data.split.seed)"
             )
-        evaluations.append(evaluate(predictor, registry.package(version), fresh, workspace))
-    difference = paired_difference(evaluations[1].predictions, evaluations[0].predictions)
-    return Comparison(
-        model_name=model_name,
-        versions=[first, second],
-        metrics=[evaluation.summary() for evaluation in evaluations],
-        accuracy_difference=AccuracyDifference(difference.mean, difference.low, difference.high),
-        num_images=len(evaluations[0].predictions),
-    )
+        evaluations.append(evaluate(one.predictor, one.folder, fresh, workspace))
+    first = evaluations[0].predictions
+    differences = [paired_difference(one.predictions, first) for one in evaluations]
+    compared = [
+        ComparedVersion(
+            version=one.version,
+            backbone=one.predictor.info.backbone,
+            precision=one.predictor.precision,
+            metrics={name: float(value) for name, value in evaluation.summary().items()},
+            difference=AccuracyDifference(found.mean, found.low, found.high) if one is not loaded[0] else None,
+        )
+        for one, evaluation, found in zip(loaded, evaluations, differences, strict=True)
+    ]
+    return Comparison(model_name, compared, len(first))

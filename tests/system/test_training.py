@@ -171,17 +171,21 @@ def test_a_model_that_waits_is_approved_by_a_person(site, trained):
     assert "champion" in site.run("versions", "--model", "approval")[0]
 
 
-def test_two_versions_are_compared_on_the_same_images(site, trained):
+def test_versions_are_compared_on_the_same_images(site, trained):
     site.train("compared", "--no-cache")
     site.train("compared", "--set", "training.seed=4")
+    site.train("compared", "--set", "training.seed=5")
 
-    result = site.json("compare", "1", "2", "--model", "compared")
+    result = site.json("compare", "2", "1", "3", "--model", "compared")
 
     assert result["num_images"] == 6
-    assert len(result["metrics"]) == 2
+    assert [one["version"] for one in result["versions"]] == ["2", "1", "3"]
+    assert [one["difference"] is None for one in result["versions"]] == [True, False, False]
+    assert all(one["metrics"]["milliseconds_per_image"] > 0 for one in result["versions"])
+    assert "expected two versions or more" in site.run("compare", "1", "--model", "compared", expect=2)[1]
     assert "accuracy" in site.run("compare", "1", "2", "--model", "compared")[0]
     _, err = site.run("compare", "1", "77", "--model", "compared", expect=1)
-    assert "expected version '77' of 'compared', got only: 1, 2" in err
+    assert "expected version '77' of 'compared', got only: 1, 2, 3" in err
 
 
 def test_real_photographs_of_ants_and_bees_work_with_the_folder_alone(site, photographs, tmp_path):
