@@ -1,5 +1,6 @@
 """What stands around the service in a cluster; .ci/infrastructure asks the tools' own validators."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -49,3 +50,16 @@ def test_each_group_of_rules_has_a_name_of_its_own_for_the_operator_takes_them_a
     names = [group["name"] for group in yaml.safe_load((BASE / "rules.yaml").read_text())["spec"]["groups"]]
 
     assert len(set(names)) == len(names)
+
+
+def test_ray_has_the_same_version_in_the_cluster_as_in_the_image_and_is_closed_without_a_token():
+    (cluster,) = [one for one in documents(PROJECT / "deploy" / "kubernetes" / "ray") if one["kind"] == "RayCluster"]
+    pinned = re.search(r"ray\[client\]==([\d.]+)", (PROJECT / "pyproject.toml").read_text())
+
+    assert pinned
+    assert cluster["spec"]["rayVersion"] == pinned[1]
+    assert cluster["spec"]["authOptions"]["mode"] == "token"
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    containers = [container for group in groups for container in group["template"]["spec"]["containers"]]
+    assert {container["image"] for container in containers} == {"imageloop-pipeline"}
+    assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in containers)
