@@ -69,11 +69,8 @@ def _deployment(state: "ServedDeployment") -> "list[RenderableType]":
             predictors.add_row("", "", "", replica.address, condition, str(replica.restarts))
     notes = list(state.notes)
     if state.rollout:
-        notes.insert(
-            0,
-            f"a rollout from {state.rollout.from_predictor} to {state.rollout.to_predictor} is under way, or was interrupted; "
-            "deploy and rollback undo an interrupted one",
-        )
+        now = "is under way" if state.rollout_is_running else "was interrupted; deploy and rollback undo it"
+        notes.insert(0, f"a rollout from {state.rollout.from_predictor} to {state.rollout.to_predictor} {now}")
     return [lines(f"{state.namespace}/{state.name}  {state.state}  {state.url}/{about}"), predictors, *notes]
 
 

@@ -32,7 +32,7 @@ class ServedPredictor:
 
 @dataclass(frozen=True)
 class ServedDeployment:
-    """One deployment. `rollout` names the versions of a rollout that is under way or was interrupted."""
+    """One deployment. `rollout` names the versions of a rollout that is under way, or was interrupted where `rollout_is_running` is false."""
 
     namespace: str
     name: str
@@ -41,6 +41,7 @@ class ServedDeployment:
     url: str
     notes: list[str]
     rollout: OngoingRollout | None
+    rollout_is_running: bool | None
     predictors: list[ServedPredictor]
 
 
@@ -90,9 +91,10 @@ def status(name: str | None = None) -> ServingStatus:
             )
     states = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in manifests]
     rollouts = {one.key: one.rollout for one in manifests if one.rollout}
+    running = {key: cluster.is_changing(*key.split("/")) for key in rollouts}
     return ServingStatus(
         cluster=deployed.cluster.kind,
-        deployments=[_state_of(one, rollouts) for one in states if one is not None],
+        deployments=[_state_of(one, rollouts, running) for one in states if one is not None],
         metrics=cluster.metrics_addresses(),
     )
 
@@ -187,7 +189,7 @@ def _last_deployment() -> tuple[Deployed, Cluster]:
     return deployed, open_cluster(deployed.cluster, workspace)
 
 
-def _state_of(one: DeploymentStatus, rollouts: dict[str, OngoingRollout]) -> ServedDeployment:
+def _state_of(one: DeploymentStatus, rollouts: dict[str, OngoingRollout], running: dict[str, bool]) -> ServedDeployment:
     return ServedDeployment(
         namespace=one.namespace,
         name=one.name,
@@ -196,6 +198,7 @@ def _state_of(one: DeploymentStatus, rollouts: dict[str, OngoingRollout]) -> Ser
         url=one.url,
         notes=one.notes,
         rollout=rollouts.get(f"{one.namespace}/{one.name}"),
+        rollout_is_running=running.get(f"{one.namespace}/{one.name}"),
         predictors=[_predictor_state(part) for part in one.predictors],
     )
 

@@ -140,6 +140,10 @@ class Cluster(Protocol):
         """Hold the lock of this deployment within the block; raises DeploymentError where another process holds it."""
         raise NotImplementedError
 
+    def is_changing(self, namespace: str, name: str) -> bool:
+        """Whether a process holds the lock of this deployment now."""
+        raise NotImplementedError
+
     def caller(self, namespace: str, name: str, predictor: str) -> "Caller":
         """Return how to reach one predictor whatever its weight."""
         raise NotImplementedError

@@ -131,9 +131,8 @@ class KubernetesCluster:
     @contextmanager
     def changing(self, namespace: str, name: str) -> Iterator[None]:
         """A lease that is renewed while it is held, and runs out when its holder was killed."""
-        api = client.CoordinationV1Api(self._api.client())
+        lease = self._lease(namespace, name)
         with api_errors(f"lock '{namespace}/{name}'"):
-            lease = Lease(api, namespace, f"imageloop-{name}", self._timeout)
             lease.acquire()
         self._leases[f"{namespace}/{name}"] = lease
         try:
@@ -141,6 +140,14 @@ class KubernetesCluster:
         finally:
             del self._leases[f"{namespace}/{name}"]
             lease.release()
+
+    def is_changing(self, namespace: str, name: str) -> bool:
+        """Whether anyone holds the lease."""
+        with api_errors(f"read the lock of '{namespace}/{name}'"):
+            return self._lease(namespace, name).is_held()
+
+    def _lease(self, namespace: str, name: str) -> Lease:
+        return Lease(client.CoordinationV1Api(self._api.client()), namespace, f"imageloop-{name}", self._timeout)
 
     def caller(self, namespace: str, name: str, predictor: str) -> Caller:
         """The service that Seldon's operator makes for each predictor.

@@ -31,7 +31,7 @@ class Lease:
     def acquire(self) -> None:
         """Raises: DeploymentError while another one holds it."""
         found = self._read()
-        if found is not None and found.spec.holder_identity and _is_alive(found.spec):
+        if found is not None and _is_held(found):
             raise DeploymentError(
                 f"expected to change '{self._namespace}/{self._name}', got {found.spec.holder_identity} at work on it; wait for it"
             )
@@ -44,6 +44,10 @@ class Lease:
                 f"expected to change '{self._namespace}/{self._name}', but another process was quicker; wait for it"
             ) from error
         self._thread.start()
+
+    def is_held(self) -> bool:
+        """Whether anyone holds it."""
+        return _is_held(self._read())
 
     def check(self) -> None:
         """Right before anything is written: the thread that renews it may sleep with the machine, and wake after us.
@@ -97,5 +101,7 @@ class Lease:
             self._api.replace_namespaced_lease(self._name, self._namespace, body, _request_timeout=self._timeout)
 
 
-def _is_alive(spec: Any) -> bool:
-    return bool(spec.renew_time and datetime.now(UTC) < spec.renew_time + timedelta(seconds=spec.lease_duration_seconds or 0))
+def _is_held(lease: Any | None) -> bool:
+    if lease is None or not lease.spec.holder_identity or not lease.spec.renew_time:
+        return False
+    return bool(datetime.now(UTC) < lease.spec.renew_time + timedelta(seconds=lease.spec.lease_duration_seconds or 0))

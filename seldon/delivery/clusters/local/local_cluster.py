@@ -173,6 +173,18 @@ class LocalCluster:
         finally:
             lock.release()
 
+    def is_changing(self, namespace: str, name: str) -> bool:
+        """Whether another process holds the lock."""
+        lock = FileLock(self._layout.locks / f"{namespace}--{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # nothing was ever deployed here
+            return False
+        lock.release()
+        return False
+
     def _end_leftovers(self) -> None:
         """End processes that no deployment has: those of a change that was killed."""
         with self._gateway.changing():

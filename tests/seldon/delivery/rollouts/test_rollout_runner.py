@@ -392,6 +392,14 @@ def test_two_rollouts_at_once_do_not_mix(served, stable, predictor_spec):
         roll_out(served, settings(), predictor_spec("2"))
 
 
+def test_it_can_be_seen_whether_a_rollout_is_running(served, stable):
+    before = served.is_changing("default", "pets")
+    with served.changing("default", "pets"):
+        meanwhile = served.is_changing("default", "pets")
+
+    assert (before, meanwhile, served.is_changing("default", "pets")) == (False, True, False)
+
+
 def test_a_short_silence_of_the_cluster_does_not_end_a_rollout(served, stable, predictor_spec, make_package, load, monkeypatch):
     silent, exposition = [], type(served).exposition
 
