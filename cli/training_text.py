@@ -154,17 +154,26 @@ def versions(result: "VersionList") -> "RenderableType":
 
     if not result.versions:
         return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
-    rows = table("version", "status", "accuracy", "made", "model", "data", "reason", numbers=("version",))
+    rows = table("version", "status", "traffic", "accuracy", "made", "model", "data", "reason", numbers=("version", "traffic"))
     for one in result.versions:
         low, high = one.interval or (0.0, 0.0)
         accuracy = "" if one.accuracy is None else percent(one.accuracy)
         accuracy += f" ({percent(low)} to {percent(high)})" if one.interval else ""
         status = status_text(result.statuses[one.version])
-        rows.add_row(one.version, status, accuracy, one.made_at[:16].replace("T", " "), one.backbone, one.data, one.reason)
+        share = (result.traffic or {}).get(one.version)
+        traffic = "" if share is None else f"{share} %"
+        rows.add_row(
+            one.version, status, traffic, accuracy, one.made_at[:16].replace("T", " "), one.backbone, one.data, one.reason
+        )
     model = [] if result.model_name == PromotionSettings().model_name else ["--model", result.model_name]
     waiting = [
         shlex.join([str(program()), "run.py", "approve", version, *model])
         for version, status in result.statuses.items()
         if status == "awaiting"
     ]
-    return Group(rows, "", lines("next:", *(f"  {command}" for command in waiting[:1]))) if waiting else rows
+    commands = waiting[:1]
+    if result.traffic is not None and result.champion is not None and not result.traffic.get(result.champion):
+        commands.append(
+            f"{shlex.join([str(program()), 'run.py', 'deploy', *model])}   # the champion, version {result.champion}, has no traffic"
+        )
+    return Group(rows, "", lines("next:", *(f"  {command}" for command in commands))) if commands else rows

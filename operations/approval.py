@@ -20,12 +20,16 @@ class Approval:
 
 @dataclass(frozen=True)
 class VersionList:
-    """All versions of a model, the newest first, and the status of each in a word: champion, former, awaiting, refused or rolled back."""
+    """All versions of a model, the newest first, and the status of each in a word: champion, former, awaiting, refused or rolled back.
+
+    `traffic`: the percentage of the traffic that versions have in the deployments of this machine; None where none is deployed here.
+    """
 
     model_name: str
     champion: str | None
     versions: list[RegisteredVersion]
     statuses: dict[str, str]
+    traffic: dict[str, int] | None
 
 
 def approve(model_name: str, version: str, reason: str = "") -> Approval:
@@ -46,10 +50,12 @@ def versions(model_name: str) -> VersionList:
     """All versions in the registry."""
     open_store()
     from imageloop.adapters.mlflow_registry import ModelRegistry
+    from operations.serving import traffic_of
 
     registry = ModelRegistry(model_name)
     champion, found = registry.champion(), registry.versions()
-    return VersionList(model_name, champion, found, {one.version: status_of(one, champion) for one in found})
+    statuses = {one.version: status_of(one, champion) for one in found}
+    return VersionList(model_name, champion, found, statuses, traffic_of(model_name))
 
 
 def status_of(version: RegisteredVersion, champion: str | None) -> str:

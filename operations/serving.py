@@ -11,6 +11,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.clusters.settings import LocalSettings
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last
 from seldon.delivery.manifest import OngoingRollout
 
@@ -97,6 +98,20 @@ def status(name: str | None = None) -> ServingStatus:
         deployments=[_state_of(one, rollouts, running) for one in states if one is not None],
         metrics=cluster.metrics_addresses(),
     )
+
+
+def traffic_of(model_name: str) -> dict[str, int] | None:
+    """The percentage of the traffic that each version of a model has in the deployments of this machine; None where none is deployed here.
+
+    On a shared cluster it is `status` that asks.
+    """
+    deployed = read_deployed(Workspace.current(), active_stack_id())
+    if deployed is None or not isinstance(deployed.cluster, LocalSettings):
+        return None
+    cluster = open_cluster(deployed.cluster, Workspace.current())
+    manifests = cluster.belonging_to(deployed.namespace, deployed.name)
+    parts = [(manifest, part) for manifest in manifests for part in manifest.spec.predictors if part.model_name == model_name]
+    return {part.version: manifest.weights.get(part.name, 0) for manifest, part in parts} or None
 
 
 def address_of(name: str) -> str:

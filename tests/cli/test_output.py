@@ -77,9 +77,10 @@ def test_a_version_list_names_status_and_reason(pipe):
         ),
         RegisteredVersion("imageloop", "1", "run", verdict="advance", reason="passed", digest=""),
     ]  # fmt: skip
-    listed = VersionList("imageloop", "1", entries, {one.version: status_of(one, "1") for one in entries})
+    listed = VersionList("imageloop", "1", entries, {one.version: status_of(one, "1") for one in entries}, {"1": 100})
+
     assert [line.split() for line in render(versions(listed), pipe).splitlines()] == [
-        ["version", "status", "accuracy", "made", "model", "data", "reason"],
+        ["version", "status", "traffic", "accuracy", "made", "model", "data", "reason"],
         ["4", "rolled", "back", "too", "slow"],
         ["3", "former", "passed"],
         [
@@ -97,7 +98,7 @@ def test_a_version_list_names_status_and_reason(pipe):
             "gate",
             "undecided",
         ],
-        ["1", "champion", "passed"],
+        ["1", "champion", "100", "%", "passed"],
         [],
         ["next:"],
         [str(program()), "run.py", "approve", "2"],

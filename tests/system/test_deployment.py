@@ -374,8 +374,9 @@ def test_a_rollout_without_requests_fails_the_command_and_the_version_keeps_its_
     assert "nothing was proved against the version" in error
     assert "Traceback" not in error
     listed = site.json("versions", "--model", MODEL)
-    assert listed["champion"] == third
+    assert (listed["champion"], listed["traffic"]) == (third, {deployed["version"]: 100})
     assert listed["versions"][0]["verdict"] == "advance"
+    assert f"the champion, version {third}, has no traffic" in site.run("versions", "--model", MODEL)[0]
 
 
 def test_a_version_that_fails_its_evaluation_after_the_rollout_is_rolled_back(site, deployed, third, labelled):
