@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imageloop.adapters.ray_engine import check_address
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
@@ -12,10 +12,6 @@ from imageloop.batch_prediction.settings import BatchPredictionSettings, is_only
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.training import SubmittedRun
-
-if TYPE_CHECKING:
-    from zenml.client import Client
-    from zenml.models import ModelVersionResponse
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,8 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     from pipelines.batch_prediction import batch_prediction
 
     stack, workspace = client.active_stack_model.name, Workspace.current()
-    known = _known_version(client, settings)
+    settings = _with_version(settings)
+    known = model_version(client, settings.model_name, settings.version) if settings.version else None
     model = Model(name=settings.model_name, version=known.number) if known else None
     with named_run(client, "batch_prediction", settings.model_name, workspace) as run_name:
         run = batch_prediction.with_options(model=model, run_name=run_name)(settings, package_of(known) if known else None)
@@ -72,12 +69,13 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     return _result_of(finished_run(client, run.id), stack, time.monotonic() - started)
 
 
-def _known_version(client: "Client", settings: BatchPredictionSettings) -> "ModelVersionResponse | None":
-    """ZenML's version of the model that predicts, so that the run stands in its lineage."""
+def _with_version(settings: BatchPredictionSettings) -> BatchPredictionSettings:
+    """These settings with the champion of now, so that every step means the same version; as they are where there is none."""
     from imageloop.adapters.mlflow_registry import ModelRegistry
 
-    registered = settings.version or ModelRegistry(settings.model_name).champion()
-    return model_version(client, settings.model_name, registered) if registered else None
+    return (
+        settings if settings.version else settings.model_copy(update={"version": ModelRegistry(settings.model_name).champion()})
+    )
 
 
 def refuse_local_paths(settings: BatchPredictionSettings) -> None:

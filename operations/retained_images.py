@@ -125,7 +125,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
         if label == OTHER:
             left += 1
             continue
-        content = read_image(image, identity())
+        content = read_image(image.request_id, image.file, identity())
         role = roles.get(image.request_id) or role_of(hashlib.sha256(content).hexdigest(), feedback.held_back)
         if role == "held_back":
             left += 1
@@ -150,7 +150,7 @@ def images_of(settings: "MonitoringSettings", request_ids: Collection[str]) -> d
     except ImageLoopError:
         return {}
     found = [image for image in retained_images(folder) if image.request_id in request_ids]
-    return {image.request_id: read_image(image, identity()) for image in found}
+    return {image.request_id: read_image(image.request_id, image.file, identity()) for image in found}
 
 
 def retained_figure(content: bytes, caption: str) -> str:

@@ -14,7 +14,7 @@ from fsspec.spec import AbstractFileSystem
 
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.lifecycle.collect_feedback import open_database
-from imageloop.records.retained_images import WAITING, RetainedImage, folder_of, read_image, retained_images
+from imageloop.records.retained_images import SUFFIX, WAITING, RetainedImage, folder_of, read_image, retained_images
 from imageloop.records.store.collector import collect
 from imageloop.workspace_paths import Workspace
 
@@ -79,10 +79,12 @@ class RetainedImageFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         """Decrypt an image. Raises: FileNotFoundError for one that is gone, ImageLoopError for another key."""
         place, _, name = path.rpartition("/")
-        image = _images(self._records(place)).get(name)
-        if image is None:
+        folder = folder_of(self._records(place))
+        held = [folder / f"{name}{SUFFIX}", *(folder / WAITING).glob(f"{name}-*{SUFFIX}")]
+        file = next((file for file in held if file.exists()), None)
+        if file is None:
             raise FileNotFoundError(f"no retained image of the request '{name}'")
-        return read_image(image, self._identity)[start:end]
+        return read_image(name, file, self._identity)[start:end]
 
     def _records(self, place: str) -> Path:
         namespace, _, name = place.partition("/")

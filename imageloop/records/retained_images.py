@@ -134,14 +134,14 @@ def delete_images(folder: Path, request_ids: list[str]) -> int:
     return gone
 
 
-def read_image(image: RetainedImage, identity: Path) -> bytes:
+def read_image(request_id: str, file: Path, identity: Path) -> bytes:
     """Decrypt an image. Raises: ImageLoopError for a malformed key, or another than it was encrypted for."""
     try:
         key = pyrage.x25519.Identity.from_str(identity.read_text().strip())
-        return bytes(pyrage.decrypt(image.file.read_bytes(), [key]))
+        return bytes(pyrage.decrypt(file.read_bytes(), [key]))
     except (OSError, pyrage.IdentityError, pyrage.DecryptError) as error:
         raise ImageLoopError(
-            f"the image of request {image.request_id} cannot be decrypted with the key '{identity}' ({error}); use the key that it was encrypted for"
+            f"the image of request {request_id} cannot be decrypted with the key '{identity}' ({error}); use the key that it was encrypted for"
         ) from error
 
 

@@ -36,12 +36,12 @@ def test_only_the_key_decrypts_retained_images(retention, tmp_path, identity):
     retention.keep(ONE, "cat", IMAGE, for_labelling=True)
 
     (kept,) = retained_images(tmp_path / "images")
-    assert (kept.request_id, read_image(kept, identity)) == (ONE, IMAGE)
+    assert (kept.request_id, read_image(ONE, kept.file, identity)) == (ONE, IMAGE)
     assert IMAGE[:16] not in kept.file.read_bytes()
     assert identity.stat().st_mode & 0o077 == 0
     make_identity(tmp_path / "other.key")
     with pytest.raises(ImageLoopError, match="use the key that it was encrypted for"):
-        read_image(kept, tmp_path / "other.key")
+        read_image(ONE, kept.file, tmp_path / "other.key")
 
 
 def test_a_right_prediction_retains_no_image_and_a_wrong_one_does(retention, tmp_path):
