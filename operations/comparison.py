@@ -1,10 +1,15 @@
 """Compare versions of a model on the same test images."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
+
+if TYPE_CHECKING:
+    from imageloop.data.prepared_images import PreparedImages
+    from imageloop.lifecycle.registered_predictor import RegisteredPredictor
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def compare(model_name: str, versions: list[str]) -> Comparison:
     from imageloop.data.split_history import previous_catalog
     from imageloop.lifecycle.compare_with_champion import taught_by, without
     from imageloop.lifecycle.registered_predictor import load_version
-    from imageloop.promotion.champion_comparison import changed_classes, paired_difference
+    from imageloop.promotion.champion_comparison import paired_difference
     from imageloop.promotion.evaluation import evaluate
 
     if len(set(versions)) < max(2, len(versions)):
@@ -61,19 +66,12 @@ def compare(model_name: str, versions: list[str]) -> Comparison:
             "expected test images, got no catalog; train first: python run.py train (--no-cache where it was deleted)"
         )
     taught = taught_by(registry, versions, workspace)
-    loaded, evaluations = [load_version(model_name, version) for version in versions], []
+    loaded = [load_version(model_name, version) for version in versions]
+    evaluations = []
     for one in loaded:
         images = prepare(catalog, workspace.prepared, one.predictor.info.side_pixels, "", workspace.data / "raw")
-        if images.class_names != one.predictor.info.class_names:
-            raise ImageLoopError(
-                f"expected versions with the classes of the current images ({', '.join(images.class_names)}), got version {one.version} with "
-                f"{changed_classes(images.class_names, one.predictor.info.class_names)}; only versions of the same classes can be compared"
-            )
         fresh = without(images, taught)
-        if fresh.of_split("test").empty:
-            raise ImageLoopError(
-                "expected test images that taught none of the versions, got none: they were split by different seeds (data.split.seed)"
-            )
+        _check_images(one, fresh)
         evaluations.append(evaluate(one.predictor, one.folder, fresh, workspace))
     first = evaluations[0].predictions
     differences = [paired_difference(one.predictions, first) for one in evaluations]
@@ -88,3 +86,19 @@ def compare(model_name: str, versions: list[str]) -> Comparison:
         for one, evaluation, found in zip(loaded, evaluations, differences, strict=True)
     ]
     return Comparison(model_name, compared, len(first))
+
+
+def _check_images(version: "RegisteredPredictor", images: "PreparedImages") -> None:
+    """Raises: ImageLoopError for a version of other classes than the images, and without test images that are new to every version."""
+    from imageloop.promotion.champion_comparison import changed_classes
+
+    class_names = version.predictor.info.class_names
+    if images.class_names != class_names:
+        raise ImageLoopError(
+            f"expected versions with the classes of the current images ({', '.join(images.class_names)}), got version {version.version} with "
+            f"{changed_classes(images.class_names, class_names)}; only versions of the same classes can be compared"
+        )
+    if images.of_split("test").empty:
+        raise ImageLoopError(
+            "expected test images that taught none of the versions, got none: they were split by different seeds (data.split.seed)"
+        )
