@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from imageloop.settings import Settings
 
 
+STOPPED = "stopped; the same command goes on where it can"
+
+
 def run[Result](
     command: str,
     work: Callable[[], Result],
@@ -36,7 +39,7 @@ def run[Result](
         except SettingsError as error:
             fail(error)
         except KeyboardInterrupt:
-            fail(ImageLoopError("stopped; the same command goes on where it can"))
+            fail(ImageLoopError(STOPPED))
         except Exception as error:  # the edge of the process: a sentence for the user, the rest in the log
             fail(_sentence(error), session.log)
         try:
@@ -67,9 +70,13 @@ def fail(error: ImageLoopError, log: Path | None = None) -> NoReturn:
 
 
 def _sentence(error: Exception) -> ImageLoopError:
-    from imageloop.adapters.zenml_failures import disk_is_full, failed_step
+    from imageloop.adapters.zenml_failures import disk_is_full, failed_step, was_interrupted
     from imageloop.workspace_paths import Workspace
 
     if disk_is_full(Workspace.current().home):
         return ImageLoopError(f"the disk is full ({error}); free some space and run the same command again")
-    return failed_step(error) or ImageLoopError(f"unexpected error, please report it: {type(error).__name__}: {error}")
+    if (found := failed_step(error)) is not None:
+        return found
+    if was_interrupted(error):
+        return ImageLoopError(STOPPED)
+    return ImageLoopError(f"unexpected error, please report it: {type(error).__name__}: {error}")

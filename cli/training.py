@@ -79,7 +79,10 @@ def tune(
     overrides: Overrides = None,
     model: Model = None,
     data: Data = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of heads on frozen features; by default 30.")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="Trials of heads on frozen features; by default 30. Fine-tuning follows: search.fine_tune_trials."),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no trial later; by default 30.")] = None,
     no_cache: NoCache = False,
     json_output: Json = False,

@@ -52,9 +52,9 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Report that work without a total goes on."""
-    with counted(what, 0) as advance:
+def long_pieces(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The same for pieces that take minutes: between them it is reported that the work goes on."""
+    with counted(what, total) as advance:
         ended = Event()
 
         def report() -> None:
@@ -64,7 +64,14 @@ def waiting(what: str) -> Iterator[None]:
         beside = Thread(target=report, daemon=True)
         beside.start()
         try:
-            yield
+            yield advance
         finally:
             ended.set()
             beside.join()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Report that work without a total goes on."""
+    with long_pieces(what, 0):
+        yield

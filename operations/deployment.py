@@ -10,7 +10,7 @@ import requests
 from pydantic import BaseModel, ConfigDict
 
 from imageloop.adapters.endpoint_evaluation import lies_elsewhere
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store, runs_elsewhere
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.promotion.step_artifacts import RolloutRecord
@@ -89,7 +89,7 @@ def check_deployable(settings: DeploySettings) -> None:
 
     Raises: SettingsError where a cluster's pods would have no container image.
     """
-    open_store()
+    open_stack()
     cluster = active_cluster()
     _check_image(settings.on(cluster), cluster)
 

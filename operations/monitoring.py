@@ -12,7 +12,7 @@ from typing import Any
 from filelock import Timeout
 
 from imageloop.adapters.active_stack import active_stack_id
-from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, open_store
+from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack
 from imageloop.adapters.zenml_failures import failed_step
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError
@@ -71,7 +71,7 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
     Raises: ImageLoopError where another process does so already.
     """
     started = time.monotonic()
-    open_store()
+    open_stack()
     settings = settings.on(active_cluster())
     workspace = Workspace.current()
     with _alone(workspace):

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.model.package import JOINED_BY
-from imageloop.progress import counted
+from imageloop.progress import long_pieces
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
@@ -117,6 +117,10 @@ class _Search:
             usual = {"fine_tune_learning_rate": transfer_of(head).fine_tune.learning_rate}
             study.enqueue_trial(usual | {"fine_tune_blocks": space.fine_tune_blocks[0]})
         draw = partial(drawn_fine_tuning, head=head, space=space)
+        logger.info(
+            "fine-tuning: up to %d trials of minutes each%s (search.fine_tune_trials=0 leaves them out)", self.settings.fine_tune_trials,
+            f", until the search is {self.settings.minutes:.0f} minutes old" if self.settings.minutes else "",
+        )  # fmt: skip
         self._fill(study, FINE_TUNING, self.settings.fine_tune_trials, draw)
         return study
 
@@ -133,7 +137,7 @@ class _Search:
         """Run trials until as many are done, also by other processes, or the time is over."""
         optuna.storages.fail_stale_trials(study)  # of processes that were killed
         done = len(study.get_trials(deepcopy=False, states=DONE))
-        with counted(f"tune, {kind}", num_trials) as advance:
+        with long_pieces(f"tune, {kind}", num_trials) as advance:
             advance(done)
             while len(study.get_trials(deepcopy=False, states=DONE)) < num_trials and self._has_time(study, kind):
                 study.optimize(

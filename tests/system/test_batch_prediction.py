@@ -30,16 +30,33 @@ def folder(site, trained, tmp_path):
     return images
 
 
-def test_a_killed_run_goes_on_where_it_was(site, folder, tmp_path):
-    output = tmp_path / "out"
-    given = ("predict", "--pipeline", str(folder), "--model", MODEL, "--to", str(output), "--set", "part_images=16")
-    process = site.start(*given)
+def stop_after_two_parts(process, output: Path, number: signal.Signals) -> str:
+    """What it said on standard error."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and len(list(output.glob("*.parquet"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(number)
+    return str(process.communicate(timeout=120)[1])
+
+
+def test_ctrl_c_is_one_sentence(site, folder, tmp_path):
+    process = site.start(
+        "predict", "--pipeline", str(folder), "--model", MODEL, "--to", str(tmp_path / "out"), "--set", "part_images=4"
+    )
+
+    said = stop_after_two_parts(process, tmp_path / "out", signal.SIGINT)
+
+    assert "error: stopped; the same command goes on where it can" in said
+    assert process.returncode == 1
+    assert "unexpected error" not in said
+
+
+def test_a_killed_run_goes_on_where_it_was(site, folder, tmp_path):
+    output = tmp_path / "out"
+    given = ("predict", "--pipeline", str(folder), "--model", MODEL, "--to", str(output), "--set", "part_images=16")
+    process = site.start(*given)
+    stop_after_two_parts(process, output, signal.SIGKILL)
     left = {part.name: part.stat().st_mtime_ns for part in output.glob("*.parquet")}
 
     result = site.json(*given)
