@@ -62,14 +62,16 @@ def label_review(result: "LabelReview") -> "Group":
     sources = table("source", "labels", "awaiting approval", numbers=("labels", "awaiting approval"))
     for source in result.sources:
         sources.add_row(source.name, f"{source.labels:,}", f"{source.suspicious:,}")
+    unmatched = [f"{result.unmatched:,} labels match no prediction: their request ids are unknown"] if result.unmatched else []
     if not result.labels:
-        return Group(*([sources] if result.sources else []), "no label awaits approval")
+        return Group(*([sources] if result.sources else []), "no label awaits approval", *unmatched)
     shown = table("request", "source", "predicted", "labelled", "why")
     for label in result.labels[:MAX_LABELS]:
         shown.add_row(label.request_id, label.source, label.predicted, label.label, label.reason)
     rest = len(result.labels) - MAX_LABELS
     text = [f"and {rest:,} more: --json lists all"] if rest > 0 else []
     text += [f"{result.page} shows them, {result.images} with their images"] if result.page else []
+    text += unmatched
     text += [f"a retraining uses no label now: {result.awaiting}"] if result.awaiting else []
     name = shlex.quote(result.model_name)
     text.append(f"decide: python run.py labels accept --model {name}, or labels reject, with request ids or --source NAME")

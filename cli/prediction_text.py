@@ -32,7 +32,10 @@ def predictions(result: "PredictionTable") -> "Group":
         for file in result.refused:
             refused.add_row(file.path, file.reason)
         parts += [refused, ""]
-    return Group(*parts, f"{len(result.predictions)} images by {result.model_name} {result.model_version} ({result.precision})")
+    count = len(result.predictions)
+    return Group(
+        *parts, f"{count} image{'' if count == 1 else 's'} by {result.model_name} {result.model_version} ({result.precision})"
+    )
 
 
 def csv_table(result: "PredictionTable") -> str:
@@ -58,7 +61,8 @@ def batch(result: "BatchPrediction | SubmittedRun") -> "RenderableType":
     counts = table("class", "images", numbers=("images",))
     for name, count in sorted(result.labels.items(), key=lambda one: -one[1])[:MAX_CLASSES]:
         counts.add_row(name, f"{count:,}")
-    kept = f", {result.kept_parts} of an interrupted run" if result.kept_parts else ""
+    kept = f", {result.kept_parts} kept from an earlier run" if result.kept_parts else ""
+    rate = f", {result.images_a_second:.0f} images a second" if result.parts else ""
     refused = ", ".join(f"{count:,} {reason}" for reason, count in result.refused.items())
     rows = summary(
         ("model version", f"{result.model_name} {result.model_version} ({result.precision})"),
@@ -66,7 +70,7 @@ def batch(result: "BatchPrediction | SubmittedRun") -> "RenderableType":
         ("output", result.output),
         ("parts", f"{result.parts} written{kept}"),
         ("run", result.run),
-        ("time", f"{result.seconds:.1f} s, {result.images_a_second:.0f} images a second"),
+        ("time", f"{result.seconds:.1f} s{rate}"),
     )
     more = f"and {len(result.labels) - MAX_CLASSES} more classes\n" if len(result.labels) > MAX_CLASSES else ""
     return Group("", result.explanation, "", counts, more, rows)

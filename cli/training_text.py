@@ -48,7 +48,12 @@ def training(result: Trained) -> "RenderableType":
         ("accuracy", f"{percent(result.accuracy)} on the test images ({interval(low, high)}), {result.precision}"),
         ("model version", f"{result.model_name} {result.model_version}: {result.outcome} ({result.reason})"),
         *(
-            [("label issues", f"{result.label_issues} labels look wrong: python run.py report {result.run}")]
+            [
+                (
+                    "label issues",
+                    f"{result.label_issues} labels are contradicted by models that had not seen their images: python run.py report {result.run}",
+                )
+            ]
             if result.label_issues
             else []
         ),
@@ -73,7 +78,7 @@ def tuning(result: TuningResult | SubmittedRun) -> "RenderableType":
     rows = summary(
         (
             "search",
-            f"{result.winner} won {result.completed} of {result.trials} trials that ended (study '{result.study}' in {result.storage})",
+            f"{result.completed} of {result.trials} trials ran to their end, the best is '{result.winner}' (study '{result.study}' in {result.storage})",
         ),
         (
             "validation",
@@ -153,7 +158,7 @@ def versions(result: "VersionList") -> "RenderableType":
     from rich.console import Group
 
     if not result.versions:
-        return f"'{result.model_name}' has no versions yet; python run.py train makes the first"
+        return f"'{result.model_name}' has no versions yet; python run.py train --model {result.model_name} makes the first"
     rows = table("version", "status", "traffic", "accuracy", "made", "model", "data", "reason", numbers=("version", "traffic"))
     for one in result.versions:
         low, high = one.interval or (0.0, 0.0)

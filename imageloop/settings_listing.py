@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -44,12 +44,20 @@ def list_settings(model: type[BaseModel], prefix: str = "", skipped: frozenset[s
 
 def type_name(field: FieldInfo) -> str:
     """The type of a field as a reader of settings writes it."""
-    annotation = field.annotation
+    annotation = _without_limits(field.annotation)
     text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
     text = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text)  # the modules of types
     if "Literal[" in text:
         text = text.replace("Literal[", "").replace("]", "").replace(", ", " | ")
     return text
+
+
+def _without_limits(annotation: Any) -> Any:
+    """The type alone: `Annotated` adds what pydantic checks, within lists and tuples too."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _without_limits(inner[0])
+    return origin[tuple(map(_without_limits, inner))] if origin in (tuple, list, dict) else annotation
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -10,6 +10,7 @@ from imageloop.atomic_files import replacing
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.retained_images import images_of, retained_figure
+from seldon.delivery.deployer.active_deployer import active_cluster, active_deployer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class LabelSource:
 @dataclass(frozen=True)
 class LabelReview:
     """The sources and their suspicious labels. `awaiting`: why a retraining would not use any label; `page`: the file that shows them,
-    with `images` retained images.
+    with `images` retained images. `unmatched`: labels of any model whose requests have no prediction.
     """
 
     model_name: str
@@ -53,6 +54,7 @@ class LabelReview:
     awaiting: str | None
     images: int
     page: str | None
+    unmatched: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
     from imageloop.lifecycle.label_review import judge_labels
 
     open_store()
+    settings = settings.on(active_cluster())
+    unmatched = _collect(settings)
     name = settings.monitoring.model_name
     feedback = settings.training.feedback.model_copy(update={"database": settings.monitoring.database})
     judged = judge_labels(feedback, name, Workspace.current())
@@ -85,7 +89,22 @@ def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
         SuspiciousLabel(row.request_id, float(row.time), row.feedback_source, row.label, row.ground_truth, row.reason)
         for row in suspicious.itertuples()
     ]
-    return LabelReview(name, sources, labels, judged.suspicion(feedback), len(images), str(page) if page else None)
+    return LabelReview(name, sources, labels, judged.suspicion(feedback), len(images), str(page) if page else None, unmatched)
+
+
+def _collect(settings: "MonitorSettings") -> int:
+    """Store what the service recorded since the monitor ran last, and count the labels that match no prediction."""
+    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.records.store.collector import collect
+
+    records = active_deployer().cluster.records(*settings.monitoring.place)
+    database = open_database(Workspace.current(), settings.monitoring.database)
+    try:
+        if records is not None:
+            collect(records, database)
+        return database.orphans()
+    finally:
+        database.close()
 
 
 def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[str], source: str | None) -> ReviewedLabels:

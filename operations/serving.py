@@ -88,7 +88,7 @@ def status(name: str | None = None) -> ServingStatus:
         manifests = [named] if named else []
         if named is None:
             raise ImageLoopError(
-                f"expected a deployment '{name}', got only: {', '.join(known) or 'none'}; run: python run.py deploy"
+                f"expected a deployment '{name}', got only: {', '.join(known) or 'none'}; name one, or run: python run.py deploy --model NAME"
             )
     states = [cluster.describe(one.metadata.namespace, one.metadata.name) for one in manifests]
     rollouts = {one.key: one.rollout for one in manifests if one.rollout}

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 from imageloop.adapters.active_stack import last_used_stack, remember_stack, use_project_repository, zenml_folder
 from imageloop.adapters.mlflow_tracking import ensure_experiment
 from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libraries
+from imageloop.adapters.registered_stacks import artifacts_of, find_component, find_stack, kind_of
 from imageloop.adapters.stack_flavors import refuse_unsupported
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
@@ -44,7 +46,6 @@ from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
     from zenml.client import Client
-    from zenml.models import ComponentResponse, StackResponse
 
 FLAVORS = {
     "imageloop_seldon": ("model_deployer", "seldon.delivery.deployer.flavor.SeldonDeployerFlavor"),
@@ -61,9 +62,9 @@ def apply(stack: StackFile, client: "Client") -> None:
     for name, values in stack.secrets.items():
         _apply_secret(name, values, client)
     components = {kind: [_apply_component(kind, spec, client)] for kind, spec in stack.components.items()}
-    found = _find_stack(stack.name, client)
+    found = find_stack(stack.name, client)
     if found is None:
-        client.create_stack(stack.name, components={_kind(kind): ids[0] for kind, ids in components.items()})
+        client.create_stack(stack.name, components={kind_of(kind): ids[0] for kind, ids in components.items()})
     else:
         _update_stack(
             found.id, {kind: [part.id for part in parts] for kind, parts in found.components.items()}, components, client
@@ -86,12 +87,12 @@ def _update_stack(stack_id: UUID, have: dict[Any, list[UUID]], spec: dict[str, l
     by_name = {getattr(kind, "value", kind): ids for kind, ids in have.items()}
     if by_name == spec:
         return
-    gone: dict[Any, list[UUID]] = {_kind(kind): [] for kind in by_name.keys() - spec.keys()}
-    client.update_stack(stack_id, component_updates=gone | {_kind(kind): ids for kind, ids in spec.items()})
+    gone: dict[Any, list[UUID]] = {kind_of(kind): [] for kind in by_name.keys() - spec.keys()}
+    client.update_stack(stack_id, component_updates=gone | {kind_of(kind): ids for kind, ids in spec.items()})
 
 
 def _apply_component(kind: str, spec: ComponentFile, client: "Client") -> Any:
-    found = _find(kind, spec.name, client)
+    found = find_component(kind, spec.name, client)
     if found is not None and found.flavor_name != spec.flavor:
         raise SettingsError(
             f"expected the {kind} '{spec.name}' of flavor '{spec.flavor}', got one of flavor '{found.flavor_name}'; "
@@ -99,10 +100,10 @@ def _apply_component(kind: str, spec: ComponentFile, client: "Client") -> Any:
         )
     try:
         if found is None:
-            return client.create_stack_component(spec.name, spec.flavor, _kind(kind), spec.config).id
+            return client.create_stack_component(spec.name, spec.flavor, kind_of(kind), spec.config).id
         gone = dict.fromkeys(found.configuration.keys() - spec.config.keys())
         if gone or found.configuration != spec.config:
-            client.update_stack_component(found.id, _kind(kind), configuration=spec.config | gone)
+            client.update_stack_component(found.id, kind_of(kind), configuration=spec.config | gone)
     except ValidationError as error:
         raise SettingsError(
             f"expected the {kind} '{spec.name}' as its flavor '{spec.flavor}' takes it, got: {validation_summary(error, kind)}"
@@ -110,31 +111,16 @@ def _apply_component(kind: str, spec: ComponentFile, client: "Client") -> Any:
     return found.id
 
 
-def _find_stack(name: str, client: "Client") -> "StackResponse | None":
-    return next((known for known in client.list_stacks(name=name, size=1000) if known.name == name), None)
-
-
-def _find(kind: str, name: str, client: "Client") -> "ComponentResponse | None":
-    """Return the item with this exact name: ZenML's own query also matches prefixes."""
-    return next((part for part in client.list_stack_components(type=kind, name=name, size=1000) if part.name == name), None)
-
-
 def _register_flavors(flavors: dict[str, tuple[str, str]], client: "Client") -> None:
     """Register our flavors once; ZenML imports them by their path below the repository, which changed in 0.2.0."""
     from zenml.models import FlavorUpdate
 
     for name, (kind, source) in flavors.items():
-        registered = {flavor.name: flavor for flavor in client.get_flavors_by_type(_kind(kind))}.get(name)
+        registered = {flavor.name: flavor for flavor in client.get_flavors_by_type(kind_of(kind))}.get(name)
         if registered is None:
-            client.create_flavor(source, _kind(kind))
+            client.create_flavor(source, kind_of(kind))
         elif registered.source != source:
             client.zen_store.update_flavor(registered.id, FlavorUpdate(source=source))
-
-
-def _kind(kind: str) -> Any:
-    from zenml.enums import StackComponentType
-
-    return StackComponentType(kind)
 
 
 def activate(name: str, ours: list[str], client: "Client") -> None:
@@ -185,12 +171,18 @@ def _apply_all(stacks: dict[Path, StackFile], client: "Client", *, also_known: b
     """Apply the stacks of the files, and return them; those that are registered already only with `also_known`, or where they are this machine's."""
     applied = []
     for file, stack in stacks.items():
-        if not also_known and stack.name != "local" and _find_stack(stack.name, client):
-            print(f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {file} changes it", file=sys.stderr)
+        if not also_known and stack.name != "local" and find_stack(stack.name, client):
+            print(
+                f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {shlex.quote(str(file))} changes it",
+                file=sys.stderr,
+            )
             continue
+        before = artifacts_of(stack.name, client)
         apply(stack, client)
         applied.append(stack)
-        print(f"stack '{stack.name}' is registered", file=sys.stderr)
+        moved = before is not None and stack.name == "local" and before != artifacts_of(stack.name, client)
+        note = f"; it kept its artifacts in '{before}' before: `make setup` there takes it back" if moved else ""
+        print(f"stack '{stack.name}' is registered{note}", file=sys.stderr)
     return applied
 
 

@@ -205,7 +205,7 @@ class RayCluster:
     IP = "127.0.0.2"  # Ray takes the machine's own address for 127.0.0.1
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.client_port, self._folder = free_port(), free_port(), folder
+        self.port, self._folder = free_port(), folder
         self.address = f"{self.IP}:{self.port}"
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": PASSWORD * 3, "RAY_ADDRESS": self.address}
         self._processes: list[subprocess.Popen] = []
@@ -236,7 +236,7 @@ class RayCluster:
             f"--port={self.port}",
             "--include-dashboard=false",
             f"--temp-dir={self._folder}",
-            f"--ray-client-server-port={self.client_port}",
+            f"--ray-client-server-port={free_port()}",
         )
 
     def join(self) -> subprocess.Popen:

@@ -45,7 +45,7 @@ def lead(summary: BatchSummary) -> str:
     text += (
         f" The images differ from the training data: {window.feature_groups[0].name} first (p = {window.p_value:.3f})."
         if window.alarm
-        else f" {window.num_scenes} sampled images show no drift from the training data (p = {window.p_value:.2f})."
+        else f" {window.count} sampled images show no drift from the training data (p = {window.p_value:.2f})."
     )
     if not window.has_estimate:
         return f"{text} There is no estimate of accuracy: the images are too unlike the known ones. Label some of them."

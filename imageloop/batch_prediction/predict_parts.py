@@ -105,8 +105,7 @@ def predict_parts(
     parts = [_part(name, images, rows, sampled) for name, rows in job.parts.items() if name not in present]
     num_images = sum(len(part.paths) for part in parts)
     columns = {"model_name": job.model_name, "model_version": job.model_version, "precision": job.precision, "run": run}
-    with progress.counted("predict", len(images)) as advance:
-        advance(len(images) - num_images)
+    with progress.counted("predict", num_images) as advance:
         task = PredictPart(model, columns, advance if engine.is_this_process else None)
         for number, content in engine.map(task, parts):
             write(output, parts[number].name, content)

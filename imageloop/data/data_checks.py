@@ -30,9 +30,15 @@ def check_quarantined(catalog: pd.DataFrame, max_share: float) -> None:
     if share > max_share:
         examples = labelled[labelled["status"] == "quarantined"].drop_duplicates("reason").head(3)
         shown = "; ".join(f"'{row.path}' is {row.reason}" for row in examples.itertuples())
+        left = accepted(labelled)["label"].nunique()
+        rest = (
+            f"To go on with the rest: --set data.max_quarantined={min(1.0, np.ceil(share * 20) / 20):.2g}"
+            if left > 1
+            else f"The rest shows {left} class{'' if left == 1 else 'es'}, which cannot be trained: correct the files"
+        )
         raise ImageLoopError(
             f"expected at most {max_share:.0%} of the files to be unusable, got {share:.0%} of {len(labelled)} ({_quarantine_summary(labelled)}). "
-            f"For example {shown}. To go on with the rest: --set data.max_quarantined={min(1.0, np.ceil(share * 20) / 20):.2g}"
+            f"For example {shown}. {rest}"
         )
 
 

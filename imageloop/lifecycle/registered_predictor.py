@@ -29,7 +29,13 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False, f
     registry = ModelRegistry(model_name)
     version = version or registry.champion()
     if version is None:
-        raise ImageLoopError(f"expected a champion of '{model_name}', got none; train a model first: python run.py train")
+        newest = next(iter(registry.versions()), None)
+        remedy = (
+            f"train a model first: python run.py train --model {model_name}"
+            if newest is None
+            else f"name a version, as --version {newest.version}; why none is the champion: python run.py versions --model {model_name}"
+        )
+        raise ImageLoopError(f"expected a champion of '{model_name}', got none; {remedy}")
     folder = folder or registry.package(version)
     predictor = Predictor.load(folder, public_key(Workspace.current().keys), exact=exact)
     return RegisteredPredictor(version, folder, predictor, Novelty.read(folder))

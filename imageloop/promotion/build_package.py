@@ -120,9 +120,10 @@ def _judge_int8(
     loss = float((exact == targets).mean() - (predicted == targets).mean())
     agreement = float((exact == predicted).mean())
     passed = loss <= settings.int8_max_accuracy_loss and agreement >= settings.int8_min_agreement
-    limits = f"at most {settings.int8_max_accuracy_loss:g} and at least {settings.int8_min_agreement:g} are expected"
+    limits = f"expected: at most {100 * settings.int8_max_accuracy_loss:g} points fewer, and at least {settings.int8_min_agreement:.1%}"
     logger.info(
-        "int8 %s: it is %.4f less accurate than fp32, and predicts %.4f of the images alike (%s)",
-        "passed" if passed else "refused, fp32 is used", loss, agreement, limits,
+        "int8 %s: %.1f %% of the validation images are right, %.1f %% with fp32; %.1f %% of the predictions are the same (%s)",
+        "passed" if passed else "refused, fp32 is used", 100 * (predicted == targets).mean(), 100 * (exact == targets).mean(),
+        100 * agreement, limits,
     )  # fmt: skip
     return Int8Verdict(passed, loss, agreement)

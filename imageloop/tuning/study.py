@@ -75,6 +75,7 @@ class _Search:
         self, images: PreparedImages, base: TrainingSettings, settings: SearchSettings, database: StudyDatabase, workspace: Workspace, on_trial: OnTrial
     ) -> None:  # fmt: skip
         self.images, self.settings, self.workspace, self.on_trial = images, settings, workspace, on_trial
+        self.given = base
         self.base = with_model(base, {"side_pixels": images.side_pixels})  # joined backbones would see larger images
         self.database = database
         self.started = time.monotonic()
@@ -205,8 +206,9 @@ class _Search:
         best = _result_of(winner)
         if best is None:
             raise RuntimeError(f"expected a result of {kind} {winner.number}")
+        settings = _settings_of(winner)
         return SearchResult(
-            settings=_settings_of(winner),
+            settings=self.given if settings == self.base else settings,  # the same training gives the same version
             winner=f"{kind} {winner.number}",
             best=best,
             default=_result_of(default) or best,

@@ -18,7 +18,7 @@ URL_SAFE, SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"  # base64 as mails w
 # Nested empty lists take thirty times their text in memory; pixels have at most one bracket in eight characters.
 SMALL, CHARACTERS_A_CONTAINER = 1000, 6
 Contents = list[bytes] | UInt8Array
-FORMS = "binData, jsonData {'image': base64}, or data.ndarray of an upright, prepared image"
+FORMS = "binData, jsonData {'image': base64}, data.ndarray of an upright, prepared image or, on /predict, images [base64, ...]"
 
 
 def parse_message(message: bytes | str | dict[str, Any], side: int) -> Contents:
@@ -81,7 +81,7 @@ def encoded_images(images: Any, field: str = "images") -> list[bytes]:
     if not isinstance(images, list) or not 1 <= len(images) <= MAX_IMAGES:
         found = f"{len(images)}" if isinstance(images, list) else type(images).__name__
         raise RequestError(422, "wrong_count", f"expected a list of 1 to {MAX_IMAGES} images in {field}, got {found}")
-    return [decode_base64(image, field) for image in images]
+    return [decode_base64(image, f"{field}[{number}]") for number, image in enumerate(images)]
 
 
 def _from_data(value: Any, side: int) -> UInt8Array:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -117,26 +116,3 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
 
     with pytest.raises(SettingsError, match=r"expected Ray to be installed, got none for"):
         RayEngine("127.0.0.1:6379")
-
-
-BY_CLIENT = """
-from imageloop.adapters.ray_engine import open_engine
-from tests.imageloop.adapters.test_ray_engine import Square
-
-print(sorted((number, result[0]) for number, result in open_engine().map(Square(), range(5))))
-"""
-
-
-def test_a_process_that_is_no_part_of_the_cluster_is_its_client(ray_cluster):
-    """As a pod beside KubeRay's: a process of its own, since this one may be connected already."""
-    environment = (
-        os.environ
-        | ray_cluster.environment
-        | {VARIABLE: f"ray://{ray_cluster.IP}:{ray_cluster.client_port}", "PYTHONPATH": str(Path.cwd())}
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", BY_CLIENT], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-
-    assert "[(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]" in done.stdout, done.stderr[-2000:]

@@ -257,8 +257,8 @@ def test_a_list_of_encoded_images_is_predicted_on_the_short_route(service, call,
     [
         ([], 422, "expected a list of 1 to 64 images in images, got 0"),
         ("abc", 422, "got str"),
-        (["%"], 400, "expected base64 in images"),
-        ([7], 400, "expected base64 in images, got int"),
+        (["%"], 400, "expected base64 in images[0]"),
+        ([7], 400, "expected base64 in images[0], got int"),
     ],
 )
 def test_a_wrong_list_of_images_is_refused_with_what_was_found(service, call, images, code, words):
