@@ -93,9 +93,8 @@ def predict(
         )
     if not paths:
         fail(SettingsError("expected images or folders of images, got none; name them: python run.py predict PATH"))
-    for path in paths:
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where permission is missing
-            fail(SettingsError(f"expected an image or a folder, got nothing at '{path}'"))
+    if not any(map(os.path.exists, paths)):  # Path.exists raises where permission is missing
+        fail(SettingsError(f"expected an image or a folder, got nothing at '{paths[0]}'"))
 
     from cli import prediction_text
 

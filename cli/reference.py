@@ -52,6 +52,7 @@ def report(
             metavar="[RUN]", help="A run of ZenML, as `train` and `monitor` print it; by default the newest training."
         ),
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Of this model the newest training.", show_default=False)] = None,
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to write to.", show_default="reports/RUN")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the index in a browser.")] = False,
     json_output: Json = False,
@@ -61,7 +62,7 @@ def report(
     def work() -> "Reports":
         from operations import reports
 
-        return reports.write_reports(name, to)
+        return reports.write_reports(name, to, model)
 
     result: Any = run("report", work, reference_text.report, json_output)
     if show:

@@ -82,5 +82,5 @@ def settings(result: ListedSettings) -> "Group":
 
 
 def report(result: "Reports") -> "Text":
-    """Show the files, the index first."""
-    return lines(*result.files)
+    """Show the run with its status, and the files, the index first."""
+    return lines(f"{result.run} ({result.status})", *(f"  {file}" for file in result.files))

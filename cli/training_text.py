@@ -100,9 +100,11 @@ def _next_commands(result: TrainingResult) -> list[str]:
     version = [] if result.outcome == "champion" else ["--version", result.model_version]  # predict takes the champion
     command = "tune" if isinstance(result, TuningResult) else "train"  # whose options were given
     more = [shlex.join([python, "run.py", command, *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
+    deploy = shlex.join([python, "run.py", "deploy", *model])
     approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
     return [
         *(approve if result.outcome == "awaiting approval" else []),
+        *([deploy] if result.outcome == "champion" and not isinstance(result, TrainedAndDeployed) else []),
         *(f"{again}   # the last epoch was the best" for again in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),
         *([] if isinstance(result, TuningResult) else _other_trainings(python, result.seed + 1)),

@@ -50,6 +50,11 @@ class Workspace:
         return self.home / ".imageloop"
 
     @property
+    def quarantined(self) -> Path:
+        """Return the list of the files that the last training on this data set did not use."""
+        return self.state / f"quarantined{'-' if self.data_set else ''}{self.data_set}.csv"
+
+    @property
     def prepared(self) -> Path:
         return self.all_data / "prepared"
 

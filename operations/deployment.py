@@ -19,7 +19,7 @@ from operations.training import SubmittedRun
 from seldon.delivery.clusters.api_keys import read_keys
 from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.open_cluster import open_cluster
-from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings, LocalSettings
+from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings, LocalSettings, missing_image
 from seldon.delivery.deployer.active_deployer import active_cluster, active_deployer
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last, write_deployed
 from seldon.delivery.manifest import PredictorSpec
@@ -62,6 +62,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
     from zenml import Model
 
     from imageloop.adapters.mlflow_tracking import connect
+    from imageloop.lifecycle.choose_version import find_candidate
     from pipelines.deployment import deployment
 
     deployer, stack, stack_id = active_deployer(), client.active_stack_model.name, str(client.active_stack_model.id)
@@ -70,6 +71,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
         settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
     settings = settings.on(deployer.config.cluster)
     _check_image(settings, deployer.config.cluster)
+    find_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     deployed = Deployed(
         cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
         stack_id=stack_id,
@@ -96,10 +98,7 @@ def check_deployable(settings: DeploySettings) -> None:
 
 def _check_image(settings: DeploySettings, cluster: ClusterSettings) -> None:
     if isinstance(cluster, KubernetesSettings) and settings.image is None:
-        raise SettingsError(
-            "image: expected a container image of the service, got none; set IMAGELOOP_SERVING_IMAGE=REGISTRY/imageloop-serve@sha256:... "
-            "and run stacks/apply.py, or name it for this deployment: --set image=..."
-        )
+        raise missing_image()
 
 
 def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed | None) -> DeploySettings:

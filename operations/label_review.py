@@ -94,17 +94,11 @@ def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
 
 def _collect(settings: "MonitorSettings") -> int:
     """Store what the service recorded since the monitor ran last, and count the labels that match no prediction."""
-    from imageloop.lifecycle.collect_feedback import open_database
-    from imageloop.records.store.collector import collect
+    from imageloop.lifecycle.collect_feedback import collected_records
 
     records = active_deployer().cluster.records(*settings.monitoring.place)
-    database = open_database(Workspace.current(), settings.monitoring.database)
-    try:
-        if records is not None:
-            collect(records, database)
+    with collected_records(records, Workspace.current(), settings.monitoring.database) as (database, _):
         return database.orphans()
-    finally:
-        database.close()
 
 
 def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[str], source: str | None) -> ReviewedLabels:

@@ -3,10 +3,9 @@
 from typing import Any, Literal
 
 from imageloop.adapters.zenml_client import open_store
-from imageloop.errors import SettingsError
 from imageloop.lifecycle.choose_version import choose_candidate
 from seldon.delivery.clusters.kubernetes.pods import complete
-from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
+from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings, missing_image
 from seldon.delivery.deployer.active_deployer import active_cluster
 from seldon.delivery.kserve import inference_service
 from seldon.delivery.manifest import dump
@@ -26,9 +25,7 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
     cluster = active_cluster()
     settings = settings.on(cluster)
     if settings.image is None:
-        raise SettingsError(
-            "image: expected a container image of the service, got none; give it by digest: --set image=REGISTRY/NAME@sha256:..."
-        )
+        raise missing_image()
     chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     protocol = SELDON if kind == "seldon" else V2
     predictor = render_predictor(

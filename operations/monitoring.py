@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -24,6 +24,9 @@ from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.deployer.active_deployer import active_cluster
 from seldon.delivery.deployer.last_deployment import read_deployed
 from steps.pipeline_settings import MonitorSettings
+
+if TYPE_CHECKING:
+    from zenml.client import Client
 
 logger = logging.getLogger(__name__)
 SILENT_SECONDS = 900.0  # a monitor that shows nothing for so long, or for three intervals, is down
@@ -71,13 +74,13 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
     Raises: ImageLoopError where another process does so already.
     """
     started = time.monotonic()
-    open_stack()
+    client = open_stack()
     settings = settings.on(active_cluster())
     workspace = Workspace.current()
     with _alone(workspace):
         _repair_deployments(workspace)
         finished = _finish_interrupted(settings, workspace)
-        result = _run_pipeline(settings)
+        result = _run_pipeline(settings, client)
         outcome = None
         if result.action == "retrain":
             show_status(result, settings, workspace, due_seconds=CARRYING_OUT_SECONDS)
@@ -137,8 +140,7 @@ def _repair_deployments(workspace: Workspace) -> None:
         logger.warning("what was deployed could not be started again: %s", error)
 
 
-def _run_pipeline(settings: MonitorSettings) -> MonitoringRun:
-    client = open_stack()
+def _run_pipeline(settings: MonitorSettings, client: "Client") -> MonitoringRun:
     check_parts(client)
     from zenml import Model
 

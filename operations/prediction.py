@@ -57,7 +57,7 @@ class PredictionTable:
 def predict(
     paths: list[Path], model_name: str, version: str | None = None, explain: Path | None = None, *, exact: bool = False
 ) -> PredictionTable:
-    """Predict every image below `paths` with the champion or with `version`; go on after those that are refused.
+    """Predict every image below `paths` with the champion or with `version`; go on after those that are refused or missing.
 
     Raises: ImageLoopError if there is no image, or no such version.
     """
@@ -70,11 +70,12 @@ def predict(
     loaded = load_version(model_name, version, exact=exact)
     predictor, novelty = loaded.predictor, loaded.novelty
     table = PredictionTable(model_name, loaded.version, predictor.precision, [], [])
-    predictions = predictor.predict_each(_contents(files, predictor.limits.max_bytes))
+    unreadable: dict[Path, str] = {}
+    predictions = predictor.predict_each(_contents(files, predictor.limits.max_bytes, unreadable))
     names = _names_of_heat_maps(files) if explain else {}
     for file, prediction in zip(files, track(predictions, "predict", len(files)), strict=True):
         if isinstance(prediction, ImageRefusedError):
-            table.refused.append(RefusedImage(str(file), str(prediction)))
+            table.refused.append(RefusedImage(str(file), unreadable.get(file) or str(prediction)))
         else:
             heat_map = _draw_heat_map(predictor, file, explain / names[file]) if explain else None
             resembles = None if novelty is None else bool(novelty.distance(prediction.embedding_D[None])[0] <= novelty.limit)
@@ -92,14 +93,14 @@ def _files_below(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _contents(files: list[Path], max_bytes: int) -> Iterator[bytes]:
-    """A file that cannot be read is refused like one that is no image: empty. Of a film no more is read than refuses it."""
+def _contents(files: list[Path], max_bytes: int, unreadable: dict[Path, str]) -> Iterator[bytes]:
+    """A file that cannot be read is empty here, and its reason is noted. Of a film no more is read than refuses it."""
     for file in files:
         try:
             with file.open("rb") as content:
                 yield content.read(max_bytes + 1)
         except OSError as error:
-            logger.warning("cannot read '%s' (%s)", file, error.strerror)
+            unreadable[file] = f"unreadable: cannot be read ({error.strerror})"
             yield b""
 
 

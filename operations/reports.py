@@ -25,20 +25,23 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Reports:
-    """The files that were written, the index first."""
+    """The run, how it ended, and the files that were written, the index first."""
 
     run: str
+    status: str
     folder: str
     files: list[str]
 
 
-def write_reports(name: str | None, folder: Path | None) -> Reports:
-    """Write the reports of a run to a folder, with an index. `name`: of a run of ZenML, or its id; by default the newest training.
+def write_reports(name: str | None, folder: Path | None, model_name: str | None = None) -> Reports:
+    """Write the reports of a run to a folder, with an index.
+
+    `name`: of a run of ZenML, or its id; by default the newest training, of any model or of `model_name`.
 
     Raises: ImageLoopError for a run that does not exist, or has no reports.
     """
     client = open_store()
-    run = _find(client, name)
+    run = _find(client, name, model_name)
     target = folder or Workspace.current().home / "reports" / str(run.name)
     written = [*_write_all(client, run, target), *_write_unusual(run, target)]
     if not written:
@@ -50,14 +53,16 @@ def write_reports(name: str | None, folder: Path | None) -> Reports:
     links = "".join(f'<li><a href="{html.escape(file.name)}">{html.escape(title)}</a></li>' for title, file in written)
     with replacing(index) as aside:
         aside.write_text(html_pages.page(f"Run {run.name}", f"{run.pipeline.name}, {run.status.value}", f"<ul>{links}</ul>"))
-    return Reports(str(run.name), str(target), [str(index), *(str(file) for _, file in written)])
+    return Reports(str(run.name), str(run.status.value), str(target), [str(index), *(str(file) for _, file in written)])
 
 
-def _find(client: Any, name: str | None) -> Any:
+def _find(client: Any, name: str | None, model_name: str | None) -> Any:
     if name is None:
-        found = client.list_pipeline_runs(pipeline_name="training", sort_by="desc:created", size=1, hydrate=True).items
+        model = {"model": model_name} if model_name else {}
+        found = client.list_pipeline_runs(pipeline_name="training", sort_by="desc:created", size=1, hydrate=True, **model).items
         if not found:
-            raise ImageLoopError("expected a training, got none yet; run: python run.py train")
+            of, given = (f" of model '{model_name}'", f" --model {model_name}") if model_name else ("", "")
+            raise ImageLoopError(f"expected a training{of}, got none yet; run: python run.py train{given}")
         return found[0]
     try:
         return client.get_pipeline_run(name)

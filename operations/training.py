@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from imageloop.data.sources.folder import unwrap
 from imageloop.errors import SettingsError
 from imageloop.training.devices import device_of
 from imageloop.training.retraining_ladder import Ladder
+from imageloop.training.settings import BACKBONE_SIDES
 from imageloop.workspace_paths import Workspace
 from steps.pipeline_settings import TrainSettings
 
@@ -105,14 +106,23 @@ def run_training[Result: TrainingResult](
     settings: TrainSettings,
     start: Callable[[str, Workspace], Any],
     result_of_run: Callable[[Any, str], Result],
+    backbones: Collection[str] = (),
 ) -> Result | SubmittedRun:
-    """Check the parts of the active stack, run a pipeline that trains, and read its result from the run. `start`: by its name."""
+    """Check the parts of the active stack, run a pipeline that trains, and read its result from the run.
+
+    `start`: by its name. `backbones`: further ones that it uses.
+    """
     started = time.monotonic()
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_local_sources(settings)
     elif settings.training.device == "cuda":
         device_of(settings.training.device)  # refused here, and not minutes later
+    for backbone in {settings.training.label_backbone, *backbones}:
+        if backbone not in BACKBONE_SIDES:
+            from imageloop.model.backbones import check_backbone  # loads PyTorch
+
+            check_backbone(backbone)
     check_parts(client)
     from imageloop.adapters import mlflow_tracking
 

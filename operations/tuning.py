@@ -48,7 +48,11 @@ def tune(settings: TuneSettings, *, use_cache: bool = True) -> TuningResult | Su
         )  # fmt: skip
 
     return run_training(
-        "tuning", settings.of_training(settings.training), start, lambda run, stack: _result_of(run, settings, stack)
+        "tuning",
+        settings.of_training(settings.training),
+        start,
+        lambda run, stack: _result_of(run, settings, stack),
+        settings.search.space.backbones,
     )
 
 

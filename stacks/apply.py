@@ -171,16 +171,17 @@ def _apply_all(stacks: dict[Path, StackFile], client: "Client", *, also_known: b
     """Apply the stacks of the files, and return them; those that are registered already only with `also_known`, or where they are this machine's."""
     applied = []
     for file, stack in stacks.items():
-        if not also_known and stack.name != "local" and find_stack(stack.name, client):
+        found = find_stack(stack.name, client)
+        if not also_known and stack.name != "local" and found:
             print(
                 f"stack '{stack.name}' stays as it was registered; python stacks/apply.py {shlex.quote(str(file))} changes it",
                 file=sys.stderr,
             )
             continue
-        before = artifacts_of(stack.name, client)
         apply(stack, client)
         applied.append(stack)
-        moved = before is not None and stack.name == "local" and before != artifacts_of(stack.name, client)
+        before = artifacts_of(found) if stack.name == "local" else None
+        moved = before is not None and before != stack.components["artifact_store"].config.get("path")
         note = f"; it kept its artifacts in '{before}' before: `make setup` there takes it back" if moved else ""
         print(f"stack '{stack.name}' is registered{note}", file=sys.stderr)
     return applied

@@ -12,9 +12,8 @@ def find_stack(name: str, client: "Client") -> "StackResponse | None":
     return next((known for known in client.list_stacks(name=name, size=1000) if known.name == name), None)
 
 
-def artifacts_of(name: str, client: "Client") -> str | None:
+def artifacts_of(found: "StackResponse | None") -> str | None:
     """Where a registered stack keeps its artifacts: the store is the user's, so another clone may have registered it."""
-    found = find_stack(name, client)
     parts = found.components.get(kind_of("artifact_store")) if found else None
     return str(parts[0].configuration.get("path")) if parts else None
 

@@ -1,18 +1,33 @@
 """The data report: the catalog as an HTML page, to be read before the data are trusted."""
 
 import html
+import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 
 from imageloop import html_pages
+from imageloop.atomic_files import replacing
 from imageloop.data.catalog_schema import SPLITS, accepted, content_hash
 from imageloop.data.preprocessing import UInt8Array
 
+logger = logging.getLogger(__name__)
 ImageReader = Callable[[str], UInt8Array]  # from a SHA-256 to the prepared image (S, S, 3)
 MAX_PER_CLASS = 8
 MAX_GROUPS = 20
 MAX_QUARANTINED = 200
+
+
+def list_quarantined(catalog: pd.DataFrame, file: Path) -> None:
+    """Write every quarantined file with its reason to a CSV file, also for a run that ends because of them; remove the list where there are none."""
+    bad = catalog.loc[catalog["status"] == "quarantined", ["path", "label", "reason"]]
+    if bad.empty:
+        file.unlink(missing_ok=True)
+        return
+    with replacing(file) as aside:
+        bad.to_csv(aside, index=False)
+    logger.warning("%d of %d files are not used; each with its reason: '%s'", len(bad), len(catalog), file)
 
 
 def data_report(catalog: pd.DataFrame, read_image: ImageReader) -> str:

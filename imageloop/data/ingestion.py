@@ -69,7 +69,7 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
     for key in list(refused)[:NUM_NAMED]:
         logger.warning("refused '%s': %s", paths[key], refused[key].detail)
     if len(refused) > NUM_NAMED:
-        logger.warning("refused %d more; the data report of this run names them all", len(refused) - NUM_NAMED)
+        logger.warning("refused %d more", len(refused) - NUM_NAMED)
     return refused
 
 

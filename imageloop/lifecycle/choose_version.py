@@ -20,6 +20,19 @@ def choose_candidate(model_name: str, version: str | None, *, also_refused: bool
 
     Raises: ImageLoopError if there is none, or it was refused.
     """
+    registered = find_candidate(model_name, version, also_refused=also_refused)
+    chosen = registered.version
+    if registered.verdict == "hold":
+        logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", chosen, registered.reason)
+    uri = ModelRegistry(model_name).package_uri(chosen)
+    return Candidate(model_name=model_name, version=chosen, uri=uri, run_id=registered.run_id)
+
+
+def find_candidate(model_name: str, version: str | None, *, also_refused: bool) -> RegisteredVersion:
+    """What the registry says of the version that is asked for, by default the champion: also a check before a pipeline is started.
+
+    Raises: ImageLoopError if there is none, or it was refused.
+    """
     record_noted_rollbacks(Workspace.current())
     registry = ModelRegistry(model_name)
     chosen = version or registry.champion()
@@ -27,10 +40,7 @@ def choose_candidate(model_name: str, version: str | None, *, also_refused: bool
         raise ImageLoopError(
             f"expected a champion of '{model_name}' to deploy, got none; {_way_to_a_champion(registry, model_name)}"
         )
-    registered = _deployable(registry, chosen, also_refused=also_refused)
-    if registered.verdict == "hold":
-        logger.warning("version %s awaits approval, and is deployed because it was asked for: %s", chosen, registered.reason)
-    return Candidate(model_name=model_name, version=chosen, uri=registry.package_uri(chosen), run_id=registered.run_id)
+    return _deployable(registry, chosen, also_refused=also_refused)
 
 
 def _way_to_a_champion(registry: ModelRegistry, model_name: str) -> str:

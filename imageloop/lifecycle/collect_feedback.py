@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,6 +20,7 @@ from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import PerformanceSettings
+from imageloop.records.store.collector import Collected, collect
 from imageloop.records.store.database import DATABASE_FILE, DATABASE_VARIABLE, Database
 from imageloop.training.drift_augmentation import augment_with_drift
 from imageloop.training.features import known_features
@@ -50,6 +54,19 @@ def open_database(workspace: Workspace, url: str | None = None) -> Database:
             file, "records", "restore it from a backup, or move it away, and begin with the records that services still hold"
         )
     return Database(url) if url else Database.of_folder(folder)
+
+
+@contextmanager
+def collected_records(folder: Path | None, workspace: Workspace, url: str | None = None) -> Iterator[tuple[Database, Collected]]:
+    """The database with what services have recorded in `folder` since it was collected last; None where the cluster stores it there itself.
+
+    Raises: DatabaseError.
+    """
+    database = open_database(workspace, url)
+    try:
+        yield database, collect(folder, database) if folder is not None else Collected()
+    finally:
+        database.close()
 
 
 def collect_feedback_data(

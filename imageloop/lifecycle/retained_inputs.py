@@ -13,9 +13,8 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.collect_feedback import collected_records
 from imageloop.records.retained_images import SUFFIX, WAITING, RetainedImage, folder_of, read_image, retained_images
-from imageloop.records.store.collector import collect
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
@@ -98,13 +97,8 @@ class RetainedImageFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         return records
 
     def _chosen(self, records: Path, query: Query, request_ids: list[str]) -> list[str]:
-        database = open_database(self._workspace)
-        try:
-            if records.is_dir():
-                collect(records, database)  # what was recorded since the monitor ran last
+        with collected_records(records, self._workspace) as (database, _):
             table = database.predictions_for(request_ids)
-        finally:
-            database.close()
         for name, value in query.items():
             table = table[FILTERS[name](table, value)]
         return list(table["request_id"])

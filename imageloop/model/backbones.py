@@ -94,6 +94,20 @@ def load_backbone(name: str) -> Features:
     return Features(_ForwardFeatures(network), normalisation, network.num_features).eval()
 
 
+def check_backbone(names: str) -> None:
+    """Check names before a pipeline is started. Raises: ImageLoopError for one that timm does not know."""
+    unknown = [name for name in names.split(JOINED_BY) if name not in WHEELS]
+    if not unknown:
+        return
+    import timm
+
+    for name in unknown:
+        if not timm.is_model(name):
+            raise ImageLoopError(
+                f"training.model.backbone: expected {', '.join(WHEELS)} or a name of timm's, got '{name}'; see timm.list_models()"
+            )
+
+
 def _joined(names: str) -> Features:
     parts = [load_backbone(name) for name in names.split(JOINED_BY)]
     with torch.inference_mode():
@@ -118,10 +132,7 @@ def _weights_from_wheel(name: str, keys: list[str]) -> dict[str, Tensor]:
 def _download(name: str) -> nn.Module:
     import timm
 
-    if not timm.is_model(name):
-        raise ImageLoopError(
-            f"training.model.backbone: expected {', '.join(WHEELS)} or a name of timm's, got '{name}'; see timm.list_models()"
-        )
+    check_backbone(name)
     try:
         network: nn.Module = timm.create_model(name, pretrained=True).eval()  # or each image moves its statistics
     except Exception as error:  # whatever the hub's client raises

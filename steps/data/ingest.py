@@ -9,6 +9,7 @@ from imageloop.adapters import dvc
 from imageloop.background_imports import loading
 from imageloop.data.catalog import read_catalog
 from imageloop.data.data_checks import check_usable
+from imageloop.data.data_report import list_quarantined
 from imageloop.data.data_version import RawVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.raw_folder import held_source, place
@@ -37,9 +38,12 @@ def ingest(
         store = prepared_store(workspace.prepared, side_pixels)
         if settings.versioning.enabled and held_source(workspace) not in ("", fingerprint):
             # the images of the last training are replaced below: not by what nothing can be trained on
-            check_usable(read_catalog(folder, settings.source.kind, store, side_pixels, settings.limits), settings)
+            files = read_catalog(folder, settings.source.kind, store, side_pixels, settings.limits)
+            list_quarantined(files, workspace.quarantined)
+            check_usable(files, settings)
         raw = place(folder, workspace, fingerprint, settings.retained_images) if settings.versioning.enabled else folder
         with loading(*dvc.LIBRARIES if settings.versioning.enabled else ()):
             files = read_catalog(raw, settings.source.kind, store, side_pixels, settings.limits)
+        list_quarantined(files, workspace.quarantined)
         pointer = dvc.track_images(raw, workspace, settings.versioning) if settings.versioning.enabled else ""
     return files, RawVersion(folder=str(raw), pointer=pointer, fingerprint=fingerprint)

@@ -60,6 +60,17 @@ def test_the_exact_model_can_be_chosen(site, mixed):
     assert site.json("predict", str(mixed / "image 0.jpg"), "--model", "predicting", "--exact")["precision"] == "fp32"
 
 
+def test_a_missing_file_costs_its_own_row_alone(site, mixed):
+    result = json.loads(
+        site.run("predict", str(mixed / "image 0.jpg"), str(mixed / "gone.jpg"), "--model", "predicting", "--json", expect=1)[0]
+    )
+
+    assert [one["path"] for one in result["predictions"]] == [str(mixed / "image 0.jpg")]
+    assert result["refused"] == [
+        {"path": str(mixed / "gone.jpg"), "reason": "unreadable: cannot be read (No such file or directory)"}
+    ]
+
+
 def test_a_missing_file_or_version_is_one_sentence(site, trained, tmp_path):
     for arguments, code, words in [
         ((str(tmp_path / "gone.jpg"),), 2, "got nothing"),

@@ -31,6 +31,14 @@ def test_a_run_that_does_not_exist_is_refused_with_the_newest(site, trained):
     assert f"got 'no-such-run'; the newest are: {trained['run']}" in err
 
 
+def test_without_a_name_it_is_the_newest_training_of_the_model(site, trained, tmp_path):
+    written = site.json("report", "--model", MODEL, "--to", str(tmp_path / "reports"))
+    _, err = site.run("report", "--model", "unknown", expect=1)
+
+    assert (written["run"], written["status"]) == (trained["run"], "completed")
+    assert "expected a training of model 'unknown', got none yet; run: python run.py train --model unknown" in err
+
+
 def test_versions_show_accuracy_with_interval_date_model_and_data(site, trained):
     listed = site.json("versions", "--model", MODEL)
     out, _ = site.run("versions", "--model", MODEL)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from imageloop.errors import SettingsError
 from imageloop.settings import Settings
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 
@@ -44,6 +45,14 @@ class PodSettings(Settings):
         description="running and queued requests that autoscaling aims at too; needs a metrics adapter",
     )
     grace_seconds: int = Field(30, ge=1, description="time for a terminating pod to finish its requests")
+
+
+def missing_image() -> SettingsError:
+    """The error of a deployment to pods that names no container image."""
+    return SettingsError(
+        "image: expected a container image of the service, got none; set IMAGELOOP_SERVING_IMAGE=REGISTRY/imageloop-serve@sha256:... and run "
+        "stacks/apply.py, or name it for this deployment: --set image=..."
+    )
 
 
 class KubernetesSettings(Settings):

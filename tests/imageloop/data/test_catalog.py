@@ -1,6 +1,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -8,6 +9,7 @@ from imageloop.data.array_store import ArrayStore
 from imageloop.data.catalog import read_catalog
 from imageloop.data.catalog_schema import CatalogError, accepted, check_catalog, classes_of, content_hash
 from imageloop.data.data_checks import check_quarantined
+from imageloop.data.data_report import list_quarantined
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
@@ -149,6 +151,24 @@ def test_a_data_set_of_which_much_is_unusable_stops_unless_that_is_said(draw_fol
     with pytest.raises(ImageLoopError, match=r"got 20% of 30 .*6 not_an_image.*--set data.max_quarantined=0.2"):
         check_quarantined(files, 0.1)
     check_quarantined(files, 0.2)
+
+
+def test_every_quarantined_file_is_listed_with_its_reason(draw_folder, store, tmp_path, caplog):
+    folder, listed = draw_folder(cat=12, dog=12), tmp_path / "quarantined.csv"
+    for index in range(9):
+        (folder / "cat" / f"text {index}.jpg").write_text(f"no image {index}")
+
+    list_quarantined(read_catalog(folder, "folder", store, SIDE, Limits()), listed)
+
+    rows = pd.read_csv(listed)
+    assert sorted(rows["path"]) == [f"cat/text {index}.jpg" for index in range(9)]
+    assert rows["reason"].str.startswith("not_an_image").all()
+    assert f"9 of 33 files are not used; each with its reason: '{listed}'" in caplog.text
+
+    for file in folder.glob("cat/text*"):
+        file.unlink()
+    list_quarantined(read_catalog(folder, "folder", store, SIDE, Limits()), listed)
+    assert not listed.exists()
 
 
 def test_unlabelled_images_of_a_competition_do_not_count_as_unusable(draw_folder, store):

@@ -29,7 +29,7 @@ from seldon.delivery.clusters.kubernetes.deployment_status import (
 from seldon.delivery.clusters.kubernetes.lease import Lease
 from seldon.delivery.clusters.kubernetes.pod_metrics import metrics_of
 from seldon.delivery.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
-from seldon.delivery.clusters.settings import KubernetesSettings
+from seldon.delivery.clusters.settings import KubernetesSettings, missing_image
 from seldon.delivery.manifest import Manifest, PredictorSpec, dump
 from seldon.service.rollout_requests import SALT_VARIABLE, rollout_headers
 
@@ -50,11 +50,9 @@ class KubernetesCluster:
         self._leases: dict[str, Lease] = {}
 
     def complete(self, predictor: PredictorSpec) -> PredictorSpec:
-        """Raises: DeploymentError without an image to run, or with a package that only this machine has."""
+        """Raises: SettingsError without an image to run, DeploymentError with a package that only this machine has."""
         if predictor.container is None or not predictor.container.image:
-            raise DeploymentError(
-                "expected the image of the service, got none; give it by digest: --set image=REGISTRY/imageloop-serve@sha256:..."
-            )
+            raise missing_image()
         if (predictor.graph.model_uri or "").startswith("file:"):
             raise DeploymentError(
                 f"expected the package where pods can read it, got '{predictor.graph.model_uri}'; where MLflow hands its files on itself, "

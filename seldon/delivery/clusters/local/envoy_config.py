@@ -17,7 +17,7 @@ from seldon.service.serving_protocols import CLIENT_HEADER
 
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 UPLOAD_SECONDS = 30
-
+NUM_NAMED = 5  # deployments, to a caller of another path
 
 METRICS_PATH = "/stats/prometheus"
 ADMIN = "admin"
@@ -129,6 +129,7 @@ def write_routes(
         routes.append(
             {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | open_to_all(keys)
         )
+    routes.append({"match": {"prefix": "/"}, "direct_response": _nothing_here(deployments)})
     hosts = [
         {"name": f"version-{version}", "domains": ["*"] if keys else own_names(), "routes": routes}
     ]  # Envoy takes no notice where only version_info is new
@@ -203,6 +204,14 @@ def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, An
     filters.append(http_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
     filters.append(http_filter("router", "router.v3.Router"))
     return filters
+
+
+def _nothing_here(deployments: list[Deployment]) -> dict[str, Any]:
+    """The response on every path of no deployment."""
+    paths = [f"/seldon/{deployment.manifest.key}/" for deployment in deployments]
+    named = ", ".join(paths[:NUM_NAMED]) + (f" and {len(paths) - NUM_NAMED} more" if len(paths) > NUM_NAMED else "")
+    info = f"expected the path of a deployment, got another one; deployed here: {named or 'none'}"
+    return {"status": 404, "body": {"inline_string": info}}
 
 
 def _local_replies() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import jsonschema
 import pytest
 
-from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from imageloop.errors import SettingsError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
@@ -87,5 +87,5 @@ def test_applying_twice_changes_nothing(predictor):
 
 
 def test_pods_without_an_image_are_refused_before_any_request(predictor_spec):
-    with pytest.raises(DeploymentError, match="--set image="):
+    with pytest.raises(SettingsError, match="--set image="):
         KubernetesCluster(KubernetesSettings()).complete(predictor_spec("1"))

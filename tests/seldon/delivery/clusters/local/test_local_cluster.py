@@ -205,6 +205,13 @@ def test_no_user_of_the_machine_can_end_or_change_the_gateway(served, call, path
     assert status(served).state == "Available"
 
 
+def test_another_path_is_answered_with_the_paths_of_the_deployments(served, call):
+    code, body, _ = call(f"{status(served).url.removesuffix('pets')}other/predict", b"", "image/png")
+
+    assert code == 404
+    assert json.loads(body)["status"]["info"].endswith("deployed here: /seldon/default/pets/")
+
+
 def test_prometheus_reads_the_metrics_of_the_gateway(served):
     addresses = [address for address in served.metrics_addresses() if "stats" in address]
 
