@@ -218,7 +218,7 @@ def _checked_settings[Settings: "TrainSettings | TuneSettings"](
     base: Path | None = None,
 ) -> Settings:
     """Read the settings of a training and check its data, before anything heavy is imported."""
-    from imageloop.data.sources.dispatch import check
+    from imageloop.data.sources.source_kinds import check
 
     preset: dict[str, Any] = dict(train_presets(model)) | (given or {})
     try:

@@ -16,3 +16,7 @@ class ImageRefusedError(ImageLoopError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type["ImageRefusedError"], tuple[str, str]]:
+        """It comes back whole from another process."""
+        return type(self), (self.reason, self.detail)

@@ -1,9 +1,12 @@
 """The engine seam: work on many items, on this machine or on many.
 
-The core is handed an engine and sends it a task and its items; `imageloop.adapters.ray_engine` is the one for many machines.
+The core sends an engine a task and its items; `imageloop.adapters.ray_engine` is the one for many machines. A step says which one its work
+runs on; elsewhere it is this process.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from imageloop.usable_cores import usable_cores
@@ -23,7 +26,7 @@ class Engine(Protocol):
     is_this_process: bool
 
     def map[Item, Result](self, task: Task[Item, Result], items: Iterable[Item]) -> Iterator[tuple[int, Result]]:
-        """The number and the result of each item, as they end, each once.
+        """The number and the result of each item, as they end, each once. Items are taken when there is a worker for them.
 
         Raises: what the work raises; ImageLoopError where no worker is left.
         """
@@ -39,3 +42,24 @@ class ThisProcess:
         work = task.open(usable_cores())
         for number, item in enumerate(items):
             yield number, work(item)
+
+
+_opener: ContextVar[Callable[[], Engine]] = ContextVar("opener", default=ThisProcess)
+
+
+@contextmanager
+def work_on(opener: Callable[[], Engine]) -> Iterator[None]:
+    """Let the work within the block run on another engine, which is opened when there is some."""
+    token = _opener.set(opener)
+    try:
+        yield
+    finally:
+        _opener.reset(token)
+
+
+def current_engine() -> Engine:
+    """Open the engine of the step that runs.
+
+    Raises: SettingsError for one that cannot be reached.
+    """
+    return _opener.get()()

@@ -38,7 +38,7 @@ def approve(model_name: str, version: str, reason: str = "") -> Approval:
     Raises: ImageLoopError for a version that was refused, without a reason, or was compared with an earlier champion.
     """
     open_store()
-    from imageloop.lifecycle.registration import approve_version
+    from imageloop.lifecycle.register_and_promote import approve_version
     from imageloop.lifecycle.rollback import record_noted_rollbacks
 
     workspace = Workspace.current()

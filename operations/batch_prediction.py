@@ -49,10 +49,11 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     Raises: ImageLoopError with the sentence of the step that failed, SettingsError for paths that the stack's machines cannot read.
     """
     started = time.monotonic()
-    check_address()
     client = open_stack()
     if runs_elsewhere(client):
         refuse_local_paths(settings)
+    else:
+        check_address()
     check_parts(client)
     from zenml import Model
 

@@ -94,7 +94,7 @@ def listing(settings: "MonitorSettings", to: Path | None) -> LabelReview:
 
 def _collect(settings: "MonitorSettings") -> int:
     """Store what the service recorded since the monitor ran last, and count the labels that match no prediction."""
-    from imageloop.lifecycle.collect_feedback import collected_records
+    from imageloop.lifecycle.feedback_for_training import collected_records
 
     records = active_deployer().cluster.records(*settings.monitoring.place)
     with collected_records(records, Workspace.current(), settings.monitoring.database) as (database, _):
@@ -106,7 +106,7 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
 
     Raises: SettingsError for neither or both, ImageLoopError where there are no such labels.
     """
-    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.feedback_for_training import open_database
 
     if bool(request_ids) == (source is not None):
         raise SettingsError(f"expected request ids or --source, got {'both' if source is not None else 'neither'}")

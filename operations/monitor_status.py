@@ -24,7 +24,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
 
     Returns: the id of the newest decision, empty where there is none. A decision like the one before is not stored again.
     """
-    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.feedback_for_training import open_database
     from imageloop.lifecycle.measure_predictions import stored_windows
 
     database = open_database(workspace, settings.monitoring.database)

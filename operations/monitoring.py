@@ -171,7 +171,7 @@ def _run_pipeline(settings: MonitorSettings, client: "Client") -> MonitoringRun:
 
 def _interrupted(settings: MonitorSettings, workspace: Workspace) -> list[Decision]:
     """Decisions to retrain that have no outcome yet."""
-    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.feedback_for_training import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     decisions = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
@@ -203,7 +203,7 @@ def _finish_interrupted(settings: MonitorSettings, workspace: Workspace) -> list
 
 def _conclude(decision: Decision, outcome: str, settings: MonitorSettings, workspace: Workspace) -> str:
     """Store the outcome with the decision, and return it."""
-    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.feedback_for_training import open_database
 
     database = open_database(workspace, settings.monitoring.database)
     database.conclude(decision.decision_id, outcome)

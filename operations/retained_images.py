@@ -104,7 +104,7 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     Raises: ImageLoopError for a key that does not fit.
     """
     from imageloop.data.image_checks import open_image
-    from imageloop.lifecycle.collect_feedback import open_database, roles_of
+    from imageloop.lifecycle.feedback_for_training import open_database, roles_of
     from imageloop.model.predictor import SERVED
     from imageloop.records.retained_images import read_image, retained_images
     from imageloop.training.feedback_data import role_of

@@ -64,10 +64,11 @@ def schedule_prediction(settings: BatchPredictionSettings, cron: str) -> Schedul
     Each run predicts with the version that is the champion then, unless the settings name one.
     Raises: SettingsError where the stack supports no schedules, or its pods cannot read an input.
     """
-    check_address()
     client = _client("predict --pipeline")
     if runs_elsewhere(client):
         refuse_local_paths(settings)
+    else:
+        check_address()
     from pipelines.batch_prediction import batch_prediction
 
     return _schedule(

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.adapters.git import commit_at
+from imageloop.adapters.ray_engine import check_address
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.data.raw_folder import held_source, is_placed
 from imageloop.data.settings import DataSettings, DvcSource, FolderSource, only_here
-from imageloop.data.sources.dispatch import fingerprint
 from imageloop.data.sources.folder import unwrap
+from imageloop.data.sources.source_kinds import fingerprint
 from imageloop.errors import SettingsError
 from imageloop.training.devices import device_of
 from imageloop.training.retraining_ladder import Ladder
-from imageloop.training.settings import BACKBONE_SIDES
+from imageloop.training.settings import BACKBONE_SIDES, TrainingSettings
 from imageloop.workspace_paths import Workspace
 from steps.pipeline_settings import TrainSettings
 
@@ -89,7 +90,7 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
     def start(run_name: str, workspace: Workspace) -> Any:
         from zenml import Model
 
-        from imageloop.lifecycle.collect_feedback import labels_state
+        from imageloop.lifecycle.feedback_for_training import labels_state
         from pipelines.training import training
 
         name = settings.promotion.model_name
@@ -116,13 +117,9 @@ def run_training[Result: TrainingResult](
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_local_sources(settings)
-    elif settings.training.device == "cuda":
-        device_of(settings.training.device)  # refused here, and not minutes later
-    for backbone in {settings.training.label_backbone, *backbones}:
-        if backbone not in BACKBONE_SIDES:
-            from imageloop.model.backbones import check_backbone  # loads PyTorch
-
-            check_backbone(backbone)
+    else:
+        _check_this_machine(settings.training)
+    _check_backbones({settings.training.label_backbone, *backbones})
     check_parts(client)
     from imageloop.adapters import mlflow_tracking
 
@@ -137,6 +134,21 @@ def run_training[Result: TrainingResult](
     result = result_of_run(finished_run(client, run.id), stack)
     seconds = {"start_up": begun - started, **result.seconds, "total": time.monotonic() - started}
     return replace(result, seconds=seconds)
+
+
+def _check_this_machine(settings: TrainingSettings) -> None:
+    """Refuse what this machine has not now, and not minutes later. Raises: SettingsError."""
+    check_address()
+    if settings.device == "cuda":
+        device_of(settings.device)
+
+
+def _check_backbones(names: set[str]) -> None:
+    """Raises: ImageLoopError for a name that timm does not know."""
+    for name in names - set(BACKBONE_SIDES):
+        from imageloop.model.backbones import check_backbone  # loads PyTorch
+
+        check_backbone(name)
 
 
 def _refuse_local_sources(settings: TrainSettings) -> None:

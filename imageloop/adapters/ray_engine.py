@@ -1,6 +1,7 @@
 """The engine for many machines: workers of a Ray cluster, found by RAY_ADDRESS. Without it, or without Ray, nothing changes."""
 
 import importlib.util
+import itertools
 import logging
 import os
 import socket
@@ -66,7 +67,7 @@ class RayEngine:
 
         run = _Run(ray.put(task))
         try:
-            yield from run.results(deque(enumerate(items)))
+            yield from run.results(_Waiting(items))
         finally:
             run.end()
 
@@ -82,6 +83,25 @@ class _Worker:
         if self._work is None:
             self._work = self._task.open(self._cores)
         return self._work(item)
+
+
+class _Waiting:
+    """Numbered items that no worker has: those that came back, then new ones, of which at most one is held here."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._new = enumerate(items)
+        self._held: deque[tuple[int, Any]] = deque()
+
+    def __bool__(self) -> bool:
+        if not self._held:
+            self._held.extend(itertools.islice(self._new, 1))
+        return bool(self._held)
+
+    def take(self) -> tuple[int, Any]:
+        return self._held.popleft()
+
+    def put_back(self, number: int, item: Any) -> None:
+        self._held.appendleft((number, item))
 
 
 @dataclass(frozen=True)
@@ -103,8 +123,8 @@ class _Run:
         self._given: dict[Any, _Given] = {}  # by the reference of the result
         self._attempts: dict[int, int] = {}
 
-    def results(self, waiting: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """The results as they end. `waiting`: numbered items, which it empties."""
+    def results(self, waiting: _Waiting) -> Iterator[tuple[int, Any]]:
+        """The results as they end. `waiting`: items, which it empties."""
         import ray
 
         looked, alone_since = 0.0, time.monotonic()
@@ -113,8 +133,8 @@ class _Run:
             if now - looked > SECONDS_BETWEEN:
                 self._hire()
                 looked = now
-            while waiting and self._idle:
-                worker, (number, item) = self._idle.pop(), waiting.popleft()
+            while self._idle and waiting:
+                worker, (number, item) = self._idle.pop(), waiting.take()
                 self._given[worker.run.remote(item)] = _Given(worker, number, item)
             if not self._given:
                 if now - alone_since > PATIENCE_SECONDS:
@@ -128,7 +148,7 @@ class _Run:
             for reference in ended:
                 yield from self._collect(reference, waiting)
 
-    def _collect(self, reference: Any, waiting: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    def _collect(self, reference: Any, waiting: _Waiting) -> Iterator[tuple[int, Any]]:
         """The result of an item; one whose worker died waits again, before the others."""
         import ray
 
@@ -139,7 +159,7 @@ class _Run:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
         except ray.exceptions.RayError as error:  # its worker, its machine or its result is lost
             self._dismiss(given, error)
-            waiting.appendleft((given.number, given.item))
+            waiting.put_back(given.number, given.item)
             return
         self._idle.append(given.worker)
         yield given.number, result

@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from imageloop.data.perceptual_hash import perceptual_hash
 from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array, resize_and_crop
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
-from imageloop.progress import track
+from imageloop.execution_engine import ThisProcess, current_engine
+from imageloop.progress import counted
 from imageloop.usable_cores import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -62,9 +64,16 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
     store.discard_corrupt(paths)
     new = store.missing(paths)
     refused: dict[str, ImageRefusedError] = {}
-    results = track(in_threads(lambda key: _decode_file(key, paths[key], side, limits), new), "decode", len(new))
-    for batch in itertools.batched(zip(new, results, strict=True), SHARD_SIZE):
-        _keep(batch, store, refused)
+    shards = [new[start : start + SHARD_SIZE] for start in range(0, len(new), SHARD_SIZE)]
+    engine = current_engine() if len(shards) > 1 else ThisProcess()
+    read: Callable[[Path, Limits], Source] = _as_path if engine.is_this_process else _read
+    items = ([(key, read(paths[key], limits)) for key in shard] for shard in shards)
+    with counted("decode", len(new)) as advance:
+        task = DecodeImages(side, limits, advance if engine.is_this_process else None)
+        for number, decoded in engine.map(task, items):
+            _keep(zip(shards[number], decoded, strict=True), store, refused)
+            if not engine.is_this_process:
+                advance(len(decoded))
     logger.info("decoded %d images, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
     for key in list(refused)[:NUM_NAMED]:
         logger.warning("refused '%s': %s", paths[key], refused[key].detail)
@@ -74,6 +83,7 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
 
 
 Decoded = tuple[UInt8Array, dict[str, Any]] | ImageRefusedError
+Source = Path | bytes | ImageRefusedError  # where an image is: here, in memory, or nowhere
 
 
 def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict[str, ImageRefusedError]) -> None:
@@ -89,16 +99,50 @@ def _keep(batch: Iterable[tuple[str, Decoded]], store: ArrayStore, refused: dict
         store.append(keys, np.stack(rows), facts)
 
 
-def _decode_file(key: str, path: Path, side: int, limits: Limits) -> Decoded:
+@dataclass(frozen=True)
+class DecodeImages:
+    """The task of an engine: from files, by path or by content and with the SHA-256 of each, to images as the model sees them."""
+
+    side: int
+    limits: Limits
+    advance: Callable[[int], None] | None = None
+
+    def open(self, cores: int) -> Callable[[Sequence[tuple[str, Source]]], list[Decoded]]:
+        """A thread a core."""
+        return lambda files: list(self._decode_all(files, cores))
+
+    def _decode_all(self, files: Sequence[tuple[str, Source]], cores: int) -> Iterator[Decoded]:
+        with ThreadPoolExecutor(cores) as pool:
+            for decoded in pool.map(lambda file: _decode(file[0], file[1], self.side, self.limits), files):
+                yield decoded
+                if self.advance:
+                    self.advance(1)
+
+
+def _as_path(path: Path, _: Limits) -> Source:
+    return path
+
+
+def _read(path: Path, limits: Limits) -> bytes | ImageRefusedError:
+    """The content of a file, or why it is not read."""
     try:
         check_size(path.stat().st_size, limits)  # a film among images is not read at all
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != key:
-            return ImageRefusedError("changed", "is not the file that was listed")
-        image, container = decode_one(content, side, limits)
+        return path.read_bytes()
     except ImageRefusedError as error:
         return error
     except OSError as error:
         return ImageRefusedError("unreadable", f"cannot be read ({error.strerror})")
+
+
+def _decode(key: str, source: Source, side: int, limits: Limits) -> Decoded:
+    content = _read(source, limits) if isinstance(source, Path) else source
+    if not isinstance(content, bytes):
+        return content
+    if hashlib.sha256(content).hexdigest() != key:
+        return ImageRefusedError("changed", "is not the file that was listed")
+    try:
+        image, container = decode_one(content, side, limits)
+    except ImageRefusedError as error:
+        return error
     facts = container._asdict() | {"perceptual_hash": perceptual_hash(image)}
     return resize_and_crop(image, side), facts

@@ -7,7 +7,7 @@ from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import with_typical
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.collect_feedback import READ_PER_LABEL, open_database, seen_alike
+from imageloop.lifecycle.feedback_for_training import READ_PER_LABEL, open_database, seen_alike
 from imageloop.model.package import read_info
 from imageloop.training.feedback_data import FeedbackData, select_feedback
 from imageloop.training.settings import FeedbackSettings

@@ -11,7 +11,7 @@ from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import frozen_scene_distance, read_reference, with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.model.package import read_info
 from imageloop.monitoring.decision_input import Attempt, DecisionInput
 from imageloop.monitoring.decisions import Verdict, decide

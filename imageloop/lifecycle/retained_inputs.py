@@ -13,7 +13,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.lifecycle.collect_feedback import collected_records
+from imageloop.lifecycle.feedback_for_training import collected_records
 from imageloop.records.retained_images import SUFFIX, WAITING, RetainedImage, folder_of, read_image, retained_images
 from imageloop.workspace_paths import Workspace
 

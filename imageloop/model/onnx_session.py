@@ -5,8 +5,8 @@ from pathlib import Path
 import onnxruntime
 
 
-def open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
-    """`threads` compute one batch together.
+def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """`threads` compute one batch together. `model`: a file, or its content.
 
     They sleep while they wait. Spinning, which is ONNX Runtime's default, gains nothing on a free machine and takes
     processor time from other processes (`make bench-waiting`).

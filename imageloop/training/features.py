@@ -6,22 +6,25 @@ exports the default backbone ahead of the first training.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.array_store import ArrayStore
 from imageloop.data.prepared_images import PreparedImages, in_keyed_batches
 from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
+from imageloop.execution_engine import ThisProcess, current_engine
 from imageloop.model.onnx_session import open_session
 from imageloop.model.package import BATCH, INPUT, JOINED_BY
-from imageloop.progress import track, waiting
+from imageloop.progress import counted, waiting
 from imageloop.shared_folder import fetch, publish
 from imageloop.training.devices import Device
 from imageloop.training.settings import TrainingSettings
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float32]
 EXPORT_VERSION = "4"  # another number: every backbone is exported anew
-SHARD_SIZE = 512
+SHARD_SIZE = 256  # 38 MB of images at 224, which are sent to a worker together
+Embedding = Callable[[UInt8Array], FloatArray]  # (N, S, S, 3) -> (N, D)
 BatchChange = Callable[[Sequence[str], UInt8Array], UInt8Array]  # keys and images, (B, S, S, 3) -> the same
 VIEWS: dict[str, BatchChange] = {
     "plain": lambda _, images_BSSC: images_BSSC,
@@ -93,6 +97,11 @@ class FeatureExtractor:
         """
         return np.concatenate([backbone.extract(keys, view, prepared, change) for backbone in self._backbones], axis=1)
 
+    def keep(self, keys: list[str], view: str, features_ND: FloatArray) -> None:
+        """Store features that another process computed, of a single backbone. Shapes: N keys, (N, D) float32."""
+        (backbone,) = self._backbones
+        backbone.store(view).append(keys, features_ND)
+
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
         """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
         return np.concatenate([backbone.run(images_NSSC) for backbone in self._backbones], axis=1)
@@ -107,34 +116,72 @@ class Backbone:
         return cls(exported_backbone(name, side, workspace.backbones), workspace.features, gpu)
 
     def __init__(self, file: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
+        self._file, self._gpu = file, gpu
         self._session = open_session(file, usable_cores())
-        self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (self._embed_here, BATCH)
+        self._embed, self._batch_size = (gpu.embed, gpu.BATCH) if gpu else (_embedding_by(self._session), BATCH)
         self.num_features = int(self._session.get_outputs()[1].shape[1])
         self._folder = features_folder / f"{file.stem}-{hash_of(file)[:12]}-{CACHE_VERSION}"
 
     def extract(self, keys: list[str], view: str, prepared: ArrayStore, change: BatchChange | None) -> FloatArray:
-        store = ArrayStore(self._folder / view, (self.num_features,), np.float32)
+        store = self.store(view)
         store.discard_corrupt(keys)
         new = store.missing(keys)
-        ticks = track(range(0, len(new), SHARD_SIZE), f"features ({view})", len(new), SHARD_SIZE)
-        for start in ticks:
-            shard = new[start : start + SHARD_SIZE]
-            store.append(shard, self._run_all(prepared, shard, change or VIEWS[view]))
+        with counted(f"features ({view})", len(new)) as advance:
+            for shard, features_ND in self._compute(new, prepared, change or VIEWS[view]):
+                store.append(shard, features_ND)
+                advance(len(shard))
         logger.info("computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
         return store.read(keys)
 
-    def _run_all(self, prepared: ArrayStore, keys: list[str], change: BatchChange) -> FloatArray:
-        batches = in_keyed_batches(prepared, keys, self._batch_size)
-        return np.concatenate([self.run(change(some, images_BSSC)) for some, images_BSSC in batches])
+    def store(self, view: str) -> ArrayStore:
+        """The features of a view by SHA-256 of the image."""
+        return ArrayStore(self._folder / view, (self.num_features,), np.float32)
+
+    def _compute(self, keys: list[str], prepared: ArrayStore, change: BatchChange) -> Iterator[tuple[list[str], FloatArray]]:
+        """The features of images in shards, as they end, on the engine of this step; on a GPU in this process."""
+        shards = [keys[start : start + SHARD_SIZE] for start in range(0, len(keys), SHARD_SIZE)]
+        engine = current_engine() if len(shards) > 1 and self._gpu is None else ThisProcess()
+        task = _EmbedHere(self.run) if engine.is_this_process else EmbedImages(self._file.read_bytes(), self._batch_size)
+        items = (
+            np.concatenate([change(*batch) for batch in in_keyed_batches(prepared, shard, self._batch_size)]) for shard in shards
+        )
+        return ((shards[number], features_ND) for number, features_ND in engine.map(task, items))
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
-        size = self._batch_size
-        batches = [np.ascontiguousarray(images_NSSC[start : start + size]) for start in range(0, len(images_NSSC), size)]
-        return np.concatenate([self._embed(images_BSSC) for images_BSSC in batches])
+        return _in_batches(self._embed, images_NSSC, self._batch_size)
 
-    def _embed_here(self, images_BSSC: UInt8Array) -> FloatArray:
-        embeddings_BD: FloatArray = self._session.run(["embedding"], {INPUT: images_BSSC})[0]
-        return embeddings_BD
+
+@dataclass(frozen=True)
+class EmbedImages:
+    """The task of an engine: from images as the model sees them, (N, S, S, 3) uint8, to features, (N, D) float32. `model`: a file's content."""
+
+    model: bytes
+    batch_size: int
+
+    def open(self, cores: int) -> Embedding:
+        """One session for all images that a worker gets."""
+        embed = _embedding_by(open_session(self.model, cores))
+        return lambda images_NSSC: _in_batches(embed, images_NSSC, self.batch_size)
+
+
+@dataclass(frozen=True)
+class _EmbedHere:
+    """The same in this process, by what is open already."""
+
+    embed: Embedding
+
+    def open(self, _: int) -> Embedding:
+        return self.embed
+
+
+def _embedding_by(session: InferenceSession) -> Embedding:
+    return lambda images_BSSC: np.asarray(session.run(["embedding"], {INPUT: images_BSSC})[0])
+
+
+def _in_batches(embed: Embedding, images_NSSC: UInt8Array, size: int) -> FloatArray:
+    """The batches of an image are the same on every machine, for arithmetic depends on their size."""
+    starts = range(0, len(images_NSSC), size)
+    return np.concatenate([embed(np.ascontiguousarray(images_NSSC[start : start + size])) for start in starts])
 
 
 class _OnGpu:

@@ -7,9 +7,9 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,32 +18,42 @@ from optuna.trial import TrialState
 
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
-from imageloop.model.package import JOINED_BY
+from imageloop.execution_engine import Engine, ThisProcess, current_engine
 from imageloop.progress import long_pieces
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
 from imageloop.tuning.settings import SearchSettings
 from imageloop.tuning.study_database import StudyDatabase
+from imageloop.tuning.study_trials import (
+    DONE,
+    best_trial,
+    keep_result,
+    keep_settings,
+    report_best,
+    result_of,
+    settings_of,
+    stop_after_failures,
+)
 from imageloop.tuning.trials import (
     drawn_fine_tuning,
     drawn_settings,
     know_features,
+    milliseconds_of,
     run_trial,
     single_backbones,
     transfer_of,
     with_model,
 )  # fmt: skip
+from imageloop.tuning.trials_elsewhere import LATE, RunTrials, Score, SentTrial
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 HEADS, FINE_TUNING = "heads", "fine-tuning"
 MIN_EPOCHS = 5  # of a head before it may be pruned
-MAX_FAILURES = 3
-SETTINGS = "settings"  # an attribute of a trial
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+Draw = Callable[[optuna.Trial], TrainingSettings]
 OnTrial = Callable[[str, int, TrainingSettings, TrialResult | None], None]
 
 
@@ -83,10 +93,10 @@ class _Search:
 
     def run(self) -> SearchResult:
         studies = [self._search_heads()]
-        single = self._best(studies, alone=True)
+        single = best_trial(studies, self.settings.max_milliseconds, alone=True)
         if self.settings.space.fine_tune_blocks and self.settings.fine_tune_trials and single is not None:
-            studies.append(self._search_fine_tuning(_settings_of(single)))
-        winner = self._best(studies)
+            studies.append(self._search_fine_tuning(settings_of(single)))
+        winner = best_trial(studies, self.settings.max_milliseconds)
         if winner is None:
             raise ImageLoopError(
                 f"expected a trial that ends within max_milliseconds, got none of {len(studies[0].trials)}; raise search.max_milliseconds, or "
@@ -103,12 +113,12 @@ class _Search:
         first = single_backbones([transfer_of(self.base).backbone])
         for name in first:
             know_features(name, self.images, self.base, self.workspace)
-        self._fill(study, HEADS, 1, draw)
+        self._fill(study, HEADS, 1, draw, first)
         others = [name for name in single_backbones(self.settings.space.backbones) if name not in first]
         for name in others if self.settings.trials > 1 else ():
             if time.monotonic() < self.deadline:
                 know_features(name, self.images, self.base, self.workspace)
-        self._fill(study, HEADS, self.settings.trials, draw)
+        self._fill(study, HEADS, self.settings.trials, draw, [*first, *others])
         return study
 
     def _search_fine_tuning(self, head: TrainingSettings) -> optuna.Study:
@@ -122,7 +132,7 @@ class _Search:
             "fine-tuning: up to %d trials of minutes each%s (search.fine_tune_trials=0 leaves them out)", self.settings.fine_tune_trials,
             f", until the search is {self.settings.minutes:.0f} minutes old" if self.settings.minutes else "",
         )  # fmt: skip
-        self._fill(study, FINE_TUNING, self.settings.fine_tune_trials, draw)
+        self._fill(study, FINE_TUNING, self.settings.fine_tune_trials, draw, [transfer_of(head).backbone])
         return study
 
     def _default_values(self) -> dict[str, Any]:
@@ -134,12 +144,19 @@ class _Search:
         flipped = {"flipped_views": model.flipped_views} if model.flipped_views in space.flipped_views else {}
         return inside | {"backbone": model.backbone} | flipped
 
-    def _fill(self, study: optuna.Study, kind: str, num_trials: int, draw: Callable[[optuna.Trial], TrainingSettings]) -> None:
-        """Run trials until as many are done, also by other processes, or the time is over."""
+    def _fill(self, study: optuna.Study, kind: str, num_trials: int, draw: Draw, names: list[str]) -> None:
+        """Run trials until as many are done, also by other processes, or the time is over. `names`: of their single backbones."""
         optuna.storages.fail_stale_trials(study)  # of processes that were killed
         done = len(study.get_trials(deepcopy=False, states=DONE))
+        engine = current_engine() if num_trials > done + 1 else ThisProcess()
         with long_pieces(f"tune, {kind}", num_trials) as advance:
             advance(done)
+            if not engine.is_this_process:
+                if self._has_time(study, kind):
+                    task = RunTrials.of(names, self.images, self.workspace, on_images=kind == FINE_TUNING)
+                    for _ in self._trials_elsewhere(study, kind, num_trials - done, draw, engine, task):
+                        advance(1)
+                return
             while len(study.get_trials(deepcopy=False, states=DONE)) < num_trials and self._has_time(study, kind):
                 study.optimize(
                     lambda trial: self._objective(trial, kind, draw),
@@ -147,7 +164,41 @@ class _Search:
                     catch=(MemoryError, RuntimeError, ImageLoopError),
                 )
                 advance(1)
-                _stop_after_failures(study)
+                stop_after_failures(study)
+
+    def _trials_elsewhere(
+        self, study: optuna.Study, kind: str, num_trials: int, draw: Draw, engine: Engine, task: RunTrials
+    ) -> Iterator[None]:
+        """Run so many trials on the workers of an engine, several at once; none is pruned, for a worker sees no other trial."""
+        sent: list[tuple[optuna.Trial, TrainingSettings]] = []
+
+        def drawn() -> Iterator[SentTrial]:
+            while len(sent) < num_trials and self._has_time(study, kind):
+                with warnings.catch_warnings():  # no heartbeat: a trial of a killed search is not counted, whatever its state
+                    warnings.simplefilter("ignore", UserWarning)
+                    trial = study.ask()
+                settings = draw(trial)
+                keep_settings(trial, settings)
+                sent.append((trial, settings))
+                yield SentTrial(settings, self.deadline - time.monotonic())
+
+        for number, score in engine.map(task, drawn()):
+            trial, settings = sent[number]
+            self._conclude(trial, kind, settings, score)
+            yield
+            stop_after_failures(study)
+
+    def _conclude(self, trial: optuna.Trial, kind: str, settings: TrainingSettings, score: Score) -> None:
+        """Give Optuna the result of a trial that a worker ran."""
+        if isinstance(score, str):
+            trial.study.tell(trial, state=TrialState.PRUNED if score == LATE else TrialState.FAIL)
+            self.on_trial(kind, trial.number, settings, None)
+            if score != LATE:
+                logger.warning("%s, trial %d failed: %s", kind, trial.number, score)
+            return
+        result = replace(score, milliseconds=milliseconds_of(settings, self.images.side_pixels, self.workspace))
+        self._keep(trial, kind, settings, result)
+        trial.study.tell(trial, result.loss)
 
     def _has_time(self, study: optuna.Study, kind: str) -> bool:
         """Whether another trial may begin; the first head always may, since a search must have a result."""
@@ -159,82 +210,41 @@ class _Search:
 
     def _objective(self, trial: optuna.Trial, kind: str, draw: Callable[[optuna.Trial], TrainingSettings]) -> float:
         settings = draw(trial)
-        trial.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
-        result = None
+        keep_settings(trial, settings)
         try:
             result = run_trial(trial, settings, self.images, self.workspace, self.deadline)
-            for name, value in asdict(result).items():
-                trial.set_user_attr(name, value)
-        finally:
-            self.on_trial(kind, trial.number, settings, result)
-        self._report(trial, kind, result)
+        except BaseException:
+            self.on_trial(kind, trial.number, settings, None)
+            raise
+        self._keep(trial, kind, settings, result)
         return result.loss
 
-    def _report(self, trial: optuna.Trial, kind: str, result: TrialResult) -> None:
-        """Say so where a trial is the best so far."""
-        before = [
-            one.value for one in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if one.value is not None
-        ]
-        if not before or result.loss < min(before):
-            drawn = ", ".join(
-                f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.params.items()
-            )
-            logger.info(
-                "%s, trial %d: best so far, %.1f %% of the validation images (loss %.4f): %s",
-                kind, trial.number, 100 * result.accuracy, result.loss, drawn,
-            )  # fmt: skip
-
-    def _best(self, studies: list[optuna.Study], *, alone: bool = False) -> optuna.trial.FrozenTrial | None:
-        """The trial with the lowest loss that is fast enough; `alone`: of a backbone that is not joined to others."""
-        limit = self.settings.max_milliseconds or math.inf
-        complete = [trial for study in studies for trial in study.get_trials(states=(TrialState.COMPLETE,))]
-        fit = [
-            trial
-            for trial in complete
-            if trial.user_attrs["milliseconds"] <= limit and not (alone and JOINED_BY in str(trial.params["backbone"]))
-        ]
-        return min(fit, key=lambda trial: math.inf if trial.value is None else trial.value, default=None)
+    def _keep(self, trial: optuna.Trial, kind: str, settings: TrainingSettings, result: TrialResult) -> None:
+        """Store the result with the trial, and report it."""
+        keep_result(trial, result)
+        self.on_trial(kind, trial.number, settings, result)
+        report_best(trial, kind, result)
 
     def _result(self, studies: list[optuna.Study], winner: optuna.trial.FrozenTrial) -> SearchResult:
         rows = [
-            SearchTrial(kind, trial.number, trial.state.name.lower(), trial.params, _result_of(trial))
+            SearchTrial(kind, trial.number, trial.state.name.lower(), trial.params, result_of(trial))
             for kind, study in zip((HEADS, FINE_TUNING), studies, strict=False)
             for trial in study.get_trials()
         ]
         kind = HEADS if winner in studies[0].trials else FINE_TUNING
         default = next((trial for trial in studies[0].get_trials(states=(TrialState.COMPLETE,)) if trial.number == 0), winner)
-        best = _result_of(winner)
+        best = result_of(winner)
         if best is None:
             raise RuntimeError(f"expected a result of {kind} {winner.number}")
-        settings = _settings_of(winner)
+        settings = settings_of(winner)
         return SearchResult(
             settings=self.given if settings == self.base else settings,  # the same training gives the same version
             winner=f"{kind} {winner.number}",
             best=best,
-            default=_result_of(default) or best,
+            default=result_of(default) or best,
             trials=rows,
             study=self.database.name,
             storage=self.database.shown_url,
             seconds=time.monotonic() - self.started,
             charts=study_charts(dict(zip((HEADS, FINE_TUNING), studies, strict=False))),
-        )
-
-
-def _settings_of(trial: optuna.trial.FrozenTrial) -> TrainingSettings:
-    return TrainingSettings.model_validate(trial.user_attrs[SETTINGS])
-
-
-def _result_of(trial: optuna.trial.FrozenTrial) -> TrialResult | None:
-    """None where it was pruned, failed, or runs."""
-    names = TrialResult.__dataclass_fields__
-    return TrialResult(**{name: trial.user_attrs[name] for name in names}) if names.keys() <= trial.user_attrs.keys() else None
-
-
-def _stop_after_failures(study: optuna.Study) -> None:
-    """Raises: ImageLoopError where nothing but failures comes of a study."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    if len(states) >= MAX_FAILURES and all(state is TrialState.FAIL for state in states[-MAX_FAILURES:]):
-        raise ImageLoopError(
-            f"expected trials that end, got {MAX_FAILURES} failures in a row; the log says why, lower batch_size or side_pixels where it "
-            "is memory"
         )

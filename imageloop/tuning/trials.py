@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -91,16 +92,27 @@ def run_trial(
 
     Raises: TrialPruned where others were better at the same epoch, or fine-tuning goes on after `deadline` (as `time.monotonic`).
     """
+    result = judged_training(settings, images, workspace, _Pruning(trial, settings, deadline))
+    return replace(result, milliseconds=milliseconds_of(settings, images.side_pixels, workspace))
+
+
+def judged_training(
+    settings: TrainingSettings, images: PreparedImages, workspace: Workspace, on_epoch: Callable[[EpochReport], None]
+) -> TrialResult:
+    """Train without a word, and judge on the validation split; the milliseconds of an image are not measured here."""
     from imageloop.training.trainer import train
 
     started = time.monotonic()
     with _without_reports():
-        trained = train(images, settings, workspace, _Pruning(trial, settings, deadline))
+        trained = train(images, settings, workspace, on_epoch)
     loss, accuracy = judged(trained)
-    spent = time.monotonic() - started
+    return TrialResult(loss, accuracy, 0.0, time.monotonic() - started)
+
+
+def milliseconds_of(settings: TrainingSettings, side: int, workspace: Workspace) -> float:
+    """The time of one image through the backbones of a model, on the cores of this process; the sum of medians."""
     names = single_backbones([transfer_of(settings).backbone])
-    milliseconds = sum(milliseconds_of(name, images.side_pixels, workspace) for name in names)
-    return TrialResult(loss, accuracy, milliseconds, spent)
+    return sum(_milliseconds_of(name, side, workspace) for name in names)
 
 
 class _Pruning:
@@ -134,8 +146,7 @@ def judged(trained: TrainedModel) -> tuple[float, float]:
 
 
 @cache  # the same for each trial of a backbone
-def milliseconds_of(backbone: str, side: int, workspace: Workspace) -> float:
-    """The time of one image through a single backbone, on the cores of this process; the median."""
+def _milliseconds_of(backbone: str, side: int, workspace: Workspace) -> float:
     image_1SSC: NDArray[np.uint8] = np.zeros((1, side, side, 3), np.uint8)
     session = open_session(exported_backbone(backbone, side, workspace.backbones), usable_cores())
     session.run(["embedding"], {INPUT: image_1SSC})

@@ -223,7 +223,7 @@ def _open_site(folder: Path) -> None:
 
 
 def _windows(settings: MonitorSettings) -> list[Window]:
-    from imageloop.lifecycle.collect_feedback import open_database
+    from imageloop.lifecycle.feedback_for_training import open_database
     from imageloop.lifecycle.measure_predictions import stored_windows
 
     database = open_database(Workspace.current(), settings.monitoring.database)

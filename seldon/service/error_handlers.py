@@ -7,8 +7,9 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from seldon.service import prometheus_metrics
+from seldon.service.body_size_limit import declared_bytes
 from seldon.service.json_encoding import to_json
-from seldon.service.request_checks import SILENT_UPLOAD_SECONDS, caller_id, declared_bytes, drain
+from seldon.service.request_checks import SILENT_UPLOAD_SECONDS, caller_id, drain
 from seldon.service.request_errors import RequestError
 
 MANY_BYTES = 2**16  # of a body that is refused unread: a client that still sends it would not see the response

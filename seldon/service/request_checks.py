@@ -1,4 +1,4 @@
-"""Check a request before any work is done for it: its origin, its size, its content type; and read its body."""
+"""Check a request before any work is done for it: its origin, its content type, its caller; and read its body."""
 
 import os
 import re
@@ -10,33 +10,18 @@ from urllib.parse import urlsplit
 
 from flask import has_request_context, request
 
+from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import read_json, refuse_brackets
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
 
 SELDON_FIELDS = (b'"jsonData"', b'"data"', b'"binData"', b'"strData"', b'"meta"')
 HEAD_BYTES = 100  # in which a message names its first field
-MAX_BODY_BYTES = 50 * 2**20  # as `Limits.max_bytes`: what training reads is predicted as well
 SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
 MAX_FIELDS = 10
 FORM = "application/x-www-form-urlencoded"
 CALLER_ID = re.compile(r"[\w.-]{1,64}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def refuse_large_body() -> None:
-    """Refuse a body that is declared larger than the limit, before it is read.
-
-    Raises: RequestError.
-    """
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise RequestError(413, "too_large", f"expected at most {MAX_BODY_BYTES} bytes, got {request.content_length}")
-
-
-def declared_bytes() -> int:
-    """The bytes of the body, for the limit of all bodies; the most allowed where the request does not declare them."""
-    length = request.content_length
-    return MAX_BODY_BYTES if length is None and request.headers.get("Transfer-Encoding") else min(length or 0, MAX_BODY_BYTES)
 
 
 def refuse_abandoned() -> None:

@@ -15,23 +15,21 @@ from flask import Blueprint, Response, g, request
 from imageloop.errors import ImageRefusedError
 from imageloop.model.class_activation_map import draw_heat_map
 from seldon.service import prometheus_metrics
+from seldon.service.body_size_limit import MAX_BODY_BYTES, declared_bytes, refuse_large_body
 from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
 from seldon.service.prediction_handler import source_of
 from seldon.service.request_checks import (
-    MAX_BODY_BYTES,
     SILENT_UPLOAD_SECONDS,
     allow_silence,
     caller_id,
-    declared_bytes,
     images_of_message,
     is_image,
     is_message,
     read_body,
     read_json_body,
     refuse_abandoned,
-    refuse_large_body,
     refuse_large_forms,
     refuse_other_origins,
     wrong_type,

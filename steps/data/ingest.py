@@ -6,6 +6,7 @@ import pandas as pd
 from zenml import step
 
 from imageloop.adapters import dvc
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.background_imports import loading
 from imageloop.data.catalog import read_catalog
 from imageloop.data.data_checks import check_usable
@@ -14,7 +15,8 @@ from imageloop.data.data_version import RawVersion
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.raw_folder import held_source, place
 from imageloop.data.settings import DataSettings
-from imageloop.data.sources.dispatch import bring_in
+from imageloop.data.sources.source_kinds import bring_in
+from imageloop.execution_engine import work_on
 from imageloop.workspace_paths import Workspace
 from materializers.catalog import PlainCatalogMaterializer
 from materializers.json_record import RecordMaterializer
@@ -33,7 +35,7 @@ def ingest(
     so that a data set that another one has replaced is fetched again.
     """
     workspace = Workspace.current(settings.data_set)
-    with dvc.data_lock(workspace):
+    with dvc.data_lock(workspace), work_on(open_engine):
         folder = bring_in(settings.source, workspace.downloads, dvc.fetch_source)
         store = prepared_store(workspace.prepared, side_pixels)
         if settings.versioning.enabled and held_source(workspace) not in ("", fingerprint):

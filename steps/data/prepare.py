@@ -9,11 +9,13 @@ import pandas as pd
 from zenml import step
 
 from imageloop.adapters import dvc
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.data.catalog_schema import SPLIT_CATALOG, check_catalog
 from imageloop.data.data_version import DataVersion, RawVersion
 from imageloop.data.prepared_images import ImagesGoneError, PreparedImages
 from imageloop.data.prepared_images import prepare as prepare_images
 from imageloop.data.settings import VersioningSettings
+from imageloop.execution_engine import work_on
 from imageloop.workspace_paths import Workspace
 from materializers.prepared import PreparedMaterializer
 from steps.cache_keys import ON_CODE_AND_PREPARED
@@ -27,14 +29,15 @@ def prepare(
     workspace = Workspace.current()
     check_catalog(catalog, SPLIT_CATALOG)
     prepared_from = partial(prepare_images, catalog, workspace.prepared, side_pixels, data_version.version)
-    try:
-        images = prepared_from(Path(raw_version.folder))
-    except ImagesGoneError:  # another data set is there now: check this one out of DVC
-        if not raw_version.pointer:
-            raise
-        with tempfile.TemporaryDirectory(dir=workspace.state) as scratch:
-            dvc.restore(raw_version.pointer, Path(scratch, "raw"), workspace, settings.remote)
-            images = prepared_from(Path(scratch, "raw"))
+    with work_on(open_engine):
+        try:
+            images = prepared_from(Path(raw_version.folder))
+        except ImagesGoneError:  # another data set is there now: check this one out of DVC
+            if not raw_version.pointer:
+                raise
+            with tempfile.TemporaryDirectory(dir=workspace.state) as scratch:
+                dvc.restore(raw_version.pointer, Path(scratch, "raw"), workspace, settings.remote)
+                images = prepared_from(Path(scratch, "raw"))
     if settings.enabled and settings.prepared:
         with dvc.data_lock(workspace):
             dvc.track(workspace.prepared, workspace, settings)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from zenml import log_metadata, step
 
-from imageloop.lifecycle.collect_feedback import collected_records
+from imageloop.lifecycle.feedback_for_training import collected_records
 from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.workspace_paths import Workspace
 from seldon.delivery.deployer.active_deployer import active_deployer

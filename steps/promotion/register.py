@@ -6,7 +6,7 @@ from zenml import get_step_context, log_metadata, step
 
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.settings import DataSettings
-from imageloop.lifecycle.registration import name_run, register_version
+from imageloop.lifecycle.register_and_promote import name_run, register_version
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings

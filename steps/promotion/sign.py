@@ -4,7 +4,9 @@ from typing import Annotated
 
 from zenml import step
 
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.data.prepared_images import PreparedImages
+from imageloop.execution_engine import work_on
 from imageloop.model.package import read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key
@@ -38,7 +40,8 @@ def sign(
     workspace, folder = Workspace.current(), exported_package.folder
     predictor = Predictor.unsigned(folder, threads=2)
     write_reference(predictor, prepared, workspace, folder, feedback)
-    write_accuracy_estimator(predictor, prepared, workspace, folder, feedback)
+    with work_on(open_engine):
+        write_accuracy_estimator(predictor, prepared, workspace, folder, feedback)
     write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
     chosen = choose_test_images(evaluation.predictions, prepared, workspace, export_settings.max_test_images)
     write_test_images(folder, chosen)

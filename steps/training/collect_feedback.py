@@ -5,7 +5,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from imageloop.data.prepared_images import PreparedImages
-from imageloop.lifecycle.collect_feedback import collect_feedback_data
+from imageloop.lifecycle.feedback_for_training import collect_feedback_data
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace

@@ -7,9 +7,11 @@ from zenml import log_metadata, step
 
 from imageloop.adapters import mlflow_tracking
 from imageloop.adapters.mlflow_epochs import EpochLog
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.background_imports import loading
 from imageloop.data.data_version import DataVersion
 from imageloop.data.prepared_images import PreparedImages
+from imageloop.execution_engine import work_on
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import TrainedModel
@@ -30,7 +32,7 @@ def train(
         Path(prepared.raw_folder).name, prepared.data_version, prepared.table["split"].value_counts().to_dict()
     )
     epochs = EpochLog()
-    with loading("model_signing"):  # half a second, which `sign` needs soon
+    with work_on(open_engine), loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)
     epochs.flush()
     trained = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}

@@ -5,7 +5,9 @@ from typing import Annotated
 from zenml import get_step_context, log_metadata, step
 
 from imageloop.adapters import mlflow_trials
+from imageloop.adapters.ray_engine import open_engine
 from imageloop.data.prepared_images import PreparedImages
+from imageloop.execution_engine import work_on
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.search_result import SearchResult
 from imageloop.tuning.settings import SearchSettings
@@ -27,7 +29,8 @@ def search(
     from imageloop.tuning.study import search as run_search
 
     mlflow_trials.mark_search()
-    found = run_search(prepared, base, settings, model_name, Workspace.current(), mlflow_trials.log_trial)
+    with work_on(open_engine):
+        found = run_search(prepared, base, settings, model_name, Workspace.current(), mlflow_trials.log_trial)
     facts = {
         "study": found.study,
         "winner": found.winner,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imageloop import progress
-from imageloop.errors import ImageRefusedError, SettingsError
+from imageloop.errors import SettingsError
 from imageloop.own_process import run_in_own_process
 
 
@@ -23,9 +23,14 @@ def pid_and_report(text: str) -> int:
     return os.getpid()
 
 
+class TwoArgumentsError(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+
+
 def refuse(kind: str) -> None:
     if kind == "with two arguments":  # which pickle cannot make again
-        raise ImageRefusedError("too_large", "64 megapixels")
+        raise TwoArgumentsError("too_large", "64 megapixels")
     raise SettingsError("expected more")
 
 
@@ -66,7 +71,7 @@ def test_an_error_is_raised_here_with_the_trace_of_there():
 
 
 def test_an_error_that_cannot_be_pickled_keeps_its_text():
-    with pytest.raises(RuntimeError, match="ImageRefusedError: too_large: 64 megapixels"):
+    with pytest.raises(RuntimeError, match="TwoArgumentsError: too_large: 64 megapixels"):
         run_in_own_process(refuse, "with two arguments")
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.records.store.database import Decision
 from operations import monitor_status, monitoring, retraining
 from steps.pipeline_settings import MonitorSettings

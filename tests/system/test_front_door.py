@@ -31,7 +31,7 @@ def test_wrong_settings_end_with_code_2_and_load_nothing_heavy(site, arguments, 
 def test_checking_settings_loads_neither_torch_nor_zenml_nor_pandas():
     program = (
         "import sys; import cli.app; from imageloop.settings_files import load_settings; from steps.pipeline_settings import TrainSettings;"
-        "from imageloop.data.sources.dispatch import check; check(load_settings(TrainSettings, None, []).data);"
+        "from imageloop.data.sources.source_kinds import check; check(load_settings(TrainSettings, None, []).data);"
         "print(sorted({'torch', 'zenml', 'mlflow', 'pandas', 'numpy', 'dvc'} & set(sys.modules)))"
     )
 

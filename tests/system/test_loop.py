@@ -14,7 +14,7 @@ import requests
 
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_image
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.monitoring.decision_input import HELPED
 from tests.system.conftest import watching
 

@@ -19,7 +19,7 @@ import yaml
 
 from imageloop.data.settings import Drift
 from imageloop.data.sources.draw_animals import draw_image
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from seldon.delivery.clusters.local.site_folders import free_port
 from tests import servers
 from tests.system.conftest import Site, package_hashes

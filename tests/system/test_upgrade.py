@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from seldon.delivery.clusters.local.replicas import serving_python
 from tests import forked_program
 from tests.seldon.conftest import Load

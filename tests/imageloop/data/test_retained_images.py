@@ -12,7 +12,7 @@ from imageloop.data.catalog_schema import accepted
 from imageloop.data.ingestion import prepared_store
 from imageloop.data.raw_folder import place
 from imageloop.data.settings import DataSettings, Limits, SplitSettings
-from imageloop.data.sources import dispatch
+from imageloop.data.sources import source_kinds
 from imageloop.data.sources.class_folders import RETAINED_FOLDER
 from imageloop.data.splits import split_catalog
 from imageloop.errors import ImageLoopError, SettingsError
@@ -71,7 +71,7 @@ def test_wrong_settings_are_refused(draw_folder, kept, workspace, tmp_path):
     with pytest.raises(ValidationError, match=r"versioning\.enabled=false leaves alone"):
         DataSettings.model_validate({"source": source, "retained_images": kept, "versioning": {"enabled": False}})
     with pytest.raises(SettingsError, match=r"data\.retained_images: expected a folder"):
-        dispatch.check(DataSettings.model_validate({"source": source, "retained_images": tmp_path / "nowhere"}))
+        source_kinds.check(DataSettings.model_validate({"source": source, "retained_images": tmp_path / "nowhere"}))
     mine = workspace.data / "mine"
     mine.mkdir(parents=True)
     with pytest.raises(ImageLoopError, match="to add retained images to"):
@@ -82,10 +82,10 @@ def test_another_image_is_another_fingerprint(draw_folder, kept):
     settings = DataSettings.model_validate(
         {"source": {"kind": "folder", "path": draw_folder(cat=2, dog=2)}, "retained_images": kept}
     )
-    before = dispatch.fingerprint(settings)
+    before = source_kinds.fingerprint(settings)
     (kept / "cat" / "0.png").unlink()
 
-    assert dispatch.fingerprint(settings) not in (
+    assert source_kinds.fingerprint(settings) not in (
         before,
-        dispatch.fingerprint(settings.model_copy(update={"retained_images": None})),
+        source_kinds.fingerprint(settings.model_copy(update={"retained_images": None})),
     )

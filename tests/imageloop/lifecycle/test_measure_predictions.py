@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from imageloop.embeddings.drift_samples import with_scenes
-from imageloop.lifecycle.collect_feedback import open_database
+from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.lifecycle.measure_predictions import _since_attempt, decide_and_keep, num_scenes
 from imageloop.monitoring.measurement import Measurement
 from imageloop.monitoring.model_performance import measure_performance

@@ -115,7 +115,9 @@ def test_another_space_has_a_study_of_its_own_and_none_of_another_name(search, q
         search(trials=2, study="mine", space=SMALL | {"label_smoothing": [0, 0.1]})
 
 
-def test_two_searches_on_one_study_share_its_trials(search, quick):
+def test_two_searches_on_one_study_share_its_trials(search, quick, monkeypatch):
+    monkeypatch.setattr(study, "study_charts", lambda _: {})  # Matplotlib draws in one thread alone
+
     def slow(*arguments):
         time.sleep(0.05)
         return counted(*arguments)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from imageloop.adapters.registered_version import RegisteredVersion
-from imageloop.lifecycle import registration
-from imageloop.lifecycle.registration import PROMOTING, _is_open, register_version
+from imageloop.lifecycle import register_and_promote
+from imageloop.lifecycle.register_and_promote import PROMOTING, _is_open, register_version
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
 from imageloop.training.feedback_data import FeedbackData
@@ -78,9 +78,9 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
 ):
     registry = Registry()
     verdicts = {"1": GateVerdict("advance", [], "1", "compared"), "3": GateVerdict(second, [], "3", comparison)}
-    monkeypatch.setattr(registration, "ModelRegistry", lambda _name: registry)
-    monkeypatch.setattr(registration, "compare", lambda *_: (registry.title, None))
-    monkeypatch.setattr(registration, "judge", lambda _evaluation, champion, *_: verdicts[champion])
+    monkeypatch.setattr(register_and_promote, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(register_and_promote, "compare", lambda *_: (registry.title, None))
+    monkeypatch.setattr(register_and_promote, "judge", lambda _evaluation, champion, *_: verdicts[champion])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS, class_names=["cat", "dog"])
 
@@ -94,7 +94,7 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
 
 def test_a_model_evaluated_by_complaints_awaits_approval(monkeypatch, workspace):
     registry = Registry()
-    monkeypatch.setattr(registration, "ModelRegistry", lambda _name: registry)
+    monkeypatch.setattr(register_and_promote, "ModelRegistry", lambda _name: registry)
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS, class_names=["cat", "dog"])
     package = SimpleNamespace(digest=lambda: "d", folder=workspace.home)
     chosen = replace(FeedbackData.none(), bias="people label what is wrong")
