@@ -91,6 +91,8 @@ def predict(
                 "--to, --cron, --remove-schedule, --config and --set: expected --pipeline with them, got none; add --pipeline, or leave them out"
             )
         )
+    if csv and json_output:
+        fail(SettingsError("expected either --csv or --json, got both; leave one out"))
     if not paths:
         fail(SettingsError("expected images or folders of images, got none; name them: python run.py predict PATH"))
     if not any(map(os.path.exists, paths)):  # Path.exists raises where permission is missing

@@ -143,7 +143,9 @@ def _train(
         check_deployable(champion)
         result = training.train(settings, use_cache=use_cache)
         if isinstance(result, training.SubmittedRun):
-            raise ImageLoopError(f"{submitted(result)}; deploy when it has ended: python run.py deploy")
+            raise ImageLoopError(
+                f"{submitted(result)}; deploy when it has ended: python run.py deploy --model {settings.promotion.model_name}"
+            )
         try:
             return training_text.TrainedAndDeployed(**vars(result), deployment=deploy_champion(champion))
         except ImageLoopError:

@@ -51,7 +51,7 @@ def training(result: Trained) -> "RenderableType":
             [
                 (
                     "label issues",
-                    f"{result.label_issues} labels are contradicted by models that had not seen their images: python run.py report {result.run}",
+                    f"labels that models contradict which had not seen their images: {result.label_issues}; python run.py report {result.run}",
                 )
             ]
             if result.label_issues
@@ -101,9 +101,10 @@ def _next_commands(result: TrainingResult) -> list[str]:
     command = "tune" if isinstance(result, TuningResult) else "train"  # whose options were given
     more = [shlex.join([python, "run.py", command, *_given_options(), "--set", result.more_epochs])] if result.more_epochs else []
     deploy = shlex.join([python, "run.py", "deploy", *model])
-    approve = [shlex.join([python, "run.py", "approve", result.model_version, *model])]
+    reason = ["--reason", "TEXT"] if result.outcome == "refused" else []
+    approve = [shlex.join([python, "run.py", "approve", result.model_version, *model, *reason])]
     return [
-        *(approve if result.outcome == "awaiting approval" else []),
+        *(approve if result.outcome in ("awaiting approval", "refused") else []),
         *([deploy] if result.outcome == "champion" and not isinstance(result, TrainedAndDeployed) else []),
         *(f"{again}   # the last epoch was the best" for again in more),
         shlex.join([python, "run.py", "predict", str(image), *model, *version, "--explain", "heatmaps"]),

@@ -1,6 +1,7 @@
 """From a YAML file and `--set key=value` to settings, or to one clear sentence."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
@@ -14,6 +15,10 @@ from imageloop.errors import SettingsError
 from imageloop.renamed_settings import NEW_NAMES
 
 Values = dict[str, Any]
+FORMS = {  # patterns of names, in words
+    r"^[\w-]+$": "letters, digits, - and _",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "small letters, digits, and - between them",
+}
 
 
 def load_settings[S: BaseModel](model: type[S], file: Path | Sequence[Path] | None, overrides: list[str], **preset: Any) -> S:
@@ -119,6 +124,15 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
         return f"{key}: there is no such key (got {problem['input']!r}); {hint}"
+    context = problem.get("ctx", {})
+    if problem["type"] == "union_tag_invalid":
+        close = difflib.get_close_matches(str(context["tag"]), re.findall(r"'([^']+)'", context["expected_tags"]), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return (
+            f"{key}.{context['discriminator'].strip(chr(39))}: expected {context['expected_tags']}, got '{context['tag']}'{hint}"
+        )
+    if problem["type"] == "string_pattern_mismatch" and context["pattern"] in FORMS:
+        return f"{key}: expected {FORMS[context['pattern']]}, got {problem['input']!r}"
     return f"{key or 'settings'}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
 
 

@@ -136,7 +136,11 @@ def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed 
     logger.info("resuming version %s, which served here", served.version)
     champion = registry.champion()
     if champion not in (None, served.version):
-        logger.info("version %s is the champion, and its rollout did not finish; run: python run.py deploy", champion)
+        logger.info(
+            "version %s is the champion, and its rollout did not finish; run: python run.py deploy --model %s",
+            champion,
+            served.model_name,
+        )
     return found.model_copy(update={"version": served.version, "allow_refused_version": before is not None})
 
 

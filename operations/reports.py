@@ -1,6 +1,7 @@
 """Write the reports of a pipeline run as files that open in a browser: data, label issues, evaluation, decision, drift."""
 
 import html
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from imageloop.monitoring.settings import MonitoringSettings
 from imageloop.workspace_paths import Workspace
 from operations.retained_images import images_of, retained_figure
 
+logger = logging.getLogger(__name__)
+NEWEST = 10  # trainings that are looked through
 ENDINGS = {"html": ".html", "image": ".png"}
 TITLES = {
     "catalog": "Images by class and split", "prepared": "Prepared images", "feedback": "Feedback data", "label_issues": "Label issues",
@@ -41,13 +44,22 @@ def write_reports(name: str | None, folder: Path | None, model_name: str | None 
     Raises: ImageLoopError for a run that does not exist, or has no reports.
     """
     client = open_store()
-    run = _find(client, name, model_name)
-    target = folder or Workspace.current().home / "reports" / str(run.name)
-    written = [*_write_all(client, run, target), *_write_unusual(run, target)]
-    if not written:
+    reports = Workspace.current().home / "reports"
+    found = _find(client, name, model_name)
+    for run in found:
+        target = folder or reports / str(run.name)
+        written = [*_write_all(client, run, target), *_write_unusual(run, target)]
+        if written:
+            break
+    else:
         raise ImageLoopError(
-            f"expected reports of the run '{run.name}', got none: its steps failed, or their artifacts were deleted; "
+            f"expected reports of the run '{found[0].name}', got none: its steps failed, or their artifacts were deleted; "
             f"name another run: {', '.join(_newest_names(client))}"
+        )
+    if run is not found[0]:
+        newest = found[0]
+        logger.warning(
+            "the newest training '%s' (%s) has no reports; these are of '%s'", newest.name, newest.status.value, run.name
         )
     index = target / "index.html"
     links = "".join(f'<li><a href="{html.escape(file.name)}">{html.escape(title)}</a></li>' for title, file in written)
@@ -56,16 +68,19 @@ def write_reports(name: str | None, folder: Path | None, model_name: str | None 
     return Reports(str(run.name), str(run.status.value), str(target), [str(index), *(str(file) for _, file in written)])
 
 
-def _find(client: Any, name: str | None, model_name: str | None) -> Any:
+def _find(client: Any, name: str | None, model_name: str | None) -> list[Any]:
+    """The run of a name, or the newest trainings."""
     if name is None:
         model = {"model": model_name} if model_name else {}
-        found = client.list_pipeline_runs(pipeline_name="training", sort_by="desc:created", size=1, hydrate=True, **model).items
+        found = client.list_pipeline_runs(
+            pipeline_name="training", sort_by="desc:created", size=NEWEST, hydrate=True, **model
+        ).items
         if not found:
             of, given = (f" of model '{model_name}'", f" --model {model_name}") if model_name else ("", "")
             raise ImageLoopError(f"expected a training{of}, got none yet; run: python run.py train{given}")
-        return found[0]
+        return list(found)
     try:
-        return client.get_pipeline_run(name)
+        return [client.get_pipeline_run(name)]
     except (KeyError, ValueError) as error:
         newest = _newest_names(client)
         raise ImageLoopError(f"expected a run of ZenML, got '{name}'; the newest are: {', '.join(newest) or 'none'}") from error

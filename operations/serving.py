@@ -140,7 +140,7 @@ def roll_back(name: str | None = None, reason: str = "") -> RollbackResult:
         rollout.version,
         rollout.before,
         f"rolled back by hand{f': {reason}' if reason else ''}; "
-        f"python run.py approve {rollout.version} --reason TEXT makes it champion again",
+        f"python run.py approve {rollout.version} --model {rollout.model_name} --reason TEXT makes it champion again",
         workspace,
         registry=deployed.registry,
     )

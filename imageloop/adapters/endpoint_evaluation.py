@@ -1,5 +1,6 @@
 """Evaluate an endpoint: send labelled images over HTTP, several at a time, and compare the predictions with the labels."""
 
+import logging
 import os
 import tempfile
 import time
@@ -16,6 +17,7 @@ from imageloop.data.sources.folder import FoundFile, list_files
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.intervals import Interval, wilson
 
+logger = logging.getLogger(__name__)
 KEY_VARIABLE = "IMAGELOOP_API_KEY"  # what the service wants in X-API-Key, where it wants one
 TIMEOUT_SECONDS = 30
 BAD_IMAGE = (400, 413, 415, 422)
@@ -33,6 +35,7 @@ class Asked:
     milliseconds: float
     code: int
     error: str
+    classes: tuple[str, ...] = ()  # of the model
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
     predicted = [one for one in asked if one.prediction is not None]
     if not predicted:
         raise ImageLoopError(f"expected responses from {url}, got none: {asked[0].error}")
+    _check_classes({one.label for one in asked}, predicted[0].classes)
     right = [one for one in predicted if one.prediction == one.label]
     times = sorted(one.milliseconds for one in predicted)
     refused = sum(one.code in BAD_IMAGE for one in asked)
@@ -106,6 +110,20 @@ def evaluate_endpoint(url: str, folder: Path, clients: int) -> LiveEvaluation:
         versions=dict(Counter(one.version for one in predicted)),
         wrong=[f"{one.path}: '{one.prediction}', is '{one.label}'" for one in predicted if one.prediction != one.label],
     )
+
+
+def _check_classes(labels: set[str], classes: tuple[str, ...]) -> None:
+    """Images of a new class count as wrong; a folder without any class of the model is another one's.
+
+    Raises: SettingsError.
+    """
+    unknown = sorted(labels - set(classes))
+    if len(unknown) == len(labels):
+        raise SettingsError(
+            f"--data: expected folders with the names of the model's classes ({', '.join(classes)}), got {', '.join(unknown)}"
+        )
+    if unknown:
+        logger.warning("the model has no class %s: their images count as wrong", ", ".join(f"'{name}'" for name in unknown))
 
 
 def _ask(url: str, file: FoundFile) -> Asked:
@@ -125,7 +143,16 @@ def _ask(url: str, file: FoundFile) -> Asked:
     if not response.ok:
         return Asked(file.name, label, None, "", milliseconds, response.status_code, f"HTTP {response.status_code}")
     body = response.json()
-    return Asked(file.name, label, str(body["label"]), str(body["model"]["version"]), milliseconds, response.status_code, "")
+    return Asked(
+        file.name,
+        label,
+        str(body["label"]),
+        str(body["model"]["version"]),
+        milliseconds,
+        response.status_code,
+        "",
+        tuple(body["probabilities"]),
+    )
 
 
 def _recalls(predicted: Iterable[Asked]) -> Iterator[tuple[str, float]]:

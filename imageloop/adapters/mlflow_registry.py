@@ -153,6 +153,10 @@ class ModelRegistry:
         found = self._found(version)
         return bool(found.creation_timestamp > 1000 * time and int(found.tags.get(LABELS, 0)))
 
+    def model_names(self) -> list[str]:
+        """The names of all registered models, in order."""
+        return sorted(model.name for model in self._client.search_registered_models(max_results=1000))
+
     def versions(self) -> list[RegisteredVersion]:
         """All versions, the newest first."""
         found = self._client.search_model_versions(f"name = '{self.name}'", max_results=10_000)

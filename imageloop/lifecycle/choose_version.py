@@ -47,11 +47,20 @@ def _way_to_a_champion(registry: ModelRegistry, model_name: str) -> str:
     """The next command of a user whose model has no champion."""
     versions = registry.versions()
     if not versions:
-        return f"train a model first: python run.py train --model {model_name}"
+        return f"train a model first: python run.py train --model {model_name}{other_models(registry)}"
     newest = versions[0]
     if newest.verdict == "hold":
         return f"version {newest.version} awaits approval: python run.py approve {newest.version} --model {model_name}"
-    return f"no version may serve; the reasons: python run.py versions --model {model_name}"
+    return (
+        f"no version may serve; the reasons: python run.py versions --model {model_name}; to overrule that of the newest: "
+        f"python run.py approve {newest.version} --model {model_name} --reason TEXT"
+    )
+
+
+def other_models(registry: ModelRegistry) -> str:
+    """The end of a message about a model without versions: those that have some, for the name may be misspelt."""
+    names = registry.model_names()
+    return f"; these have versions: {', '.join(names)}" if names else ""
 
 
 def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> RegisteredVersion:
@@ -81,7 +90,7 @@ def check_same_classes(candidate: Candidate, package: Path, serving_model: str, 
         raise ImageLoopError(
             f"expected the classes of version {serving_version}, which serves ({', '.join(before)}), got version {candidate.version} with "
             f"{changed_classes(before, after)}: clients would get other labels; to change them: "
-            f"python run.py deploy --version {candidate.version} --allow-class-change"
+            f"python run.py deploy --model {candidate.model_name} --version {candidate.version} --allow-class-change"
         )
 
 

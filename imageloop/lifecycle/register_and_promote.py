@@ -116,7 +116,9 @@ class _Promotion:
         reason = "these files are registered already"
         if outcome == "superseded":
             successor = f"version {champion} replaced them" if champion else "the alias champion was removed from them"
-            reason += f", and {successor}; python run.py approve {known.version} makes them champion again"
+            reason += (
+                f", and {successor}; python run.py approve {known.version} --model {self.registry.name} makes them champion again"
+            )
         values = {"name": self.registry.name, "version": known.version, "outcome": outcome, "reason": reason}
         return Registration.model_validate(values)
 
@@ -189,12 +191,12 @@ def approve_version(name: str, version: str, workspace: Workspace, reason: str =
         if found.verdict == "rollback" and not reason:
             raise ImageLoopError(
                 f"expected a version that passed its gates, got {version} {found.reason}; train a better one, or overrule the verdict: "
-                f"python run.py approve {version} --reason TEXT"
+                f"python run.py approve {version} --model {name} --reason TEXT"
             )
         if found.verdict == "hold" and found.judged_against is not None and (found.judged_against or None) != before:
             raise ImageLoopError(
                 f"expected a version that was compared with champion {before}, got {version}, compared with {found.judged_against or 'none'}; run its "
-                f"training again, which compares it anew, or see: python run.py compare {before} {version}"
+                f"training again, which compares it anew, or see: python run.py compare {before} {version} --model {name}"
             )
         registry.promote(version)
         registry.set_verdict(version, "advance")

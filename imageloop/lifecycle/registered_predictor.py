@@ -6,6 +6,7 @@ from pathlib import Path
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
+from imageloop.lifecycle.choose_version import other_models
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
@@ -31,7 +32,7 @@ def load_version(model_name: str, version: str | None, *, exact: bool = False, f
     if version is None:
         newest = next(iter(registry.versions()), None)
         remedy = (
-            f"train a model first: python run.py train --model {model_name}"
+            f"train a model first: python run.py train --model {model_name}{other_models(registry)}"
             if newest is None
             else f"name a version, as --version {newest.version}; why none is the champion: python run.py versions --model {model_name}"
         )

@@ -57,7 +57,11 @@ def test_settings_survive_what_zenml_does_to_them():
         ("training.seed=many", "training.seed: .*integer.*'many'"),
         ("training.model.loop.max_epochs=0", "training.model.loop.max_epochs: .*greater than or equal to 1"),
         ("data.split.train=0.9", "data.split: train, validation and test must be above 0 and add up to 1"),
-        ("training.model.kind=forest", "training.model: .*'forest'"),
+        (
+            "training.model.kind=transfr",
+            "training.model.kind: expected 'transfer', 'baseline_cnn', got 'transfr'; did you mean 'transfer'",
+        ),
+        ("promotion.model_name=my pets", "promotion.model_name: expected letters, digits, - and _, got 'my pets'"),
         ("training.seed", "expected key.path=value"),
         ("training.seed.deeper=1", "training.seed"),
         ("training.seed=[1", "expected YAML"),

@@ -231,6 +231,10 @@ def test_a_live_endpoint_is_held_against_labelled_images(site, deployed, labelle
     assert "expected responses from" in err
     _, err = site.run("evaluate", "--url", "nowhere", "--data", str(labelled), expect=2)
     assert "expected an http address" in err
+    (labelled / "cat").rename(labelled / "ant")
+    (labelled / "dog").rename(labelled / "bee")
+    _, err = site.run("evaluate", "--url", deployed["url"], "--data", str(labelled), expect=2)
+    assert "expected folders with the names of the model's classes (cat, dog), got ant, bee" in err
 
 
 def test_the_served_version_is_evaluated_after_a_rollout(site, deployed, labelled):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("prediction")]
 MODEL = "explained"
@@ -23,6 +24,19 @@ def test_the_reports_of_a_run_are_files_with_an_index(site, trained, tmp_path):
     assert {"catalog.html", "evaluation.html", "verdict.html", "label_issues.html", "trained_model.png"} <= names
     assert all(f'href="{name}"' in index.read_text() for name in names - {"index.html"})
     assert "The worst mistakes" in (tmp_path / "reports" / "evaluation.html").read_text()
+
+
+def test_after_a_training_that_failed_the_newest_with_reports_is_shown(site, trained, tmp_path):
+    few = tmp_path / "few"
+    for label in ("cat", "dog"):
+        (few / label).mkdir(parents=True)
+        Image.effect_noise((80, 80), 60).save(few / label / "1.png")
+    site.run("train", "--data", str(few), "--model", MODEL, expect=1)
+
+    out, err = site.run("report", "--model", MODEL, "--to", str(tmp_path / "reports"))
+
+    assert out.splitlines()[0] == f"{trained['run']} (completed)"
+    assert f"(failed) has no reports; these are of '{trained['run']}'" in err
 
 
 def test_a_run_that_does_not_exist_is_refused_with_the_newest(site, trained):

@@ -118,7 +118,9 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
     with cluster.changing(namespace, name):
         manifest = cluster.get(namespace, name)
         if manifest is None:
-            raise DeploymentError(f"expected a deployment '{namespace}/{name}' to roll back, got none; run: python run.py deploy")
+            raise DeploymentError(
+                f"expected a deployment '{namespace}/{name}' to roll back, got none; run: python run.py deploy --model {name}"
+            )
         if manifest.rollout is not None:
             now = manifest.rollout.to_predictor
             model_name = (manifest.predictor(now) or _serving(manifest)).model_name
@@ -128,9 +130,10 @@ def roll_back(cluster: Cluster, namespace: str, name: str) -> Rollout:
             return Rollout("rolled_back", now.removeprefix("v"), before, "the rollout was undone", model_name=model_name)
         history = manifest.history
         if len(history) < 2:
+            serving = _serving(manifest)
             raise DeploymentError(
-                f"expected a version before {_serving(manifest).version} of '{manifest.key}', got none in its history; to deploy another one: "
-                "python run.py deploy --version VERSION"
+                f"expected a version before {serving.version} of '{manifest.key}', got none in its history; to deploy another one: "
+                f"python run.py deploy --model {serving.model_name} --version VERSION"
             )
         bad, good = history[-1], history[-2]
         try:

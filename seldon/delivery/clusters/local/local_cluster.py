@@ -224,7 +224,9 @@ class LocalCluster:
         """Through the gateway, by the header that chooses a predictor."""
         state, site = self._store.get(namespace, name), self._store.site()
         if state is None or site is None:
-            raise DeploymentError(f"expected a deployment '{namespace}/{name}' to call, got none; run: python run.py deploy")
+            raise DeploymentError(
+                f"expected a deployment '{namespace}/{name}' to call, got none; run: python run.py deploy --model {name}"
+            )
         headers = {PREDICTOR_HEADER: predictor} | rollout_headers(self._salt)
         key = {"X-API-Key": self._gateway.own_key().key} if self._layout.own_key.exists() else {}
         settings = self._gateway.settings
