@@ -83,6 +83,9 @@ bench-tuning: .venv/.synced ## what a search of settings gains on images that it
 bench-prediction: .venv/.synced ## images a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
+bench-scale: .venv/.synced ## from 1,000 to 100,000 images: seconds, memory, growth; one raylet against two
+	$(PYTHON) -m benchmarks.scale
+
 bench-gpu: .venv/.synced ## what a GPU gains, where there is one
 	$(PYTHON) benchmarks/gpu.py
 
@@ -148,4 +151,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean

@@ -23,7 +23,7 @@ from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.same_scene import scenes_of
 from imageloop.model.predictor import Predictor
 from imageloop.monitoring.drift import measure_drift
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,6 +14,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.benchmark_images import photographs
+from benchmarks.benchmark_models import batch_model, random_predictor
 from imageloop.batch_prediction.input_images import list_images
 from imageloop.batch_prediction.job import BatchJob, open_output
 from imageloop.batch_prediction.part_table import BatchModel
@@ -22,12 +22,9 @@ from imageloop.batch_prediction.predict_parts import predict_parts
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.data.preprocessing import preprocess
 from imageloop.data.settings import Limits
-from imageloop.embeddings.novelty import Novelty
 from imageloop.execution_engine import ThisProcess
 from imageloop.model.int8_quantisation import quantise
-from imageloop.model.onnx_export import attach_head
-from imageloop.model.package import EXACT_MODEL, INT8_MODEL, PackageInfo
-from imageloop.model.predictor import Predictor
+from imageloop.model.package import EXACT_MODEL, INT8_MODEL
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
 
@@ -72,23 +69,17 @@ def main() -> None:
         contents = [path.read_bytes() for path in files]
         backbone = exported_backbone("efficientnet_lite0", 224, Workspace.current().backbones)
         quantise(backbone, scratch / "int8.onnx", np.stack([preprocess(content, 224, Limits()) for content in contents[:64]]))
-        info = PackageInfo(
-            class_names=["a", "b"], side_pixels=224, preprocessing_version="1", model_kind="transfer", backbone="", temperature=1.0, seed=0,
-            data_version="", git_commit="", run_id="", created_at=datetime.now(UTC),
-        )  # fmt: skip
-        weight = np.random.default_rng(0).normal(0, 0.05, (2, 1280)).astype(np.float32)
-        predictors = {}
-        for file, features in ((INT8_MODEL, scratch / "int8.onnx"), (EXACT_MODEL, backbone)):
-            attach_head(features, scratch / file, weight, np.zeros(2, np.float32), 1.0)
-            predictors[file] = Predictor(scratch / file, info, threads=os.cpu_count() or 1)
+        predictors = {
+            file: random_predictor(features, scratch / file)
+            for file, features in ((INT8_MODEL, scratch / "int8.onnx"), (EXACT_MODEL, backbone))
+        }
         rates: dict[str, list[float]] = {"int8": [], "fp32": [], "eager": []}
         for _ in range(ROUNDS):  # interleaved, so that a slow minute of the machine hits all alike
             rates["int8"].append(rate(predictors[INT8_MODEL].predict_each, contents))
             rates["fp32"].append(rate(predictors[EXACT_MODEL].predict_each, contents))
             rates["eager"].append(rate(eager, contents[:100]))
         int8 = predictors[INT8_MODEL]
-        known_ND = np.random.default_rng(0).normal(size=(2000, 1280)).astype(np.float32)
-        model = BatchModel(int8, Novelty(known_ND / np.linalg.norm(known_ND, axis=1, keepdims=True), 0.5))
+        model = batch_model(int8)
         pairs = []
         for number in range(ROUNDS + 2):
             bare = rate(lambda paths: int8.predict_each(path.read_bytes() for path in paths), files)

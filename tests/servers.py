@@ -247,9 +247,9 @@ class RayCluster:
         """Another raylet, once the cluster knows it; in a process that is connected."""
         import ray
 
-        alive = sum(node["Alive"] for node in ray.nodes())
+        known = {node["NodeID"] for node in ray.nodes()}  # one that was just killed may count as alive for some seconds
         process, deadline = self.join(), time.monotonic() + 60
-        while sum(node["Alive"] for node in ray.nodes()) <= alive:
+        while not any(node["Alive"] and node["NodeID"] not in known for node in ray.nodes()):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         return process

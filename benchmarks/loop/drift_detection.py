@@ -11,7 +11,7 @@ from benchmarks.loop.features import UNCHANGED, Cell
 from benchmarks.loop.models import Model
 from imageloop.embeddings.drift_samples import Sample
 from imageloop.monitoring.drift import measure_drift
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 
 SETTINGS = DriftSettings()
 REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from imageloop.adapters.mlflow_registry import A_PAGE, CHAMPION, NUM_CHAMPIONS, ModelRegistry
+from imageloop.adapters.champion_alias import CHAMPION, NUM_CHAMPIONS
+from imageloop.adapters.mlflow_registry import A_PAGE, ModelRegistry
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.adapters.registered_version import RegisteredVersion
 

@@ -1,4 +1,4 @@
-"""The MLflow model registry: versions of the package, and the champion alias."""
+"""The MLflow model registry: versions of the package."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from imageloop.adapters.champion_alias import champion_of, move_champion
 from imageloop.adapters.mlflow_tracking import connect, run_of
 from imageloop.adapters.registered_version import (
     CLASS_NAMES,
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 logger = logging.getLogger(__name__)
-CHAMPION = "champion"
-NUM_CHAMPIONS = "num_champions."  # the tag of an experiment, and the name of the model
-# No such model, no such alias, nothing that this user may read.
-NO_CHAMPION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 A_PAGE = 1000
 PROXIED = "mlflow-artifacts:"
 ARTIFACTS_VARIABLE = "IMAGELOOP_MLFLOW_ARTIFACTS"  # what MLflow's server was given as --artifacts-destination
@@ -74,37 +71,11 @@ class ModelRegistry:
 
         Raises: ImageLoopError where the registry does not respond: no champion would mean that any model is better.
         """
-        import mlflow
-
-        try:
-            return str(self._client.get_model_version_by_alias(self.name, CHAMPION).version)
-        except mlflow.MlflowException as error:
-            if error.error_code not in NO_CHAMPION:
-                raise ImageLoopError(
-                    f"expected the champion of '{self.name}' from the registry, got: {error.message}; try again"
-                ) from error
-            return None
+        return champion_of(self.name, self._client)
 
     def promote(self, version: str) -> None:
-        self._count_champion(version)
-        self._client.set_registered_model_alias(self.name, CHAMPION, version)
-        logger.info("version %s of '%s' is the champion now", version, self.name)
-
-    def _count_champion(self, version: str) -> None:
-        """Count the champions in a tag that outlives the model: a deleted model counts its versions from 1 again."""
-        import mlflow
-
-        tag = f"{NUM_CHAMPIONS}{self.name}"
-        try:
-            run = self._client.get_run(self._found(version).run_id)
-            experiment = self._client.get_experiment(run.info.experiment_id)
-            self._client.set_experiment_tag(experiment.experiment_id, tag, str(int(experiment.tags.get(tag, 0)) + 1))
-        except mlflow.MlflowException as error:  # a version whose run was deleted for good
-            logger.warning(
-                "the champion of '%s' could not be counted, so a deleted model would be trained anew as a first one: %s",
-                self.name,
-                error.message,
-            )
+        """Make a version the champion. Raises: UnknownVersionError."""
+        move_champion(self.name, version, self._found(version).run_id, self._client)
 
     def set_verdict(self, version: str, verdict: str, words: str | None = None) -> None:
         """Store a verdict as people read it, by default in the words for it."""

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, field_validator
 
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 from imageloop.settings import Settings
 
 DAY = "{date}"

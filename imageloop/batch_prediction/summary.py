@@ -17,7 +17,7 @@ from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
 from imageloop.embeddings.drift_samples import frozen_scene_distance, read_reference
 from imageloop.embeddings.novelty import Novelty
 from imageloop.model.package import read_info
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 from imageloop.monitoring.windows import Window, measure_window
 from imageloop.shared_folder import SharedFolder
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from imageloop.data.image_statistics import NAMES
 from imageloop.embeddings.drift_samples import Sample
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 
 EMBEDDING = "embedding"
 PREDICTIONS = "predictions"

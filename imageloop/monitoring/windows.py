@@ -10,7 +10,7 @@ from imageloop.embeddings.accuracy_estimator import MAX_WIDTH, AccuracyEstimator
 from imageloop.embeddings.drift_samples import MIN_SCENES, Sample, sample_of_records, with_scenes
 from imageloop.embeddings.novelty import FALSE_ALARM_SHARE
 from imageloop.monitoring.drift import Drift, FeatureGroup, Histogram, measure_drift
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 
 NUM_UNUSUAL = 12
 

@@ -25,7 +25,7 @@ from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
 from imageloop.tuning.settings import SearchSettings
 from imageloop.tuning.study_database import StudyDatabase
-from imageloop.tuning.study_trials import (
+from imageloop.tuning.trial_attributes import (
     DONE,
     best_trial,
     keep_result,

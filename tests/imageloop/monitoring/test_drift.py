@@ -17,7 +17,7 @@ from imageloop.embeddings.drift_samples import Sample, read_reference, sample_of
 from imageloop.embeddings.novelty import Novelty
 from imageloop.embeddings.same_scene import scene_distance
 from imageloop.monitoring.drift import EMBEDDING, PREDICTIONS, measure_drift
-from imageloop.monitoring.settings import DriftSettings
+from imageloop.monitoring.drift_settings import DriftSettings
 from imageloop.monitoring.windows import Window, drifting_since, measure_window
 
 QUICK = DriftSettings(permutations=400, components=8)

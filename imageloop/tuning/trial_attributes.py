@@ -1,4 +1,4 @@
-"""What the trials of a study hold: settings and results as attributes, and which trial is the best."""
+"""What a trial holds as attributes, its settings and its result, and which trial of a study is the best."""
 
 import logging
 import math
