@@ -19,9 +19,10 @@ def photographs(scratch: Path) -> tuple[Path, str]:
 
 
 def multiply(folder: Path, target: Path, count: int, first: int = 0) -> Path:
-    """`count` different images, numbered from `first`, made of those in `folder` by shifting them round."""
+    """`count` different images of all classes, numbered from `first`, made of those in `folder` by shifting them round."""
     rng = np.random.default_rng(first)
-    originals = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    originals = [files[place] for place in np.random.default_rng(0).permutation(len(files))]
     for index in range(first, first + count):
         original = originals[index % len(originals)]
         (target / original.parent.name).mkdir(parents=True, exist_ok=True)
