@@ -62,8 +62,8 @@ def label_review(result: "LabelReview") -> "Group":
     sources = table("source", "labels", "awaiting approval", numbers=("labels", "awaiting approval"))
     for source in result.sources:
         sources.add_row(source.name, f"{source.labels:,}", f"{source.suspicious:,}")
-    unmatched = [f"labels of any model that match no prediction, since their request ids are unknown: {result.unmatched:,}"]
-    unmatched = unmatched if result.unmatched else []
+    unknown = f"labels of any model that match no prediction, since their request ids are unknown: {result.unmatched:,}"
+    unmatched = [unknown] if result.unmatched else []
     if not result.labels:
         return Group(*([sources] if result.sources else []), "no label awaits approval", *unmatched)
     shown = table("request", "source", "predicted", "labelled", "why")

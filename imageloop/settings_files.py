@@ -128,9 +128,8 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "union_tag_invalid":
         close = difflib.get_close_matches(str(context["tag"]), re.findall(r"'([^']+)'", context["expected_tags"]), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        return (
-            f"{key}.{context['discriminator'].strip(chr(39))}: expected {context['expected_tags']}, got '{context['tag']}'{hint}"
-        )
+        kind = context["discriminator"].strip("'")
+        return f"{key}.{kind}: expected {context['expected_tags']}, got '{context['tag']}'{hint}"
     if problem["type"] == "string_pattern_mismatch" and context["pattern"] in FORMS:
         return f"{key}: expected {FORMS[context['pattern']]}, got {problem['input']!r}"
     return f"{key or 'settings'}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"

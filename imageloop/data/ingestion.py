@@ -40,9 +40,9 @@ def prepared_stores(folder: Path, side: int) -> list[ArrayStore]:
     return [prepared_store(folder, one) for one in (side, *others)]
 
 
-def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Map in order with a thread a core, holding no more than a few results at a time."""
-    num_threads = usable_cores()
+def in_threads[T, R](function: Callable[[T], R], items: Sequence[T], cores: int | None = None) -> Iterator[R]:
+    """Map in order with a thread a core, holding no more than a few results at a time. `cores`: by default all of this process."""
+    num_threads = cores or usable_cores()
     with ThreadPoolExecutor(num_threads) as pool:
         for batch in itertools.batched(items, 32 * num_threads):
             yield from pool.map(function, batch)
@@ -112,11 +112,10 @@ class DecodeImages:
         return lambda files: list(self._decode_all(files, cores))
 
     def _decode_all(self, files: Sequence[tuple[str, Source]], cores: int) -> Iterator[Decoded]:
-        with ThreadPoolExecutor(cores) as pool:
-            for decoded in pool.map(lambda file: _decode(file[0], file[1], self.side, self.limits), files):
-                yield decoded
-                if self.advance:
-                    self.advance(1)
+        for decoded in in_threads(lambda file: _decode(file[0], file[1], self.side, self.limits), files, cores):
+            yield decoded
+            if self.advance:
+                self.advance(1)
 
 
 def _as_path(path: Path, _: Limits) -> Source:

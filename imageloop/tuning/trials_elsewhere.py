@@ -80,8 +80,10 @@ class RunTrials:
         workspace.backbones.mkdir(parents=True)
         for name, content in self.backbones.items():
             (workspace.backbones / name).write_bytes(content)
+        names = {name for name, _ in self.features}
+        extractors = {name: FeatureExtractor.of(name, self.images.side_pixels, workspace) for name in names}
         for (name, view), (keys, features_ND) in self.features.items():
-            FeatureExtractor.of(name, self.images.side_pixels, workspace).keep(keys, view, features_ND)
+            extractors[name].keep(keys, view, features_ND)
         if self.pixels is not None:
             self.images.open_store(workspace.prepared).append(self.images.table["sha256"].tolist(), self.pixels)
 

@@ -10,6 +10,7 @@ from imageloop.data.settings import Limits
 from imageloop.execution_engine import ThisProcess, current_engine, work_on
 from imageloop.training import features
 from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
+from tests.imageloop.conftest import LosesMachine
 
 pytestmark = pytest.mark.xdist_group("ray")
 SIDE = 64
@@ -60,21 +61,9 @@ def test_a_cluster_makes_the_same_images_and_features_though_a_machine_dies(
     here = decoded(paths, tmp_path / "here")
     expected = embedded(*here[:2], backbone, tmp_path / "features here")
     joined = ray_cluster.join_and_wait()
-    ended = []
+    watched = LosesMachine(ray_engine, ray_cluster, joined, after=NUM_IMAGES // 8 + 3)  # in the middle of the features
 
-    class Watched:
-        """The cluster; the machine that joined dies once a few items have ended."""
-
-        is_this_process = False
-
-        def map(self, task, items):
-            for number, result in ray_engine.map(task, items):
-                ended.append(number)
-                if isinstance(task, features.EmbedImages) and len(ended) == NUM_IMAGES // 8 + 3:
-                    ray_cluster.kill(joined)
-                yield number, result
-
-    with work_on(Watched):
+    with work_on(lambda: watched):
         there = decoded(paths, tmp_path / "there")
         found = embedded(*there[:2], backbone, tmp_path / "features there")
 
@@ -83,4 +72,4 @@ def test_a_cluster_makes_the_same_images_and_features_though_a_machine_dies(
     assert {reason for reason, _ in there[2].values()} == {"not_an_image", "unreadable"}
     assert np.array_equal(there[0].read(there[1]), here[0].read(here[1]))
     assert np.array_equal(found, expected)
-    assert sorted(ended) == sorted([*range(8), *range(8)])  # shards of images, shards of features: none twice
+    assert sorted(watched.ended) == sorted([*range(8), *range(8)])  # shards of images, shards of features: none twice

@@ -8,6 +8,7 @@ from imageloop.execution_engine import work_on
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning import study
 from imageloop.tuning.settings import SearchSettings
+from tests.imageloop.conftest import LosesMachine
 from tests.imageloop.training.test_trainer import images_of
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -31,25 +32,13 @@ def test_a_study_goes_on_though_a_machine_dies_and_its_trials_give_what_they_giv
 ):
     here = search(images, workspace, "here", trials=2)
     joined = ray_cluster.join_and_wait()
-    ended = []
+    watched = LosesMachine(ray_engine, ray_cluster, joined, after=4)
 
-    class Watched:
-        """The cluster; the machine that joined dies once a few trials have ended."""
-
-        is_this_process = False
-
-        def map(self, task, items):
-            for number, result in ray_engine.map(task, items):
-                ended.append(number)
-                if len(ended) == 4:
-                    ray_cluster.kill(joined)
-                yield number, result
-
-    with work_on(Watched):
+    with work_on(lambda: watched):
         there = search(images, workspace, "there", trials=12)
 
     assert joined.poll() is not None
-    assert sorted(ended) == list(range(11))  # the first trial ran here, before the others: none twice
+    assert sorted(watched.ended) == list(range(11))  # the first trial ran here, before the others: none twice
     assert there.completed == len(there.trials) == 12
     assert there.default.loss == here.default.loss
     assert all(trial.result.milliseconds > 0 for trial in there.trials)
