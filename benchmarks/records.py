@@ -28,7 +28,8 @@ from imageloop.records.record_writer import RecordWriter
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
 from seldon.service.concurrency_limit import Admission
-from seldon.service.prediction_handler import Identity, PredictionHandler
+from seldon.service.prediction_handler import PredictionHandler
+from seldon.service.prediction_requests import Identity
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.abandoned_work import own_folder
-from imageloop.usable_cores import usable_cores
 
 # Before Seldon's modules, which read the environment when they are imported: bodies reach `predict_raw` unparsed.
 os.environ["PAYLOAD_PASSTHROUGH"] = "true"
@@ -37,11 +36,12 @@ from imageloop.end_with_parent import end_with_parent
 from imageloop.errors import ImageLoopError
 from seldon.microservice import ImageClassifier
 from seldon.service import prometheus_metrics
+from seldon.service.asgi_app import ServiceApp
+from seldon.service.asgi_worker import ServiceWorker
 from seldon.service.json_encoding import to_json
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 MAPPED_BYTES = 8 * 2**20
-THREADS = 40  # more than may wait (`concurrency_limit`), so that one is always free for health checks and for 503
 
 
 class NoSeldonMetrics:
@@ -66,9 +66,11 @@ class Application(BaseApplication):
         port = os.environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "9000")
         settings = {
             "bind": f"{host}:{port}",
-            "workers": int(os.environ.get("GUNICORN_WORKERS") or usable_cores()),
-            "worker_class": "gthread",
-            "threads": THREADS,
+            "workers": int(os.environ.get("GUNICORN_WORKERS") or 1),
+            "worker_class": ServiceWorker,
+            "threads": 1,
+            "asgi_lifespan": "off",
+            "asgi_disconnect_grace_period": 0,
             "keepalive": 75,  # longer than the gateway's own, or it would now and then write into a closing connection
             "timeout": 60,
             "graceful_timeout": 15,
@@ -101,7 +103,7 @@ class Application(BaseApplication):
         app = get_rest_microservice(self._model, NoSeldonMetrics())
         app.register_error_handler(Exception, _fail)  # Seldon's own repeat what was sent
         app.register_error_handler(SeldonMicroserviceException, _fail)
-        return app
+        return ServiceApp(self._model, app)
 
 
 def _prepare_worker() -> None:

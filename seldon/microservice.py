@@ -16,16 +16,21 @@ from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 from seldon.service import prometheus_metrics
+from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import from_environment
 from seldon.service.feedback_messages import parse_seldon_feedback
-from seldon.service.prediction_handler import Identity, PredictionHandler, source_of
+from seldon.service.images_together import max_batch, max_wait_seconds
+from seldon.service.prediction_handler import PredictionHandler
+from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction, source_of
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import parse_message, prediction_message
 from seldon.service.serving_protocols import CLIENT_HEADER
 
 RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
+THREADS_VARIABLE = "IMAGELOOP_COMPUTE_THREADS"
 
 
 class ImageClassifier:
@@ -58,7 +63,14 @@ class ImageClassifier:
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
         novelty = Novelty.read(self._folder)
-        self._handler = PredictionHandler(predictor, identity, from_environment(), writer, novelty, self._retention)
+        threads = self._compute_threads()
+        compute, admission = ComputeThreads(threads, max_batch(predictor), max_wait_seconds()), from_environment(threads)
+        self._handler = PredictionHandler(predictor, identity, admission, compute, writer, novelty, self._retention)
+
+    @staticmethod
+    def _compute_threads() -> int:
+        """The configured number, by default this worker's share of the cores that the service may use."""
+        return int(os.environ.get(THREADS_VARIABLE) or max(1, usable_cores() // int(os.environ.get("GUNICORN_WORKERS") or 1)))
 
     def close(self) -> None:
         """Before the process ends: write the records that wait."""
@@ -98,19 +110,23 @@ class ImageClassifier:
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
         from seldon.service.json_encoding import to_json
-        from seldon.service.request_checks import caller_id
+        from seldon.service.request_checks import abandonment, caller_id
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)
         fields = seldon_message_to_json(message) if is_proto else message
         caller, client = (caller_id(), request.headers.get(CLIENT_HEADER)) if has_request_context() else (None, None)
         contents = parse_message(fields, self.info.side_pixels)
-        predictions = self.handler.predict(contents, caller, source_of("seldon", client))
-        rows = [list(prediction.probabilities.values()) for prediction in predictions]
-        request_id = predictions[0].request_id.partition(".")[0]
-        response = prediction_message(self.info.class_names, rows, request_id, self.handler.tags(predictions))
+        handed_in = PredictionRequest(contents, caller, source_of("seldon", client), is_abandoned=abandonment())
+        response = self.seldon_response(self.handler.submit(handed_in).result())
         if is_proto:
             return json_to_seldon_message(response)
         return to_json(response) if PAYLOAD_PASSTHROUGH else response
+
+    def seldon_response(self, predictions: list[ServedPrediction]) -> dict[str, Any]:
+        """The message with which Seldon's protocol responds to a prediction request."""
+        rows = [list(prediction.probabilities.values()) for prediction in predictions]
+        request_id = predictions[0].request_id.partition(".")[0]
+        return prediction_message(self.info.class_names, rows, request_id, self.handler.tags(predictions))
 
     def send_feedback_raw(self, message: Any) -> Any:
         """Store Seldon's feedback message: the ground truth of the prediction with its `meta.puid`.

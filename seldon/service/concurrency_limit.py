@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from seldon.service.request_errors import RequestError
 
-AT_WORK = 2  # one image is decoded while another is with the model, which releases Python's lock
 BODIES_BYTES = 64 * 2**20  # of all requests together; a single one may be as large as the limit of a body
 WAITING = 30  # a tenth of a second's work on two cores; a longer wait helps no caller
 
@@ -19,9 +18,8 @@ WAITING = 30  # a tenth of a second's work on two cores; a longer wait helps no 
 class Admission:
     """Counts the requests of one worker process. Thread-safe."""
 
-    def __init__(self, at_work: int = AT_WORK, waiting: int = WAITING, bodies_bytes: int = BODIES_BYTES) -> None:
+    def __init__(self, at_work: int, waiting: int = WAITING, bodies_bytes: int = BODIES_BYTES) -> None:
         self._bodies_bytes, self._held_bytes, self._counting = bodies_bytes, 0, threading.Lock()
-        self._slots = threading.BoundedSemaphore(at_work)
         self._places = threading.BoundedSemaphore(at_work + waiting)
 
     @contextmanager
@@ -51,17 +49,11 @@ class Admission:
         with self._counting:
             self._held_bytes -= body_bytes
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """The model for oneself, as far as the cores allow it."""
-        with self._slots:
-            yield
-
 
 def _full(got: str) -> RequestError:
     return RequestError(503, "full", f"expected a free slot, got {got}; try again in a second", retry_after_seconds=1)
 
 
-def from_environment() -> Admission:
-    """Return the limit of a worker, `IMAGELOOP_MAX_WAITING` waiting requests."""
-    return Admission(waiting=int(os.environ.get("IMAGELOOP_MAX_WAITING", WAITING)))
+def from_environment(at_work: int) -> Admission:
+    """Return the limit of a worker that computes `at_work` requests at once, `IMAGELOOP_MAX_WAITING` waiting ones."""
+    return Admission(at_work, int(os.environ.get("IMAGELOOP_MAX_WAITING", WAITING)))

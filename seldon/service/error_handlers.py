@@ -8,8 +8,9 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import declared_bytes
+from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of
 from seldon.service.json_encoding import to_json
-from seldon.service.request_checks import SILENT_UPLOAD_SECONDS, caller_id, drain
+from seldon.service.request_checks import caller_id, drain
 from seldon.service.request_errors import RequestError
 
 MANY_BYTES = 2**16  # of a body that is refused unread: a client that still sends it would not see the response
@@ -45,13 +46,14 @@ class ErrorHandlers:
         unread = error.code == 413 or (error.reason == "full" and declared_bytes() > MANY_BYTES)
         if unread or error.code == 408:
             response.headers["Connection"] = "close"
-        if unread:
+        if unread or caller_of(request.environ) is not None:  # the connection is closed where a part of the body was not taken
             drain()
         return response
 
     def refuse_http(self, error: HTTPException) -> Response:
-        if isinstance(error, ClientDisconnected):
-            return self.refuse_slow()
+        if isinstance(error, ClientDisconnected):  # Werkzeug's word for whatever ends a body early
+            caller = caller_of(request.environ)
+            return self.refuse_gone() if caller is not None and caller.has_gone() else self.refuse_slow()
         code = error.code or 500
         reason = {413: "too_large", 404: "no_such_route", 405: "wrong_method", 415: "wrong_type"}.get(code, "bad_request")
         return self.refuse(RequestError(code, reason, error.name))
@@ -72,6 +74,9 @@ class ErrorHandlers:
         return self.refuse(
             RequestError(408, "too_slow", f"expected the rest of the body, got silence for {SILENT_UPLOAD_SECONDS} s")
         )
+
+    def refuse_gone(self) -> Response:
+        return self.refuse(RequestError(499, "abandoned", "the caller closed the connection before the end of the body"))
 
     def fail(self, error: Exception) -> Response:
         """Respond to an error of the service itself, and log where it happened without what was sent."""

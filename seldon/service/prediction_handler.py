@@ -1,107 +1,76 @@
 """Predicts images, and writes metrics and a record for each prediction."""
 
-import hashlib
-import hmac
-import io
-import os
+import itertools
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from imageloop.data.image_checks import Container
-from imageloop.data.image_statistics import NAMES, rows_for_statistics, statistics_of_rows
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageRefusedError
+from imageloop.model.class_activation_map import draw_heat_map
 from imageloop.model.predictor import Predictor
 from imageloop.records.record_types import encode_embedding
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
 from seldon.service import prometheus_metrics
+from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import Admission
-from seldon.service.request_checks import refuse_abandoned
+from seldon.service.image_facts import Facts, as_file, facts_of
+from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction
 from seldon.service.request_errors import RequestError, refused_image
-from seldon.service.rollout_requests import SALT_VARIABLE
-from seldon.service.seldon_messages import Contents
 
-Facts = Callable[[], dict[str, Any]]  # what a record holds of an image, computed when the record is made
 Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # the file's content, its statistics and its embedding
 UNCERTAIN_BELOW = 0.8  # probability: a label of such an image is worth more
-# A site's own secret (`seldon/delivery/clusters/open_cluster.py` makes one): with it a caller's name can be found by trying names.
-SOURCE_SALT = os.environ.get(SALT_VARIABLE, "imageloop").encode()
 
 
 @dataclass(frozen=True)
-class Identity:
-    """The model, its version, and the predictor that serves it."""
+class _Images:
+    """The images of one request, preprocessed (B, S, S, 3), and what their records hold of each."""
 
-    model_name: str
-    model_version: str
-    predictor: str
-
-
-@dataclass(frozen=True)
-class ServedPrediction:
-    """The prediction for one image; feedback refers to its `request_id`.
-
-    `in_distribution`: whether the image resembles the training data; None where the package has no novelty reference.
-    """
-
-    request_id: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    novelty: float | None = None
-    in_distribution: bool | None = None
+    request: PredictionRequest
+    images_BSSC: UInt8Array
+    facts: list[Facts]
 
 
 class PredictionHandler:
-    """Predicts with one model in one process."""
+    """Predicts with one model in one process, on the threads of `compute`."""
 
     def __init__(
         self,
         predictor: Predictor,
         identity: Identity,
         admission: Admission,
+        compute: ComputeThreads,
         writer: RecordWriter | None,
         novelty: Novelty | None = None,
         retention: ImageRetention | None = None,
     ) -> None:
-        self.predictor, self.identity, self.admission = predictor, identity, admission
+        self.predictor, self.identity, self.admission, self._compute = predictor, identity, admission, compute
         self._writer, self._novelty, self._retention = writer, novelty, retention
 
-    def predict(self, contents: Contents, caller_id: str | None, source: str, *, stored: bool = True) -> list[ServedPrediction]:
-        """Return a prediction for each image, in their order.
+    def submit(self, request: PredictionRequest) -> "Future[list[ServedPrediction]]":
+        """Queue the images of a request; the result is a prediction for each of them, in their order.
 
-        `stored`: with a record and in the metrics. Raises: RequestError if one of them is no usable image.
+        Its error is a RequestError if one of them is no usable image.
         """
-        begun = time.perf_counter()
-        try:
-            with self.admission.working():
-                images_BSSC, containers = self._see(contents)
-                # before the model: the pixels are still in the processor's cache
-                facts = self._facts(contents, images_BSSC, containers)
-                found = self.predictor.predict(images_BSSC)
-        except ImageRefusedError as error:
-            raise refused_image(error) from error
-        request_id = uuid.uuid4().hex
-        ids = [request_id] if len(contents) == 1 else [f"{request_id}.{index}" for index in range(len(contents))]
-        novelty = self._novelty.distance(found.embeddings).tolist() if self._novelty else [None] * len(ids)
-        rows = zip(ids, found.labels, found.probabilities.tolist(), novelty, strict=True)
-        predictions = [self._serve(*row) for row in rows]
-        milliseconds = 1000 * (time.perf_counter() - begun)
-        if not stored:
-            return predictions
-        for prediction, seen in zip(predictions, zip(contents, facts, found.embeddings, strict=True), strict=True):
-            self._store(prediction, seen, caller_id, source, milliseconds)
-        return predictions
+        return self._compute.submit(self._predict_together, request, alone=request.is_large())
+
+    def explain(self, content: bytes, is_abandoned: Callable[[], bool], *, drawn: bool) -> Any:
+        """The prediction and the heat map (h, w) of one image, or, `drawn`, the image under its heat map.
+
+        Raises: RequestError if it is no usable image.
+        """
+        request = PredictionRequest([content], None, "", is_abandoned=is_abandoned)
+        return self._compute.submit(partial(self._explain, drawn=drawn), request, alone=True).result()
 
     def store_feedback(self, request_id: str, ground_truth: str, source: str) -> None:
         """Store the ground truth of a prediction; it is written before the caller gets a response.
@@ -116,7 +85,8 @@ class PredictionHandler:
             self._retention.set_ground_truth(request_id, ground_truth)
 
     def close(self) -> None:
-        """Write the records that wait."""
+        """Finish what is computed, and write the records that wait."""
+        self._compute.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -129,6 +99,10 @@ class PredictionHandler:
             **self.model_identity(),
         }
 
+    def context(self, begun: float) -> dict[str, Any]:
+        """What `/predict` says beside its predictions: the model, and the time since the request began."""
+        return {"model": self.model_identity(), "milliseconds": round(1000 * (time.perf_counter() - begun), 1)}
+
     def model_identity(self) -> dict[str, str]:
         return {
             "model": self.identity.model_name,
@@ -137,23 +111,71 @@ class PredictionHandler:
             "precision": self.predictor.precision,
         }
 
-    def _see(self, contents: Contents) -> tuple[UInt8Array, Sequence[Container | None]]:
-        """Preprocess files, unless the caller has gone meanwhile; pixels are as they should be, and have no header."""
-        if isinstance(contents, np.ndarray):
-            return contents, [None] * len(contents)
-        return self.predictor.preprocess_all(contents, refuse_abandoned)
+    def _predict_together(self, requests: list[PredictionRequest]) -> list[list[ServedPrediction] | RequestError]:
+        """Predict the images of several callers in one run of the model; an image that cannot be used is one caller's error."""
+        begun_cpu = time.thread_time()
+        seen = [self._see(request) for request in requests]
+        usable = [one for one in seen if isinstance(one, _Images)]
+        predictions = iter(self._predict(usable) if usable else [])
+        results = [next(predictions) if isinstance(one, _Images) else one for one in seen]
+        if any(request.stored for request in requests):
+            prometheus_metrics.cpu_seconds.labels(self.identity.predictor).inc(time.thread_time() - begun_cpu)
+        return results
 
-    def _facts(self, contents: Contents, images_BSSC: UInt8Array, containers: Sequence[Container | None]) -> list[Facts]:
+    def _see(self, request: PredictionRequest) -> "_Images | RequestError":
+        """Preprocess the files of a request, unless its caller has gone meanwhile; pixels are as they should be, and have no header."""
+        contents = request.contents
+        try:
+            if isinstance(contents, np.ndarray):
+                images_BSSC, containers = contents, list[Container | None]([None] * len(contents))
+            else:
+                images_BSSC, found = self.predictor.preprocess_all(contents, request.refuse_abandoned)
+                containers = list[Container | None](found)
+        except ImageRefusedError as error:
+            return refused_image(error)
+        except RequestError as error:
+            return error
         if self._writer is None:
-            return [dict for _ in contents]
-        return [_facts_of(*seen) for seen in zip(contents, images_BSSC, containers, strict=True)]
+            return _Images(request, images_BSSC, [dict for _ in contents])
+        # before the model: the pixels are still in the processor's cache
+        return _Images(request, images_BSSC, [facts_of(*one) for one in zip(contents, images_BSSC, containers, strict=True)])
+
+    def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction]]:
+        """Run the model once on all images, and hand each request its own rows."""
+        found = self.predictor.predict(
+            seen[0].images_BSSC if len(seen) == 1 else np.concatenate([one.images_BSSC for one in seen])
+        )
+        distances = self._novelty.distance(found.embeddings).tolist() if self._novelty else [None] * len(found.labels)
+        rows = zip(found.labels, found.probabilities.tolist(), distances, found.embeddings, strict=True)
+        for one in seen:
+            yield self._respond(one, list(itertools.islice(rows, len(one.images_BSSC))))
+
+    def _respond(self, seen: _Images, rows: list[tuple[str, list[float], float | None, np.ndarray]]) -> list[ServedPrediction]:
+        """The predictions of one request, each stored under its id."""
+        request, request_id = seen.request, uuid.uuid4().hex
+        ids = [request_id] if len(rows) == 1 else [f"{request_id}.{index}" for index in range(len(rows))]
+        predictions = [self._serve(identity, *row[:3]) for identity, row in zip(ids, rows, strict=True)]
+        milliseconds = 1000 * (time.perf_counter() - request.begun)
+        if request.stored:
+            for prediction, row, content, facts in zip(predictions, rows, request.contents, seen.facts, strict=True):
+                self._store(prediction, (content, facts, row[3]), request, milliseconds)
+        return predictions
+
+    def _explain(self, requests: list[PredictionRequest], *, drawn: bool) -> list[Any]:
+        (request,) = requests
+        try:
+            request.refuse_abandoned()
+            (content,) = request.contents
+            return [draw_heat_map(self.predictor, content) if drawn else self.predictor.explain(content)]
+        except ImageRefusedError as error:
+            return [refused_image(error)]
 
     def _serve(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> ServedPrediction:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
         known = None if novelty is None or self._novelty is None else novelty <= self._novelty.limit
         return ServedPrediction(request_id, label, values[label], values, novelty, known)
 
-    def _store(self, prediction: ServedPrediction, seen: Seen, caller_id: str | None, source: str, milliseconds: float) -> None:
+    def _store(self, prediction: ServedPrediction, seen: Seen, request: PredictionRequest, milliseconds: float) -> None:
         content, facts, embedding_D = seen
         prometheus_metrics.predictions.labels(self.identity.predictor, self.identity.model_version, prediction.label).inc()
         prometheus_metrics.confidence.labels(self.identity.predictor).observe(prediction.probability)
@@ -161,9 +183,11 @@ class PredictionHandler:
             prometheus_metrics.out_of_distribution.labels(self.identity.predictor).inc()
         if self._retention is not None:
             for_labelling = prediction.probability < UNCERTAIN_BELOW or prediction.in_distribution is False
-            self._retention.keep(prediction.request_id, prediction.label, _as_file(content), for_labelling=for_labelling)
+            self._retention.keep(prediction.request_id, prediction.label, as_file(content), for_labelling=for_labelling)
         if self._writer is not None:
-            self._writer.write(partial(self._record, prediction, facts, embedding_D, caller_id, source, milliseconds, _now()))
+            self._writer.write(
+                partial(self._record, prediction, facts, embedding_D, request.caller_id, request.source, milliseconds, _now())
+            )
 
     def _record(
         self,
@@ -192,35 +216,6 @@ class PredictionHandler:
             "novelty": prediction.novelty,
             "in_distribution": prediction.in_distribution,
         }
-
-
-def source_of(route: str, client: str | None) -> str:
-    """Return a pseudonym of the caller, for the limit of feedback from one source; the name cannot be found from it."""
-    return route if not client else f"{route}:{hmac.digest(SOURCE_SALT, client.encode(), 'sha256').hex()[:16]}"
-
-
-def _as_file(content: bytes | np.ndarray) -> bytes:
-    """Pixels become a PNG."""
-    if isinstance(content, bytes):
-        return content
-    out = io.BytesIO()
-    Image.fromarray(content).save(out, "PNG")
-    return out.getvalue()
-
-
-def _facts_of(content: bytes | np.ndarray, image_SSC: UInt8Array, container: Container | None) -> Facts:
-    """Return hash, size, format and statistics of an image, and hold neither the image nor the file."""
-    data = content if isinstance(content, bytes) else content.tobytes()
-    facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
-    if container is not None:
-        facts |= container._asdict()
-    rows = rows_for_statistics(image_SSC)
-
-    def complete() -> dict[str, Any]:
-        statistics = [round(value, 4) for value in statistics_of_rows(rows).tolist()]
-        return facts | {"statistics": dict(zip(NAMES, statistics, strict=True))}
-
-    return complete
 
 
 def _now() -> str:

@@ -1,41 +1,36 @@
 """Check a request before any work is done for it: its origin, its content type, its caller; and read its body."""
 
 import os
-import re
 import select
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import has_request_context, request
 
 from seldon.service.body_size_limit import MAX_BODY_BYTES
+from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of, valid_caller_id
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import read_json, refuse_brackets
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
 
 SELDON_FIELDS = (b'"jsonData"', b'"data"', b'"binData"', b'"strData"', b'"meta"')
 HEAD_BYTES = 100  # in which a message names its first field
-SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
 MAX_FIELDS = 10
 FORM = "application/x-www-form-urlencoded"
-CALLER_ID = re.compile(r"[\w.-]{1,64}")
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def refuse_abandoned() -> None:
-    """End work whose caller has closed the connection, as a gateway does when a deadline has passed.
-
-    Raises: RequestError, which nobody reads.
-    """
+def abandonment() -> Callable[[], bool]:
+    """A check, for any thread, of whether the caller of this request has closed the connection."""
     if not has_request_context():
-        return
-    connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        return
-    if _is_closed(connection):
-        raise RequestError(499, "abandoned", "the caller closed the connection before its turn came")
+        return lambda: False
+    if (caller := caller_of(request.environ)) is not None:
+        return caller.has_gone
+    connection = request.environ.get("gunicorn.socket")  # under Seldon's own command
+    return (lambda: False) if connection is None else partial(_is_closed, connection)
 
 
 def _is_closed(connection: socket.socket) -> bool:
@@ -49,13 +44,8 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def caller_id() -> str | None:
-    """The client's id of the request: its own, or that of the trace that it belongs to; None if it is malformed.
-
-    Source: W3C Trace Context, the header `traceparent`.
-    """
-    trace = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    identity = request.headers.get("X-Request-Id") or (trace[1] if trace else "")
-    return identity if CALLER_ID.fullmatch(identity) else None
+    """The client's id of the request, None if it is malformed."""
+    return valid_caller_id(request.headers.get("X-Request-Id", ""), request.headers.get("traceparent", ""))
 
 
 def refuse_other_origins() -> None:

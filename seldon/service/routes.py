@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, request
 
-from imageloop.errors import ImageRefusedError
-from imageloop.model.class_activation_map import draw_heat_map
 from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import MAX_BODY_BYTES, declared_bytes, refuse_large_body
+from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of
 from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
-from seldon.service.prediction_handler import source_of
+from seldon.service.prediction_requests import PredictionRequest, source_of
 from seldon.service.request_checks import (
-    SILENT_UPLOAD_SECONDS,
+    abandonment,
     allow_silence,
     caller_id,
     images_of_message,
@@ -29,12 +28,12 @@ from seldon.service.request_checks import (
     is_message,
     read_body,
     read_json_body,
-    refuse_abandoned,
     refuse_large_forms,
     refuse_other_origins,
     wrong_type,
 )
-from seldon.service.request_errors import RequestError, refused_image
+from seldon.service.request_errors import RequestError
+from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.seldon_messages import encoded_images
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
@@ -44,17 +43,10 @@ if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
 
     from seldon.microservice import ImageClassifier
-    from seldon.service.prediction_handler import ServedPrediction
+    from seldon.service.prediction_requests import ServedPrediction
 
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
 
 
 def blueprint(model: "ImageClassifier") -> Blueprint:
@@ -82,16 +74,6 @@ def _configure(state: "BlueprintSetupState") -> None:
     state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
 
 
-def _shown(prediction: "ServedPrediction") -> dict[str, Any]:
-    return {
-        "request_id": prediction.request_id,
-        "label": prediction.label,
-        "probability": prediction.probability,
-        "probabilities": prediction.probabilities,
-        "in_distribution": prediction.in_distribution,
-    }
-
-
 def _is_of_rollout() -> bool:
     return is_of_rollout(request.headers.get(ROLLOUT_HEADER))
 
@@ -105,7 +87,10 @@ class _Service:
 
     def begin(self) -> Response | None:
         """Admit the request, reject what no route accepts, and handle raw images and feedback before Seldon's own routes do."""
-        g.begun, g.begun_cpu = time.perf_counter(), time.thread_time()
+        caller = caller_of(request.environ)
+        g.begun, g.begun_cpu = caller.begun if caller else time.perf_counter(), time.thread_time()
+        if caller is not None and caller.error is not None:
+            raise caller.error
         if request.path not in (*WORK, *HEALTH, *PAGES):
             raise RequestError(404, "no_such_route", f"expected a route of /docs, got '{request.path[:80]}'")
         refuse_other_origins()
@@ -137,38 +122,30 @@ class _Service:
 
     def predict(self) -> Response:
         (prediction,) = self._predict([read_body()])
-        return json_response(_shown(prediction) | self._context())
+        return json_response(prediction.shown() | self._model.handler.context(g.begun))
 
     def predict_list(self, images: Any) -> Response:
         """Predict the images of `{"images": [base64, ...]}`."""
         predictions = self._predict(encoded_images(images))
-        return json_response({"predictions": [_shown(prediction) for prediction in predictions]} | self._context())
+        shown = [prediction.shown() for prediction in predictions]
+        return json_response({"predictions": shown} | self._model.handler.context(g.begun))
 
     def _predict(self, contents: list[bytes]) -> "list[ServedPrediction]":
         source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
-        return self._model.handler.predict(contents, caller_id(), source, stored=stored)
-
-    def _context(self) -> dict[str, Any]:
-        return {
-            "model": self._model.handler.model_identity(),
-            "milliseconds": round(1000 * (time.perf_counter() - g.begun), 1),
-        }
+        handed_in = PredictionRequest(contents, caller_id(), source, stored, abandonment(), g.begun)
+        return self._model.handler.submit(handed_in).result()
 
     def explain(self) -> Response:
         if not is_image():
             raise wrong_type("image/*, application/octet-stream")
         handler = self._model.handler
-        content = read_body()
-        try:
-            with handler.admission.working():
-                refuse_abandoned()
-                if request.accept_mimetypes.best_match(["application/json", "image/png"]) == "image/png":
-                    out = io.BytesIO()
-                    draw_heat_map(handler.predictor, content).save(out, "PNG")
-                    return Response(out.getvalue(), mimetype="image/png")
-                prediction, heat_hw = handler.predictor.explain(content)
-        except ImageRefusedError as error:
-            raise refused_image(error) from error
+        drawn = request.accept_mimetypes.best_match(["application/json", "image/png"]) == "image/png"
+        explained = handler.explain(read_body(), abandonment(), drawn=drawn)
+        if drawn:
+            out = io.BytesIO()
+            explained.save(out, "PNG")
+            return Response(out.getvalue(), mimetype="image/png")
+        prediction, heat_hw = explained
         heat = [[round(float(value), 4) for value in row] for row in heat_hw]
         return json_response(
             {

@@ -34,8 +34,11 @@ class PodSettings(Settings):
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
         description="no CPU limit: throttling slows the slowest responses down, and saves nothing",
     )
-    workers: int = Field(
-        2, ge=1, description="worker processes of each pod; without it Gunicorn would start one for each processor of the node"
+    workers: int = Field(1, ge=1, description="worker processes of each pod, each with a copy of the model")
+    compute_threads: int = Field(
+        2,
+        ge=1,
+        description="images that each worker computes at once, a processor each; without it as many as the node has processors",
     )
     max_replicas: int | None = Field(None, ge=1, description="the upper bound of autoscaling; by default there is no autoscaling")
     cpu_percent: int = Field(70, ge=1, le=100, description="CPU utilization that autoscaling aims at, in percent of the request")

@@ -12,7 +12,7 @@ from imageloop.model.signing import SignatureError
 from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
 from seldon.microservice import ImageClassifier
-from seldon.service.prediction_handler import source_of
+from seldon.service.prediction_requests import source_of
 from seldon.service.request_checks import caller_id
 from seldon.service.request_errors import RequestError
 
@@ -212,7 +212,7 @@ def test_a_body_that_stops_coming_is_a_408(client, model, monkeypatch, error):
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr(model.handler, "predict", stop)
+    monkeypatch.setattr(model.handler, "submit", stop)
 
     assert client.post("/predict", data=b"x", content_type="image/png").status_code == 408
 

@@ -65,6 +65,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
         "IMAGELOOP_RECORDS": RECORDS,
         "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub",
         "GUNICORN_WORKERS": str(settings.workers),
+        "IMAGELOOP_COMPUTE_THREADS": str(settings.compute_threads),
     }
     return Container.model_validate(
         dump(container)

@@ -64,7 +64,7 @@ def test_the_service_reads_its_mounts_and_variables(predictor):
     environment = {variable["name"]: variable.get("value") for variable in service["env"]}
     assert environment["IMAGELOOP_MAX_WAITING"] == "8"
     assert environment["IMAGELOOP_RECORDS"] == "/records"
-    assert environment["GUNICORN_WORKERS"] == "2"
+    assert (environment["GUNICORN_WORKERS"], environment["IMAGELOOP_COMPUTE_THREADS"]) == ("1", "2")
     assert environment["IMAGELOOP_VERIFICATION_KEY"] == "/mnt/keys/signing.pub"
     assert collector["image"] == IMAGE
     assert collector["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "records"

@@ -1,0 +1,180 @@
+"""The service as an ASGI app: a short way for predictions, and Seldon's Flask app for everything else.
+
+An image on `/predict` and a JSON message on Seldon's prediction routes are read in the event loop, predicted on the compute
+threads, and answered. Whatever else arrives, and every request that is refused, is handled by Seldon's app with our routes, so
+that each refusal is written once.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from a2wsgi import WSGIMiddleware
+
+from seldon.service import prometheus_metrics
+from seldon.service.body_size_limit import MAX_BODY_BYTES
+from seldon.service.callers import CALLER, Caller, Receive, valid_caller_id
+from seldon.service.concurrency_limit import WAITING
+from seldon.service.json_encoding import to_json
+from seldon.service.prediction_requests import PredictionRequest, ServedPrediction, source_of
+from seldon.service.request_errors import RequestError
+from seldon.service.response_headers import SECURITY_HEADERS
+from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
+from seldon.service.seldon_messages import parse_message
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_PREDICTIONS
+
+if TYPE_CHECKING:
+    from seldon.microservice import ImageClassifier
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+FLASK_THREADS = WAITING + 10  # more than may wait, so that one is always free for health checks and for 503
+HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+ABANDONED = 499
+JSON = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True)
+class _ShortRequest:
+    """What the head of a prediction request says, where the short way is open to it."""
+
+    path: str
+    body_bytes: int
+    caller_id: str | None
+    client: str | None
+    of_rollout: bool
+
+    @classmethod
+    def of(cls, scope: Scope) -> "_ShortRequest | None":
+        """Read the head of a request; None for all that Seldon's app handles."""
+        path, headers = scope["path"], dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if path == "/predict":
+            expected = content_type.startswith(b"image/") or content_type == b"application/octet-stream"
+        else:
+            expected = path in SELDON_PREDICTIONS and content_type == b"application/json"
+        length = headers.get(b"content-length", b"")
+        if not expected or scope["method"] != "POST" or b"origin" in headers or not length.isdigit():
+            return None
+        if not 0 < int(length) <= MAX_BODY_BYTES:
+            return None
+
+        def value(name: str) -> str | None:
+            return headers[name.lower().encode()].decode("latin-1") if name.lower().encode() in headers else None
+
+        caller_id = valid_caller_id(value("X-Request-Id") or "", value("traceparent") or "")
+        return cls(path, int(length), caller_id, value(CLIENT_HEADER), is_of_rollout(value(ROLLOUT_HEADER)))
+
+
+class ServiceApp:
+    """Serves one model; `flask_app` is Seldon's, with our routes."""
+
+    def __init__(self, model: "ImageClassifier", flask_app: Any) -> None:
+        self._model, self.in_flight = model, 0
+        self._flask = WSGIMiddleware(_until_its_end(flask_app), workers=FLASK_THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._flask(scope, receive, send)
+            return
+        if scope["http_version"] == "1.0":
+            send = _saying_keep_alive(scope, send)
+        caller = scope[CALLER] = Caller(receive)
+        request = _ShortRequest.of(scope)
+        self.in_flight += 1
+        try:
+            if request is None or not await self._answer(request, caller, send):
+                await self._hand_over(scope, caller, send)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: _ShortRequest, caller: Caller, send: Send) -> bool:
+        """Predict, and respond; False where Seldon's app must, with the error that `caller` then has."""
+        predictor = self._model.predictor_name
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._model.handler.admission.admitted(request.body_bytes))
+            except RequestError:
+                return False
+            in_flight = prometheus_metrics.in_flight.labels(predictor, request.path)
+            in_flight.inc()
+            held.callback(in_flight.dec)
+            try:
+                body = await self._predicted(request, caller, held)
+            except asyncio.CancelledError:
+                self._count(request, caller, ABANDONED)
+                prometheus_metrics.refused.labels(predictor, "abandoned").inc()
+                raise
+            except Exception as error:
+                caller.error = error
+                return False
+        headers = [JSON, (b"content-length", str(len(body)).encode()), *HEADERS]
+        if request.caller_id:
+            headers.append((b"x-request-id", request.caller_id.encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._count(request, caller, 200)
+        return True
+
+    def _count(self, request: _ShortRequest, caller: Caller, code: int) -> None:
+        if not request.of_rollout:
+            prometheus_metrics.requests.labels(self._model.predictor_name, request.path, code).inc()
+            prometheus_metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - caller.begun)
+
+    async def _predicted(self, request: _ShortRequest, caller: Caller, held: ExitStack) -> bytes:
+        """The body of the response. What is `held` for the request is kept as long as it is computed, though its caller has gone."""
+        content, of_images = await caller.body(), request.path == "/predict"
+        contents = [content] if of_images else parse_message(content, self._model.info.side_pixels)
+        source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
+        result = self._model.handler.submit(
+            PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun)
+        )
+        release = held.pop_all().close
+        result.add_done_callback(lambda _: release())
+        try:
+            predictions: list[ServedPrediction] = await asyncio.wrap_future(result)
+        except asyncio.CancelledError:
+            caller.is_gone()
+            raise
+        if not of_images:
+            return to_json(self._model.seldon_response(predictions))
+        return to_json(predictions[0].shown() | self._model.handler.context(caller.begun))
+
+    async def _hand_over(self, scope: Scope, caller: Caller, send: Send) -> None:
+        """Let Seldon's app respond. It runs to its end though the caller goes: a thread of its may wait for its response to be taken."""
+        task = asyncio.ensure_future(self._flask(scope, caller.receive, send))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller.is_gone()
+            await task
+            raise
+
+
+def _saying_keep_alive(scope: Scope, send: Send) -> Send:
+    """Tell a client of HTTP/1.0 that its connection stays open where it asked for that, or it would wait for the end.
+
+    Gunicorn keeps it open without a word.
+    """
+    if dict(scope["headers"]).get(b"connection", b"").lower() != b"keep-alive":
+        return send
+
+    async def send_with_header(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start" and b"connection" not in dict(message["headers"]):
+            message["headers"] = [*message["headers"], (b"connection", b"keep-alive")]
+        await send(message)
+
+    return send_with_header
+
+
+def _until_its_end(flask_app: Any) -> Callable[..., Any]:
+    """Let the app read bodies that declare no length, too: ASGI says where they end."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["wsgi.input_terminated"] = True
+        return flask_app(environ, start_response)
+
+    return app
