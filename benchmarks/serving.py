@@ -233,7 +233,6 @@ def given(package: Path, key: Path) -> dict[str, str]:
     return {
         "IMAGELOOP_VERIFICATION_KEY": str(key),
         "PYTHONPATH": str(ROOT),
-        "GUNICORN_WORKERS": str(os.cpu_count()),
         "PREDICTIVE_UNIT_PARAMETERS": parameters,
     }
 
@@ -260,7 +259,7 @@ def start_all(scratch: Path, package: Path, key: Path, image: Path) -> list[Serv
     message.write_text(json.dumps({"binData": base64.b64encode(image.read_bytes()).decode()}))
     cores = str(os.cpu_count())
     servers: list[Server | Gateway] = [ours("ours alone", scratch / "ours", package, key, image, scratch / "records")]
-    plain = given(package, key) | ports() | own(scratch / "plain") | {"GRPC_WORKERS": "0"}
+    plain = given(package, key) | ports() | own(scratch / "plain") | {"GRPC_WORKERS": "0", "GUNICORN_WORKERS": cores}
     command = [
         str(serving_python().with_name("seldon-core-microservice")),
         "seldon.microservice.ImageClassifier",

@@ -12,9 +12,8 @@ import json
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imageloop.abandoned_work import own_folder
 
@@ -28,37 +27,27 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from seldon_core.flask_utils import SeldonMicroserviceException
-from seldon_core.microservice import parse_parameters
-from seldon_core.wrapper import get_rest_microservice
 
 from imageloop.end_with_parent import end_with_parent
 from imageloop.errors import ImageLoopError
-from seldon.microservice import ImageClassifier
 from seldon.service import prometheus_metrics
-from seldon.service.asgi_app import ServiceApp
 from seldon.service.asgi_worker import ServiceWorker
-from seldon.service.json_encoding import to_json
+
+if TYPE_CHECKING:
+    from seldon.microservice import ImageClassifier
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 MAPPED_BYTES = 8 * 2**20
 
 
-class NoSeldonMetrics:
-    """Seldon's own manager loses updates between threads and costs milliseconds; ours are prometheus-client's."""
-
-    def update(self, _metrics: list[Any], _method: str) -> None:
-        """Do nothing: no method of ours returns such metrics."""
-
-    def update_reward(self, _reward: float) -> None:
-        """Do nothing: feedback carries labels."""
-
-
 class Application(BaseApplication):
-    """Seldon's Flask app in Gunicorn's workers; each opens the model for itself."""
+    """One model in Gunicorn's workers, each of which verifies and opens it for itself.
 
-    def __init__(self, model: ImageClassifier) -> None:
-        self._model = model
+    The process that keeps the workers alive imports none of what they need, and so takes little memory.
+    """
+
+    def __init__(self) -> None:
+        self._model: ImageClassifier | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -85,25 +74,24 @@ class Application(BaseApplication):
 
     def _end_worker(self) -> None:
         """Flush the records and exit. Python's own shutdown destroys the model while threads still use it: it aborts, or hangs."""
-        self._model.close()
+        if self._model is not None:
+            self._model.close()
         logging.shutdown()
         os._exit(0)
 
     def load(self) -> Any:
         """Load the model in each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""
         try:
-            return self._app()
+            from seldon.service.seldon_app import open_model, service_app
+
+            self._model = open_model()
+            return service_app(self._model)
+        except (ImageLoopError, TypeError) as error:
+            logging.getLogger(__name__).critical("%s", error)
         except Exception:
             logging.getLogger(__name__).critical("the model cannot be loaded", exc_info=True)
-            logging.shutdown()
-            os._exit(Arbiter.WORKER_BOOT_ERROR)
-
-    def _app(self) -> Any:
-        self._model.load()
-        app = get_rest_microservice(self._model, NoSeldonMetrics())
-        app.register_error_handler(Exception, _fail)  # Seldon's own repeat what was sent
-        app.register_error_handler(SeldonMicroserviceException, _fail)
-        return ServiceApp(self._model, app)
+        logging.shutdown()
+        os._exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def _prepare_worker() -> None:
@@ -118,19 +106,6 @@ def _prepare_worker() -> None:
         if hasattr(libc, "mallopt"):
             libc.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
             libc.mallopt(M_TRIM_THRESHOLD, MAPPED_BYTES)
-
-
-def _fail(error: Exception) -> Any:
-    from flask import Response
-
-    from seldon.service.request_checks import caller_id
-
-    name, places = getattr(error, "reason", type(error).__name__), "".join(traceback.format_tb(error.__traceback__))
-    logging.getLogger(__name__).error(
-        "request %s failed: %s\n%s", caller_id(), name, places
-    )  # not its message: it may hold what was sent
-    body = {"status": {"status": "FAILURE", "code": 500, "reason": "INTERNAL", "info": "the service failed; see its log"}}
-    return Response(to_json(body), status=500, mimetype="application/json")
 
 
 class JsonLines(logging.Formatter):
@@ -149,17 +124,12 @@ class JsonLines(logging.Formatter):
 
 
 def main() -> None:
-    """Verify the package, then serve it until SIGTERM."""
+    """Serve until SIGTERM."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     prometheus_metrics.start_afresh(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    try:
-        model = ImageClassifier(**parse_parameters(json.loads(os.environ.get("PREDICTIVE_UNIT_PARAMETERS", "[]"))))
-    except (ImageLoopError, TypeError) as error:
-        logging.getLogger(__name__).critical("%s", error)
-        sys.exit(1)
-    Application(model).run()
+    Application().run()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Any
 from flask import Blueprint
 
 from imageloop.embeddings.novelty import Novelty
-from imageloop.model.package import open_package
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
+from imageloop.model.verify_package import verified_package
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
 from imageloop.usable_cores import usable_cores
@@ -39,12 +39,12 @@ class ImageClassifier:
     def __init__(self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0") -> None:
         """Verify the package; a process that must not serve it ends here.
 
-        Raises: PackageError, SignatureError, SettingsError.
+        Raises: PackageError, SettingsError; SignatureError without a key.
         """
         self._folder = Path(model_uri.removeprefix("file://"))
         self._key = public_key(Workspace.current().keys)
         self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
-        self.info = open_package(self._folder, self._key)
+        self.info, self._verified_in = verified_package(self._folder, self._key), os.getpid()
         self._retention = ImageRetention.from_environment(
             os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.images_lost.labels(self._identity.predictor).inc()
         )
@@ -53,7 +53,9 @@ class ImageClassifier:
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
         prometheus_metrics.ensure_folder()
-        predictor = Predictor.load(self._folder, self._key, threads=1)
+        if self._verified_in != os.getpid():  # a worker that replaces another one may start weeks later
+            verified_package(self._folder, self._key)
+        predictor = Predictor.unsigned(self._folder, threads=1)
         identity = self._identity
         prometheus_metrics.model_info.labels(
             identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision

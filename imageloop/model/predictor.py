@@ -74,7 +74,7 @@ class Predictor:
 
     @classmethod
     def unsigned(cls, folder: Path, threads: int) -> Self:
-        """Open a package that is still being made, on the machine that makes it; `load` is for all others."""
+        """Open a package that is still being made, or that this process has had verified; `load` is for all others."""
         return cls(_model_file(folder, exact=False), read_info(folder), threads)
 
     def predict(self, images: Sequence[bytes] | UInt8Array) -> Predictions:

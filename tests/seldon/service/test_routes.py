@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.exceptions import ClientDisconnected
 
-from imageloop.model.signing import SignatureError
+from imageloop.model.package import PackageError
 from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
 from seldon.microservice import ImageClassifier
@@ -237,7 +237,7 @@ def test_another_key_is_refused_before_anything_is_opened(package, tmp_path, mon
     private_key(tmp_path)
     monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(tmp_path / "signing.pub"))
 
-    with pytest.raises(SignatureError):
+    with pytest.raises(PackageError):
         ImageClassifier(str(package))
 
 

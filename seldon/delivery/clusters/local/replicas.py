@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imageloop.code_fingerprint import source_fingerprint
+from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import PROJECT
 from seldon.delivery.clusters.cluster_protocol import DeploymentError, PredictorStatus, ReplicaEndedError, ReplicaStatus
 from seldon.delivery.clusters.local import envoy_config
@@ -107,6 +108,7 @@ class Replicas:
         parameters += [{"name": part.name, "value": part.value, "type": part.type} for part in predictor.graph.parameters]
         environment = {
             "GUNICORN_WORKERS": "1",
+            "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // predictor.replicas)),
             **self._environment,
             **{variable.name: variable.value or "" for variable in (predictor.container.env if predictor.container else ())},
             "HOME": str(home),
