@@ -10,6 +10,7 @@ GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unl
 import ctypes
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ from gunicorn.arbiter import Arbiter
 from imageloop.end_with_parent import end_with_parent
 from imageloop.errors import ImageLoopError
 from seldon.service import prometheus_metrics
-from seldon.service.asgi_worker import ServiceWorker
+from seldon.service.asgi_worker import ServiceWorker, drain_seconds
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
@@ -62,7 +63,7 @@ class Application(BaseApplication):
             "asgi_disconnect_grace_period": 0,
             "keepalive": 75,  # longer than the gateway's own, or it would now and then write into a closing connection
             "timeout": 60,
-            "graceful_timeout": 15,
+            "graceful_timeout": 15 + math.ceil(drain_seconds()),
             "control_socket_disable": True,
             "loglevel": "warning",
             "post_fork": lambda _server, _worker: _prepare_worker(),

@@ -24,7 +24,7 @@ from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.seldon_messages import parse_message
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_PREDICTIONS
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_PREDICTIONS
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
@@ -73,7 +73,7 @@ class ServiceApp:
     """Serves one model; `flask_app` is Seldon's, with our routes."""
 
     def __init__(self, model: "ImageClassifier", flask_app: Any) -> None:
-        self._model, self.in_flight = model, 0
+        self._model, self.in_flight, self.is_ending = model, 0, False
         self._flask = WSGIMiddleware(_until_its_end(flask_app), workers=FLASK_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +83,10 @@ class ServiceApp:
         if scope["http_version"] == "1.0":
             send = _saying_keep_alive(scope, send)
         caller = scope[CALLER] = Caller(receive)
+        if self.is_ending and scope["path"] == SELDON.ready_path:
+            caller.error = RequestError(
+                503, "ending", "expected a service that goes on, got one that ends; send requests to another one"
+            )
         request = _ShortRequest.of(scope)
         self.in_flight += 1
         try:

@@ -1,11 +1,18 @@
-"""Gunicorn's worker for ASGI apps, which ends as soon as no request is in flight."""
+"""Gunicorn's worker for ASGI apps, which says first that it ends, and then ends as soon as no request is in flight."""
 
 import asyncio
+import os
 from typing import Any
 
 from gunicorn.workers.gasgi import ASGIWorker
 
+DRAIN_VARIABLE = "IMAGELOOP_DRAIN_SECONDS"
 POLL_SECONDS = 0.02
+
+
+def drain_seconds() -> float:
+    """For how long a service that ends goes on serving while it is not ready: a cluster sends requests until all have heard of it."""
+    return float(os.environ.get(DRAIN_VARIABLE) or 0)
 
 
 class ServiceWorker(ASGIWorker):  # type: ignore[misc]
@@ -20,7 +27,14 @@ class ServiceWorker(ASGIWorker):  # type: ignore[misc]
         await super()._serve()
 
     def handle_exit_signal(self) -> None:
-        """End gracefully, and begin at once."""
+        """Be no longer ready, and end gracefully once callers know; at once where that takes no time, or the signal is repeated."""
+        if not self.asgi.is_ending and drain_seconds() > 0:
+            self.asgi.is_ending = True
+            self.loop.call_later(drain_seconds(), self._end)
+        else:
+            self._end()
+
+    def _end(self) -> None:
         super().handle_exit_signal()
         if self._main is not None:
             self._main.cancel()  # what it does between two heartbeats is to sleep

@@ -48,6 +48,11 @@ class PodSettings(Settings):
         description="running and queued requests that autoscaling aims at too; needs a metrics adapter",
     )
     grace_seconds: int = Field(30, ge=1, description="time for a terminating pod to finish its requests")
+    drain_seconds: int = Field(
+        5,
+        ge=0,
+        description="of it: for so long a terminating pod is not ready and still serves, until all of the cluster send elsewhere",
+    )
 
 
 def missing_image() -> SettingsError:

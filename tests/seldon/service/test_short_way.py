@@ -151,3 +151,16 @@ def test_an_ending_service_answers_what_it_has_and_waits_for_no_idle_connection(
 
     assert codes == [200] * 6
     assert service.process.wait(5) == 0
+
+
+def test_a_terminating_service_serves_until_a_cluster_sends_elsewhere(start_service, package, call, eventually):
+    """Endpoints are updated some time after a pod got its signal, and until then it still gets requests."""
+    service = start_service([str(serving_python()), "-m", "seldon.launcher"], package, IMAGELOOP_DRAIN_SECONDS="3")
+    service.process.terminate()
+
+    assert eventually(lambda: call(f"{service.url}/health/status")[0] == 503, seconds=2)
+    found = [call(f"{service.url}/predict", JPEG, "image/jpeg")[0] for _ in range(20)]
+
+    assert found == [200] * 20
+    assert call(f"{service.url}/health/ping")[0] == 200
+    assert service.process.wait(10) == 0

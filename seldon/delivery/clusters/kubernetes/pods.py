@@ -66,6 +66,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
         "IMAGELOOP_VERIFICATION_KEY": "/mnt/keys/signing.pub",
         "GUNICORN_WORKERS": str(settings.workers),
         "IMAGELOOP_COMPUTE_THREADS": str(settings.compute_threads),
+        "IMAGELOOP_DRAIN_SECONDS": str(settings.drain_seconds),
     }
     return Container.model_validate(
         dump(container)
