@@ -1,6 +1,8 @@
 """The status file of the monitor, for the page and for Prometheus; and its short memory between monitoring runs."""
 
 import json
+import logging
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,8 @@ from steps.pipeline_settings import MonitorSettings
 if TYPE_CHECKING:
     from operations.monitoring import MonitoringRun
 
+logger = logging.getLogger(__name__)
+PUSHGATEWAY_VARIABLE, PUSH_SECONDS = "IMAGELOOP_PUSHGATEWAY", 10
 NUM_SHOWN = 20
 STATUS_FILE = "monitor_status.json"
 MEMORY_FILE, NUM_REMEMBERED = "monitor_memory.json", 20
@@ -37,6 +41,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         "timestamp": now,
         "due": now + due_seconds,
         "model": name,
+        "deployment": settings.monitoring.deployment,
         "version": result.version,
         "action": result.action,
         "reason": result.reason,
@@ -48,6 +53,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         ],
     }
     write_status(workspace, status)
+    push_metrics(status)
     return decisions[-1].decision_id if decisions else ""
 
 
@@ -55,7 +61,29 @@ def postpone_due(workspace: Workspace, seconds: float) -> None:
     """Move the time at which the next status is due; the rest of the file stays."""
     file = workspace.state / "serving" / STATUS_FILE
     if file.exists():
-        write_status(workspace, json.loads(file.read_text()) | {"due": time.time() + seconds})
+        status = json.loads(file.read_text()) | {"due": time.time() + seconds}
+        write_status(workspace, status)
+        push_metrics(status)
+
+
+def push_metrics(status: dict[str, Any]) -> None:
+    """Push what the status says to the Pushgateway that `IMAGELOOP_PUSHGATEWAY` names, for replicas that have no status file.
+
+    They replace those of the run before. An address that cannot be reached is logged: a monitoring run is worth more than its metrics.
+    """
+    address = os.environ.get(PUSHGATEWAY_VARIABLE)
+    if not address:
+        return
+    from prometheus_client import CollectorRegistry, push_to_gateway
+
+    from seldon.service.monitor_metrics import LoopCollector
+
+    registry = CollectorRegistry()
+    registry.register(LoopCollector(lambda: status))
+    try:
+        push_to_gateway(address, "imageloop-monitor", registry, {"deployment": status.get("deployment", "")}, PUSH_SECONDS)
+    except (OSError, ValueError) as error:
+        logger.warning("the monitor's metrics could not be pushed to %s='%s': %s", PUSHGATEWAY_VARIABLE, address, error)
 
 
 def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:

@@ -7,11 +7,13 @@ GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unl
 /metrics on the same port, starts no gRPC, ends at once on SIGTERM when it is idle, and its errors are HTTP responses.
 """
 
+import contextlib
 import ctypes
 import json
 import logging
 import math
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ from seldon.service.asgi_worker import ServiceWorker, drain_seconds
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
+    from seldon.service.asgi_app import ServiceApp
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 MAPPED_BYTES = 8 * 2**20
@@ -49,6 +52,7 @@ class Application(BaseApplication):
 
     def __init__(self) -> None:
         self._model: ImageClassifier | None = None
+        self._service: ServiceApp | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -77,6 +81,8 @@ class Application(BaseApplication):
         """Flush the records and exit. Python's own shutdown destroys the model while threads still use it: it aborts, or hangs."""
         if self._model is not None:
             self._model.close()
+        if self._service is not None:
+            self._service.close()
         logging.shutdown()
         os._exit(0)
 
@@ -86,7 +92,8 @@ class Application(BaseApplication):
             from seldon.service.seldon_app import open_model, service_app
 
             self._model = open_model()
-            return service_app(self._model)
+            self._service = service_app(self._model)
+            return self._service
         except (ImageLoopError, TypeError) as error:
             logging.getLogger(__name__).critical("%s", error)
         except Exception:
@@ -96,12 +103,16 @@ class Application(BaseApplication):
 
 
 def _prepare_worker() -> None:
-    """On Linux: end the worker with its master, which would hold the port for many seconds, and give freed memory back.
+    """Let the worker open as many connections as the system allows; on Linux, also end it with its master, which would hold the port
+    for many seconds, and give freed memory back.
 
     glibc raises the size from which it maps memory with the largest block that was freed, and keeps what lies below in the heap
     of each thread: after a few large images a worker would hold twice what it needs.
     """
     end_with_parent()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # a system may have no number for it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):

@@ -84,6 +84,10 @@ class ImageClassifier:
         return self._identity.model_name
 
     @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    @property
     def predictor_name(self) -> str:
         return self._identity.predictor
 
@@ -112,13 +116,13 @@ class ImageClassifier:
         from seldon_core.wrapper import PAYLOAD_PASSTHROUGH
 
         from seldon.service.json_encoding import to_json
-        from seldon.service.request_checks import abandonment, caller_id
+        from seldon.service.request_checks import abandonment, caller_id, stages
 
         is_proto = isinstance(message, prediction_pb2.SeldonMessage)
         fields = seldon_message_to_json(message) if is_proto else message
         caller, client = (caller_id(), request.headers.get(CLIENT_HEADER)) if has_request_context() else (None, None)
         contents = parse_message(fields, self.info.side_pixels)
-        handed_in = PredictionRequest(contents, caller, source_of("seldon", client), is_abandoned=abandonment())
+        handed_in = PredictionRequest(contents, caller, source_of("seldon", client), is_abandoned=abandonment(), stages=stages())
         response = self.seldon_response(self.handler.submit(handed_in).result())
         if is_proto:
             return json_to_seldon_message(response)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from a2wsgi import WSGIMiddleware
@@ -19,12 +20,13 @@ from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.callers import CALLER, Caller, Receive, valid_caller_id
 from seldon.service.concurrency_limit import WAITING
 from seldon.service.json_encoding import to_json
-from seldon.service.prediction_requests import PredictionRequest, ServedPrediction, source_of
+from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, ServedPrediction, source_of
 from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.seldon_messages import parse_message
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_PREDICTIONS
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_FEEDBACK, SELDON_PREDICTIONS
+from seldon.service.tracing import Tracing
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
@@ -34,6 +36,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 FLASK_THREADS = WAITING + 10  # more than may wait, so that one is always free for health checks and for 503
 HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 ABANDONED = 499
+TRACED = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 JSON = (b"content-type", b"application/json")
 
 
@@ -59,7 +62,8 @@ class _ShortRequest:
         length = headers.get(b"content-length", b"")
         if not expected or scope["method"] != "POST" or b"origin" in headers or not length.isdigit():
             return None
-        if not 0 < int(length) <= MAX_BODY_BYTES:
+        limit = MAX_BODY_BYTES if path == "/predict" else LARGE_FILE_BYTES  # a larger message would be parsed for too long here
+        if not 0 < int(length) <= limit:
             return None
 
         def value(name: str) -> str | None:
@@ -74,6 +78,7 @@ class ServiceApp:
 
     def __init__(self, model: "ImageClassifier", flask_app: Any) -> None:
         self._model, self.in_flight, self.is_ending = model, 0, False
+        self._tracing = Tracing.from_environment(model.identity)
         self._flask = WSGIMiddleware(_until_its_end(flask_app), workers=FLASK_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +92,25 @@ class ServiceApp:
             caller.error = RequestError(
                 503, "ending", "expected a service that goes on, got one that ends; send requests to another one"
             )
-        request = _ShortRequest.of(scope)
         self.in_flight += 1
         try:
-            if request is None or not await self._answer(request, caller, send):
-                await self._hand_over(scope, caller, send)
+            if self._tracing is None or scope["path"] not in TRACED:
+                await self._handle(scope, caller, send)
+            else:
+                caller.stages = []
+                await self._tracing.traced(scope, caller.stages, send, partial(self._handle, scope, caller))
         finally:
             self.in_flight -= 1
+
+    def close(self) -> None:
+        """Before the process ends: send the spans that wait."""
+        if self._tracing is not None:
+            self._tracing.flush()
+
+    async def _handle(self, scope: Scope, caller: Caller, send: Send) -> None:
+        request = _ShortRequest.of(scope)
+        if request is None or not await self._answer(request, caller, send):
+            await self._hand_over(scope, caller, send)
 
     async def _answer(self, request: _ShortRequest, caller: Caller, send: Send) -> bool:
         """Predict, and respond; False where Seldon's app must, with the error that `caller` then has."""
@@ -134,7 +151,7 @@ class ServiceApp:
         contents = [content] if of_images else parse_message(content, self._model.info.side_pixels)
         source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
         result = self._model.handler.submit(
-            PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun)
+            PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
         )
         release = held.pop_all().close
         result.add_done_callback(lambda _: release())
@@ -159,7 +176,7 @@ class ServiceApp:
 
 
 def _saying_keep_alive(scope: Scope, send: Send) -> Send:
-    """Tell a client of HTTP/1.0 that its connection stays open where it asked for that, or it would wait for the end.
+    """Say to a client of HTTP/1.0 that its connection stays open where it asked for that, or it would wait for the end.
 
     Gunicorn keeps it open without a word.
     """

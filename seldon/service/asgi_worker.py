@@ -4,7 +4,8 @@ import asyncio
 import os
 from typing import Any
 
-from gunicorn.workers.gasgi import ASGIWorker
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
 DRAIN_VARIABLE = "IMAGELOOP_DRAIN_SECONDS"
 POLL_SECONDS = 0.02
@@ -15,7 +16,19 @@ def drain_seconds() -> float:
     return float(os.environ.get(DRAIN_VARIABLE) or 0)
 
 
-class ServiceWorker(ASGIWorker):  # type: ignore[misc]
+class TimedProtocol(ASGIProtocol):  # type: ignore[misc]
+    """A connection whose first request must come as soon as any other: Gunicorn's own waits for it without end."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._arm_keepalive_timer()
+
+
+gasgi.ASGIProtocol = TimedProtocol  # its worker looks the class up there
+
+
+class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """Serves a `ServiceApp`.
 
     Gunicorn's own worker notices SIGTERM within a second, and waits for connections that callers keep open, as a gateway does,

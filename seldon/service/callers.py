@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from seldon.service.prediction_requests import Stage
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
 SCOPE, CALLER = "asgi.scope", "imageloop.caller"  # where a2wsgi's environment holds the scope, and the scope the caller
@@ -20,6 +22,7 @@ class Caller:
     def __init__(self, receive: Receive) -> None:
         self._receive, self._is_silent, self._is_read, self._gone = receive, False, False, False
         self.begun = time.perf_counter()
+        self.stages: list[Stage] | None = None  # of the work for the caller, where it is traced
         self.error: Exception | None = None  # of the request, where it was found before Seldon's app got it
 
     def has_gone(self) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,16 @@ def read_loop() -> dict[str, Any]:
 
 
 class LoopCollector(Collector):
-    """Exports a gauge for each metric. All replicas export the same: take the maximum over them."""
+    """Exports a gauge for each metric. All replicas export the same: take the maximum over them.
+
+    `read` returns the content of the status file.
+    """
+
+    def __init__(self, read: Callable[[], dict[str, Any]] = read_loop) -> None:
+        self._read = read
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        loop = read_loop()
+        loop = self._read()
         if not loop:
             return
         labels = {name: str(loop.get(name)) for name in LABELS}

@@ -124,7 +124,7 @@ class PredictionHandler:
 
     def _see(self, request: PredictionRequest) -> "_Images | RequestError":
         """Preprocess the files of a request, unless its caller has gone meanwhile; pixels are as they should be, and have no header."""
-        contents = request.contents
+        contents, begun = request.contents, time.time_ns()
         try:
             if isinstance(contents, np.ndarray):
                 images_BSSC, containers = contents, list[Container | None]([None] * len(contents))
@@ -135,6 +135,7 @@ class PredictionHandler:
             return refused_image(error)
         except RequestError as error:
             return error
+        request.note("decode", begun, images=len(contents))
         if self._writer is None:
             return _Images(request, images_BSSC, [dict for _ in contents])
         # before the model: the pixels are still in the processor's cache
@@ -142,9 +143,12 @@ class PredictionHandler:
 
     def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction]]:
         """Run the model once on all images, and hand each request its own rows."""
+        begun = time.time_ns()
         found = self.predictor.predict(
             seen[0].images_BSSC if len(seen) == 1 else np.concatenate([one.images_BSSC for one in seen])
         )
+        for one in seen:
+            one.request.note("model", begun, images=len(found.labels))
         distances = self._novelty.distance(found.embeddings).tolist() if self._novelty else [None] * len(found.labels)
         rows = zip(found.labels, found.probabilities.tolist(), distances, found.embeddings, strict=True)
         for one in seen:
@@ -155,10 +159,11 @@ class PredictionHandler:
         request, request_id = seen.request, uuid.uuid4().hex
         ids = [request_id] if len(rows) == 1 else [f"{request_id}.{index}" for index in range(len(rows))]
         predictions = [self._serve(identity, *row[:3]) for identity, row in zip(ids, rows, strict=True)]
-        milliseconds = 1000 * (time.perf_counter() - request.begun)
+        milliseconds, begun = 1000 * (time.perf_counter() - request.begun), time.time_ns()
         if request.stored:
             for prediction, row, content, facts in zip(predictions, rows, request.contents, seen.facts, strict=True):
                 self._store(prediction, (content, facts, row[3]), request, milliseconds)
+            request.note("record", begun)
         return predictions
 
     def _explain(self, requests: list[PredictionRequest], *, drawn: bool) -> list[Any]:

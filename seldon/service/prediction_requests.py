@@ -51,8 +51,21 @@ class ServedPrediction:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the work on a request, for its trace; in nanoseconds since 1970."""
+
+    name: str
+    begun: int
+    ended: int
+    attributes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PredictionRequest:
-    """The images of one caller. `stored`: with a record and in the metrics; `is_abandoned`: whether the caller has gone."""
+    """The images of one caller. `stored`: with a record and in the metrics; `is_abandoned`: whether the caller has gone.
+
+    `stages`: gets a stage for each part of the work, where the request is traced.
+    """
 
     contents: Contents
     caller_id: str | None
@@ -60,6 +73,12 @@ class PredictionRequest:
     stored: bool = True
     is_abandoned: Callable[[], bool] = lambda: False
     begun: float = field(default_factory=time.perf_counter)
+    stages: list[Stage] | None = None
+
+    def note(self, name: str, begun: int, **attributes: int) -> None:
+        """Note a stage that ends now, where the request is traced."""
+        if self.stages is not None:
+            self.stages.append(Stage(name, begun, time.time_ns(), attributes))
 
     def refuse_abandoned(self) -> None:
         """End work whose caller has closed the connection, as a gateway does when a deadline has passed.

@@ -13,6 +13,7 @@ from flask import has_request_context, request
 
 from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of, valid_caller_id
+from seldon.service.prediction_requests import Stage
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import read_json, refuse_brackets
 from seldon.service.serving_protocols import ORIGINS_VARIABLE
@@ -41,6 +42,12 @@ def _is_closed(connection: socket.socket) -> bool:
         return bool(polled.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
     except OSError:
         return True
+
+
+def stages() -> list[Stage] | None:
+    """Where the stages of this request are noted; None where it is not traced."""
+    caller = caller_of(request.environ) if has_request_context() else None
+    return caller.stages if caller is not None else None
 
 
 def caller_id() -> str | None:

@@ -30,6 +30,7 @@ from seldon.service.request_checks import (
     read_json_body,
     refuse_large_forms,
     refuse_other_origins,
+    stages,
     wrong_type,
 )
 from seldon.service.request_errors import RequestError
@@ -132,7 +133,7 @@ class _Service:
 
     def _predict(self, contents: list[bytes]) -> "list[ServedPrediction]":
         source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
-        handed_in = PredictionRequest(contents, caller_id(), source, stored, abandonment(), g.begun)
+        handed_in = PredictionRequest(contents, caller_id(), source, stored, abandonment(), g.begun, stages())
         return self._model.handler.submit(handed_in).result()
 
     def explain(self) -> Response:

@@ -46,7 +46,7 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
         (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
         for upstream in deployment.upstreams
     ]
-    by_weight = action | {"weighted_clusters": {"clusters": _weighted(manifest)}}
+    by_weight = action | _by_weight(manifest, settings)
     mirrors = _mirrors(manifest)
     mirrored = by_weight | ({"request_mirror_policies": mirrors} if mirrors else {})
     routes = []
@@ -99,8 +99,18 @@ def _hedged(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _weighted(manifest: Manifest) -> list[dict[str, Any]]:
-    return [{"name": cluster_name(manifest.key, name), "weight": weight} for name, weight in manifest.weights.items()]
+def _by_weight(manifest: Manifest, settings: GatewaySettings) -> dict[str, Any]:
+    """A predictor by the manifest's weights: by chance, or where a request has the sticky header by its value's hash.
+
+    The stable predictor comes first, so that an id that had the candidate keeps it while the candidate's weight grows.
+    """
+    weighted = [{"name": cluster_name(manifest.key, name), "weight": weight} for name, weight in manifest.weights.items()]
+    if settings.sticky_header is None:
+        return {"weighted_clusters": {"clusters": weighted}}
+    return {
+        "weighted_clusters": {"clusters": weighted, "use_hash_policy": True},
+        "hash_policy": [{"header": {"header_name": settings.sticky_header}}],
+    }
 
 
 def _mirrors(manifest: Manifest) -> list[dict[str, Any]]:

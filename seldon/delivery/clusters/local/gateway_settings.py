@@ -24,6 +24,11 @@ class GatewaySettings(Settings):
     tls_key: str | None = None
     requests_per_second: int | None = Field(None, ge=1, description="total of all callers; more get 429")
     max_body_bytes: int = Field(50 * 2**20, ge=1)
+    sticky_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="name of a header with an id of the end user: the same id gets the same predictor while weights stay as they are",
+    )
 
     @field_validator("host")
     @classmethod

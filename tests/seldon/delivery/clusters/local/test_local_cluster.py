@@ -629,3 +629,28 @@ def test_too_many_requests_get_a_retry_after(make_cluster, predictor_spec, call)
 def test_an_address_beyond_loopback_needs_keys():
     with pytest.raises(SettingsError, match="expected keys for a gateway"):
         GatewaySettings(host="0.0.0.0").check([])
+
+
+def test_a_user_keeps_a_predictor_while_its_share_grows(make_cluster, predictor_spec, make_package, call, colours):
+    cluster = make_cluster(sticky_header="X-User-Id")
+    other = make_package()
+
+    def chosen(candidates_share: int, **headers: str) -> str:
+        code, body, _ = call(f"{status(cluster).url}/predict", colours.red, "image/jpeg", **headers)
+        assert code == 200
+        return json.loads(body)["model"]["predictor"]
+
+    found = {}
+    for share in (30, 60):
+        specs = [predictor_spec("1", traffic=100 - share), predictor_spec("2", other, traffic=share)]
+        cluster.apply(render("pets", "default", specs))
+        found[share] = {user: {chosen(share, X_User_Id=f"user-{user}") for _ in range(3)} for user in range(40)}
+
+    assert all(len(predictors) == 1 for of_users in found.values() for predictors in of_users.values())
+    candidates = {
+        share: {user for user, predictors in of_users.items() if predictors == {"v2"}} for share, of_users in found.items()
+    }
+    assert 0 < len(candidates[30]) < len(candidates[60]) < 40
+    assert candidates[30] <= candidates[60]
+    assert {chosen(60) for _ in range(60)} == {"v1", "v2"}
+    cluster.stop()
