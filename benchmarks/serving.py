@@ -8,8 +8,11 @@ make bench-serving        needs `ab` (Debian: apache2-utils), and what it compar
 """
 
 import base64
+import http.client
+import io
 import json
 import os
+import random
 import re
 import shutil
 import statistics
@@ -18,9 +21,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
+from PIL import Image
 
 from benchmarks.benchmark_images import photographs
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
@@ -36,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 32)
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
 SECONDS = 2
+MIXED = 20_000  # images for the memory that is left
 IMAGE_BYTES = 61_000
 FLOOR = """
 import sys, time, json
@@ -348,6 +355,36 @@ def report(servers: list[Server | Gateway], package: Path, key: Path, image: Pat
     for server in servers:
         print(f"  {server.name:<36} ready after {server.ready_seconds:4.1f} s, {memory_mb(server):4.0f} MB" if server.ready_seconds else
               f"  {server.name:<36} {memory_mb(server):4.0f} MB")  # fmt: skip
+    raw = [server for server in servers if server.kind == "image/jpeg"]
+    images = in_many_sizes(image)
+    for server in raw:
+        send_each(server, images)
+        print(f"  {server.name:<36} {memory_mb(server):4.0f} MB after {MIXED:,} images of {len(images)} sizes", flush=True)
+
+
+def in_many_sizes(image: Path) -> list[bytes]:
+    """The photograph with sides of a tenth to four times its own."""
+    photograph, files = Image.open(image).convert("RGB"), []
+    for factor in (0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 3, 4):
+        out = io.BytesIO()
+        photograph.resize((round(photograph.width * factor), round(photograph.height * factor))).save(out, "JPEG", quality=85)
+        files.append(out.getvalue())
+    return files
+
+
+def send_each(server: Server | Gateway, images: list[bytes]) -> None:
+    """Send `MIXED` images by eight clients, in an order drawn by chance."""
+
+    def ask(client: int) -> None:
+        order, place = random.Random(client), urlsplit(server.url)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port)
+        for _ in range(MIXED // 8):
+            connection.request("POST", place.path, order.choice(images), {"Content-Type": server.kind})
+            connection.getresponse().read()
+        connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class ErrorHandlers:
         routes.app_errorhandler(UnicodeDecodeError)(self.refuse_multipart)
         routes.app_errorhandler(ValueError)(self.refuse_multipart)
         routes.app_errorhandler(TimeoutError)(self.refuse_slow)
+        routes.app_errorhandler(ConnectionError)(self.refuse_gone)
         routes.app_errorhandler(RecursionError)(self.refuse_deep)
         routes.app_errorhandler(MemoryError)(self.refuse_large)
 
@@ -75,7 +76,7 @@ class ErrorHandlers:
             RequestError(408, "too_slow", f"expected the rest of the body, got silence for {SILENT_UPLOAD_SECONDS} s")
         )
 
-    def refuse_gone(self) -> Response:
+    def refuse_gone(self, _error: ConnectionError | None = None) -> Response:
         return self.refuse(RequestError(499, "abandoned", "the caller closed the connection before the end of the body"))
 
     def fail(self, error: Exception) -> Response:

@@ -179,6 +179,8 @@ def test_half_closed_connections_do_no_harm(service, call, eventually):
 
     assert call(f"{service.url}/predict", JPEG, "image/jpeg")[0] == 200
     assert eventually(lambda: IN_FLIGHT + b" 0.0" in call(f"{service.url}/metrics")[1])
+    assert b'code="499"' in call(f"{service.url}/metrics")[1]
+    assert b"ERROR" not in service.log.read_bytes()
 
 
 def test_requests_of_a_dead_worker_count_as_failed(start_service, package, call, eventually):
