@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-FLASK_THREADS = WAITING + 10  # more than may wait, so that one is always free for health checks and for 503
+FLASK_THREADS = WAITING + 10  # more than may wait, so that one is always free for 503
+HEALTH_THREADS = 4
+HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", "/metrics")
 HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 ABANDONED = 499
 TRACED = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
@@ -80,6 +82,7 @@ class ServiceApp:
         self._model, self.in_flight, self.is_ending = model, 0, False
         self._tracing = Tracing.from_environment(model.identity)
         self._flask = WSGIMiddleware(_until_its_end(flask_app), workers=FLASK_THREADS)
+        self._health = WSGIMiddleware(flask_app, workers=HEALTH_THREADS)  # which clients that keep the others busy do not delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,7 +90,7 @@ class ServiceApp:
             return
         if scope["http_version"] == "1.0":
             send = _saying_keep_alive(scope, send)
-        caller = scope[CALLER] = Caller(receive)
+        caller = scope[CALLER] = Caller(receive, expects_continue=any(name == b"expect" for name, _ in scope["headers"]))
         if self.is_ending and scope["path"] == SELDON.ready_path:
             caller.error = RequestError(
                 503, "ending", "expected a service that goes on, got one that ends; send requests to another one"
@@ -166,7 +169,8 @@ class ServiceApp:
 
     async def _hand_over(self, scope: Scope, caller: Caller, send: Send) -> None:
         """Let Seldon's app respond. It runs to its end though the caller goes: a thread of its may wait for its response to be taken."""
-        task = asyncio.ensure_future(self._flask(scope, caller.receive, send))
+        app = self._health if scope["path"] in HEALTH and scope["method"] == "GET" else self._flask
+        task = asyncio.ensure_future(app(scope, caller.receive, send))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from gunicorn.workers import gasgi
 
 DRAIN_VARIABLE = "IMAGELOOP_DRAIN_SECONDS"
 POLL_SECONDS = 0.02
+UNREAD_SECONDS = 10.0  # a client that reads nothing of its response for so long is closed
 
 
 def drain_seconds() -> float:
@@ -17,12 +18,30 @@ def drain_seconds() -> float:
 
 
 class TimedProtocol(ASGIProtocol):  # type: ignore[misc]
-    """A connection whose first request must come as soon as any other: Gunicorn's own waits for it without end."""
+    """A connection that waits for nothing without end: Gunicorn's own does for a first request, and for a client that reads no response."""
+
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request, as for any other one."""
         super().connection_made(transport)
         self._arm_keepalive_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release whoever waits for the client to read."""
+        super().connection_lost(exc)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._unread = self.worker.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read, or is gone."""
+        if self._unread is not None:
+            self._unread.cancel()
+        super().resume_writing()
 
 
 gasgi.ASGIProtocol = TimedProtocol  # its worker looks the class up there

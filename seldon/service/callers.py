@@ -6,22 +6,28 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.prediction_requests import Stage
+from seldon.service.request_errors import RequestError
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 SILENT_UPLOAD_SECONDS = 5.0  # a client that sends nothing for so long is refused, and makes room for others
+UPLOAD_SECONDS = 60.0  # for a whole body
 SCOPE, CALLER = "asgi.scope", "imageloop.caller"  # where a2wsgi's environment holds the scope, and the scope the caller
 END = {"type": "http.request", "body": b"", "more_body": False}
-CALLER_ID = re.compile(r"[\w.-]{1,64}")
+CALLER_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Caller:
     """One request's caller."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, expects_continue: bool = False) -> None:
+        self._expects_continue = expects_continue
         self._receive, self._is_silent, self._is_read, self._gone = receive, False, False, False
+        self._num_bytes, self._is_drained = 0, False
         self.begun = time.perf_counter()
+        self._end = self.begun + UPLOAD_SECONDS
         self.stages: list[Stage] | None = None  # of the work for the caller, where it is traced
         self.error: Exception | None = None  # of the request, where it was found before Seldon's app got it
 
@@ -33,18 +39,22 @@ class Caller:
         """Remember that the connection is closed."""
         self._gone = True
 
+    def waits_for_continue(self) -> bool:
+        """Whether the caller sends its body only once it is asked to, and was not asked yet."""
+        return self._expects_continue and self._num_bytes == 0
+
     async def receive(self) -> dict[str, Any]:
         """The next part of the body, as ASGI has it; an empty one after the end.
 
-        Raises: TimeoutError where the caller sends nothing for a while, and wherever it is asked again after that;
-        ConnectionResetError where the caller has gone before the end.
+        Raises: TimeoutError where the caller sends nothing for a while, or takes too long for the whole, and wherever it is asked again
+        after that; ConnectionResetError where the caller has gone before the end; RequestError for a body that is too large.
         """
         if self._is_silent:
             raise TimeoutError
         if self._is_read:
             return END
         try:
-            async with asyncio.timeout(SILENT_UPLOAD_SECONDS):
+            async with asyncio.timeout(min(SILENT_UPLOAD_SECONDS, self._end - time.perf_counter())):
                 message = await self._receive()
         except TimeoutError:
             self._is_silent = True
@@ -53,7 +63,14 @@ class Caller:
             self._gone = True
             raise ConnectionResetError
         self._is_read = not message.get("more_body", False)
+        self._num_bytes += len(message.get("body", b""))
+        if self._num_bytes > MAX_BODY_BYTES and not self._is_drained:
+            raise RequestError(413, "too_large", f"expected at most {MAX_BODY_BYTES} bytes, got more")
         return message
+
+    def drain(self, seconds: float) -> None:
+        """Let the rest of the body be read for so long, however large it is, to be thrown away."""
+        self._is_drained, self._end = True, time.perf_counter() + seconds
 
     async def body(self) -> bytes:
         """The whole body. Raises: as `receive`."""

@@ -47,7 +47,8 @@ class ErrorHandlers:
         unread = error.code == 413 or (error.reason == "full" and declared_bytes() > MANY_BYTES)
         if unread or error.code == 408:
             response.headers["Connection"] = "close"
-        if unread or caller_of(request.environ) is not None:  # the connection is closed where a part of the body was not taken
+        caller = caller_of(request.environ)  # under ASGI the connection is closed where a part of the body was not taken
+        if (unread or caller is not None) and not (caller is not None and caller.waits_for_continue()):
             drain()
         return response
 

@@ -62,10 +62,17 @@ def refuse_other_origins() -> None:
     """
     origin = request.headers.get("Origin")
     allowed = os.environ.get(ORIGINS_VARIABLE, "").split()
-    if origin and urlsplit(origin).netloc != request.host and origin not in allowed:
+    if origin and _host_of(origin) != request.host and origin not in allowed:
         raise RequestError(
             403, "other_origin", f"expected a request from our own page, got another origin; {ORIGINS_VARIABLE} may allow it"
         )
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def refuse_large_forms() -> None:
@@ -124,6 +131,8 @@ def read_json_body() -> Any:
 
 def drain() -> None:
     """Read on for a while: a client whose connection is closed while it writes never sees the response."""
+    if (caller := caller_of(request.environ)) is not None:
+        caller.drain(SILENT_UPLOAD_SECONDS)
     stream, deadline, left = request.environ["wsgi.input"], time.monotonic() + SILENT_UPLOAD_SECONDS, 4 * MAX_BODY_BYTES
     try:
         while left > 0 and time.monotonic() < deadline and (part := stream.read(min(left, 2**16))):

@@ -72,7 +72,8 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
 
 def _configure(state: "BlueprintSetupState") -> None:
     state.app.after_request_funcs.get(None, []).clear()  # so that `finish` runs last
-    state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
+    # One more than allowed: a body without a declared length is cut off there, and must be seen to be too large.
+    state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES + 1
 
 
 def _is_of_rollout() -> bool:
