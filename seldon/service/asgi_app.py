@@ -120,7 +120,7 @@ class ServiceApp:
         predictor = self._model.predictor_name
         with ExitStack() as held:
             try:
-                held.enter_context(self._model.handler.admission.admitted(request.body_bytes))
+                held.enter_context(self._model.handler.admission.receiving(request.body_bytes))
             except RequestError:
                 return False
             in_flight = prometheus_metrics.in_flight.labels(predictor, request.path)
@@ -153,6 +153,7 @@ class ServiceApp:
         content, of_images = await caller.body(), request.path == "/predict"
         contents = [content] if of_images else parse_message(content, self._model.info.side_pixels)
         source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
+        held.enter_context(self._model.handler.admission.computing())
         result = self._model.handler.submit(
             PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
         )

@@ -2,13 +2,18 @@
 
 import asyncio
 import os
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
+from seldon.service.json_encoding import to_json
+from seldon.service.request_errors import RequestError
+
 DRAIN_VARIABLE = "IMAGELOOP_DRAIN_SECONDS"
 POLL_SECONDS = 0.02
+TOO_LARGE = (413, 414, 431)
 UNREAD_SECONDS = 10.0  # a client that reads nothing of its response for so long is closed
 
 
@@ -36,6 +41,20 @@ class TimedProtocol(ASGIProtocol):  # type: ignore[misc]
         """Begin to wait for the client to read."""
         super().pause_writing()
         self._unread = self.worker.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def _send_error_response(self, status: int, _message: str, extra_headers: Any = ()) -> None:
+        """Refuse what is no request of HTTP as every other refusal is worded; Gunicorn's own repeats what was sent."""
+        reason = (
+            "too_large" if status in TOO_LARGE else "internal" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+        )
+        content = to_json(RequestError(status, reason, HTTPStatus(status).phrase).body())
+        head = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(content)}",
+        ]
+        head += ["Connection: close", *(f"{name}: {value}" for name, value in extra_headers)]
+        self._safe_write("\r\n".join([*head, "", ""]).encode() + content)
 
     def resume_writing(self) -> None:
         """The client has read, or is gone."""

@@ -19,35 +19,49 @@ class Admission:
     """Counts the requests of one worker process. Thread-safe."""
 
     def __init__(self, at_work: int, waiting: int = WAITING, bodies_bytes: int = BODIES_BYTES) -> None:
-        self._bodies_bytes, self._held_bytes, self._counting = bodies_bytes, 0, threading.Lock()
-        self._places = threading.BoundedSemaphore(at_work + waiting)
+        self._num_places, self._num_held = at_work + waiting, 0
+        self._bodies_bytes, self._held_bytes = bodies_bytes, 0
+        self._counting = threading.Lock()
 
     @contextmanager
     def admitted(self, body_bytes: int = 0) -> Iterator[None]:
-        """Hold a slot for a request from its head to its response.
+        """Hold a slot and the memory of the body for a request from its head to its response.
 
-        Raises: RequestError when there is none, or too little memory for its body.
+        Raises: RequestError when there is none, or too little memory.
         """
-        if not self._places.acquire(blocking=False):
-            raise _full("a full queue")
-        try:
-            self._hold(body_bytes)
-            try:
-                yield
-            finally:
-                self._release(body_bytes)
-        finally:
-            self._places.release()
+        with self.receiving(body_bytes), self.computing():
+            yield
 
-    def _hold(self, body_bytes: int) -> None:
+    @contextmanager
+    def receiving(self, body_bytes: int) -> Iterator[None]:
+        """Hold the memory of a body. It takes no slot yet: callers who send slowly would keep them from others.
+
+        Raises: RequestError when there is too little memory, or no slot for the time after.
+        """
         with self._counting:
+            if self._num_held >= self._num_places:
+                raise _full("a full queue")
             if self._held_bytes and self._held_bytes + body_bytes > self._bodies_bytes:
                 raise _full("large bodies of other requests")
             self._held_bytes += body_bytes
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._held_bytes -= body_bytes
 
-    def _release(self, body_bytes: int) -> None:
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Hold a slot. Raises: RequestError when there is none."""
         with self._counting:
-            self._held_bytes -= body_bytes
+            if self._num_held >= self._num_places:
+                raise _full("a full queue")
+            self._num_held += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._num_held -= 1
 
 
 def _full(got: str) -> RequestError:

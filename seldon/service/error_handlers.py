@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
 
 from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import declared_bytes
@@ -58,7 +58,10 @@ class ErrorHandlers:
             return self.refuse_gone() if caller is not None and caller.has_gone() else self.refuse_slow()
         code = error.code or 500
         reason = {413: "too_large", 404: "no_such_route", 405: "wrong_method", 415: "wrong_type"}.get(code, "bad_request")
-        return self.refuse(RequestError(code, reason, error.name))
+        response = self.refuse(RequestError(code, reason, error.name))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
     def refuse_multipart(self, error: ValueError) -> Response:
         """Seldon's wrapper reads each part of a form as JSON or text."""

@@ -1,5 +1,6 @@
 """Which cluster is recorded as the last one, and what `--resume` deploys there."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from imageloop.errors import ImageLoopError, SettingsError
 from operations import deployment
 from operations.deployment import _remembered, _settings_to_resume
 from seldon.delivery.clusters.kubernetes import pods
+from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
 from seldon.delivery.deployer.last_deployment import Deployed, read_last, write_deployed
 from seldon.delivery.manifest import OngoingRollout
@@ -44,6 +46,16 @@ def test_the_last_deployment_is_remembered(workspace):
         assert read_last(workspace) == PRODUCTION
 
     assert read_last(workspace) == PRODUCTION
+
+
+def test_the_last_deployment_names_no_setting_that_is_as_by_default(workspace):
+    """An earlier version, which may read it after a downgrade, knows no newer setting."""
+    local = Deployed(cluster=LocalSettings(gateway=GatewaySettings(port=9)), namespace="default", name="pets")
+    write_deployed(workspace, local)
+
+    content = json.loads((workspace.state / "deployed.json").read_text())
+    assert content["cluster"] == {"kind": "local", "gateway": {"port": 9}}
+    assert read_last(workspace) == local
 
 
 IMAGE = f"registry.example/serve@sha256:{'0' * 64}"

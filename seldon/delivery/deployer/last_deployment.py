@@ -1,5 +1,6 @@
 """Where this folder deployed last by each stack, so that `status`, `rollback` and `down` need neither ZenML nor MLflow, whose start-up costs seconds."""
 
+import json
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -49,8 +50,11 @@ def read_last(workspace: Workspace) -> Deployed | None:
 
 
 def _write(file: Path, deployed: Deployed) -> None:
+    """Write what differs from the defaults: a version before this one may read the file after a downgrade, and refuses newer settings."""
+    content = deployed.model_dump(mode="json", exclude_defaults=True)
+    content["cluster"]["kind"] = deployed.cluster.kind
     with replacing(file) as aside:
-        aside.write_text(deployed.model_dump_json(indent=1))
+        aside.write_text(json.dumps(content, indent=1))
 
 
 def _last(workspace: Workspace) -> Path:

@@ -175,7 +175,8 @@ def test_the_pages_and_documents_are_there(client):
 
 def test_another_method_or_origin_is_refused(client):
     assert client.get("/predict").status_code == 405
-    assert client.delete("/metrics").status_code == 405
+    refused = client.delete("/metrics")
+    assert (refused.status_code, "GET" in refused.headers["Allow"]) == (405, True)
     assert client.post("/feedback", json={}, headers={"Origin": "http://evil.example"}).status_code == 403
     assert client.post("/feedback", json={}, headers={"Origin": "http://localhost"}).status_code == 400
 

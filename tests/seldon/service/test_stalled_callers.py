@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import socket
 import time
 
@@ -60,6 +61,18 @@ def test_bodies_that_trickle_do_not_delay_health_checks(service, call):
         connection.close()
 
 
+def test_uploads_that_trickle_keep_no_slot_from_others(service, call, colours):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nx"
+    trickling = [connect(service) for _ in range(NUM_CALLERS)]
+    for connection in trickling:
+        connection.sendall(head)
+    time.sleep(0.5)
+
+    assert [call(f"{service.url}/predict", colours.red, "image/png")[0] for _ in range(5)] == [200] * 5
+    for connection in trickling:
+        connection.close()
+
+
 def test_a_body_in_chunks_beyond_the_limit_is_refused(service):
     part = bytes(2**20)
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
@@ -76,6 +89,28 @@ def test_a_refusal_does_not_ask_for_the_body_of_a_client_that_waits(service):
         connection.sendall(head)
 
         assert connection.recv(100).startswith(b"HTTP/1.1 404")
+
+
+NO_REQUESTS = {
+    "a wrong length": (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400),
+    "two lengths": (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    "a secret word": (b"secret word\r\n\r\n", 400),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: x\r\nsecret: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("kind", NO_REQUESTS)
+def test_what_is_no_request_is_refused_as_everything_else(service, kind):
+    content, code = NO_REQUESTS[kind]
+    with connect(service) as connection:
+        connection.sendall(content)
+        response = b"".join(iter(lambda: connection.recv(2000), b""))
+
+    head, _, body = response.partition(b"\r\n\r\n")
+    error = json.loads(body)["status"]
+    assert head.startswith(f"HTTP/1.1 {code}".encode())
+    assert (error["code"], error["status"]) == (code, "FAILURE")
+    assert b"secret" not in response
 
 
 def test_an_origin_that_is_no_address_is_another_origin(service, call):
