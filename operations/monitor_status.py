@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imageloop.atomic_files import replacing
@@ -52,8 +51,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
             {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome} for one in decisions
         ],
     }
-    write_status(workspace, status)
-    push_metrics(status)
+    publish(workspace, status)
     return decisions[-1].decision_id if decisions else ""
 
 
@@ -61,9 +59,7 @@ def postpone_due(workspace: Workspace, seconds: float) -> None:
     """Move the time at which the next status is due; the rest of the file stays."""
     file = workspace.state / "serving" / STATUS_FILE
     if file.exists():
-        status = json.loads(file.read_text()) | {"due": time.time() + seconds}
-        write_status(workspace, status)
-        push_metrics(status)
+        publish(workspace, json.loads(file.read_text()) | {"due": time.time() + seconds})
 
 
 def push_metrics(status: dict[str, Any]) -> None:
@@ -86,12 +82,12 @@ def push_metrics(status: dict[str, Any]) -> None:
         logger.warning("the monitor's metrics could not be pushed to %s='%s': %s", PUSHGATEWAY_VARIABLE, address, error)
 
 
-def write_status(workspace: Workspace, status: dict[str, Any]) -> Path:
-    """Write the status where the service reads it for the page."""
+def publish(workspace: Workspace, status: dict[str, Any]) -> None:
+    """Write the status where the service reads it for the page, and push its metrics."""
     file = workspace.state / "serving" / STATUS_FILE
     with replacing(file) as aside:
         aside.write_text(json.dumps(status, indent=1))
-    return file
+    push_metrics(status)
 
 
 def read_memory(workspace: Workspace) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Verify a package in a process of its own: python -m imageloop.model.verify_package FOLDER KEY.
 
-What reads signatures takes 30 MB of memory, which a service would hold for good.
+What reads signatures takes 30 MB of memory, which a service would hold for good. `run_in_own_process` would leave a process of
+multiprocessing's beside it, which tracks resources for as long as the service lives.
 """
 
 import os

@@ -6,7 +6,6 @@ that each refusal is written once.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionReque
 from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
+from seldon.service.routes import WORK
 from seldon.service.seldon_messages import parse_message
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_FEEDBACK, SELDON_PREDICTIONS
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_PREDICTIONS
 from seldon.service.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ HEALTH_THREADS = 4
 HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", "/metrics")
 HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 ABANDONED = 499
-TRACED = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 JSON = (b"content-type", b"application/json")
 
 
@@ -69,7 +68,8 @@ class _ShortRequest:
             return None
 
         def value(name: str) -> str | None:
-            return headers[name.lower().encode()].decode("latin-1") if name.lower().encode() in headers else None
+            found = headers.get(name.lower().encode())
+            return found.decode("latin-1") if found is not None else None
 
         caller_id = valid_caller_id(value("X-Request-Id") or "", value("traceparent") or "")
         return cls(path, int(length), caller_id, value(CLIENT_HEADER), is_of_rollout(value(ROLLOUT_HEADER)))
@@ -97,7 +97,7 @@ class ServiceApp:
             )
         self.in_flight += 1
         try:
-            if self._tracing is None or scope["path"] not in TRACED:
+            if self._tracing is None or scope["path"] not in WORK:
                 await self._handle(scope, caller, send)
             else:
                 caller.stages = []
@@ -123,9 +123,7 @@ class ServiceApp:
                 held.enter_context(self._model.handler.admission.receiving(request.body_bytes))
             except RequestError:
                 return False
-            in_flight = prometheus_metrics.in_flight.labels(predictor, request.path)
-            in_flight.inc()
-            held.callback(in_flight.dec)
+            held.enter_context(prometheus_metrics.in_flight.labels(predictor, request.path).track_inprogress())
             try:
                 body = await self._predicted(request, caller, held)
             except asyncio.CancelledError:
@@ -145,8 +143,7 @@ class ServiceApp:
 
     def _count(self, request: _ShortRequest, caller: Caller, code: int) -> None:
         if not request.of_rollout:
-            prometheus_metrics.requests.labels(self._model.predictor_name, request.path, code).inc()
-            prometheus_metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - caller.begun)
+            prometheus_metrics.count_request(self._model.predictor_name, request.path, code, caller.begun)
 
     async def _predicted(self, request: _ShortRequest, caller: Caller, held: ExitStack) -> bytes:
         """The body of the response. What is `held` for the request is kept as long as it is computed, though its caller has gone."""

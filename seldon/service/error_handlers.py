@@ -48,7 +48,7 @@ class ErrorHandlers:
         if unread or error.code == 408:
             response.headers["Connection"] = "close"
         caller = caller_of(request.environ)  # under ASGI the connection is closed where a part of the body was not taken
-        if (unread or caller is not None) and not (caller is not None and caller.waits_for_continue()):
+        if unread if caller is None else not caller.waits_for_continue():
             drain()
         return response
 

@@ -1,6 +1,7 @@
 """Prometheus metrics of the service, over all workers where PROMETHEUS_MULTIPROC_DIR is set, as the launcher does."""
 
 import os
+import time
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -35,6 +36,12 @@ model_info = Gauge(
     "imageloop_model_info", "Model, version and precision of the predictor",
     ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max",
 )  # fmt: skip
+
+
+def count_request(predictor: str, route: str, code: int, begun: float) -> None:
+    """Count a request that is answered now; `begun` by `time.perf_counter`."""
+    requests.labels(predictor, route, code).inc()
+    seconds.labels(predictor).observe(time.perf_counter() - begun)
 
 
 def exposition() -> tuple[bytes, str]:

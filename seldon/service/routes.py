@@ -187,8 +187,7 @@ class _Service:
         if identity := caller_id():
             response.headers["X-Request-Id"] = identity
         if request.path in WORK and not _is_of_rollout():
-            prometheus_metrics.requests.labels(self._model.predictor_name, request.path, response.status_code).inc()
-            prometheus_metrics.seconds.labels(self._model.predictor_name).observe(time.perf_counter() - g.begun)
+            prometheus_metrics.count_request(self._model.predictor_name, request.path, response.status_code, g.begun)
             prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
         return response
 
@@ -202,9 +201,7 @@ class _Service:
         """Take a slot of the concurrency limit, until `release`. Raises: RequestError where it is full."""
         with ExitStack() as stack:
             stack.enter_context(self._model.handler.admission.admitted(declared_bytes()))
-            in_flight = prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path)
-            in_flight.inc()
-            stack.callback(in_flight.dec)
+            stack.enter_context(prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path).track_inprogress())
             g.admitted = stack.pop_all()
 
     def _refuse_method(self) -> Response:
