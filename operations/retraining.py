@@ -79,6 +79,7 @@ def _retrain(settings: MonitorSettings, drift_augmentation: dict[str, float] | N
         "enabled": True,
         "drift_augmentation": DriftAugmentation(**drift_augmentation) if drift_augmentation else None,
         "database": settings.monitoring.database,
+        "deployment": settings.monitoring.deployment,
     }
     feedback = settings.training.feedback.model_copy(update=learning)
     return training.train(settings_of_champion(settings.training).model_copy(update={"feedback": feedback}))

@@ -30,7 +30,8 @@ def main() -> None:
     tables = {
         "accuracy estimates": estimates.report([row for part in parts for row in part[0]]),
         "poisoned labels": labels.report([row for part in parts for row in part[1]]),
-        "drift": drift_detection.report([row for part in parts for row in part[2]]),
+        "drift": drift_detection.report([row for part in parts for row in part[2]])
+        | drift_detection.report_fewest([row for part in parts for row in part[5]]),
         "retraining": retraining.report([row for part in parts for row in part[4]]),
     }
     pd.set_option("display.width", 200, "display.max_columns", 40, "display.max_rows", 200)
@@ -56,6 +57,7 @@ def _measure(task: tuple[str, int]) -> tuple[Any, ...]:
         drift_detection.test_windows(model),
         estimates.milliseconds_per_window(model),
         retraining.climb_ladders(model),
+        drift_detection.detect_changes(model),
     )
     print(f"{name}, seed {seed}: measured", file=sys.stderr, flush=True)
     return found

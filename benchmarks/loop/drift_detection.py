@@ -1,4 +1,4 @@
-"""How often unchanged windows alarm, and how many images show a change, beside the defaults of other libraries in the same run."""
+"""How often unchanged windows alarm, and how many images show a change, beside the tests that other libraries use in the same run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +16,11 @@ from imageloop.monitoring.drift_settings import DriftSettings
 SETTINGS = DriftSettings()
 REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)
 CALM, CHANGED = 20, 2  # windows of a model and size; of a change
+FEWEST_SIZES, FEWEST_STRENGTH, FEWEST_WINDOWS = (
+    (20, 25, 35, 50, 75, 100),
+    2,
+    8,
+)  # how many images show a change; windows of a model
 Test = Callable[[Sample, Sample, int], bool]
 
 
@@ -47,6 +52,32 @@ def test_windows(model: Model) -> list[TestedWindow]:
     return found
 
 
+def detect_changes(model: Model) -> list[TestedWindow]:
+    """Test windows of growing size in which one change of middle strength is in every image, against the largest reference."""
+    rng = np.random.default_rng(model.seed)
+    found = []
+    for cell in (cell for cell in model.images.embeddings if cell[1] == FEWEST_STRENGTH):
+        for size in FEWEST_SIZES:
+            for number in range(FEWEST_WINDOWS):
+                found += _tested(model, REFERENCES[-1], size, cell, number, rng)
+    return found
+
+
+def report_fewest(windows: list[TestedWindow]) -> dict[str, pd.DataFrame]:
+    """The fewest images until half and until 95 of 100 windows alarm, by change and data set."""
+    table = pd.DataFrame(windows)
+    shares = table.pivot_table("alarm", ["test", "change", "data_set"], "size", sort=False)
+    words = shares.apply(lambda row: f"{_fewest(row, 0.5)} / {_fewest(row, 0.95)}", axis=1).unstack("data_set")
+    return {f"fewest images until half / 95 of 100 windows alarm, {name}": words.loc[name] for name in TESTS}
+
+
+def _fewest(shares: pd.Series, share: float) -> str:
+    """The smallest size from which on at least this share of windows alarms."""
+    below = [size for size, reached in shares.dropna().items() if reached < share]
+    larger = [size for size in shares.dropna().index if not below or size > max(below)]
+    return str(min(larger)) if larger else "-"
+
+
 def report(windows: list[TestedWindow]) -> dict[str, pd.DataFrame]:
     """Percentages of windows with an alarm."""
     table = pd.DataFrame(windows)
@@ -62,23 +93,30 @@ def report(windows: list[TestedWindow]) -> dict[str, pd.DataFrame]:
 
 
 def _tested(model: Model, reference: int, size: int, cell: Cell, number: int, rng: np.random.Generator) -> list[TestedWindow]:
-    rows = rng.permutation(model.met)
-    count = min(reference, len(rows) - size) if len(rows) > size else 0
-    if count < reference * 0.5:
+    drawn = draw_windows(model, reference, size, rng)
+    if drawn is None:
         return []
-    known, window = _sample(model, rows[:count], (UNCHANGED, 0)), _sample(model, rows[count : count + size], cell)
+    known, window = sample_of(model, drawn[0], (UNCHANGED, 0)), sample_of(model, drawn[1], cell)
     return [
         TestedWindow(model.images.name, model.seed, name, reference, cell[0], cell[1], size, test(known, window, number))
         for name, test in TESTS.items()
     ]
 
 
-def _sample(model: Model, rows: np.ndarray, cell: Cell) -> Sample:
+def draw_windows(model: Model, reference: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images of a reference and others of a window; None where the set has less than half of the reference's beside the window."""
+    rows = rng.permutation(model.met)
+    count = min(reference, len(rows) - size) if len(rows) > size else 0
+    return None if count < reference * 0.5 else (rows[:count], rows[count : count + size])
+
+
+def sample_of(model: Model, rows: np.ndarray, cell: Cell) -> Sample:
+    """What the monitor knows of these images under a change."""
     embeddings = model.images.embeddings[cell][rows]
     return Sample(embeddings, model.images.statistics[cell][rows], model.predict(embeddings).astype(np.float32))
 
 
-def _ours(reference: Sample, window: Sample, seed: int) -> bool:
+def test_by_permutations(reference: Sample, window: Sample, seed: int) -> bool:
     return measure_drift(reference, window, SETTINGS, seed).alarm
 
 
@@ -108,4 +146,8 @@ def _half_of_columns(reference: Sample, window: Sample, _: int) -> bool:
     return bool((_p_values(reference, window) < 0.05).mean() >= 0.5)
 
 
-TESTS: dict[str, Test] = {"ImageLoop": _ours, "KS, Bonferroni": _bonferroni, "half of the columns": _half_of_columns}
+TESTS: dict[str, Test] = {
+    "ImageLoop": test_by_permutations,
+    "KS, Bonferroni": _bonferroni,
+    "half of the columns": _half_of_columns,
+}

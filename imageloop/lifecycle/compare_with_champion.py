@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.data.prepared_images import ImagesGoneError, PreparedImages
 from imageloop.data.split_history import images_split_before
+from imageloop.lifecycle.feedback_images import ImagesByRequest
 from imageloop.model.linear_head import predict_from_embeddings
 from imageloop.model.package import PackageError, read_info
 from imageloop.model.predictor import Predictor
@@ -25,12 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def compare(
-    candidate: Path, images: PreparedImages, feedback: FeedbackData, model_name: str
+    candidate: Path, images: PreparedImages, feedback: FeedbackData, model_name: str, retained: ImagesByRequest
 ) -> tuple[Champion | None, RecentComparison | None]:
     """The champion's predictions for the gates: on test images and on recent labelled predictions. Only a verified package is used."""
     champion = champion_on(images, model_name)
     if champion is not None and not champion.verified:
         return champion, None
+    if champion is not None and feedback.ladder is not None and feedback.ladder.num_images:
+        return champion, compare_on_retained(candidate, feedback, model_name, retained)
     return champion, compare_on_recent(candidate, feedback, model_name)
 
 
@@ -122,7 +126,6 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
     alike = (theirs.backbone, theirs.side_pixels, theirs.class_names) == (info.backbone, info.side_pixels, info.class_names)
     if not alike or not feedback.fits(info.backbone, info.side_pixels):
         return RecentComparison.impossible()
-    earlier = [one for one in registry.versions() if one.judged_against == version and one.verdict in ("rollback", "hold")]
     evaluating = feedback.evaluating()
     rows_ND, targets_N = feedback.rows_of(evaluating, info.class_names)
     ours, before = (predict_from_embeddings(folder, rows_ND).argmax(1) for folder in (candidate, champion))
@@ -130,6 +133,43 @@ def compare_on_recent(candidate: Path, feedback: FeedbackData, model_name: str) 
         np.asarray(ours == targets_N),
         np.asarray(before == targets_N),
         scenes_N=pd.factorize(evaluating["scene"])[0],
-        attempt=1 + len(earlier),
+        attempt=_attempt(registry, version),
         augmented=feedback.augmented,
     )
+
+
+def compare_on_retained(
+    candidate: Path, feedback: FeedbackData, model_name: str, retained: ImagesByRequest
+) -> RecentComparison | None:
+    """The comparison on the retained images of held-back labelled predictions: both versions predict them, whatever backbones they have.
+
+    A right prediction of the champion whose image was not retained counts as a loss of the candidate: else the images that the champion
+    gets wrong would be too many.
+    """
+    registry = ModelRegistry(model_name)
+    version = registry.champion()
+    if version is None:
+        return None
+    evaluating = feedback.evaluating()
+    seen = evaluating[evaluating["retained"].astype(bool)]
+    names, ground_truth = seen["request_id"].tolist(), seen["ground_truth"].to_numpy(object)
+
+    def right(package: Path) -> NDArray[np.bool_]:
+        predictor = Predictor.unsigned(package, threads=usable_cores())
+        labels = predictor.predict(retained.read(names, predictor.info.side_pixels)).labels
+        return np.asarray(np.array(labels, object) == ground_truth, bool)
+
+    gone = evaluating[~evaluating["retained"].astype(bool) & (evaluating["model_version"] == version)]
+    return RecentComparison(
+        right(candidate),
+        right(registry.package(version)),
+        scenes_N=pd.factorize(seen["scene"])[0],
+        attempt=_attempt(registry, version),
+        num_gone=int((gone["label"] == gone["ground_truth"]).sum()),
+    )
+
+
+def _attempt(registry: ModelRegistry, champion: str) -> int:
+    """The number of this candidate against the champion, from 1."""
+    against = [one for one in registry.versions() if one.judged_against == champion]
+    return 1 + len([one for one in against if one.verdict in ("rollback", "hold")])

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +13,11 @@ from imageloop.adapters.mlflow_registry import ModelRegistry
 from imageloop.adapters.sqlite_files import check_sqlite_file, sqlite_file
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import PREPROCESSING_VERSION
-from imageloop.embeddings.drift_samples import with_scenes, with_typical
+from imageloop.embeddings.drift_samples import frozen_scene_distance, with_scenes, with_typical
 from imageloop.embeddings.novelty import Novelty, scene_distance_of
 from imageloop.errors import ImageLoopError
+from imageloop.lifecycle.feedback_images import ImagesByRequest
+from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, with_last_blocks
 from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
@@ -25,7 +27,8 @@ from imageloop.records.store.database import DATABASE_FILE, DATABASE_VARIABLE, D
 from imageloop.training.drift_augmentation import augment_with_drift
 from imageloop.training.features import known_features
 from imageloop.training.feedback_data import FeedbackData, in_scenes, role_of, select_feedback
-from imageloop.training.settings import FeedbackSettings
+from imageloop.training.poisoned_labels import Known
+from imageloop.training.settings import FeedbackSettings, TrainingSettings
 from imageloop.workspace_paths import Workspace
 
 MIN_JUDGING = 4  # with fewer, not even all of them can show a gain that is more than chance
@@ -69,13 +72,24 @@ def collected_records(folder: Path | None, workspace: Workspace, url: str | None
         database.close()
 
 
-def collect_feedback_data(
-    images: PreparedImages, settings: FeedbackSettings, model_name: str, workspace: Workspace
-) -> FeedbackData:
-    """Labelled predictions of versions with the champion's backbone, or changed copies of images in their place.
+@dataclass(frozen=True)
+class _Records:
+    """What the database has of a model: labelled predictions, the newest predictions, and both of the champion alone."""
 
-    Raises: SuspiciousLabelsError where the labels look poisoned, NothingToLearnError where they are too few or of a model whose
-    backbone was trained too.
+    labelled: pd.DataFrame
+    recent: pd.DataFrame
+    of_champion: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def collect_feedback_data(
+    images: PreparedImages, settings: FeedbackSettings, model_name: str, workspace: Workspace, retained: ImagesByRequest
+) -> FeedbackData:
+    """Labelled predictions, or changed copies of images in their place, and how to retrain on them.
+
+    With a frozen backbone the recorded embeddings of all versions that have it train a head. Of a champion whose blocks were trained only
+    predictions count whose images were retained. Both may train the last blocks.
+    Raises: SuspiciousLabelsError where the labels look poisoned, NothingToLearnError where they are too few.
     """
     registry = ModelRegistry(model_name)
     champion = registry.champion()
@@ -83,11 +97,43 @@ def collect_feedback_data(
         return FeedbackData.none()
     folder = registry.package(champion)
     info = read_info(folder)
-    if not info.backbone:
-        raise NothingToLearnError(
-            f"expected a champion with a frozen backbone, whose embeddings can train another head, got version {champion}, whose features were "
-            "trained too; retrain it by hand, with images that were retained (data.retained_images)"
+    records = _read_records(settings, model_name, champion, workspace)
+    if settings.drift_augmentation is not None and info.backbone:
+        (recent,) = seen_alike(registry, info, records.recent)
+        return augment_with_drift(images, recent, info.backbone, settings.drift_augmentation, workspace)
+    backbone = info.backbone or _backbone_before_training(registry, champion)
+    training = images.of_split("train")
+    known = known_features(images, training, backbone, workspace), images.targets(training)
+    if info.backbone:
+        novelty = Novelty.read(folder)
+        labelled, recent = seen_alike(registry, info, records.labelled, records.recent)
+    else:
+        novelty = Novelty.of(known[0], len(images.class_names), training["label"].to_numpy(str))
+        labelled, recent = (
+            embedded_by(backbone, table, images, retained, workspace) for table in (records.labelled, records.recent)
         )
+    scene = novelty.scene if novelty else 0.0
+    feedback = select_feedback(
+        with_typical(labelled, novelty), recent, known, images.class_names, (backbone, images.side_pixels), settings, scene,
+        set(images.table["sha256"]),
+    )  # fmt: skip
+    feedback = replace(feedback, bias=_bias(records, folder, (known, images.class_names) if info.backbone else (None, [])))
+    if suspicion := feedback.suspicion(settings):
+        raise SuspiciousLabelsError(suspicion)
+    _check_enough(feedback, settings, len(labelled))
+    if info.backbone:
+        return with_last_blocks(choose_rung(feedback, images, known, champion, folder, workspace), settings, retained)
+    feedback = with_last_blocks(feedback, settings, retained)
+    if feedback.ladder is None:
+        raise NothingToLearnError(
+            f"expected {FEWEST_IMAGES} retained images with a label that may train and {settings.fine_tune_minutes:g} minutes (above 0), for version "
+            f"{champion} has trained blocks, which embeddings cannot train, got images of {len(labelled)} of {len(records.labelled)} labels; deploy "
+            "with IMAGELOOP_RETAIN_IMAGES_FOR and IMAGELOOP_RETAIN_ALL=1, or retrain by hand (images export, data.retained_images)"
+        )
+    return feedback
+
+
+def _read_records(settings: FeedbackSettings, model_name: str, champion: str, workspace: Workspace) -> _Records:
     database = open_database(workspace, settings.database)
     labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     recent = database.predictions(model_name, newest=settings.reference_predictions)
@@ -96,26 +142,20 @@ def collect_feedback_data(
         model_name, newest=MAX_PREDICTIONS, since=float(of_champion["time"].min()) - 1 if len(of_champion) else 0.0
     )
     database.close()
-    labelled, recent = seen_alike(registry, info, labelled, recent)
-    novelty = Novelty.read(folder)
-    if settings.drift_augmentation is not None:
-        return augment_with_drift(images, recent, info.backbone, settings.drift_augmentation, workspace)
-    training = images.of_split("train")
-    known = known_features(images, training, info.backbone, workspace), images.targets(training)
-    source = info.backbone, info.side_pixels
-    inside, scene = set(images.table["sha256"]), novelty.scene if novelty else 0.0
-    feedback = select_feedback(
-        with_typical(labelled, novelty), recent, known, images.class_names, source, settings, scene, inside
-    )
-    mine = predictions[predictions["model_version"] == champion]
-    of_champion = with_typical(with_scenes(of_champion, scene), novelty)
-    feedback = replace(
-        feedback, bias=measure_performance(mine, of_champion, PerformanceSettings(), known, images.class_names).bias
-    )
-    if suspicion := feedback.suspicion(settings):
-        raise SuspiciousLabelsError(suspicion)
-    _check_enough(feedback, settings, len(labelled))
-    return choose_rung(feedback, images, known, champion, folder, workspace)
+    return _Records(labelled, recent, of_champion, predictions[predictions["model_version"] == champion])
+
+
+def _bias(records: _Records, champion: Path, known: tuple[Known | None, list[str]]) -> str | None:
+    """Why the champion's labels are no fair sample of its predictions."""
+    novelty, info = Novelty.read(champion), read_info(champion)
+    seen = with_typical(with_scenes(records.of_champion, frozen_scene_distance(novelty, info)), novelty)
+    return measure_performance(records.predictions, seen, PerformanceSettings(), *known).bias
+
+
+def _backbone_before_training(registry: ModelRegistry, champion: str) -> str:
+    """The frozen backbone whose features judge the labels of a champion whose features were trained."""
+    made = registry.made_with(champion)
+    return made.training.label_backbone if made else TrainingSettings().label_backbone
 
 
 def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:

@@ -24,6 +24,7 @@ from imageloop.adapters.registered_version import (
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.compare_with_champion import compare, hash_of_test_set
+from imageloop.lifecycle.feedback_images import ImagesByRequest
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.gates import GateVerdict, judge, lowered_gates
 from imageloop.promotion.settings import PromotionSettings
@@ -46,13 +47,15 @@ def register_version(
     settings: PromotionSettings,
     made_with: MadeWith,
     workspace: Workspace,
+    retained: ImagesByRequest,
 ) -> Registration:
-    """Register the package, and promote it where the verdict and the settings say so.
+    """Register the package, and promote it where the verdict and the settings say so. `retained`: images of the labels of `feedback`.
 
     If another run promoted a model since the verdict, the gates decide again, against that one. The next run completes what a killed
     run registered and did not promote.
     """
-    promotion = _Promotion(ModelRegistry(settings.model_name), package, evaluation, prepared, feedback, settings, made_with)
+    registry = ModelRegistry(settings.model_name)
+    promotion = _Promotion(registry, package, evaluation, prepared, feedback, settings, made_with, retained)
     # The lock is of this machine; a promotion elsewhere, as in a pod, is noticed by asking again before the alias moves.
     with promotion_lock(workspace):
         return promotion.register(verdict, run_id)
@@ -82,6 +85,7 @@ class _Promotion:
     feedback: FeedbackData
     settings: PromotionSettings
     made_with: MadeWith
+    retained: ImagesByRequest
 
     def register(self, verdict: GateVerdict, run_id: str) -> Registration:
         """Within the lock: register or complete the version, decide again if the champion changed, and promote."""
@@ -124,7 +128,7 @@ class _Promotion:
 
     def _decide_again(self) -> GateVerdict:
         logger.info("another version became the champion meanwhile: the gates decide again")
-        champion, recent = compare(self.package.folder, self.prepared, self.feedback, self.settings.model_name)
+        champion, recent = compare(self.package.folder, self.prepared, self.feedback, self.settings.model_name, self.retained)
         return judge(self.evaluation, champion, self.settings.gates, recent)
 
     def _write(self, known: RegisteredVersion | None, run_id: str, verdict: GateVerdict, reason: str, digest: str) -> str:

@@ -14,7 +14,7 @@ from fsspec.spec import AbstractFileSystem
 
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.lifecycle.feedback_for_training import collected_records
-from imageloop.records.retained_images import SUFFIX, WAITING, RetainedImage, folder_of, read_image, retained_images
+from imageloop.records.retained_images import SUFFIX, WAITING, folder_of, images_by_request, read_image
 from imageloop.workspace_paths import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RetainedImageFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         """List the images that a query chooses. Raises: SettingsError for a query of other words, ImageLoopError without records here."""
         place, _, asked = path.partition("?")
         folder = self._records(place)
-        images = _images(folder)
+        images = images_by_request(folder)
         if asked:
             images = {name: images[name] for name in self._chosen(folder, _parsed(asked), list(images))}
         found = {
@@ -102,14 +102,6 @@ class RetainedImageFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has
         for name, value in query.items():
             table = table[FILTERS[name](table, value)]
         return list(table["request_id"])
-
-
-def _images(records: Path) -> dict[str, RetainedImage]:
-    """The retained images of a deployment by request, the oldest first: those to label, and those that wait for their ground truth."""
-    folder = folder_of(records)
-    waiting = ((one.request_id.rpartition("-")[0], one) for one in retained_images(folder / WAITING))
-    found = [*waiting, *((one.request_id, one) for one in retained_images(folder))]
-    return dict(sorted(found, key=lambda pair: (pair[1].time, pair[0])))
 
 
 def _parsed(query: str) -> Query:

@@ -14,23 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imageloop.data.image_statistics import NAMES, image_statistics
-from imageloop.data.prepared_images import PreparedImages, in_batches, spread
-from imageloop.embeddings.drift_samples import MIN_SCENES, MIN_UNSEEN, embeddings_of
-from imageloop.embeddings.novelty import Novelty
+from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.intervals import Interval, wilson
-from imageloop.model.linear_head import predict_from_embeddings
-from imageloop.model.package import BATCH, REFERENCE, size_bytes
+from imageloop.model.package import BATCH, size_bytes
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track
 from imageloop.promotion.calibration import expected_calibration_error, reliability
 from imageloop.training.classification_metrics import ClassificationScores, confusion_matrix, score
-from imageloop.training.features import known_features
-from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
 NUM_RESAMPLES = 2000
-NUM_REFERENCE_IMAGES = 400
 SMALL_SIDE_PIXELS = 224  # smaller originals were enlarged
 
 
@@ -92,7 +86,7 @@ def evaluate(predictor: Predictor, folder: Path, images: PreparedImages, workspa
         seconds += time.perf_counter() - began
         statistics_N4[rows] = image_statistics(images_BSSC)
         start = rows.stop
-    predictions = _predictions(table, probabilities_NK, images.class_names)
+    predictions = table_of(table, probabilities_NK, images.class_names)
     milliseconds = 1000 * seconds / max(1, len(table))
     return describe(predictions, images.class_names, statistics_N4, milliseconds, size_bytes(folder), predictor.precision)
 
@@ -125,68 +119,8 @@ def describe(
     )
 
 
-def write_reference(
-    predictor: Predictor, images: PreparedImages, workspace: Workspace, folder: Path, feedback: FeedbackData
-) -> None:
-    """Write the reference for drift with the predictions of the served file: of images that it was not trained on, if there are enough.
-
-    A model that was trained on feedback data or with drift augmentation gets the newest predictions as its reference, if they show enough
-    scenes. Known embeddings are not computed again.
-    """
-    unseen = spread(images.table[images.table["split"] != "train"], NUM_REFERENCE_IMAGES)
-    table = pd.concat([unseen, spread(images.of_split("train"), NUM_REFERENCE_IMAGES - len(unseen))])
-    if feedback.fits(predictor.info.backbone, predictor.info.side_pixels) and _are_enough(feedback.recent):
-        learnt = feedback.labelled[feedback.labelled["role"] != "quarantined"]
-        reference = _recent_reference(_not_fitted_on(feedback), images.class_names, folder)
-        embeddings_ND = np.concatenate([known_features(images, table, predictor.info.backbone, workspace), embeddings_of(learnt)])
-    else:
-        reference, embeddings_ND = _reference(predictor, table, images, workspace, folder)
-    reference.to_parquet(folder / REFERENCE, index=False)
-    Novelty.of(embeddings_ND, len(images.class_names), table["label"].to_numpy(str)).write(folder)
-
-
-def _not_fitted_on(feedback: FeedbackData) -> pd.DataFrame:
-    """The newest predictions but those that the head was fitted on, of which it is surer than of others; all, where too few are left."""
-    fitted = feedback.labelled[feedback.labelled["role"].isin(("train", "validation"))]
-    rest = feedback.recent[~feedback.recent["scene"].isin(fitted["scene"])]
-    return rest if _are_enough(rest) else feedback.recent
-
-
-def _are_enough(predictions: pd.DataFrame) -> bool:
-    return len(predictions) >= MIN_UNSEEN and predictions["scene"].nunique() >= MIN_SCENES
-
-
-def _reference(
-    predictor: Predictor, table: pd.DataFrame, images: PreparedImages, workspace: Workspace, folder: Path
-) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Predictions and embeddings (N, D) of images of the data set; the stored ones of the backbone, if the served file has it unchanged."""
-    images_NSSC = images.open_store(workspace.prepared).read(table["sha256"].tolist())
-    if predictor.info.backbone and predictor.precision == "fp32":
-        embeddings_ND = known_features(images, table, predictor.info.backbone, workspace)
-        probabilities_NK = predict_from_embeddings(folder, embeddings_ND)
-    else:
-        predicted = predictor.predict(images_NSSC)
-        embeddings_ND, probabilities_NK = predicted.embeddings, predicted.probabilities
-    reference = _predictions(table, probabilities_NK, images.class_names).assign(
-        split=table["split"].to_numpy(),
-        format=table["format"].to_numpy(),
-        embedding=list(embeddings_ND.astype(np.float16)),
-        **dict(zip(NAMES, image_statistics(images_NSSC).T, strict=True)),
-    )
-    return reference, embeddings_ND
-
-
-def _recent_reference(recent: pd.DataFrame, class_names: list[str], folder: Path) -> pd.DataFrame:
-    """The same table of recorded predictions, with the predictions of the new head."""
-    probabilities_NK = predict_from_embeddings(folder, embeddings_of(recent))
-    table = recent.assign(path="", split="served").drop(columns="label").assign(label="")
-    rows = _predictions(table, probabilities_NK, class_names)
-    statistics = {name: [row[name] for row in recent["statistics"]] for name in NAMES}
-    vectors = [np.frombuffer(row, np.float16) for row in recent["embedding"]]
-    return rows.assign(split="served", format=recent["format"].to_numpy(), embedding=vectors, **statistics)
-
-
-def _predictions(table: pd.DataFrame, probabilities_NK: NDArray[np.float32], class_names: list[str]) -> pd.DataFrame:
+def table_of(table: pd.DataFrame, probabilities_NK: NDArray[np.float32], class_names: list[str]) -> pd.DataFrame:
+    """Rows of images with what was predicted for them, in the columns of `Evaluation.predictions`."""
     predicted = np.array(class_names)[probabilities_NK.argmax(1)]
     columns = {f"p_{name}": probabilities_NK[:, place] for place, name in enumerate(class_names)}
     rows = table[["sha256", "path", "label", "width", "height"]].reset_index(drop=True)

@@ -28,6 +28,7 @@ from imageloop.promotion.judged_predictions import (
 )
 from imageloop.training.features import VIEWS, FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.feedback_images import SeenImages
 from imageloop.training.logistic_head import LABEL_WEIGHT
 from imageloop.training.rehearsal import AS_THEY_ARE, FROM_FEEDBACK, Cell
 from imageloop.training.rehearsed_copies import MAX_REHEARSED, judged_images, rehearsed_copies, views
@@ -40,18 +41,25 @@ IntArray = NDArray[np.int64]
 
 
 def write_accuracy_estimator(
-    predictor: Predictor, images: PreparedImages, workspace: Workspace, folder: Path, feedback: FeedbackData
+    predictor: Predictor,
+    images: PreparedImages,
+    workspace: Workspace,
+    folder: Path,
+    feedback: FeedbackData,
+    held_back: SeenImages | None = None,
 ) -> None:
     """Fit the estimator and write it into the package.
 
     With a frozen backbone every image is judged by cross-fitted heads on stored features. Else the model itself judges the images of
-    validation and test, and their copies.
+    validation and test, and their copies; and `held_back` labelled predictions, where its last blocks were trained on others.
     """
     if predictor.info.backbone:
         judged, known, usual = _by_cross_fitted_heads(images, workspace, feedback, predictor.info.backbone)
     else:
         judged, known = _by_the_model(predictor, images, workspace)
         usual = AS_THEY_ARE
+        if held_back is not None and len(held_back.rows) >= LEAST_FEEDBACK:
+            judged, usual = joined([judged, _of_feedback(predictor, known, held_back)]), FROM_FEEDBACK
     estimator = fit_accuracy_estimator(judged, known, usual)
     logger.info("accuracy estimator: %.1f %% as usual, of %d predictions", 100 * estimator.usual, len(judged.right_N))
     estimator.write(folder)
@@ -109,6 +117,14 @@ def _by_the_model(predictor: Predictor, images: PreparedImages, workspace: Works
         )
         parts.append(judge(known, embeddings, probabilities, images.targets(table), cells))
     return joined(parts), known
+
+
+def _of_feedback(predictor: Predictor, known: KnownImages, seen: SeenImages) -> JudgedPredictions:
+    """Judge the model's predictions for labelled images that it was not trained on."""
+    found = predictor.predict(seen.images_NSSC)
+    places = {name: place for place, name in enumerate(predictor.info.class_names)}
+    classes_N = seen.rows["ground_truth"].map(places).to_numpy(np.int64)
+    return judge(known, found.embeddings, found.probabilities, classes_N, [FROM_FEEDBACK] * len(classes_N))
 
 
 def _folds(keys: pd.Series) -> IntArray:

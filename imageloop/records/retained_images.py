@@ -1,7 +1,8 @@
 """Image retention: images to be labelled, only where the operator turns it on, encrypted for a key that the service does not have.
 
 One file an image in age's format, named by its request id, so that feedback finds its image. `waiting/` has
-images until their ground truth comes or space is needed: a right prediction removes its image, a wrong one retains it.
+images until their ground truth comes or space is needed: a right prediction removes its image, a wrong one retains it. Where all are
+to stay, right ones move too, so that retained images are a fair sample.
 
 Source: https://age-encryption.org/v1
 """
@@ -21,6 +22,7 @@ from imageloop.errors import ImageLoopError, SettingsError
 RECIPIENT_VARIABLE = "IMAGELOOP_RETAIN_IMAGES_FOR"
 OLD_RECIPIENT_VARIABLE = "IMAGELOOP_KEEP_PICTURES_FOR"  # in manifests made before 0.2.0
 LIMIT_VARIABLE = "IMAGELOOP_RETAINED_IMAGES_MB"
+ALL_VARIABLE = "IMAGELOOP_RETAIN_ALL"
 DEFAULT_LIMIT_MB = 256
 FOLDER, OLD_FOLDER = "images", "pictures"  # below the records'; the second until 0.2.0
 WAITING = "waiting"
@@ -51,8 +53,10 @@ def folder_of(records: Path) -> Path:
 class ImageRetention:
     """Write retained images. A full disk never fails a prediction; lost images are counted."""
 
-    def __init__(self, folder: Path, recipient: str, limit_mb: float, on_loss: Callable[[], None]) -> None:
-        """Raises: SettingsError for what is no public key of age."""
+    def __init__(
+        self, folder: Path, recipient: str, limit_mb: float, on_loss: Callable[[], None], *, right_ones: bool = False
+    ) -> None:
+        """`right_ones`: a right prediction does not remove its image. Raises: SettingsError for what is no public key of age."""
         try:
             self._recipient = pyrage.x25519.Recipient.from_str(recipient)
         except pyrage.RecipientError as error:
@@ -60,7 +64,7 @@ class ImageRetention:
                 f"{RECIPIENT_VARIABLE}: expected a public key (age1...), got something else ({error}); make one: python run.py images key"
             ) from error
         self._folder, self._limit_bytes, self._on_loss = folder, int(limit_mb * 2**20), on_loss
-        self._num_retained = 0
+        self._right_ones, self._num_retained = right_ones, 0
 
     @classmethod
     def from_environment(cls, records: str | None, on_loss: Callable[[], None]) -> "ImageRetention | None":
@@ -75,7 +79,10 @@ class ImageRetention:
         limit = os.environ.get(LIMIT_VARIABLE) or str(DEFAULT_LIMIT_MB)
         if not limit.isdecimal() or int(limit) < 1:
             raise SettingsError(f"{LIMIT_VARIABLE}: expected a number of megabytes, got '{limit}'")
-        return cls(folder_of(Path(records)), recipient, int(limit), on_loss)
+        right_ones = os.environ.get(ALL_VARIABLE, "0")
+        if right_ones not in ("0", "1"):
+            raise SettingsError(f"{ALL_VARIABLE}: expected 1 or 0, got '{right_ones}'")
+        return cls(folder_of(Path(records)), recipient, int(limit), on_loss, right_ones=right_ones == "1")
 
     def keep(self, request_id: str, label: str, content: bytes, *, for_labelling: bool) -> None:
         """Write an image, to wait for its ground truth or to be labelled."""
@@ -93,7 +100,7 @@ class ImageRetention:
         """Apply the ground truth: the image of a wrong prediction is retained, that of a right one removed."""
         for file in (self._folder / WAITING).glob(f"{request_id}-*{SUFFIX}"):
             with contextlib.suppress(OSError):  # it went for lack of room, or another worker was faster
-                if file.stem == f"{request_id}-{_mark(ground_truth)}":
+                if file.stem == f"{request_id}-{_mark(ground_truth)}" and not self._right_ones:
                     file.unlink()
                 else:
                     file.replace(self._folder / f"{request_id}{SUFFIX}")
@@ -121,6 +128,14 @@ def retained_images(folder: Path) -> Iterator[RetainedImage]:
         with contextlib.suppress(FileNotFoundError):
             status = file.stat()
             yield RetainedImage(file.stem, file, status.st_mtime, status.st_size)
+
+
+def images_by_request(records: Path) -> dict[str, RetainedImage]:
+    """The retained images of a deployment by request, the oldest first: those to label, and those that wait for their ground truth."""
+    folder = folder_of(records)
+    waiting = ((one.request_id.rpartition("-")[0], one) for one in retained_images(folder / WAITING))
+    found = [*waiting, *((one.request_id, one) for one in retained_images(folder))]
+    return dict(sorted(found, key=lambda pair: (pair[1].time, pair[0])))
 
 
 def delete_images(folder: Path, request_ids: list[str]) -> int:

@@ -1,13 +1,13 @@
 """Batches for training: rows of features, or augmented images, in another order each epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imageloop.data.array_store import ArrayStore
+from imageloop.data.preprocessing import UInt8Array
 from imageloop.training.devices import Device
 from imageloop.training.training_loop import Batches
 
@@ -23,17 +23,20 @@ def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) ->
 
 
 def images_in_batches(
-    store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], size: int, seed: int, device: Device
+    read: Callable[[list[int]], UInt8Array], targets_N: NDArray[np.int64], size: int, seed: int, device: Device
 ) -> Batches:
-    """Images in another order each epoch, augmented where they are needed; a last batch that is not full is left out, for the batch norms."""
+    """Images in another order each epoch, augmented where they are needed; a last batch that is not full is left out, for the batch norms.
+
+    `read`: the images of these numbers, (B, S, S, 3).
+    """
     from imageloop.training.augmentation import augment, augmentation  # torchvision takes a second to load
 
     transform = augmentation()
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        chunks = torch.split(_shuffled(len(keys), seed, epoch), size)
+        chunks = torch.split(_shuffled(len(targets_N), seed, epoch), size)
         for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
-            images_BHWC = torch.from_numpy(store.read([keys[i] for i in chosen.tolist()]))
+            images_BHWC = torch.from_numpy(read(chosen.tolist()))
             yield augment(images_BHWC.to(device), transform), torch.from_numpy(targets_N[chosen.numpy()])
 
     return batches

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 ROLES = ("train", "validation", "held_back", "quarantined")
 COLUMNS = [
     "request_id", "time", "sha256", "scene", "label", "ground_truth", "feedback_source", "model_version", "embedding", "role", "evaluates", "reason",
-    "quality",
+    "quality", "retained",
 ]  # fmt: skip
 VALIDATION_SHARE = 0.125  # of rows that are not held back
 NUM_FOLDS = 4
@@ -44,8 +44,8 @@ class FeedbackData:
 
     `backbone` and `side_pixels` describe the embeddings; `augmented`: they are of changed copies of the data set's images. `bias`: why
     the labels are no fair sample of the predictions. `ladder`: the compared ways to retrain; `copies`: rehearsed ones that train too, where these
-    were chosen; `head`: weights and biases (K, D + 1) that take the place of a training, where a recalibration was chosen. Empty for a training
-    on images alone.
+    were chosen; `head`: weights and biases (K, D + 1) that take the place of a training, where a recalibration was chosen. `deployment`: whose
+    retained images train the last blocks, `fine_tune_minutes` long at most; empty where a head alone is trained. Empty for a training on images alone.
     """
 
     labelled: pd.DataFrame
@@ -57,6 +57,8 @@ class FeedbackData:
     ladder: Ladder | None = None
     copies: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["ground_truth", "embedding"]))
     head: FloatArray | None = None
+    deployment: str = ""
+    fine_tune_minutes: float = 0.0
 
     @classmethod
     def none(cls) -> "FeedbackData":
@@ -73,6 +75,11 @@ class FeedbackData:
         """The credible labels of held-back scenes. Contradicted ones are among them: without the hard images both models would look better."""
         credible = self.credible()
         return credible[credible["evaluates"].astype(bool)]
+
+    def retained(self, role: str) -> pd.DataFrame:
+        """The labelled predictions of a role whose images train or judge the last blocks."""
+        table = self.of_role(role)
+        return table[table["retained"].astype(bool)]
 
     def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
         """Embeddings and classes of a role, (N, D) and (N,); empty where there are none."""
@@ -126,7 +133,8 @@ def select_feedback(
     labelled, recent = in_scenes(scene_distance, labelled, recent)
     table = labelled[~labelled["sha256"].isin(data_set)].drop_duplicates("sha256", keep="last").tail(settings.max_labels)
     table = table.reset_index(drop=True)
-    table = table.assign(role=[role_of(scene, settings.held_back) for scene in table["scene"]], reason="", quality=np.nan)
+    roles = [role_of(scene, settings.held_back) for scene in table["scene"]]
+    table = table.assign(role=roles, reason="", quality=np.nan, retained=False)
     in_training = table.loc[shows_one_of(embeddings_of(table), known[0], scene_distance), "scene"]
     table.loc[table["scene"].isin(in_training), "role"] = "train"
     table["evaluates"] = table["role"] == "held_back"

@@ -1,7 +1,8 @@
 """Compare what a retraining can do before it does it: each rung of the ladder is judged by labels that it was not fitted on.
 
 From the least change of the model to the largest: other thresholds between the classes, a head on labels, a head on labels and on rehearsed
-copies of known images. The one with the highest expected accuracy is chosen.
+copies of known images. The one with the highest expected accuracy is chosen. Where it falls short of the usual accuracy, the last blocks of the
+backbone may be trained after it, on images that were retained: what that gives is known afterwards, by held-back labels.
 
 Shapes: N labelled predictions, M known images, U images as usual, C copies, D features, K classes.
 """
@@ -45,12 +46,18 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs that were compared on `num_labels` labels, held-back ones aside, the chosen one, and what else would help where that is not enough."""
+    """The rungs that were compared on `num_labels` labels, held-back ones aside, the chosen one, and what else would help where that is not enough.
+
+    `falls_short`: the chosen one is expected to stay clearly below the usual accuracy. `num_images`: retained ones on which the last blocks are
+    trained after it; 0 where they are not.
+    """
 
     rungs: list[Rung]
     chosen: str
     num_labels: int
     advice: str = ""
+    falls_short: bool = False
+    num_images: int = 0
 
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> Self:
@@ -58,10 +65,12 @@ class Ladder:
 
     def sentence(self) -> str:
         """Every rung with its accuracy, the chosen one, and the advice."""
+        if not self.rungs:
+            return f"trained on {self.num_images} retained images"
+        blocks = f"the last blocks on {self.num_images} retained images" if self.num_images else ""
         rungs = ", ".join(f"{rung.name} {rung.accuracy:.0%}" for rung in self.rungs)
-        return f"expected by {self.num_labels} labels: {rungs}; chosen: {self.chosen}" + (
-            f"; {self.advice}" if self.advice else ""
-        )
+        chosen = f"{self.chosen}, then {blocks}" if blocks else self.chosen
+        return f"expected by {self.num_labels} labels: {rungs}; chosen: {chosen}" + (f"; {self.advice}" if self.advice else "")
 
 
 @dataclass(frozen=True)
@@ -137,9 +146,10 @@ def compare_rungs(given: LadderInput) -> Ladder:
         training = np.flatnonzero(given.trains_N)
         unchanged = {name: _right(given.fit(name, training), given.unchanged_UD, given.unchanged_U) for name in names}
         chosen = choose(right, unchanged)
-        advice = _advice(given, chosen, right[chosen])
+        falls_short = float(right[chosen].mean()) < given.usual - EXPECTED_LOSS
+        advice = _advice(given, chosen, right[chosen]) if falls_short else ""
     rungs = [_rung(name, right[name], unchanged[name]) for name in names]
-    return Ladder(rungs, chosen, len(given.judging), advice)
+    return Ladder(rungs, chosen, len(given.judging), advice, falls_short)
 
 
 def choose(right: dict[str, NDArray[np.bool_]], unchanged: dict[str, NDArray[np.bool_]]) -> str:
@@ -156,10 +166,8 @@ def choose(right: dict[str, NDArray[np.bool_]], unchanged: dict[str, NDArray[np.
 
 
 def _advice(given: LadderInput, chosen: str, right_N: NDArray[np.bool_]) -> str:
-    """What a person can do where the expected accuracy stays clearly below the usual one; empty where it does not."""
+    """What a person can do where the expected accuracy stays clearly below the usual one."""
     expected = float(right_N.mean())
-    if expected >= given.usual - EXPECTED_LOSS:
-        return ""
     gain = expected - float(given.right_by_cross_fitting(chosen, share=0.5).mean())
     classes = _hardest_classes(given, right_N)
     if gain < LEAST_GAIN:

@@ -10,6 +10,7 @@ from imageloop.training.devices import DeviceChoice
 
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 DEFAULT_SIDE = 224
+RETRAINED_BLOCKS = 2  # the last ones, where images of labelled predictions train them
 
 
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -137,6 +138,15 @@ class FeedbackSettings(Settings):
     )
     max_quarantined: Share = Field(
         0.25, description="with a larger share of labels from sources that may be poisoned, all await approval"
+    )
+    deployment: str = Field(
+        "",
+        description="namespace/name of the deployment whose retained images may train the last blocks; the monitor fills in its own",
+    )
+    fine_tune_minutes: float = Field(
+        20.0,
+        ge=0,
+        description="time for the last blocks, where a head is not expected to be enough and images were retained; 0: never",
     )
     max_contradicted: Share = Field(
         0.5,

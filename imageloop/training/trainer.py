@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imageloop.background_imports import loading
 from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
+from imageloop.data.preprocessing import UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import blocks_of
 from imageloop.model.network import Classifier
@@ -24,8 +25,9 @@ from imageloop.training.classification_metrics import score
 from imageloop.training.devices import device_of
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.feedback_images import FeedbackImages, training_images
 from imageloop.training.new_classifier import new_classifier
-from imageloop.training.settings import BaselineCnn, LoopSettings, TrainingSettings, Transfer
+from imageloop.training.settings import RETRAINED_BLOCKS, BaselineCnn, LoopSettings, TrainingSettings, Transfer
 from imageloop.training.trained_model import EpochReport, TrainedModel
 from imageloop.training.training_loop import Batches, Fitted, Work, balanced_weights, fit
 from imageloop.workspace_paths import Workspace
@@ -40,14 +42,16 @@ def train(
     workspace: Workspace,
     report: Report,
     feedback: FeedbackData | None = None,
+    feedback_images: FeedbackImages | None = None,
 ) -> TrainedModel:
     """Fit the model that `settings` names on the train split, watched on the validation split.
 
-    Labelled predictions of the same backbone are further rows for its head; each counts `feedback_weight` times.
+    Labelled predictions of the same backbone are further rows for its head; each counts `feedback_weight` times. Where their images are given,
+    these train the last blocks, or a network from scratch, too.
 
     Raises: ImageLoopError for a GPU that is expected and not there, or whose memory is too small, and for a loss that is no number.
     """
-    work = _Training(images, settings, workspace, report, feedback or FeedbackData.none())
+    work = _Training(images, settings, workspace, report, feedback or FeedbackData.none(), feedback_images)
     try:
         match settings.model:
             case BaselineCnn() as model:
@@ -71,9 +75,10 @@ class _Training:
         workspace: Workspace,
         report: Report,
         feedback: FeedbackData,
+        feedback_images: FeedbackImages | None,
     ) -> None:
         self.images, self.settings, self.workspace, self.report = images, settings, workspace, report
-        self.feedback = feedback
+        self.feedback, self.feedback_images = feedback, feedback_images
         self.store = images.open_store(workspace.prepared)
         self.train_rows, self.validation_rows = images.of_split("train"), images.of_split("validation")
         self.train_targets = images.targets(self.train_rows)
@@ -82,6 +87,8 @@ class _Training:
 
     def from_scratch(self, model_settings: BaselineCnn) -> TrainedModel:
         model = new_classifier(self.settings, len(self.images.class_names))
+        if self.feedback_images is not None:
+            self.validation_targets = np.concatenate([self.validation_targets, self._feedback_rows("validation")[1]])
         fitted = self._fit_on_images(model, model_settings.loop, "baseline", model_settings.max_minutes * 60)
         return self._trained(model, fitted, head_only=False)
 
@@ -96,13 +103,17 @@ class _Training:
             return self._recalibrated(model_settings, self.feedback.head)
         head, fitted = self._fit_head(model_settings)
         state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
-        if not model_settings.fine_tune_blocks or learns:  # the predictions are embeddings, and teach a head alone
+        blocks, seconds = model_settings.fine_tune_blocks, math.inf
+        if learns:  # the predictions are embeddings, and teach a head alone where their images are gone
+            blocks = max(blocks, RETRAINED_BLOCKS) if self.feedback_images is not None else 0
+            seconds = 60 * self.feedback.fine_tune_minutes
+        if not blocks:
             return self._trained_from(state, fitted, head_only=True)
         model = new_classifier(self.settings, len(self.images.class_names))
         model.head.load_state_dict(head.state_dict())
-        _freeze_all_but(model, model_settings.fine_tune_blocks)
+        _freeze_all_but(model, blocks)
         done = len(fitted.history)
-        tuned = self._fit_on_images(model, model_settings.fine_tune, "fine-tune", math.inf, done)
+        tuned = self._fit_on_images(model, model_settings.fine_tune, "fine-tune", seconds, done)
         before, after = (one.history[one.best_epoch].validation_loss for one in (fitted, tuned))
         history = [*fitted.history, *(replace(row, epoch=row.epoch + done) for row in tuned.history)]
         if after > before:
@@ -157,12 +168,19 @@ class _Training:
 
     def _fit_on_images(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
         """Number epochs after the `done` ones of an earlier phase."""
-        keys, validation_keys = (rows["sha256"].tolist() for rows in (self.train_rows, self.validation_rows))
-        batches = images_in_batches(self.store, keys, self.train_targets, loop.batch_size, self.settings.seed, self.device)
-        validation = lambda: map(torch.from_numpy, in_batches(self.store, validation_keys, loop.batch_size))  # noqa: E731
-        work = self._work(batches, len(keys) // loop.batch_size or 1, validation, max_seconds)
+        keys, times = self.train_rows["sha256"].tolist(), getattr(self.settings.model, "feedback_weight", 1)
+        targets_N, read = training_images(self.store, keys, self.train_targets, self.feedback_images, times)
+        batches = images_in_batches(read, targets_N, loop.batch_size, self.settings.seed, self.device)
+        validation = lambda: map(torch.from_numpy, self._validation_images(loop.batch_size))  # noqa: E731
+        work = self._work(batches, len(targets_N) // loop.batch_size or 1, validation, max_seconds)
         report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
         return fit(model, work, loop, self._checkpoint(name), report)
+
+    def _validation_images(self, size: int) -> Iterator[UInt8Array]:
+        """The validation images, then those of labelled predictions, in batches."""
+        yield from in_batches(self.store, self.validation_rows["sha256"].tolist(), size)
+        if self.feedback_images is not None:
+            yield from self.feedback_images.validation_batches(size)
 
     def _work(self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float) -> Work:
         names = self.images.class_names
@@ -185,9 +203,9 @@ class _Training:
 
     def _checkpoint(self, name: str) -> Checkpoint:
         labelled = self.feedback.labelled
-        feedback_key = (
-            ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"]) + f"|{len(self.feedback.copies)}"
-        )
+        ladder = self.feedback.ladder
+        labels = ",".join(labelled["request_id"] + labelled["role"] + labelled["ground_truth"])
+        feedback_key = f"{labels}|{len(self.feedback.copies)}|{ladder.num_images if ladder else 0}"
         identity = f"{name}|{self.settings.model_dump_json()}|{self.images.data_version}|{core_fingerprint()}|{feedback_key}"
         return Checkpoint(self.workspace.checkpoints, f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
 

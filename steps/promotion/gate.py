@@ -13,6 +13,7 @@ from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.training.feedback_data import FeedbackData
 from materializers.gate_verdict import VerdictMaterializer
 from steps.cache_keys import ON_CODE_AND_CHAMPION
+from steps.retained_images import retained_images
 
 
 @step(cache_policy=ON_CODE_AND_CHAMPION, output_materializers={"verdict": VerdictMaterializer})
@@ -24,7 +25,8 @@ def gate(
     settings: PromotionSettings,
 ) -> Annotated[GateVerdict, "verdict"]:
     """Compare the metrics with the gates, and with the champion's predictions for the same and for recent images."""
-    champion, recent = compare(exported_package.folder, prepared, feedback, settings.model_name)
+    retained = retained_images(feedback.deployment)
+    champion, recent = compare(exported_package.folder, prepared, feedback, settings.model_name, retained)
     verdict = judge(evaluation, champion, settings.gates, recent)
     log_metadata({"decision": verdict.decision, "reason": verdict.sentence()})
     return verdict

@@ -7,6 +7,7 @@ from zenml import step
 from imageloop.adapters.ray_engine import open_engine
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.execution_engine import work_on
+from imageloop.lifecycle.feedback_images import images_that_judge
 from imageloop.model.package import read_info
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key
@@ -14,7 +15,8 @@ from imageloop.model.signing import sign as sign_folder
 from imageloop.model.test_images import write_test_images
 from imageloop.promotion.choose_smoke_test_images import write_smoke_test_images
 from imageloop.promotion.choose_test_images import choose_test_images
-from imageloop.promotion.evaluation import Evaluation, write_reference
+from imageloop.promotion.drift_reference import write_reference
+from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.settings import ExportSettings, GateSettings
 from imageloop.promotion.step_artifacts import ModelPackage
 from imageloop.promotion.write_accuracy_estimator import write_accuracy_estimator
@@ -22,6 +24,7 @@ from imageloop.training.feedback_data import FeedbackData
 from imageloop.workspace_paths import Workspace
 from materializers.package import PackageMaterializer
 from steps.cache_keys import ON_CODE
+from steps.retained_images import retained_images
 
 
 @step(cache_policy=ON_CODE, output_materializers={"package": PackageMaterializer})
@@ -39,9 +42,11 @@ def sign(
     """
     workspace, folder = Workspace.current(), exported_package.folder
     predictor = Predictor.unsigned(folder, threads=2)
-    write_reference(predictor, prepared, workspace, folder, feedback)
+    seen = images_that_judge(feedback, prepared.side_pixels, retained_images(feedback.deployment))
+    held_back, recent = seen or (None, None)
+    write_reference(predictor, prepared, workspace, folder, feedback, recent)
     with work_on(open_engine):
-        write_accuracy_estimator(predictor, prepared, workspace, folder, feedback)
+        write_accuracy_estimator(predictor, prepared, workspace, folder, feedback, held_back)
     write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
     chosen = choose_test_images(evaluation.predictions, prepared, workspace, export_settings.max_test_images)
     write_test_images(folder, chosen)

@@ -11,6 +11,7 @@ from imageloop.training.settings import FeedbackSettings
 from imageloop.workspace_paths import Workspace
 from materializers.feedback_data import FeedbackDataMaterializer
 from steps.cache_keys import ON_CODE
+from steps.retained_images import retained_images
 
 
 @step(cache_policy=ON_CODE, output_materializers={"feedback": FeedbackDataMaterializer})
@@ -20,7 +21,8 @@ def collect_feedback(
     """Return nothing for a training without feedback. `fingerprint` identifies the present labels."""
     if not settings.enabled:
         return FeedbackData.none()
-    feedback = collect_feedback_data(prepared, settings, model_name, Workspace.current())
+    retained = retained_images(settings.deployment)
+    feedback = collect_feedback_data(prepared, settings, model_name, Workspace.current(), retained)
     compared = {"retraining": feedback.ladder.sentence()} if feedback.ladder else {}
     log_metadata({"labels_state": fingerprint, "labels": feedback.labelled["role"].value_counts().to_dict()} | compared)
     return feedback

@@ -12,12 +12,14 @@ from imageloop.background_imports import loading
 from imageloop.data.data_version import DataVersion
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.execution_engine import work_on
+from imageloop.lifecycle.feedback_images import images_that_train
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import TrainedModel
 from imageloop.workspace_paths import Workspace
 from materializers.trained_model import TrainedModelMaterializer
 from steps.cache_keys import ON_CODE
+from steps.retained_images import retained_images
 
 
 @step(cache_policy=ON_CODE, experiment_tracker=True, output_materializers={"trained_model": TrainedModelMaterializer})
@@ -32,8 +34,9 @@ def train(
         Path(prepared.raw_folder).name, prepared.data_version, prepared.table["split"].value_counts().to_dict()
     )
     epochs = EpochLog()
+    images = images_that_train(feedback, prepared.class_names, settings.side_pixels, retained_images(feedback.deployment))
     with work_on(open_engine), loading("model_signing"):  # half a second, which `sign` needs soon
-        model = fit_model(prepared, settings, Workspace.current(), epochs, feedback)
+        model = fit_model(prepared, settings, Workspace.current(), epochs, feedback, images)
     epochs.flush()
     trained = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}
     log_metadata(trained, artifact_name="trained_model", infer_artifact=True)

@@ -176,6 +176,31 @@ def test_wrong_settings_of_the_monitor_are_refused_at_once(site):
     assert "expected the monitored deployment to be the one that is rolled out" in err
 
 
+@pytest.mark.timeout(600)
+def test_a_champion_whose_blocks_were_trained_is_retrained_on_retained_images(site):
+    """Every image is retained, and every label is right."""
+    name = "tuned"
+    settings = (
+        *HASTE, *watching(name, name), "--set", "monitoring.decision.min_accuracy=0.99", "--set", "training.feedback.fine_tune_minutes=2",
+        "--set", "training.training.model.fine_tune.max_epochs=2", "--set", "training.training.model.feedback_weight=1",
+    )  # fmt: skip
+    site.train(name, "--set", "training.model.fine_tune_blocks=1", "--set", "training.model.loop.max_epochs=1")
+    retains = {"IMAGELOOP_RETAIN_IMAGES_FOR": site.json("images", "key")["recipient"], "IMAGELOOP_RETAIN_ALL": "1"}
+    options = [word for key, value in retains.items() for word in ("--set", f"environment.{key}={value}")]
+    url = site.json("deploy", "--set", f"model_name={name}", "--set", f"name={name}", *options)["url"]
+    for number, answer in enumerate(ask(url, 140, 20_000)):
+        send_labels(url, [answer], ("cat", "dog")[number % 2])
+
+    found = site.json("monitor", *settings, timeout_seconds=500)
+
+    assert found["action"] == "retrain"
+    assert "trained on" in found["outcome"]
+    assert "retained images" in found["outcome"]
+    (version, *_) = site.json("versions", "--model", name)["versions"]
+    assert (version["version"], version["backbone"]) == ("2", "efficientnet_lite0, 2 blocks fine-tuned")
+    assert found["outcome"].startswith(HELPED) or "recent labelled predictions" in found["outcome"]
+
+
 def accuracy_gain(result: dict) -> float:
     return result["accuracy"]["after retraining"] - result["accuracy"]["changed images"]
 

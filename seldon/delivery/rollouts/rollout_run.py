@@ -199,7 +199,8 @@ class RolloutRun:
 
     def _announce(self, stage: Stage) -> None:
         if stage.watch is not None:
-            most = self.settings.strategy.max_seconds if isinstance(self.settings.strategy, AbTest) else stage.watch.max_seconds
+            strategy = self.settings.strategy
+            most = strategy.max_seconds if isinstance(strategy, AbTest) and not stage.copies else stage.watch.max_seconds
             logger.info(
                 "%s: waits for %d predictions of version %s, at most %.0f s; it needs requests, as of clients or of evaluate",
                 stage.name, stage.watch.min_requests, self.candidate.version, most,
@@ -228,7 +229,7 @@ class RolloutRun:
         )
         if not observer.sees and verdict.decision in ("advance", "no_data"):
             return Verdict("hold", "the metrics cannot be read", verdict.metrics)
-        if isinstance(self.settings.strategy, AbTest) and verdict.decision != "rollback":
+        if isinstance(self.settings.strategy, AbTest) and not stage.copies and verdict.decision != "rollback":
             return settle_ab_test(verdict, stable, candidate, self.settings.strategy, elapsed)
         return verdict
 

@@ -22,23 +22,29 @@ class Watch(Settings):
     on_no_data: Literal["advance", "rollback"] = Field("rollback", description="a version without traffic has not proved itself")
 
 
-class Rolling(Settings):
-    """Replica by replica, after the smoke tests; nothing is observed."""
+class Copies(Settings):
+    """Strategies that copy requests first to a candidate that test images do not show to be as good."""
 
-    kind: Literal["rolling"] = "rolling"
-
-
-class Canary(Settings):
-    """A growing share of the traffic, observed at every step."""
-
-    kind: Literal["canary"] = "canary"
-    steps: tuple[Percent, ...] = Field((10, 50), min_length=1, description="percent of the traffic")
     shadow_percent: int = Field(
         100,
         ge=0,
         le=100,
         description="of the requests are copied first to a candidate that test images do not show to be as good; 0: none",
     )
+
+
+class Rolling(Copies):
+    """Replica by replica, after the smoke tests and test images; copies of requests are observed, traffic is not."""
+
+    kind: Literal["rolling"] = "rolling"
+    watch: Watch = Watch(min_seconds=5, max_seconds=30, on_no_data="advance")
+
+
+class Canary(Copies):
+    """A growing share of the traffic, observed at every step."""
+
+    kind: Literal["canary"] = "canary"
+    steps: tuple[Percent, ...] = Field((10, 50), min_length=1, description="percent of the traffic")
     watch: Watch = Watch()
 
     @field_validator("steps")
@@ -49,7 +55,7 @@ class Canary(Settings):
         return steps
 
 
-class BlueGreen(Settings):
+class BlueGreen(Copies):
     """All traffic at once; the previous version stays ready while the new one is observed."""
 
     kind: Literal["blue_green"] = "blue_green"
@@ -65,7 +71,7 @@ class Shadow(Settings):
     then_promote: bool = Field(False, description="give it all traffic if its predictions agree")
 
 
-class AbTest(Settings):
+class AbTest(Copies):
     """Two versions side by side until feedback shows which is better, by a sequential test."""
 
     kind: Literal["ab_test"] = "ab_test"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Shadow, Strategy, Watch
+from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Rolling, Shadow, Strategy, Watch
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,39 @@ def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: Predicto
     if stable is None or stable.name == candidate.name:
         return [Stage("first", (_weighed(candidate, 100),), smoke=True)]
     begin = Stage("smoke", (_weighed(stable, 100), _weighed(candidate, 0)), smoke=True)
+    if isinstance(strategy, Shadow):
+        last = promoted if strategy.then_promote else Stage("withdraw", (_weighed(stable, 100),))
+        return [begin, Stage("shadow", _shadowed(stable, candidate, strategy.percent), watch=strategy.watch), last]
+    return [begin, *_for_evidence(strategy, stable, candidate), *_with_traffic(strategy, stable, candidate), promoted]
+
+
+def _for_evidence(
+    strategy: Rolling | Canary | BlueGreen | AbTest, stable: PredictorSpec, candidate: PredictorSpec
+) -> list[Stage]:
+    """Copies of requests, before the candidate gets traffic."""
+    if not strategy.shadow_percent:
+        return []
+    watch = strategy.watch
+    if isinstance(strategy, AbTest):  # versions that differ are what it is for: labels of its own stage decide between them
+        watch = watch.model_copy(update={"on_no_data": "advance"})
+    return [Stage("shadow", _shadowed(stable, candidate, strategy.shadow_percent), watch=watch, for_evidence=True)]
+
+
+def _with_traffic(
+    strategy: Rolling | Canary | BlueGreen | AbTest, stable: PredictorSpec, candidate: PredictorSpec
+) -> list[Stage]:
     match strategy:
         case Canary():
-            steps = [
+            return [
                 Stage(f"canary {percent} %", _shared(stable, candidate, percent), watch=strategy.watch)
                 for percent in strategy.steps
             ]
-            if strategy.shadow_percent:
-                copied = _shadowed(stable, candidate, strategy.shadow_percent)
-                steps = [Stage("shadow", copied, watch=strategy.watch, for_evidence=True), *steps]
-            return [begin, *steps, promoted]
         case BlueGreen():
-            return [begin, Stage("green", (_weighed(stable, 0), _weighed(candidate, 100)), watch=strategy.watch), promoted]
-        case Shadow():
-            last = promoted if strategy.then_promote else Stage("withdraw", (_weighed(stable, 100),))
-            return [begin, Stage("shadow", _shadowed(stable, candidate, strategy.percent), watch=strategy.watch), last]
+            return [Stage("green", (_weighed(stable, 0), _weighed(candidate, 100)), watch=strategy.watch)]
         case AbTest():
-            return [begin, Stage("ab_test", _shared(stable, candidate, strategy.percent), watch=strategy.watch), promoted]
-        case _:
-            return [begin, promoted]
+            return [Stage("ab_test", _shared(stable, candidate, strategy.percent), watch=strategy.watch)]
+        case Rolling():
+            return []
 
 
 def _shared(stable: PredictorSpec, candidate: PredictorSpec, percent: int) -> tuple[PredictorSpec, ...]:

@@ -1,6 +1,7 @@
 """What may still become of a version that is registered already; whole promotions are tried in tests/system."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from imageloop.adapters.registered_version import RegisteredVersion
 from imageloop.lifecycle import register_and_promote
+from imageloop.lifecycle.feedback_images import ImagesByRequest
 from imageloop.lifecycle.register_and_promote import PROMOTING, _is_open, register_version
 from imageloop.promotion.gates import GateVerdict
 from imageloop.promotion.settings import PromotionSettings
@@ -31,6 +33,7 @@ def test_a_version_is_judged_again_where_that_could_change_something(verdict, ag
     assert _is_open(known, "3", PromotionSettings(approval=approval)) is is_open
 
 
+NO_IMAGES = ImagesByRequest({}, Path())
 NO_PREDICTIONS = pd.DataFrame(columns=["sha256", "label"])
 
 
@@ -85,7 +88,7 @@ def test_a_champion_that_another_machine_promoted_is_not_replaced_without_a_comp
     nothing = SimpleNamespace(overall=dict, model_dump_json=lambda: "{}", predictions=NO_PREDICTIONS, class_names=["cat", "dog"])
 
     found = register_version(
-        package, nothing, verdicts["1"], None, "r", FeedbackData.none(), PromotionSettings(), nothing, workspace
+        package, nothing, verdicts["1"], None, "r", FeedbackData.none(), PromotionSettings(), nothing, workspace, NO_IMAGES
     )
 
     assert (found.outcome, registry.title) == (outcome, title)
@@ -100,7 +103,7 @@ def test_a_model_evaluated_by_complaints_awaits_approval(monkeypatch, workspace)
     chosen = replace(FeedbackData.none(), bias="people label what is wrong")
     verdict = GateVerdict("advance", [], registry.champion(), "compared")
 
-    found = register_version(package, nothing, verdict, None, "r", chosen, PromotionSettings(), nothing, workspace)
+    found = register_version(package, nothing, verdict, None, "r", chosen, PromotionSettings(), nothing, workspace, NO_IMAGES)
 
     assert found.outcome == "awaiting approval"
     assert "no fair sample: people label what is wrong" in found.reason

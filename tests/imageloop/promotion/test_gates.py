@@ -92,6 +92,17 @@ def test_a_hundred_frames_of_three_scenes_are_three_observations():
     assert "100 of 4 scenes, 3 better and 0 worse, p = 0.12" in verdict.checks[-1].got
 
 
+@pytest.mark.parametrize(("gone", "decision"), [(0, "advance"), (20, "hold")])
+def test_images_that_are_gone_count_against_a_retrained_model_and_refuse_nothing(gone, decision):
+    champion = np.arange(100) >= 12
+    found = RecentComparison(np.ones(100, bool), champion, np.arange(100), num_gone=gone)
+
+    verdict = judge(evaluation(0.95), None, GateSettings(), found)
+
+    assert verdict.decision == decision
+    assert ("20 right ones of the champion whose image was not retained" in verdict.checks[-1].got) is bool(gone)
+
+
 def test_all_attempts_against_one_champion_share_the_p_value():
     champion = np.arange(100) >= 5
     found = RecentComparison(np.ones(100, bool), champion, np.arange(100))

@@ -6,7 +6,14 @@ import pyrage
 import pytest
 
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.records.retained_images import ImageRetention, delete_images, make_identity, read_image, retained_images
+from imageloop.records.retained_images import (
+    ImageRetention,
+    delete_images,
+    images_by_request,
+    make_identity,
+    read_image,
+    retained_images,
+)
 
 ONE, OTHER = "1" * 32, "2" * 32
 CAT = hashlib.sha256(b"cat").hexdigest()[:12]
@@ -57,6 +64,17 @@ def test_a_right_prediction_retains_no_image_and_a_wrong_one_does(retention, tmp
     assert names(tmp_path / "images") == [f"{OTHER}.age", f"{OTHER[:-1]}3.7.age"]
 
 
+def test_right_predictions_keep_their_image_where_all_are_to_stay(tmp_path, identity, lost):
+    retention = ImageRetention(tmp_path / "images", make_identity(identity), 1, lost.append, right_ones=True)
+    for request_id in (ONE, OTHER):
+        retention.keep(request_id, "cat", IMAGE, for_labelling=False)
+
+    retention.set_ground_truth(ONE, "cat")
+
+    assert names(tmp_path / "images") == [f"{ONE}.age", f"waiting/{OTHER}-{CAT}.age"]
+    assert set(images_by_request(tmp_path)) == {ONE, OTHER}
+
+
 def test_every_image_of_a_request_is_deleted_and_no_other(retention, tmp_path):
     for request_id in (f"{ONE}.1", f"{ONE}.10", OTHER):
         retention.keep(request_id, "cat", IMAGE, for_labelling=request_id.endswith("10"))
@@ -101,4 +119,8 @@ def test_wrong_settings_are_refused(monkeypatch, tmp_path):
         ImageRetention.from_environment(None, lose)
     monkeypatch.setenv("IMAGELOOP_RETAINED_IMAGES_MB", "many")
     with pytest.raises(SettingsError, match="expected a number of megabytes, got 'many'"):
+        ImageRetention.from_environment(str(tmp_path), lose)
+    monkeypatch.delenv("IMAGELOOP_RETAINED_IMAGES_MB")
+    monkeypatch.setenv("IMAGELOOP_RETAIN_ALL", "yes")
+    with pytest.raises(SettingsError, match="IMAGELOOP_RETAIN_ALL: expected 1 or 0, got 'yes'"):
         ImageRetention.from_environment(str(tmp_path), lose)

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -17,6 +18,8 @@ from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import blocks_of, load_backbone
 from imageloop.model.network import Classifier, baseline_features
 from imageloop.training.features import Backbone, FeatureExtractor, exported_backbone
+from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.feedback_images import FeedbackImages, training_images
 from imageloop.training.label_issues import find_label_issues
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trainer import train
@@ -124,6 +127,64 @@ def test_fine_tuning_that_only_harms_is_discarded(images, workspace):
     assert trained.head_only
     assert [row.epoch for row in epochs] == [row.epoch for row in trained.history] == list(range(7))
     assert trained.best_epoch < 5
+
+
+def feedback_on(images, workspace, rows) -> tuple[FeedbackData, FeedbackImages]:
+    """Labelled predictions for images of the data set, mirrored: their features, and the images themselves."""
+    pixels = images.open_store(workspace.prepared).read(rows["sha256"].tolist())[:, :, ::-1]
+    extractor = FeatureExtractor.of("efficientnet_lite0", 32, workspace)
+    validates = np.arange(len(rows)) % 4 == 0
+    table = pd.DataFrame(
+        {
+            "request_id": rows["sha256"], "ground_truth": rows["label"], "role": np.where(validates, "validation", "train"),
+            "embedding": [row.astype(np.float16).tobytes() for row in extractor.run(np.ascontiguousarray(pixels))], "retained": True,
+        }
+    )  # fmt: skip
+    found = FeedbackImages(pixels[~validates], images.targets(rows)[~validates], pixels[validates])
+    return FeedbackData(table, pd.DataFrame(), "efficientnet_lite0", 32, fine_tune_minutes=5), found
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_images_of_labelled_predictions_train_the_last_blocks(images, workspace, with_images):
+    model = {
+        "kind": "transfer",
+        "side_pixels": 32,
+        "loop": {"max_epochs": 2, "learning_rate": 1e-7},
+        "fine_tune": {"max_epochs": 3},
+    }
+    feedback, seen = feedback_on(images, workspace, images.of_split("train").head(20))
+    settings = TrainingSettings.model_validate({"model": model})
+
+    trained = train(images, settings, workspace, lambda row: None, feedback, seen if with_images else None)
+
+    assert trained.head_only is not with_images
+    assert len(trained.validation_targets_N) == len(images.of_split("validation")) + 5 == len(trained.validation_logits_NK)
+    if with_images:
+        before, after = load_backbone("efficientnet_lite0"), trained.build().features
+        moved = [not _same(old, new) for old, new in zip(blocks_of(before), blocks_of(after), strict=True)]
+        assert moved == [False] * (len(moved) - 2) + [True] * 2
+
+
+def test_a_network_from_scratch_is_trained_on_images_of_labelled_predictions_too(images, workspace):
+    feedback, seen = feedback_on(images, workspace, images.of_split("train").head(20))
+
+    trained = train(images, TrainingSettings.model_validate({"model": TINY}), workspace, lambda row: None, feedback, seen)
+
+    assert len(trained.validation_targets_N) == len(images.of_split("validation")) + 5 == len(trained.validation_logits_NK)
+
+
+def test_images_of_labelled_predictions_stand_beside_those_of_the_data_set(images, workspace):
+    store, keys = images.open_store(workspace.prepared), images.of_split("train")["sha256"].tolist()[:3]
+    extra = FeedbackImages(
+        np.full((2, 32, 32, 3), [[[[7]]], [[[9]]]], np.uint8), np.array([2, 1]), np.zeros((0, 32, 32, 3), np.uint8)
+    )
+
+    targets, read = training_images(store, keys, np.array([0, 1, 0]), extra, times=2)
+
+    assert targets.tolist() == [0, 1, 0, 2, 1, 2, 1]
+    found = read([4, 0, 5, 2])
+    assert [image[0, 0, 0] for image in found[[0, 2]]] == [9, 7]
+    assert np.array_equal(found[[1, 3]], store.read([keys[0], keys[2]]))
 
 
 def _same(left, right):

@@ -166,6 +166,31 @@ def test_a_version_without_test_images_gets_copies_of_requests_first(served, sta
     assert callers.failed == 0, callers.failures[:3]
 
 
+@pytest.mark.parametrize("strategy", [Rolling(), BlueGreen(watch=WATCH), AbTest(watch=WATCH)], ids=lambda strategy: strategy.kind)
+def test_a_faulty_version_without_test_images_gets_nothing_but_copies(
+    served, stable, predictor_spec, make_package, load, strategy
+):
+    with load(url(served)) as callers:
+        callers.wait_for(30)
+        with pytest.raises(RolloutStoppedError, match=r"shadow: .* requests failed") as stopped:
+            roll_out(served, settings(strategy), predictor_spec("3", make_package(side_of_model=64, examples=False)))
+
+    assert stopped.value.rollout.unfit
+    assert stopped.value.rollout.exposure == 0
+    assert set(callers.predictors) == {"v1"}
+    assert callers.failed == 0, callers.failures[:3]
+    assert served.get("default", "pets") == stable
+
+
+def test_a_rolling_update_without_requests_goes_on(served, stable, predictor_spec, make_package):
+    strategy = Rolling(watch=Watch(min_seconds=0, max_seconds=1, on_no_data="advance"))
+
+    rollout = roll_out(served, settings(strategy), predictor_spec("2", make_package(examples=False)))
+
+    assert [(stage, verdict.decision) for stage, verdict in rollout.verdicts] == [("shadow", "no_data")]
+    assert weights(served) == {"v2": 100}
+
+
 def test_a_difference_that_nothing_explains_proves_nothing_against_a_version(served, stable, predictor_spec, make_package, load):
     with load(url(served)) as callers:
         callers.wait_for(30)
@@ -296,7 +321,7 @@ def test_feedback_settles_a_test_of_two_versions(served, stable, predictor_spec,
     tolerant = JudgeSettings(max_mix_distance=1, min_compared=100_000)
     try:
         with pytest.raises(RolloutStoppedError, match="the stable version"):
-            roll_out(served, settings(AbTest(max_seconds=60, watch=WATCH), judge=tolerant), candidate)
+            roll_out(served, settings(AbTest(max_seconds=60, watch=WATCH, shadow_percent=0), judge=tolerant), candidate)
     finally:
         stop.set()
         caller.join(30)

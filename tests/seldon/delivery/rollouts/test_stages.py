@@ -1,5 +1,15 @@
+import pytest
+
 from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Rolling, Shadow
 from seldon.delivery.rollouts.stages import stages
+
+BEGIN, END = {"v1": 100, "v2": 0}, {"v2": 100}
+STAGES = {
+    Rolling: [],
+    Canary: [{"v1": 90, "v2": 10}, {"v1": 50, "v2": 50}],
+    BlueGreen: [{"v1": 0, "v2": 100}],
+    AbTest: [{"v1": 50, "v2": 50}],
+}
 
 
 def plan(predictor_spec, strategy):
@@ -7,17 +17,24 @@ def plan(predictor_spec, strategy):
     return [{f"{part.name}{'*' if part.shadow else ''}": part.traffic for part in stage.predictors} for stage in found]
 
 
-def test_each_strategy_ends_with_all_traffic_on_one_version(predictor_spec):
-    begin, end = {"v1": 100, "v2": 0}, {"v2": 100}
+@pytest.mark.parametrize("strategy", STAGES)
+def test_each_strategy_copies_requests_first_and_ends_with_all_traffic_on_one_version(predictor_spec, strategy):
+    assert plan(predictor_spec, strategy(shadow_percent=0)) == [BEGIN, *STAGES[strategy], END]
+    assert plan(predictor_spec, strategy(shadow_percent=20)) == [BEGIN, {"v1": 100, "v2*": 20}, *STAGES[strategy], END]
 
-    assert plan(predictor_spec, Rolling()) == [begin, end]
-    steps = [{"v1": 95, "v2": 5}, {"v1": 50, "v2": 50}]
-    assert plan(predictor_spec, Canary(steps=(5, 50), shadow_percent=0)) == [begin, *steps, end]
-    assert plan(predictor_spec, Canary(steps=(5, 50), shadow_percent=20)) == [begin, {"v1": 100, "v2*": 20}, *steps, end]
-    assert plan(predictor_spec, BlueGreen()) == [begin, {"v1": 0, "v2": 100}, end]
-    assert plan(predictor_spec, Shadow(percent=30)) == [begin, {"v1": 100, "v2*": 30}, {"v1": 100}]
-    assert plan(predictor_spec, Shadow(then_promote=True)) == [begin, {"v1": 100, "v2*": 100}, end]
-    assert plan(predictor_spec, AbTest(percent=20)) == [begin, {"v1": 80, "v2": 20}, end]
+
+def test_a_shadow_is_removed_or_promoted(predictor_spec):
+    assert plan(predictor_spec, Shadow(percent=30)) == [BEGIN, {"v1": 100, "v2*": 30}, {"v1": 100}]
+    assert plan(predictor_spec, Shadow(then_promote=True)) == [BEGIN, {"v1": 100, "v2*": 100}, END]
+
+
+def test_versions_that_differ_may_begin_an_ab_test(predictor_spec):
+    copied = {strategy: stages(strategy(), predictor_spec("1"), predictor_spec("2"))[1] for strategy in STAGES}
+
+    assert {strategy.__name__: stage.watch.on_no_data for strategy, stage in copied.items()} == {
+        "Rolling": "advance", "Canary": "rollback", "BlueGreen": "rollback", "AbTest": "advance",
+    }  # fmt: skip
+    assert all(stage.for_evidence for stage in copied.values())
 
 
 def test_a_first_version_is_smoke_tested_in_place(predictor_spec):

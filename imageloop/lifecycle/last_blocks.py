@@ -1,0 +1,57 @@
+"""Whether a retraining trains the last blocks of the backbone on retained images, and the labels of a champion whose blocks were trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from imageloop.data.prepared_images import PreparedImages
+from imageloop.lifecycle.feedback_images import ImagesByRequest
+from imageloop.training.features import FeatureExtractor
+from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.retraining_ladder import LABELS, RECALIBRATED, Ladder
+from imageloop.training.settings import FeedbackSettings
+from imageloop.workspace_paths import Workspace
+
+FEWEST_IMAGES = 60  # that train: fewer teach a head and no blocks
+READ_AT_ONCE = 256
+
+
+def with_last_blocks(feedback: FeedbackData, settings: FeedbackSettings, images: ImagesByRequest) -> FeedbackData:
+    """The feedback data with the last blocks as a further rung, where the head falls short and enough images of labels were retained.
+
+    Without a compared head the blocks are all that can be trained. Labels that validate need their image then; those without train the head.
+    """
+    known = set(images.known(feedback.labelled["request_id"]))
+    labelled = feedback.labelled.assign(retained=feedback.labelled["request_id"].isin(known))
+    num_images = int((labelled["retained"] & labelled["role"].isin(("train", "validation"))).sum())
+    ladder = feedback.ladder
+    if (ladder is not None and not ladder.falls_short) or num_images < FEWEST_IMAGES or not settings.fine_tune_minutes:
+        return replace(feedback, labelled=labelled)
+    labelled.loc[~labelled["retained"] & (labelled["role"] == "validation"), "role"] = "train"
+    ladder = ladder or Ladder([], "", 0)
+    head = LABELS if ladder.chosen == RECALIBRATED else ladder.chosen  # blocks are trained below a head that is trained too
+    return replace(
+        feedback,
+        labelled=labelled,
+        ladder=replace(ladder, chosen=head, num_images=num_images, advice=""),
+        head=None,
+        deployment=settings.deployment,
+        fine_tune_minutes=settings.fine_tune_minutes,
+    )
+
+
+def embedded_by(
+    backbone: str, table: pd.DataFrame, images: PreparedImages, retained: ImagesByRequest, workspace: Workspace
+) -> pd.DataFrame:
+    """The records whose image was retained, with the features of a frozen backbone in the place of their embeddings.
+
+    Raises: ImageLoopError for an image that is gone, or for another key.
+    """
+    rows = table[table["request_id"].isin(retained.known(table["request_id"]))]
+    extractor, embeddings = FeatureExtractor.of(backbone, images.side_pixels, workspace), []
+    for start in range(0, len(rows), READ_AT_ONCE):
+        names = rows["request_id"].iloc[start : start + READ_AT_ONCE].tolist()
+        features_ND = extractor.run(retained.read(names, images.side_pixels))
+        embeddings += [row.astype(np.float16).tobytes() for row in features_ND]
+    return rows.assign(embedding=embeddings)
