@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from benchmarks.loop.models import FOREIGN, Model
 from imageloop.embeddings.drift_samples import Sample
 
 PYTHON = Path(".venv-drift", "bin", "python")
+NAMES = ("reference", "window", "few reference", "few window")  # as library_tests.py reads them
 REFERENCE, SIZE = 200, 50
-NUM_CALM, NUM_CHANGED = 20, 1  # windows of a data set; of each change, in strength 2
+NUM_CALM, NUM_CHANGED = 10, 1  # windows of a data set; of each change, in strength 2
+COMPONENTS = 32  # of the embedding, for Evidently
 
 
 def main() -> None:
@@ -43,7 +46,8 @@ def _tested(name: str) -> list[dict[str, object]]:
         for _ in range(count):
             known, met = draw_windows(model, REFERENCE, SIZE, rng)
             pair = sample_of(model, known, (UNCHANGED, 0)), sample_of(model, met, cell)
-            arrays |= {f"reference {len(rows)}": _columns(pair[0]), f"window {len(rows)}": _columns(pair[1])}
+            samples = (*pair, *(_reduced(sample, pair[0]) for sample in pair))
+            arrays |= {f"{name} {len(rows)}": _columns(sample) for name, sample in zip(NAMES, samples, strict=True)}
             alarms = {test: alarm(*pair, len(rows)) for test, alarm in TESTS.items()}
             rows.append({"data_set": name, "changed": cell[1] > 0} | alarms)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +58,13 @@ def _tested(name: str) -> list[dict[str, object]]:
     theirs = json.loads(done.stdout.splitlines()[-1])
     print(f"{name}: measured", file=sys.stderr, flush=True)
     return [row | alarms for row, alarms in zip(rows, theirs, strict=True)]
+
+
+def _reduced(sample: Sample, reference: Sample) -> Sample:
+    """The sample with the leading components of the reference's embeddings in the place of its own."""
+    mean_D = reference.embeddings_ND.mean(0)
+    directions_DD = np.linalg.svd(reference.embeddings_ND - mean_D, full_matrices=False)[2]
+    return replace(sample, embeddings_ND=(sample.embeddings_ND - mean_D) @ directions_DD[:COMPONENTS].T)
 
 
 def _columns(sample: Sample) -> np.ndarray:
