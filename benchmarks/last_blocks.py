@@ -31,7 +31,7 @@ from imageloop.workspace_paths import Workspace
 
 SETS = (os.environ.get("SETS") or "signdigits flowers catsdogs").split()
 CHANGED = (("noise", 2), ("crop and shift", 3))
-NUM_IMAGES, NUM_LABELS, SIDE = 1500, 480, 224
+NUM_IMAGES, NUM_LABELS, SIDE = 1000, 350, 224
 SETTINGS = TrainingSettings()
 
 

@@ -42,11 +42,16 @@ class FeedbackImages:
 def training_images(
     store: ArrayStore, keys: list[str], targets_N: NDArray[np.int64], extra: FeedbackImages | None, times: int
 ) -> tuple[NDArray[np.int64], ReadImages]:
-    """The classes of the images that train, and how those of some numbers are read: the data set's, then `extra` ones, `times` each."""
+    """The classes of the images that train, and how those of some numbers are read: the data set's, then `extra` ones.
+
+    These come `times` times, or as often as makes them as many as the others.
+    """
     if extra is None:
         return targets_N, lambda numbers: store.read([keys[number] for number in numbers])
     known = len(keys)
-    places_N = np.concatenate([evenly_spaced(known, MAX_REPEATED), np.tile(known + np.arange(len(extra.train_T)), times)])
+    chosen, added = evenly_spaced(known, MAX_REPEATED), known + np.arange(len(extra.train_T))
+    times = max(1, min(times, round(len(chosen) / max(1, len(added)))))
+    places_N = np.concatenate([chosen, np.tile(added, times)])
 
     def read(numbers: list[int]) -> UInt8Array:
         places_B = places_N[numbers]

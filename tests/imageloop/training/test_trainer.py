@@ -179,7 +179,7 @@ def test_images_of_labelled_predictions_stand_beside_those_of_the_data_set(image
         np.full((2, 32, 32, 3), [[[[7]]], [[[9]]]], np.uint8), np.array([2, 1]), np.zeros((0, 32, 32, 3), np.uint8)
     )
 
-    targets, read = training_images(store, keys, np.array([0, 1, 0]), extra, times=2)
+    targets, read = training_images(store, keys, np.array([0, 1, 0]), extra, times=4)
 
     assert targets.tolist() == [0, 1, 0, 2, 1, 2, 1]
     found = read([4, 0, 5, 2])
