@@ -18,10 +18,9 @@ from imageloop.errors import ImageRefusedError
 from imageloop.model.predictor import Predictions, Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
+from seldon.service.open_inference import EXPECTED, encoded_images
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import MAX_IMAGES, Contents, checked_pixels, decode_base64
-
-EXPECTED = "expected one input: images as BYTES in base64, or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
+from seldon.service.seldon_messages import Contents, checked_pixels
 
 
 class ImageRuntime(MLModel):
@@ -43,7 +42,7 @@ class ImageRuntime(MLModel):
             contents = self._contents(payload.inputs)
         # RequestError is ours; the others are of MLServer's decoders, for a shape or a value.
         except (RequestError, ValueError, TypeError, OverflowError) as error:
-            raise InferenceError(f"{error}; {EXPECTED}") from error
+            raise InferenceError(f"{error}; expected {EXPECTED}") from error
         try:
             found = await asyncio.get_running_loop().run_in_executor(None, self._predict, contents)
         except ImageRefusedError as error:
@@ -56,30 +55,14 @@ class ImageRuntime(MLModel):
 
     def _contents(self, inputs: list[RequestInput]) -> Contents:
         if len(inputs) != 1:
-            raise InferenceError(f"{EXPECTED}, got {len(inputs)}")
+            raise InferenceError(f"expected {EXPECTED}, got {len(inputs)}")
         (given,) = inputs
         if given.datatype == "BYTES":
-            contents = _encoded_images(given)
-            if not 1 <= len(contents) <= MAX_IMAGES:
-                raise InferenceError(f"expected 1 to {MAX_IMAGES} images, got {len(contents)}")
-            return contents
+            values = given.data.root
+            return encoded_images(values if isinstance(values, list) else [values], "data")
         if given.datatype == "UINT8":
             return checked_pixels(NumpyCodec.decode_input(given), self._predictor.info.side_pixels)
-        raise InferenceError(f"{EXPECTED}, got {given.datatype}")
-
-
-def _encoded_images(given: RequestInput) -> list[bytes]:
-    """The images of an input, in base64 or, as gRPC's raw contents, as they are."""
-    values = given.data.root
-    return [
-        value if isinstance(value, bytes) and not _is_text(value) else decode_base64(value, "data")
-        for value in (values if isinstance(values, list) else [values])
-    ]
-
-
-def _is_text(value: bytes) -> bool:
-    """Whether these bytes can be base64: image formats begin with bytes that are no text, or hold some soon."""
-    return value[:512].isascii() and not any(byte < 9 for byte in value[:512])
+        raise InferenceError(f"expected {EXPECTED}, got {given.datatype}")
 
 
 def _outputs(found: Predictions) -> list[object]:

@@ -23,9 +23,9 @@ from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionReque
 from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
-from seldon.service.routes import WORK
+from seldon.service.routes import V2_HEALTH, route_of
 from seldon.service.seldon_messages import parse_message
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_PREDICTIONS
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON, SELDON_PREDICTIONS, V2
 from seldon.service.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 FLASK_THREADS = WAITING + 10  # more than may wait, so that one is always free for 503
 HEALTH_THREADS = 4
-HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", "/metrics")
+HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", "/metrics", *V2_HEALTH)
+READY = (SELDON.ready_path, V2.ready_path)
 HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 ABANDONED = 499
 JSON = (b"content-type", b"application/json")
@@ -91,13 +92,13 @@ class ServiceApp:
         if scope["http_version"] == "1.0":
             send = _saying_keep_alive(scope, send)
         caller = scope[CALLER] = Caller(receive, expects_continue=any(name == b"expect" for name, _ in scope["headers"]))
-        if self.is_ending and scope["path"] == SELDON.ready_path:
+        if self.is_ending and scope["path"] in READY:
             caller.error = RequestError(
                 503, "ending", "expected a service that goes on, got one that ends; send requests to another one"
             )
         self.in_flight += 1
         try:
-            if self._tracing is None or scope["path"] not in WORK:
+            if self._tracing is None or route_of(scope["path"]) is None:
                 await self._handle(scope, caller, send)
             else:
                 caller.stages = []

@@ -41,7 +41,8 @@ class ErrorHandlers:
 
     def refuse(self, error: RequestError) -> Response:
         prometheus_metrics.refused.labels(self._predictor, error.reason).inc()
-        response = json_response(error.body(), error.code)
+        protocols = {"error": error.info} if request.path.startswith("/v2") else {}  # what clients of Open Inference show
+        response = json_response(error.body() | protocols, error.code)
         if error.retry_after_seconds is not None:
             response.headers["Retry-After"] = str(error.retry_after_seconds)
         unread = error.code == 413 or (error.reason == "full" and declared_bytes() > MANY_BYTES)

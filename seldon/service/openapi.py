@@ -60,6 +60,14 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             "/api/v1.0/feedback": {
                 "post": _post("Send Seldon's feedback message", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")
             },
+            f"/v2/models/{name}/infer": {
+                "post": _post(
+                    "Classify images by the Open Inference Protocol", "infer", _json("InferenceRequest"), "InferenceResponse"
+                )
+            },
+            f"/v2/models/{name}": {"get": _get("Inputs and outputs of the model", "modelMetadata", "application/json")},
+            f"/v2/models/{name}/ready": {"get": _get("Readiness of the model", "modelReady", "application/json")},
+            "/v2/health/ready": {"get": _get("Readiness of the service", "ready", "application/json")},
             "/health/ping": {"get": _get("Liveness of the process", "ping", "text/html")},
             "/health/status": {"get": _get("Readiness of the model", "status", "application/json")},
             "/metadata": {"get": _get("Model name, version and classes", "metadata", "application/json")},
@@ -150,6 +158,8 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     pixels = {"type": "array", "description": f"({info.side_pixels}, {info.side_pixels}, 3) or (N, ...) of 0 to 255, upright RGB"}
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}
+    shape = {"type": "array", "items": {"type": "integer"}}
+    tensor = _object(name={"type": "string"}, shape=shape, datatype={"enum": ["FP32", "BYTES"]}, data={"type": "array"})
     served: dict[str, Any] = {
         "request_id": request_id, "label": label, "probability": number,
         "probabilities": {"type": "object", "additionalProperties": number},
@@ -172,6 +182,20 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
         },
         "SeldonAnswer": _object(
             data=_object(names={"type": "array", "items": label}, ndarray=rows), meta=_object(puid=request_id, tags={"type": "object"})
+        ),
+        "InferenceRequest": _object(
+            inputs={
+                "type": "array", "minItems": 1, "maxItems": 1,
+                "items": {
+                    "anyOf": [
+                        _object(name={"type": "string"}, shape=shape, datatype={"const": "BYTES"}, data={"type": "array", "items": base64}),
+                        _object(name={"type": "string"}, shape=shape, datatype={"const": "UINT8"}, data=pixels),
+                    ]
+                },
+            }
+        ),
+        "InferenceResponse": _object(
+            model_name={"type": "string"}, model_version={"type": "string"}, outputs={"type": "array", "items": tensor}
         ),
         "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
         "Feedback": _object(request_id=request_id, label=ground_truth),

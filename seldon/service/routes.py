@@ -18,6 +18,7 @@ from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of
 from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
+from seldon.service.open_inference_routes import OpenInferenceViews
 from seldon.service.prediction_requests import PredictionRequest, source_of
 from seldon.service.request_checks import (
     abandonment,
@@ -47,7 +48,20 @@ if TYPE_CHECKING:
     from seldon.service.prediction_requests import ServedPrediction
 
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
+V2_HEALTH = ("/v2/health/live", "/v2/health/ready")
+V2_MODELS, V2_INFER = "/v2/models/", "/v2/models/infer"  # the second for metrics: a path's model is whatever a caller writes
 HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
+
+
+def route_of(path: str) -> str | None:
+    """The route of a path that does work, as metrics name it; None for all other paths."""
+    if path.startswith(V2_MODELS) and path.endswith("/infer"):
+        return V2_INFER
+    return path if path in WORK else None
+
+
+def _is_known(path: str) -> bool:
+    return path in (*WORK, *HEALTH, *PAGES, *V2_HEALTH, "/v2") or path.startswith(V2_MODELS)
 
 
 def blueprint(model: "ImageClassifier") -> Blueprint:
@@ -66,6 +80,7 @@ def blueprint(model: "ImageClassifier") -> Blueprint:
         *((path, "GET", view) for path, view in WebPages(model).views().items()),
     ):
         routes.add_url_rule(rule, f"{view.__name__}{rule}".replace(".", "-"), view, methods=[method])
+    OpenInferenceViews(model).register(routes)
     service.errors.register(routes)
     return routes
 
@@ -93,10 +108,10 @@ class _Service:
         g.begun, g.begun_cpu = caller.begun if caller else time.perf_counter(), time.thread_time()
         if caller is not None and caller.error is not None:
             raise caller.error
-        if request.path not in (*WORK, *HEALTH, *PAGES):
+        if not _is_known(request.path):
             raise RequestError(404, "no_such_route", f"expected a route of /docs, got '{request.path[:80]}'")
         refuse_other_origins()
-        if request.path not in WORK:
+        if route_of(request.path) is None:
             return None
         if request.method != "POST":
             return self._refuse_method()
@@ -186,8 +201,9 @@ class _Service:
         response.headers.update(SECURITY_HEADERS)
         if identity := caller_id():
             response.headers["X-Request-Id"] = identity
-        if request.path in WORK and not _is_of_rollout():
-            prometheus_metrics.count_request(self._model.predictor_name, request.path, response.status_code, g.begun)
+        route = route_of(request.path)
+        if route is not None and not _is_of_rollout():
+            prometheus_metrics.count_request(self._model.predictor_name, route, response.status_code, g.begun)
             prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
         return response
 
@@ -201,7 +217,8 @@ class _Service:
         """Take a slot of the concurrency limit, until `release`. Raises: RequestError where it is full."""
         with ExitStack() as stack:
             stack.enter_context(self._model.handler.admission.admitted(declared_bytes()))
-            stack.enter_context(prometheus_metrics.in_flight.labels(self._model.predictor_name, request.path).track_inprogress())
+            route = route_of(request.path)
+            stack.enter_context(prometheus_metrics.in_flight.labels(self._model.predictor_name, route).track_inprogress())
             g.admitted = stack.pop_all()
 
     def _refuse_method(self) -> Response:

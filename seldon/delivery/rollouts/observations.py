@@ -12,7 +12,7 @@ from seldon.service.serving_protocols import SELDON_PREDICTIONS
 
 FULL = "503"  # the service's response where its queue is full
 REFUSED = ("400", "413", "415", "422")  # a bad image deserves it; a version that refuses more than the other is at fault
-PREDICTION_ROUTES = ("/predict", "/explain", *SELDON_PREDICTIONS)
+PREDICTION_ROUTES = ("/predict", "/explain", "/v2/models/infer", *SELDON_PREDICTIONS)
 
 
 @dataclass(frozen=True)
