@@ -151,10 +151,9 @@ class ServiceApp:
         content, of_images = await caller.body(), request.path == "/predict"
         contents = [content] if of_images else parse_message(content, self._model.info.side_pixels)
         source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
-        held.enter_context(self._model.handler.admission.computing())
-        result = self._model.handler.submit(
-            PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
-        )
+        handed_in = PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
+        held.enter_context(self._model.handler.admission.computing(large=handed_in.is_large()))
+        result = self._model.handler.submit(handed_in)
         release = held.pop_all().close
         result.add_done_callback(lambda _: release())
         try:

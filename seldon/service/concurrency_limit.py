@@ -20,16 +20,17 @@ class Admission:
 
     def __init__(self, at_work: int, waiting: int = WAITING, bodies_bytes: int = BODIES_BYTES) -> None:
         self._num_places, self._num_held = at_work + waiting, 0
+        self._num_for_large, self._num_large = max(1, self._num_places // 2), 0  # the rest is for single images
         self._bodies_bytes, self._held_bytes = bodies_bytes, 0
         self._counting = threading.Lock()
 
     @contextmanager
-    def admitted(self, body_bytes: int = 0) -> Iterator[None]:
-        """Hold a slot and the memory of the body for a request from its head to its response.
+    def admitted(self, body_bytes: int = 0, *, large: bool = False) -> Iterator[None]:
+        """Hold a slot and the memory of the body for a request from its head to its response; `large` ones have half of the slots.
 
         Raises: RequestError when there is none, or too little memory.
         """
-        with self.receiving(body_bytes), self.computing():
+        with self.receiving(body_bytes), self.computing(large=large):
             yield
 
     @contextmanager
@@ -51,17 +52,19 @@ class Admission:
                 self._held_bytes -= body_bytes
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self, *, large: bool = False) -> Iterator[None]:
         """Hold a slot. Raises: RequestError when there is none."""
         with self._counting:
-            if self._num_held >= self._num_places:
+            if self._num_held >= self._num_places or (large and self._num_large >= self._num_for_large):
                 raise _full("a full queue")
             self._num_held += 1
+            self._num_large += large
         try:
             yield
         finally:
             with self._counting:
                 self._num_held -= 1
+                self._num_large -= large
 
 
 def _full(got: str) -> RequestError:

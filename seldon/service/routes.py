@@ -19,7 +19,7 @@ from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
 from seldon.service.open_inference_routes import OpenInferenceViews
-from seldon.service.prediction_requests import PredictionRequest, source_of
+from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, source_of
 from seldon.service.request_checks import (
     abandonment,
     allow_silence,
@@ -216,7 +216,8 @@ class _Service:
     def _admit(self) -> None:
         """Take a slot of the concurrency limit, until `release`. Raises: RequestError where it is full."""
         with ExitStack() as stack:
-            stack.enter_context(self._model.handler.admission.admitted(declared_bytes()))
+            size = declared_bytes()
+            stack.enter_context(self._model.handler.admission.admitted(size, large=size > LARGE_FILE_BYTES))
             route = route_of(request.path)
             stack.enter_context(prometheus_metrics.in_flight.labels(self._model.predictor_name, route).track_inprogress())
             g.admitted = stack.pop_all()

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,3 +87,29 @@ def test_images_whose_caller_has_gone_are_not_decoded(service, call, eventually)
     assert eventually(
         lambda: b'imageloop_in_flight{predictor="default",route="/predict"} 0.0' in call(f"{service.url}/metrics")[1]
     )
+
+
+def test_messages_of_many_images_leave_room_for_single_ones(service, call):
+    """Forty callers send messages of 64 images, more than may wait, as long as others send one image after the other."""
+    single = blank(600, 600, "JPEG")
+    many = json.dumps({"jsonData": {"images": [base64.b64encode(single).decode()] * 64}}).encode()
+    stop = threading.Event()
+
+    def flood() -> set[int]:
+        codes = set()
+        while not stop.is_set():
+            codes.add(call(f"{service.url}/api/v1.0/predictions", many, "application/json")[0])
+        return codes
+
+    def send(_: int) -> int:
+        return call(f"{service.url}/predict", single, "image/jpeg")[0]
+
+    with ThreadPoolExecutor(44) as pool:
+        floods = [pool.submit(flood) for _ in range(40)]
+        while call(f"{service.url}/api/v1.0/predictions", many, "application/json")[0] != 503:
+            pass
+        singles = list(pool.map(send, range(40)))
+        stop.set()
+
+    assert singles == [200] * 40
+    assert set().union(*(one.result() for one in floods)) == {200, 503}

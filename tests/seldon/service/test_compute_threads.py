@@ -95,7 +95,33 @@ def test_a_large_job_and_another_function_go_alone(threads):
     function.released.set()
 
     assert len([result.result() for result in results]) == 4
-    assert function.calls == [["first"], ["small"], ["large"], ["small again"]]
+    assert function.calls == [["first"], ["large"], ["small", "small again"]]
+
+
+def test_single_images_and_large_jobs_take_turns_on_one_thread(threads):
+    compute, function = threads(), Held()
+    begin(compute, function)
+    results = [compute.submit(function, f"large {number}", alone=True) for number in range(3)]
+    results += [compute.submit(function, number) for number in range(5)]
+    function.released.set()
+
+    assert len([result.result() for result in results]) == 8
+    assert function.calls == [["first"], ["large 0"], [0, 1, 2, 3], ["large 1"], [4], ["large 2"]]
+
+
+def test_large_jobs_leave_one_thread_to_single_images(threads):
+    compute, large, small = threads(num_threads=2), Held(), Held()
+    begin(compute, small, "one")
+    held = Held()
+    begin(compute, held, "other")
+    results = [compute.submit(large, number, alone=True) for number in range(4)]
+    single = [compute.submit(small, number) for number in range(2)]
+    small.released.set()
+    held.released.set()
+
+    assert [one.result(5) for one in single] == ["of 0", "of 1"]  # though every large job waits for its release
+    large.released.set()
+    assert len([one.result(5) for one in results]) == 4
 
 
 def test_a_job_that_is_cancelled_before_its_turn_is_not_begun(threads):
