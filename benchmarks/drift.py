@@ -109,7 +109,7 @@ def _see(predictor: Predictor, files: list[Path], change) -> tuple[Sample, np.nd
     samples, labels = [], []
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(files), 200):
-            images, _ = predictor.preprocess_all(list(pool.map(content, files[start : start + 200])))
+            images = predictor.preprocess_all(list(pool.map(content, files[start : start + 200]))).images_BSSC
             found = predictor.predict(images)
             samples.append(
                 (found.embeddings.astype(np.float16).astype(np.float32), image_statistics(images), found.probabilities)

@@ -128,10 +128,11 @@ class ImageClassifier:
             return json_to_seldon_message(response)
         return to_json(response) if PAYLOAD_PASSTHROUGH else response
 
-    def seldon_response(self, predictions: list[ServedPrediction]) -> dict[str, Any]:
-        """The message with which Seldon's protocol responds to a prediction request."""
-        rows = [list(prediction.probabilities.values()) for prediction in predictions]
-        request_id = predictions[0].request_id.partition(".")[0]
+    def seldon_response(self, predictions: list[ServedPrediction | RequestError]) -> dict[str, Any]:
+        """The message with which Seldon's protocol responds to a prediction request; the row of a refused image holds nulls."""
+        refused = [None] * len(self.info.class_names)
+        rows = [list(one.probabilities.values()) if isinstance(one, ServedPrediction) else refused for one in predictions]
+        request_id = next(one.request_id for one in predictions if isinstance(one, ServedPrediction)).partition(".")[0]
         return prediction_message(self.info.class_names, rows, request_id, self.handler.tags(predictions))
 
     def send_feedback_raw(self, message: Any) -> Any:

@@ -50,8 +50,12 @@ class ImageRuntime(MLModel):
         return InferenceResponse(id=payload.id, model_name=self.name, model_version=self.version, outputs=_outputs(found))
 
     def _predict(self, contents: Contents) -> Predictions:
-        images = contents if isinstance(contents, np.ndarray) else self._predictor.preprocess_all(contents)[0]
-        return self._predictor.predict(images)
+        if isinstance(contents, np.ndarray):
+            return self._predictor.predict(contents)
+        found = self._predictor.preprocess_all(contents)
+        for error in found.refused.values():
+            raise error
+        return self._predictor.predict(found.images_BSSC)
 
     def _contents(self, inputs: list[RequestInput]) -> Contents:
         if len(inputs) != 1:

@@ -66,16 +66,22 @@ def check_size(num_bytes: int, limits: Limits) -> None:
         raise ImageRefusedError("too_large", f"{num_bytes} bytes, {limits.max_bytes} allowed")
 
 
-def open_all(contents: Sequence[bytes], side: int, limits: Limits) -> list[OpenedImage]:
-    """Read the headers of a message's images, before anything is decoded.
+def open_all(contents: Sequence[bytes], side: int, limits: Limits) -> list[OpenedImage | ImageRefusedError]:
+    """Read the headers of a message's images, before anything is decoded: each opened, or why it is not worth decoding.
 
-    Raises: ImageRefusedError for the first that is not worth decoding; `too_many_pixels` where all of them take more than
-    twice the memory that one of them may take: they are decoded one after the other, so that is a limit on time.
+    Raises: ImageRefusedError, `too_many_pixels`, where all of them take more than twice the memory that one of them may take: they are
+    decoded one after the other, so that is a limit on time.
     """
-    opened, total = [], 0
+    opened: list[OpenedImage | ImageRefusedError] = []
+    total = 0
     for content in contents:
-        opened.append(open_image(content, side, limits))
-        total += opened[-1].decoding_bytes
+        try:
+            image = open_image(content, side, limits)
+        except ImageRefusedError as error:
+            opened.append(error)
+            continue
+        opened.append(image)
+        total += image.decoding_bytes
         if total > 2 * limits.max_decoding_bytes:
             raise ImageRefusedError(
                 "too_many_pixels",

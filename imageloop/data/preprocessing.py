@@ -6,14 +6,16 @@ scaled decoding of JPEG before it, which gives the same labels at a third of the
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from imageloop.data.decoding import decode, decode_one
-from imageloop.data.image_checks import Container, open_all
+from imageloop.data.image_checks import Container, OpenedImage, open_all
 from imageloop.data.settings import Limits
+from imageloop.errors import ImageRefusedError
 
 PREPROCESSING_VERSION = "1"  # another number: every prepared image and every feature is made anew
 DECODING_VERSION = "2"  # of files with more than 8 bits a sample and rare kinds; others are decoded as they were in version 1
@@ -43,20 +45,41 @@ def preprocess(content: bytes, side: int, limits: Limits) -> UInt8Array:
     return resize_and_crop(decode_one(content, side, limits)[0], side)
 
 
+class PreprocessedMessage(NamedTuple):
+    """The usable images of a message, (B, S, S, 3) uint8, with their numbers in it and their headers; and why the others are refused."""
+
+    images_BSSC: UInt8Array
+    numbers: list[int]
+    containers: list[Container]
+    refused: dict[int, ImageRefusedError]
+
+
 def preprocess_message(
     contents: Sequence[bytes], side: int, limits: Limits, before_each: Callable[[], None]
-) -> tuple[UInt8Array, list[Container]]:
+) -> PreprocessedMessage:
     """Preprocess the images of one message, whose headers are all checked before the first is decoded.
 
     `before_each` is called before each is decoded, and may raise to end the work.
-    Shapes: B files' contents -> (B, side, side, 3) uint8, B headers.
-    Raises: ImageRefusedError.
+    Shapes: files' contents -> B usable ones, (B, side, side, 3) uint8.
+    Raises: ImageRefusedError where all of them take too much together.
     """
     opened = deque(open_all(contents, side, limits))
-    images_BSSC, containers = np.empty((len(contents), side, side, 3), np.uint8), []
-    for index in range(len(contents)):
+    found = PreprocessedMessage(np.empty((len(contents), side, side, 3), np.uint8), [], [], {})
+    for number in range(len(contents)):
         before_each()
-        image, container = decode(opened.popleft(), side)  # one in memory at a time
-        images_BSSC[index] = resize_and_crop(image, side)
-        containers.append(container)
-    return images_BSSC, containers
+        try:
+            image, container = _decoded(opened.popleft(), side)  # one in memory at a time
+        except ImageRefusedError as error:
+            found.refused[number] = error
+            continue
+        found.images_BSSC[len(found.numbers)] = resize_and_crop(image, side)
+        found.numbers.append(number)
+        found.containers.append(container)
+    return found._replace(images_BSSC=found.images_BSSC[: len(found.numbers)])
+
+
+def _decoded(opened: OpenedImage | ImageRefusedError, side: int) -> tuple[Image.Image, Container]:
+    """Raises: ImageRefusedError."""
+    if isinstance(opened, ImageRefusedError):
+        raise opened
+    return decode(opened, side)

@@ -13,8 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from imageloop.data.image_checks import Container
-from imageloop.data.preprocessing import UInt8Array, preprocess, preprocess_message
+from imageloop.data.preprocessing import PreprocessedMessage, UInt8Array, preprocess, preprocess_message
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.onnx_session import open_session
@@ -90,15 +89,11 @@ class Predictor:
         labels = [self.info.class_names[index] for index in probabilities_BK.argmax(1)]
         return Predictions(labels, probabilities_BK, embeddings_BD)
 
-    def preprocess_all(
-        self, contents: Sequence[bytes], before_each: Callable[[], None] = lambda: None
-    ) -> tuple[UInt8Array, list[Container]]:
+    def preprocess_all(self, contents: Sequence[bytes], before_each: Callable[[], None] = lambda: None) -> PreprocessedMessage:
         """Decode and preprocess the files of one message, which is limited as a whole, and read their headers.
 
         `before_each` may raise to end the work.
-
-        Shapes: B files' contents -> (B, S, S, 3) uint8, B containers.
-        Raises: ImageRefusedError.
+        Raises: ImageRefusedError where all of them take too much together.
         """
         return preprocess_message(contents, self.info.side_pixels, self.limits, before_each)
 

@@ -19,7 +19,7 @@ from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.callers import CALLER, Caller, Receive, valid_caller_id
 from seldon.service.concurrency_limit import WAITING
 from seldon.service.json_encoding import to_json
-from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, ServedPrediction, source_of
+from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, source_of, whole
 from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
@@ -157,13 +157,13 @@ class ServiceApp:
         release = held.pop_all().close
         result.add_done_callback(lambda _: release())
         try:
-            predictions: list[ServedPrediction] = await asyncio.wrap_future(result)
+            predictions = await asyncio.wrap_future(result)
         except asyncio.CancelledError:
             caller.is_gone()
             raise
         if not of_images:
             return to_json(self._model.seldon_response(predictions))
-        return to_json(predictions[0].shown() | self._model.handler.context(caller.begun))
+        return to_json(whole(predictions)[0].shown() | self._model.handler.context(caller.begun))
 
     async def _hand_over(self, scope: Scope, caller: Caller, send: Send) -> None:
         """Let Seldon's app respond. It runs to its end though the caller goes: a thread of its may wait for its response to be taken."""

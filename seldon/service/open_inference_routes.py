@@ -6,7 +6,7 @@ from flask import Blueprint, Response, g, request
 
 from seldon.service.error_handlers import json_response
 from seldon.service.open_inference import HEADER, inference_response, model_metadata, parse_inference
-from seldon.service.prediction_requests import PredictionRequest, source_of
+from seldon.service.prediction_requests import PredictionRequest, source_of, whole
 from seldon.service.request_checks import abandonment, caller_id, read_body, stages, wrong_type
 from seldon.service.request_errors import RequestError
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
@@ -66,7 +66,7 @@ class OpenInferenceViews:
             not is_of_rollout(request.headers.get(ROLLOUT_HEADER)),
         )
         handed_in = PredictionRequest(given.contents, caller_id(), source, stored, abandonment(), g.begun, stages())
-        predictions = self._model.handler.submit(handed_in).result()
+        predictions = whole(self._model.handler.submit(handed_in).result())
         identity = self._model.handler.model_identity()
         parameters = {name: identity[name] for name in ("predictor", "precision")}
         body, json_bytes = inference_response(given, self._served, predictions, parameters)

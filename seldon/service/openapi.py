@@ -158,8 +158,10 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     pixels = {"type": "array", "description": f"({info.side_pixels}, {info.side_pixels}, 3) or (N, ...) of 0 to 255, upright RGB"}
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}
+    rows_or_nulls = {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}
     shape = {"type": "array", "items": {"type": "integer"}}
     tensor = _object(name={"type": "string"}, shape=shape, datatype={"enum": ["FP32", "BYTES"]}, data={"type": "array"})
+    error = _object(status={"const": "FAILURE"}, code={"type": "integer"}, reason={"type": "string"}, info={"type": "string"})
     served: dict[str, Any] = {
         "request_id": request_id, "label": label, "probability": number,
         "probabilities": {"type": "object", "additionalProperties": number},
@@ -169,7 +171,8 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
         "PredictMessage": {"anyOf": [{"$ref": "#/components/schemas/Images"}, {"$ref": "#/components/schemas/SeldonMessage"}]},
         "Images": _object(images={"type": "array", "items": base64, "minItems": 1, "maxItems": MAX_IMAGES}),
         "Predictions": _object(
-            predictions={"type": "array", "items": {"$ref": "#/components/schemas/ServedImage"}}, model=model, milliseconds=number
+            predictions={"type": "array", "items": {"anyOf": [{"$ref": "#/components/schemas/ServedImage"}, _object(error=error)]}},
+            model=model, milliseconds=number,
         ),
         "ServedImage": _object(**served),
         "Prediction": _object(**served, model=model, milliseconds=number),
@@ -181,7 +184,7 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
             ]
         },
         "SeldonAnswer": _object(
-            data=_object(names={"type": "array", "items": label}, ndarray=rows), meta=_object(puid=request_id, tags={"type": "object"})
+            data=_object(names={"type": "array", "items": label}, ndarray=rows_or_nulls), meta=_object(puid=request_id, tags={"type": "object"})
         ),
         "InferenceRequest": _object(
             inputs={
@@ -204,7 +207,5 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
             response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=ground_truth), _object(jsonData=_object(label=ground_truth))]}
         ),
         "SeldonReceipt": _object(meta=_object(puid=request_id)),
-        "Failure": _object(
-            status=_object(status={"const": "FAILURE"}, code={"type": "integer"}, reason={"type": "string"}, info={"type": "string"})
-        ),
+        "Failure": _object(status=error),
     }  # fmt: skip

@@ -34,11 +34,16 @@ UNCERTAIN_BELOW = 0.8  # probability: a label of such an image is worth more
 
 @dataclass(frozen=True)
 class _Images:
-    """The images of one request, preprocessed (B, S, S, 3), and what their records hold of each."""
+    """The usable images of one request, preprocessed (B, S, S, 3), what their records hold of each, and why others are refused.
+
+    `numbers`: of the usable ones in the request.
+    """
 
     request: PredictionRequest
     images_BSSC: UInt8Array
+    numbers: list[int]
     facts: list[Facts]
+    refused: dict[int, RequestError]
 
 
 class PredictionHandler:
@@ -57,10 +62,10 @@ class PredictionHandler:
         self.predictor, self.identity, self.admission, self._compute = predictor, identity, admission, compute
         self._writer, self._novelty, self._retention = writer, novelty, retention
 
-    def submit(self, request: PredictionRequest) -> "Future[list[ServedPrediction]]":
-        """Queue the images of a request; the result is a prediction for each of them, in their order.
+    def submit(self, request: PredictionRequest) -> "Future[list[ServedPrediction | RequestError]]":
+        """Queue the images of a request; the result is a prediction for each of them, or why it was refused, in their order.
 
-        Its error is a RequestError if one of them is no usable image.
+        Its error is a RequestError if none of them is a usable image.
         """
         return self._compute.submit(self._predict_together, request, alone=request.is_large())
 
@@ -90,12 +95,15 @@ class PredictionHandler:
         if self._writer is not None:
             self._writer.close()
 
-    def tags(self, predictions: list[ServedPrediction]) -> dict[str, Any]:
-        """Return the tags of a Seldon response."""
+    def tags(self, predictions: "list[ServedPrediction | RequestError]") -> dict[str, Any]:
+        """Return the tags of a Seldon response; a refused image has nulls, and its error under its number."""
+        usable = [one if isinstance(one, ServedPrediction) else None for one in predictions]
+        errors = {f"{number}": one.shown() for number, one in enumerate(predictions) if isinstance(one, RequestError)}
         return {
-            "labels": [prediction.label for prediction in predictions],
-            "request_ids": [prediction.request_id for prediction in predictions],
-            "in_distribution": [prediction.in_distribution for prediction in predictions],
+            "labels": [one and one.label for one in usable],
+            "request_ids": [one and one.request_id for one in usable],
+            "in_distribution": [one and one.in_distribution for one in usable],
+            **({"errors": errors} if errors else {}),
             **self.model_identity(),
         }
 
@@ -111,7 +119,7 @@ class PredictionHandler:
             "precision": self.predictor.precision,
         }
 
-    def _predict_together(self, requests: list[PredictionRequest]) -> list[list[ServedPrediction] | RequestError]:
+    def _predict_together(self, requests: list[PredictionRequest]) -> list[list[ServedPrediction | RequestError] | RequestError]:
         """Predict the images of several callers in one run of the model; an image that cannot be used is one caller's error."""
         begun_cpu = time.thread_time()
         seen = [self._see(request) for request in requests]
@@ -125,23 +133,39 @@ class PredictionHandler:
     def _see(self, request: PredictionRequest) -> "_Images | RequestError":
         """Preprocess the files of a request, unless its caller has gone meanwhile; pixels are as they should be, and have no header."""
         contents, begun = request.contents, time.time_ns()
+        refused: dict[int, RequestError] = {}
         try:
             if isinstance(contents, np.ndarray):
-                images_BSSC, containers = contents, list[Container | None]([None] * len(contents))
+                images_BSSC, numbers, containers = (
+                    contents,
+                    list(range(len(contents))),
+                    list[Container | None]([None] * len(contents)),
+                )
             else:
-                images_BSSC, found = self.predictor.preprocess_all(contents, request.refuse_abandoned)
+                images_BSSC, numbers, found, errors = self.predictor.preprocess_all(contents, request.refuse_abandoned)
+                refused = {number: refused_image(error) for number, error in errors.items()}
                 containers = list[Container | None](found)
         except ImageRefusedError as error:
             return refused_image(error)
         except RequestError as error:
             return error
+        if not numbers:
+            return refused[0]
+        self._count_refused(refused)
         request.note("decode", begun, images=len(contents))
         if self._writer is None:
-            return _Images(request, images_BSSC, [dict for _ in contents])
+            return _Images(request, images_BSSC, numbers, [dict for _ in numbers], refused)
         # before the model: the pixels are still in the processor's cache
-        return _Images(request, images_BSSC, [facts_of(*one) for one in zip(contents, images_BSSC, containers, strict=True)])
+        usable = [contents[number] for number in numbers]
+        facts = [facts_of(*one) for one in zip(usable, images_BSSC, containers, strict=True)]
+        return _Images(request, images_BSSC, numbers, facts, refused)
 
-    def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction]]:
+    def _count_refused(self, errors: dict[int, RequestError]) -> None:
+        """Count the images that are refused within a request that is answered."""
+        for error in errors.values():
+            prometheus_metrics.refused.labels(self.identity.predictor, error.reason).inc()
+
+    def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction | RequestError]]:
         """Run the model once on all images, and hand each request its own rows."""
         begun = time.time_ns()
         found = self.predictor.predict(
@@ -154,17 +178,22 @@ class PredictionHandler:
         for one in seen:
             yield self._respond(one, list(itertools.islice(rows, len(one.images_BSSC))))
 
-    def _respond(self, seen: _Images, rows: list[tuple[str, list[float], float | None, np.ndarray]]) -> list[ServedPrediction]:
-        """The predictions of one request, each stored under its id."""
+    def _respond(
+        self, seen: _Images, rows: list[tuple[str, list[float], float | None, np.ndarray]]
+    ) -> list[ServedPrediction | RequestError]:
+        """The predictions of one request, each stored under its id, and the errors of its other images in their places."""
         request, request_id = seen.request, uuid.uuid4().hex
-        ids = [request_id] if len(rows) == 1 else [f"{request_id}.{index}" for index in range(len(rows))]
+        ids = [request_id] if len(request.contents) == 1 else [f"{request_id}.{number}" for number in seen.numbers]
         predictions = [self._serve(identity, *row[:3]) for identity, row in zip(ids, rows, strict=True)]
         milliseconds, begun = 1000 * (time.perf_counter() - request.begun), time.time_ns()
         if request.stored:
-            for prediction, row, content, facts in zip(predictions, rows, request.contents, seen.facts, strict=True):
-                self._store(prediction, (content, facts, row[3]), request, milliseconds)
+            for prediction, row, number, facts in zip(predictions, rows, seen.numbers, seen.facts, strict=True):
+                self._store(prediction, (request.contents[number], facts, row[3]), request, milliseconds)
             request.note("record", begun)
-        return predictions
+        served: dict[int, ServedPrediction | RequestError] = dict(zip(seen.numbers, predictions, strict=True)) | dict(
+            seen.refused
+        )
+        return [served[number] for number in range(len(request.contents))]
 
     def _explain(self, requests: list[PredictionRequest], *, drawn: bool) -> list[Any]:
         (request,) = requests

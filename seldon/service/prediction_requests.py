@@ -3,7 +3,7 @@
 import hmac
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,16 @@ class ServedPrediction:
             "probabilities": self.probabilities,
             "in_distribution": self.in_distribution,
         }
+
+
+def whole(predictions: Sequence[ServedPrediction | RequestError]) -> list[ServedPrediction]:
+    """The predictions of a request that is answered as a whole. Raises: RequestError, the first of an image."""
+    served = []
+    for one in predictions:
+        if isinstance(one, RequestError):
+            raise one
+        served.append(one)
+    return served
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,11 @@ class RequestError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def body(self) -> dict[str, Any]:
-        return {"status": {"status": "FAILURE", "code": self.code, "reason": self.reason.upper(), "info": self.info}}
+        return {"status": self.shown()}
+
+    def shown(self) -> dict[str, Any]:
+        """The error as responses hold it, as a whole or in the place of one image of several."""
+        return {"status": "FAILURE", "code": self.code, "reason": self.reason.upper(), "info": self.info}
 
 
 def refused_image(error: ImageRefusedError) -> RequestError:

@@ -19,7 +19,7 @@ from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
 from seldon.service.open_inference_routes import OpenInferenceViews
-from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, source_of
+from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, ServedPrediction, source_of, whole
 from seldon.service.request_checks import (
     abandonment,
     allow_silence,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
 
     from seldon.microservice import ImageClassifier
-    from seldon.service.prediction_requests import ServedPrediction
 
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
 V2_HEALTH = ("/v2/health/live", "/v2/health/ready")
@@ -138,16 +137,16 @@ class _Service:
         return None if images is None else partial(self.predict_list, images)
 
     def predict(self) -> Response:
-        (prediction,) = self._predict([read_body()])
+        (prediction,) = whole(self._predict([read_body()]))
         return json_response(prediction.shown() | self._model.handler.context(g.begun))
 
     def predict_list(self, images: Any) -> Response:
-        """Predict the images of `{"images": [base64, ...]}`."""
+        """Predict the images of `{"images": [base64, ...]}`; a bad one has an error in its place."""
         predictions = self._predict(encoded_images(images))
-        shown = [prediction.shown() for prediction in predictions]
+        shown = [one.shown() if isinstance(one, ServedPrediction) else {"error": one.shown()} for one in predictions]
         return json_response({"predictions": shown} | self._model.handler.context(g.begun))
 
-    def _predict(self, contents: list[bytes]) -> "list[ServedPrediction]":
+    def _predict(self, contents: list[bytes]) -> list[ServedPrediction | RequestError]:
         source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
         handed_in = PredictionRequest(contents, caller_id(), source, stored, abandonment(), g.begun, stages())
         return self._model.handler.submit(handed_in).result()

@@ -6,6 +6,7 @@ Shapes: B images, S pixels a side, K classes.
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _num_containers(text: bytes | str) -> int:
 
 
 def prediction_message(
-    names: list[str], probabilities: list[list[float]], request_id: str, tags: dict[str, Any]
+    names: list[str], probabilities: Sequence[Sequence[float | None]], request_id: str, tags: dict[str, Any]
 ) -> dict[str, Any]:
     """Return Seldon's response: the probabilities by class name, our request id, and the model."""
     return {"data": {"names": names, "ndarray": probabilities}, "meta": {"puid": request_id, "tags": tags}}

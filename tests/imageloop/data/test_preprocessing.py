@@ -135,10 +135,21 @@ def test_the_header_describes_the_whole_file():
     """A large JPEG is decoded at a reduced scale."""
     large = Image.new("RGB", (2400, 1800), (10, 200, 30))
 
-    images, containers = preprocess_message([encode(large, "JPEG")], 224, Limits(), lambda: None)
+    found = preprocess_message([encode(large, "JPEG")], 224, Limits(), lambda: None)
 
-    assert containers == [(2400, 1800, "JPEG")]
-    assert images.shape == (1, 224, 224, 3)
+    assert found.containers == [(2400, 1800, "JPEG")]
+    assert found.images_BSSC.shape == (1, 224, 224, 3)
+
+
+def test_a_bad_image_of_a_message_is_refused_alone():
+    red, blue = (encode(Image.new("RGB", (80, 60), colour), "PNG") for colour in ("red", "blue"))
+    damaged = encode(Image.effect_noise((80, 60), 60).convert("RGB"), "PNG")[:2000]
+
+    found = preprocess_message([b"no image", red, damaged, blue], 32, Limits(min_side_pixels=8), lambda: None)
+
+    assert (found.numbers, len(found.containers)) == ([1, 3], 2)
+    assert [image[0, 0].tolist() for image in found.images_BSSC] == [[255, 0, 0], [0, 0, 255]]
+    assert {number: error.reason for number, error in found.refused.items()} == {0: "not_an_image", 2: "damaged"}
 
 
 @pytest.mark.parametrize("tag", [0x0128, 0x011A])  # the resolution's unit and value

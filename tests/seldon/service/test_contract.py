@@ -191,6 +191,39 @@ def test_metrics_count_over_all_threads(service, call, colours, load):
     assert count() - before == callers.codes[200]
 
 
+@pytest.mark.parametrize("path", ["/predict", "/api/v1.0/predictions"])
+def test_a_bad_image_of_several_fails_alone(served, call, colours, path):
+    """Seldon's message has nulls in its row, and the error under its number."""
+    images = [base64.b64encode(content).decode() for content in (b"no image", colours.red, colours.blue)]
+    message = {"images": images} if path == "/predict" else {"jsonData": {"images": images}}
+
+    status, body, _ = call(f"{served.url}{path}", json.dumps(message).encode(), "application/json")
+
+    answer = json.loads(body)
+    assert status == 200
+    if path == "/predict":
+        bad, *good = answer["predictions"]
+        assert (bad["error"]["reason"], [one["label"] for one in good]) == ("NOT_AN_IMAGE", ["red", "blue"])
+        ids = [one["request_id"] for one in good]
+    else:
+        tags = answer["meta"]["tags"]
+        assert (answer["data"]["ndarray"][0], tags["labels"]) == ([None, None], [None, "red", "blue"])
+        assert {number: error["reason"] for number, error in tags["errors"].items()} == {"0": "NOT_AN_IMAGE"}
+        ids = tags["request_ids"][1:]
+    assert [one.partition(".")[2] for one in ids] == ["1", "2"]
+    assert (
+        call(f"{served.url}/feedback", json.dumps({"request_id": ids[0], "label": "red"}).encode(), "application/json")[0] == 200
+    )
+
+
+def test_a_request_without_a_usable_image_is_refused(served, call):
+    message = {"images": [base64.b64encode(content).decode() for content in (b"no image", b"nor this")]}
+
+    status, body, _ = call(f"{served.url}/predict", json.dumps(message).encode(), "application/json")
+
+    assert (status, json.loads(body)["status"]["reason"]) == (400, "NOT_AN_IMAGE")
+
+
 def test_the_openapi_document_is_valid_and_shown(service, call):
     status, body, _ = call(f"{service.url}/openapi.json")
 
