@@ -40,7 +40,9 @@ class PodSettings(Settings):
         ge=1,
         description="images that each worker computes at once, a processor each; without it as many as the node has processors",
     )
-    max_replicas: int | None = Field(None, ge=1, description="the upper bound of autoscaling; by default there is no autoscaling")
+    max_replicas: int | None = Field(
+        8, ge=1, description="the upper bound of autoscaling on CPU, from the deployment's replicas on; null: no autoscaling"
+    )
     cpu_percent: int = Field(70, ge=1, le=100, description="CPU utilization that autoscaling aims at, in percent of the request")
     in_flight_per_replica: int | None = Field(
         None,

@@ -77,7 +77,9 @@ def test_the_autoscaler_has_the_configured_bounds(predictor):
     assert [metric["type"] for metric in component["hpaSpec"]["metricsv2"]] == ["Resource", "Pods"]
     without = dump(complete(predictor, EVERYTHING.model_copy(update={"in_flight_per_replica": None})))["componentSpecs"][0]
     assert [metric["type"] for metric in without["hpaSpec"]["metricsv2"]] == ["Resource"]  # a metric of every cluster
-    assert "hpaSpec" not in dump(complete(predictor, PodSettings()))["componentSpecs"][0]
+    usual = dump(complete(predictor, PodSettings()))["componentSpecs"][0]["hpaSpec"]
+    assert (usual["minReplicas"], usual["maxReplicas"]) == (2, 8)
+    assert "hpaSpec" not in dump(complete(predictor, PodSettings(max_replicas=None)))["componentSpecs"][0]
 
 
 def test_applying_twice_changes_nothing(predictor):
