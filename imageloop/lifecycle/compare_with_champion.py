@@ -165,7 +165,7 @@ def compare_on_retained(
         right(registry.package(version)),
         scenes_N=pd.factorize(seen["scene"])[0],
         attempt=_attempt(registry, version),
-        num_gone=int((gone["label"] == gone["ground_truth"]).sum()),
+        num_gone=feedback.num_gone + int((gone["label"] == gone["ground_truth"]).sum()),
     )
 
 

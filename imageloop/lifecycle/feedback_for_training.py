@@ -17,7 +17,7 @@ from imageloop.embeddings.drift_samples import frozen_scene_distance, with_scene
 from imageloop.embeddings.novelty import Novelty, scene_distance_of
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback_images import ImagesByRequest
-from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, with_last_blocks
+from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, right_without_image, with_last_blocks
 from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
 from imageloop.monitoring.model_performance import measure_performance
@@ -112,6 +112,8 @@ def collect_feedback_data(
         labelled, recent = (
             embedded_by(backbone, table, images, retained, workspace) for table in (records.labelled, records.recent)
         )
+        if len(labelled) < FEWEST_IMAGES:
+            raise _too_few_images(champion, labelled, records, settings)
     scene = novelty.scene if novelty else 0.0
     feedback = select_feedback(
         with_typical(labelled, novelty), recent, known, images.class_names, (backbone, images.side_pixels), settings, scene,
@@ -125,12 +127,17 @@ def collect_feedback_data(
         return with_last_blocks(choose_rung(feedback, images, known, champion, folder, workspace), settings, retained)
     feedback = with_last_blocks(feedback, settings, retained)
     if feedback.ladder is None:
-        raise NothingToLearnError(
-            f"expected {FEWEST_IMAGES} retained images with a label that may train and {settings.fine_tune_minutes:g} minutes (above 0), for version "
-            f"{champion} has trained blocks, which embeddings cannot train, got images of {len(labelled)} of {len(records.labelled)} labels; deploy "
-            "with IMAGELOOP_RETAIN_IMAGES_FOR and IMAGELOOP_RETAIN_ALL=1, or retrain by hand (images export, data.retained_images)"
-        )
-    return feedback
+        raise _too_few_images(champion, labelled, records, settings)
+    return replace(feedback, num_gone=right_without_image(records.of_champion, labelled, settings.held_back))
+
+
+def _too_few_images(champion: str, retained: pd.DataFrame, records: _Records, settings: FeedbackSettings) -> NothingToLearnError:
+    return NothingToLearnError(
+        f"expected {FEWEST_IMAGES} retained images with a label that may train, and time for them (feedback.fine_tune_minutes), since version {champion} "
+        f"has trained blocks, which embeddings cannot train, got images of {len(retained)} of {len(records.labelled)} labels and "
+        f"{settings.fine_tune_minutes:g} minutes; deploy with IMAGELOOP_RETAIN_IMAGES_FOR and IMAGELOOP_RETAIN_ALL=1, or retrain by hand (images export, "
+        "data.retained_images)"
+    )
 
 
 def _read_records(settings: FeedbackSettings, model_name: str, champion: str, workspace: Workspace) -> _Records:

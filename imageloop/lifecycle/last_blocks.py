@@ -41,6 +41,12 @@ def with_last_blocks(feedback: FeedbackData, settings: FeedbackSettings, images:
     )
 
 
+def right_without_image(labelled: pd.DataFrame, retained: pd.DataFrame, held_back: float) -> int:
+    """How many right predictions would judge the next version if their images had been retained: the held-back share of them."""
+    gone = labelled[~labelled["request_id"].isin(retained["request_id"])]
+    return round(held_back * int((gone["label"] == gone["ground_truth"]).sum()))
+
+
 def embedded_by(
     backbone: str, table: pd.DataFrame, images: PreparedImages, retained: ImagesByRequest, workspace: Workspace
 ) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from PIL import Image
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback_images import ImagesByRequest, images_that_judge, images_that_train
-from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, with_last_blocks
+from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, right_without_image, with_last_blocks
 from imageloop.records.retained_images import ImageRetention, folder_of, identity_of, make_identity
 from imageloop.training.feedback_data import COLUMNS, FeedbackData
 from imageloop.training.retraining_ladder import LABELS, RECALIBRATED, Ladder, Rung
@@ -109,6 +109,10 @@ def test_an_image_that_is_gone_or_was_encrypted_for_another_key_is_an_error(reta
         replace(images, identity=tmp_path / "other.key").read([first], SIDE)
     assert replace(images, identity=tmp_path / "none.key").known([first]) == []
     assert ImagesByRequest.of(None, workspace).known([first]) == []
+
+
+def test_right_predictions_without_an_image_count_in_the_share_that_is_held_back():
+    assert right_without_image(labels(100), labels(20), held_back=0.3) == 12  # of 80 labels half are right
 
 
 def test_predictions_of_trained_blocks_get_the_features_of_the_frozen_backbone(retained, workspace, exported_backbones):
