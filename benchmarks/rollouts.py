@@ -32,7 +32,7 @@ GAPS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1)
 CLASSES = (2, 10, 37)
 STAGES = (0.1, 0.5)
 REQUESTS_A_SECOND, SECONDS_BETWEEN = 20, 5  # between two verdicts
-NUM_ROLLOUTS = 1000
+NUM_ROLLOUTS = 500
 SETTINGS, WATCH = JudgeSettings(), Watch()
 OUTCOMES = ("rolled back before half", "no data before half", "rolled back later", "no data later", "promoted")
 
