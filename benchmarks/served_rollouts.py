@@ -135,15 +135,17 @@ def _measure(cluster: LocalCluster, candidates: Candidates, sent: list[Path]) ->
 class Clients:
     """Threads that send images at random and, where asked, the ground truth of each prediction."""
 
-    def __init__(self, url: str, files: list[Path], *, labelled: bool) -> None:
+    def __init__(self, url: str, files: list[Path], *, labelled: bool, number: int = NUM_CLIENTS) -> None:
         self._url, self._labelled = url, labelled
+        self.answered = self.failed = 0
         self._images = [(file.parent.name, file.read_bytes()) for file in files]
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(NUM_CLIENTS)]
+        self._threads = [threading.Thread(target=self._send, args=(client,)) for client in range(number)]
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Clients":
         for thread in self._threads:
             thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
@@ -157,10 +159,12 @@ class Clients:
                 label, content = self._images[rng.integers(len(self._images))]
                 try:
                     found = session.post(f"{self._url}/predict", content, headers={"Content-Type": "image/jpeg"}, timeout=30)
+                    self.answered, self.failed = self.answered + 1, self.failed + (not found.ok)
                     if self._labelled and found.ok:
                         feedback = {"request_id": json.loads(found.content)["request_id"], "label": label}
                         session.post(f"{self._url}/feedback", json=feedback, timeout=30)
                 except requests.RequestException as error:
+                    self.failed += 1
                     print(f"a request failed: {error}", file=sys.stderr)
 
 

@@ -18,6 +18,7 @@ from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError
 from imageloop.records.store.database import Decision
 from imageloop.workspace_paths import Workspace
+from operations.autoscaling import scale_until
 from operations.monitor_status import NUM_SHOWN, postpone_due, read_memory, remember, show_status
 from operations.retraining import carry_out
 from seldon.delivery.clusters.open_cluster import open_cluster
@@ -101,6 +102,7 @@ def watch(settings: MonitorSettings) -> WatchResult:
         "watching '%s' (deployment %s) every %g s, until Ctrl-C; what has not changed is not repeated",
         settings.monitoring.model_name, settings.rollout.name, settings.interval_seconds,
     )  # fmt: skip
+    threading.Thread(target=scale_until, args=(stopping, Workspace.current(), active_stack_id()), daemon=True).start()
     passes = failures = 0
     said = ""
     while not stopping.is_set():
@@ -121,6 +123,7 @@ def watch(settings: MonitorSettings) -> WatchResult:
         if settings.max_passes is not None and passes >= settings.max_passes:
             break
         stopping.wait(max(0.0, settings.interval_seconds - (time.monotonic() - begun)))
+    stopping.set()
     return WatchResult(passes, failures)
 
 

@@ -13,6 +13,10 @@ from pydantic.alias_generators import to_camel
 CONTAINER = "classifier"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # the state of a rollout, with which an interrupted one is resumed
+LEAST_REPLICAS, MOST_REPLICAS = (
+    "imageloop.ai/min-replicas",
+    "imageloop.ai/max-replicas",
+)  # labels of a predictor that is scaled here
 HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
 MAX_HISTORY = 5
 
@@ -136,6 +140,20 @@ class PredictorSpec(Part):
         return json.dumps(
             dump(self.model_copy(update={"replicas": 1, "traffic": 0, "shadow": False, "labels": {}})), sort_keys=True
         )
+
+
+def scaled_between(predictor: PredictorSpec, least: int, most: int | None) -> PredictorSpec:
+    """The predictor as one that an autoscaler of this machine keeps between two numbers of replicas; unchanged without the second."""
+    if most is None:
+        return predictor
+    return predictor.model_copy(update={"labels": predictor.labels | {LEAST_REPLICAS: str(least), MOST_REPLICAS: str(most)}})
+
+
+def bounds_of(predictor: PredictorSpec) -> tuple[int, int] | None:
+    """The least and most replicas of a predictor that is scaled on this machine; None for all others."""
+    if MOST_REPLICAS not in predictor.labels:
+        return None
+    return int(predictor.labels[LEAST_REPLICAS]), int(predictor.labels[MOST_REPLICAS])
 
 
 class DeploymentSpec(Part):

@@ -14,8 +14,9 @@ from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
 from seldon.delivery.clusters.cluster_protocol import Cluster
+from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.deployer.active_deployer import active_deployer
-from seldon.delivery.manifest import PredictorSpec
+from seldon.delivery.manifest import PredictorSpec, scaled_between
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout
@@ -88,6 +89,8 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         image=settings.image,
         environment=settings.environment,
     )
+    if isinstance(deployer.cluster, LocalCluster):  # pods are scaled by the cluster
+        predictor = scaled_between(predictor, settings.replicas, settings.max_replicas)
     folder, registry = package_of(candidate), connect()
     registered = check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     serving = deployer.cluster.get(settings.namespace, settings.name)

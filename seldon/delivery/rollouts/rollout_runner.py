@@ -13,7 +13,7 @@ from seldon.delivery.clusters.cluster_protocol import (
     ReplicaEndedError,
     UnfitVersionError,
 )
-from seldon.delivery.manifest import Manifest, PredictorSpec
+from seldon.delivery.manifest import Manifest, PredictorSpec, bounds_of
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
@@ -56,7 +56,7 @@ def roll_out(
         before = undo_interrupted(cluster, settings.namespace, settings.name)
         stable = _serving(before) if before else None
         rollout = Rollout("promoted", candidate.version, stable.version if stable else None)
-        if before and stable and stable.is_same_process_as(candidate) and stable.replicas == candidate.replicas:
+        if before and stable and stable.is_same_process_as(candidate) and _has_same_bounds(stable, candidate):
             cluster.apply(before)  # starts again whatever of it had died
             return Rollout("unchanged", candidate.version, stable.version, "this version serves already")
         run = RolloutRun(
@@ -79,6 +79,12 @@ def roll_out(
                 raise RolloutStoppedError(rollout) from error
             raise
         return rollout
+
+
+def _has_same_bounds(stable: PredictorSpec, candidate: PredictorSpec) -> bool:
+    """Whether the same number of replicas is asked for, or the same bounds, between which some other number runs now."""
+    bounds = bounds_of(candidate)
+    return bounds_of(stable) == bounds and (bounds is not None or stable.replicas == candidate.replicas)
 
 
 def _speaks_against(candidate: PredictorSpec, error: ImageLoopError) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from imageloop.settings import Settings
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings
@@ -137,6 +137,13 @@ class DeploySettings(Settings):
     model_name: str = "imageloop"
     version: str | None = Field(None, description="version of the registry; by default the champion")
     replicas: int = Field(2, ge=1, le=64, description="two, so that a killed one costs no request")
+    max_replicas: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="on this machine `watch` scales between `replicas` and this number by the requests in flight; on a cluster "
+        "`pods.max_replicas` does",
+    )
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()
     afterwards: AfterwardsSettings = AfterwardsSettings()
@@ -146,6 +153,12 @@ class DeploySettings(Settings):
     environment: dict[str, Text] = Field(default_factory=dict, description="environment variables of each replica")
     allow_class_change: bool = Field(False, description="let a version with other classes than those that are served take over")
     allow_refused_version: bool = Field(False, description="let a version that a gate refused be served")
+
+    @model_validator(mode="after")
+    def _may_grow(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"expected max_replicas of at least replicas ({self.replicas}), got {self.max_replicas}")
+        return self
 
     def on(self, cluster: ClusterSettings) -> Self:
         """These settings with the namespace and the container image of a stack's cluster, where they name none."""

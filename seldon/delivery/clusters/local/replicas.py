@@ -20,7 +20,7 @@ from seldon.delivery.clusters.local import envoy_config
 from seldon.delivery.clusters.local.deployment_state import DeploymentState, Replica, Store
 from seldon.delivery.clusters.local.site_folders import SITE_VARIABLE, Layout, free_port
 from seldon.delivery.clusters.local.supervisor import Supervisor
-from seldon.delivery.manifest import Manifest, PredictorSpec
+from seldon.delivery.manifest import Manifest, PredictorSpec, bounds_of
 
 logger = logging.getLogger(__name__)
 READY_SECONDS = 60.0
@@ -104,11 +104,12 @@ class Replicas:
         replica = Replica(name=name, predictor=predictor.name, port=self._free_port(), process=process_digest(predictor))
         home = self._layout.replicas / name
         home.mkdir(parents=True, exist_ok=True)
+        most = (bounds_of(predictor) or (0, predictor.replicas))[1]
         parameters = [{"name": "model_uri", "value": predictor.graph.model_uri, "type": "STRING"}]
         parameters += [{"name": part.name, "value": part.value, "type": part.type} for part in predictor.graph.parameters]
         environment = {
             "GUNICORN_WORKERS": "1",
-            "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // predictor.replicas)),
+            "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // most)),
             **self._environment,
             **{variable.name: variable.value or "" for variable in (predictor.container.env if predictor.container else ())},
             "HOME": str(home),
