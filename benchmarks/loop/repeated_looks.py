@@ -20,7 +20,7 @@ from imageloop.monitoring.settings import DecisionSettings
 
 NUM_FEATURES, NUM_FACTORS = 128, 12
 CLASSES, REFERENCES, WINDOW_SIZES = (2, 10, 37), (40, 100, 400), (25, 100)
-NUM_REFERENCES, NUM_WINDOWS = 40, 50  # references of a case, and windows of each
+NUM_REFERENCES, NUM_WINDOWS = 40, 25  # references of a case, and windows of each
 MINUTES_OF_WEEK = 7 * 24 * 60
 SETTINGS, DECISION = DriftSettings(), DecisionSettings()
 
