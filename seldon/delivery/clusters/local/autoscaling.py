@@ -28,12 +28,12 @@ def desired_replicas(in_flight: Sequence[float], replicas: int, bounds: tuple[in
     """
     least, most = bounds
     needed = [math.ceil(one / IN_FLIGHT_PER_REPLICA) for one in in_flight]
-    wanted = replicas
+    desired = replicas
     if len(needed) >= UP_SAMPLES and statistics.median(needed[-UP_SAMPLES:]) > replicas:
-        wanted = int(statistics.median(needed[-UP_SAMPLES:]))
+        desired = int(statistics.median(needed[-UP_SAMPLES:]))
     elif len(needed) >= DOWN_SAMPLES and max(needed) < replicas:
-        wanted = max(needed)
-    return min(max(wanted, least), most)
+        desired = max(needed)
+    return min(max(desired, least), most)
 
 
 @dataclass
