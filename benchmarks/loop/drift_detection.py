@@ -17,8 +17,8 @@ SETTINGS = DriftSettings()
 REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)
 CALM, CHANGED = 20, 2  # windows of a model and size; of a change
 FEWEST_SIZES, FEWEST_STRENGTH, FEWEST_WINDOWS = (
-    (20, 25, 35, 50, 75, 100),
-    2,
+    (5, 8, 12, 20, 35, 50, 100),
+    1,
     8,
 )  # how many images show a change; windows of a model
 Test = Callable[[Sample, Sample, int], bool]
@@ -53,7 +53,7 @@ def test_windows(model: Model) -> list[TestedWindow]:
 
 
 def detect_changes(model: Model) -> list[TestedWindow]:
-    """Test windows of growing size in which one change of middle strength is in every image, against the largest reference."""
+    """Test windows of growing size in which one change of the least strength is in every image, against the largest reference."""
     rng = np.random.default_rng(model.seed)
     found = []
     for cell in (cell for cell in model.images.embeddings if cell[1] == FEWEST_STRENGTH):
