@@ -63,10 +63,10 @@ def load[AnySettings: Settings](
 
 
 def fail(error: ImageLoopError, log: Path | None = None) -> NoReturn:
-    """End the process with the error's sentence: exit code 2 for a wrong setting, else 1."""
+    """End the process with the error's sentence: exit code 2 for a wrong setting, 130 after Ctrl-C, else 1."""
     sys.stderr.write(f"error: {error}\n" + (f"       the details are in {log}\n" if log else ""))
     sys.stderr.flush()
-    raise typer.Exit(2 if isinstance(error, SettingsError) else 1)
+    raise typer.Exit(130 if str(error) == STOPPED else 2 if isinstance(error, SettingsError) else 1)
 
 
 def _sentence(error: Exception) -> ImageLoopError:

@@ -37,7 +37,8 @@ def listing(result: "RetainedList") -> "Group":
     images = table("request", "bytes", numbers=("bytes",))
     for image in result.images:
         images.add_row(image.request_id, f"{image.size_bytes:,}")
-    total = f"{len(result.images)} images to label, {result.waiting} wait for their ground truth, in {result.folder}"
+    counted = f"{len(result.images)} retained images, {result.labelled} of them with a label"
+    total = f"{counted}; {result.waiting} more wait for their ground truth; in {result.folder}"
     return Group(*([images] if result.images else []), total)
 
 
@@ -49,9 +50,10 @@ def deletion(result: "DeletedImages") -> str:
 def export(result: "ExportedImages") -> "Text":
     """Say what was exported, and how to train on it."""
     return lines(
-        f"wrote {result.labelled} labelled images and {result.to_label} to label to {result.folder}, left {result.left}",
+        f"wrote {result.labelled} labelled images and {result.to_label} to label to {result.folder}; left {result.left}, which are held back to judge "
+        "the next model, or have a label that is no class",
         "move those of to_label/ into labelled/<class>/, then: "
-        f"python run.py train --set data.retained_images={result.folder}/labelled",
+        f"python run.py train --data YOUR_IMAGES --model {result.model_name} --set data.retained_images={result.folder}/labelled",
     )
 
 

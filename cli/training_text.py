@@ -161,7 +161,10 @@ def versions(result: "VersionList") -> "RenderableType":
     from rich.console import Group
 
     if not result.versions:
-        return f"'{result.model_name}' has no versions yet; python run.py train --model {result.model_name} makes the first"
+        others = f"; these have versions: {', '.join(result.others)}" if result.others else ""
+        return (
+            f"'{result.model_name}' has no versions yet; python run.py train --model {result.model_name} makes the first{others}"
+        )
     rows = table("version", "status", "traffic", "accuracy", "made", "model", "data", "reason", numbers=("version", "traffic"))
     for one in result.versions:
         low, high = one.interval or (0.0, 0.0)

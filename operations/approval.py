@@ -23,6 +23,7 @@ class VersionList:
     """All versions of a model, the newest first, and the status of each in a word: champion, former, awaiting, refused or rolled back.
 
     `traffic`: the percentage of the traffic that versions have in the deployments of this machine; None where none is deployed here.
+    `others`: where there is none, the models that have versions, for the name may be misspelt.
     """
 
     model_name: str
@@ -30,6 +31,7 @@ class VersionList:
     versions: list[RegisteredVersion]
     statuses: dict[str, str]
     traffic: dict[str, int] | None
+    others: list[str]
 
 
 def approve(model_name: str, version: str, reason: str = "") -> Approval:
@@ -55,7 +57,8 @@ def versions(model_name: str) -> VersionList:
     registry = ModelRegistry(model_name)
     champion, found = registry.champion(), registry.versions()
     statuses = {one.version: status_of(one, champion) for one in found}
-    return VersionList(model_name, champion, found, statuses, traffic_of(model_name))
+    others = [] if found else registry.model_names()
+    return VersionList(model_name, champion, found, statuses, traffic_of(model_name), others)
 
 
 def status_of(version: RegisteredVersion, champion: str | None) -> str:

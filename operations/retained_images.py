@@ -40,10 +40,11 @@ class RetainedRow:
 
 @dataclass(frozen=True)
 class RetainedList:
-    """The images to label, the newest first. `waiting`: how many more have no ground truth yet."""
+    """The retained images, the newest first, and how many of them have a label. `waiting`: how many more have no ground truth yet."""
 
     folder: str
     images: list[RetainedRow]
+    labelled: int
     waiting: int
 
 
@@ -60,6 +61,7 @@ class ExportedImages:
     """The number of images written to `folder`, labelled and to label. `left`: those that stay where they are."""
 
     folder: str
+    model_name: str
     labelled: int
     to_label: int
     left: int
@@ -74,13 +76,16 @@ def key() -> RetentionKey:
 
 
 def listing(settings: "MonitoringSettings") -> RetainedList:
-    """The images that wait for a label."""
+    """The retained images, and those that wait for their ground truth."""
     from imageloop.records.retained_images import WAITING, retained_images
 
     folder = records_folder(settings)
     images = sorted(retained_images(folder), key=lambda one: -one.time)
     rows = [RetainedRow(one.request_id, one.time, one.size_bytes) for one in images]
-    return RetainedList(str(folder), rows, len(list(retained_images(folder / WAITING))))
+    labels = _collected_labels(settings, folder)
+    return RetainedList(
+        str(folder), rows, sum(one.request_id in labels for one in images), len(list(retained_images(folder / WAITING)))
+    )
 
 
 def delete(settings: "MonitoringSettings", request_ids: list[str]) -> DeletedImages:
@@ -104,17 +109,14 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     Raises: ImageLoopError for a key that does not fit.
     """
     from imageloop.data.image_checks import open_image
-    from imageloop.lifecycle.feedback_for_training import open_database, roles_of
+    from imageloop.lifecycle.feedback_for_training import roles_of
     from imageloop.model.predictor import SERVED
     from imageloop.records.retained_images import read_image, retained_images
     from imageloop.training.feedback_data import role_of
     from seldon.service.feedback_messages import OTHER
 
     workspace = Workspace.current()
-    database = open_database(workspace, settings.database)
-    words = database.labels(settings.model_name)
-    database.close()
-    labels = dict(zip(words["request_id"], words["ground_truth"], strict=True))
+    labels = _collected_labels(settings, records_folder(settings))
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
     images = list(retained_images(records_folder(settings)))
@@ -135,7 +137,16 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
         with replacing(target / place / f"kept-{image.request_id}.{ending}") as aside:
             aside.write_bytes(content)
         written[place.parts[0]] += 1
-    return ExportedImages(str(target), written[LABELLED], written[TO_LABEL], left)
+    return ExportedImages(str(target), settings.model_name, written[LABELLED], written[TO_LABEL], left)
+
+
+def _collected_labels(settings: "MonitoringSettings", images: Path) -> dict[str, str]:
+    """The ground truth of requests, with what services have recorded since the monitor collected it last. `images`: below the records."""
+    from imageloop.lifecycle.feedback_for_training import collected_records
+
+    with collected_records(images.parent, Workspace.current(), settings.database) as (database, _):
+        words = database.labels(settings.model_name)
+    return dict(zip(words["request_id"], words["ground_truth"], strict=True))
 
 
 def images_of(settings: "MonitoringSettings", request_ids: Collection[str]) -> dict[str, bytes]:

@@ -71,6 +71,10 @@ class ImageRetention:
         """Make the retention that the operator configured, None where there is none. Raises: SettingsError without a folder for records."""
         recipient = os.environ.get(RECIPIENT_VARIABLE) or os.environ.get(OLD_RECIPIENT_VARIABLE)
         if not recipient:
+            if os.environ.get(ALL_VARIABLE, "0") != "0":
+                raise SettingsError(
+                    f"{ALL_VARIABLE}: expected {RECIPIENT_VARIABLE} beside it, got none, so that no image is retained"
+                )
             return None
         if not records:
             raise SettingsError(

@@ -99,7 +99,7 @@ def fit(
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)
     checkpoint.remove()
     loss = fitted.history[fitted.best_epoch].validation_loss
-    logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch, len(fitted.history), loss)
+    logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch + 1, len(fitted.history), loss)
     return fitted
 
 

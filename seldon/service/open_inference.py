@@ -116,6 +116,10 @@ def _contents(given: dict[str, Any], binary: bytes, side: int) -> Contents:
             data = data[0]
         if not isinstance(data, list):
             raise RequestError(400, "wrong_field", f"expected {EXPECTED}, got no list of data")
+        if given.get("shape") not in ([len(data)], [len(data), 1]):
+            raise RequestError(
+                400, "wrong_field", f"expected the shape [{len(data)}], as many images as inputs[0] holds, got another one"
+            )
         return encoded_images(data, name)
     if datatype != "UINT8":
         raise RequestError(400, "wrong_field", f"expected {EXPECTED}, got another datatype")

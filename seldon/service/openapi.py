@@ -62,9 +62,15 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             },
             f"/v2/models/{name}/infer": {
                 "post": _post(
-                    "Classify images by the Open Inference Protocol", "infer", _json("InferenceRequest"), "InferenceResponse"
+                    "Classify images by the Open Inference Protocol, in JSON, or as application/octet-stream with binary tensors behind a JSON of "
+                    "Inference-Header-Content-Length bytes; /v2/models/NAME/versions/VERSION/infer is the same",
+                    "infer",
+                    _json("InferenceRequest"),
+                    "InferenceResponse",
                 )
             },
+            "/v2": {"get": _get("The server of the Open Inference Protocol", "server", "application/json")},
+            "/v2/health/live": {"get": _get("Liveness of the process", "live", "application/json")},
             f"/v2/models/{name}": {"get": _get("Inputs and outputs of the model", "modelMetadata", "application/json")},
             f"/v2/models/{name}/ready": {"get": _get("Readiness of the model", "modelReady", "application/json")},
             "/v2/health/ready": {"get": _get("Readiness of the service", "ready", "application/json")},
@@ -162,6 +168,7 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     shape = {"type": "array", "items": {"type": "integer"}}
     tensor = _object(name={"type": "string"}, shape=shape, datatype={"enum": ["FP32", "BYTES"]}, data={"type": "array"})
     error = _object(status={"const": "FAILURE"}, code={"type": "integer"}, reason={"type": "string"}, info={"type": "string"})
+    tags = {"type": "object", "properties": {"errors": {"type": "object", "additionalProperties": error}}}
     served: dict[str, Any] = {
         "request_id": request_id, "label": label, "probability": number,
         "probabilities": {"type": "object", "additionalProperties": number},
@@ -184,7 +191,7 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
             ]
         },
         "SeldonAnswer": _object(
-            data=_object(names={"type": "array", "items": label}, ndarray=rows_or_nulls), meta=_object(puid=request_id, tags={"type": "object"})
+            data=_object(names={"type": "array", "items": label}, ndarray=rows_or_nulls), meta=_object(puid=request_id, tags=tags)
         ),
         "InferenceRequest": _object(
             inputs={

@@ -122,7 +122,10 @@ class _Service:
         if view is not None:
             return view()
         if request.path in ("/predict", *SELDON_PREDICTIONS) and not is_message():
-            raise wrong_type("application/json, multipart/form-data" + (", image/*" if request.path == "/predict" else ""))
+            raise wrong_type(
+                "application/json, multipart/form-data"
+                + (", image/*, application/octet-stream" if request.path == "/predict" else "")
+            )
         return None
 
     def _view_before_seldon(self) -> Callable[[], Response] | None:

@@ -19,7 +19,7 @@ URL_SAFE, SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"  # base64 as mails w
 # Nested empty lists take thirty times their text in memory; pixels have at most one bracket in eight characters.
 SMALL, CHARACTERS_A_CONTAINER = 1000, 6
 Contents = list[bytes] | UInt8Array
-FORMS = "binData, jsonData {'image': base64}, data.ndarray of an upright, prepared image or, on /predict, images [base64, ...]"
+FORMS = "binData, jsonData {'image': base64} or {'images': [base64, ...]}, data.ndarray of an upright, prepared image or, on /predict, images [base64, ...]"
 
 
 def parse_message(message: bytes | str | dict[str, Any], side: int) -> Contents:

@@ -77,7 +77,7 @@ def test_a_version_list_names_status_and_reason(pipe):
         ),
         RegisteredVersion("imageloop", "1", "run", verdict="advance", reason="passed", digest=""),
     ]  # fmt: skip
-    listed = VersionList("imageloop", "1", entries, {one.version: status_of(one, "1") for one in entries}, {"1": 100})
+    listed = VersionList("imageloop", "1", entries, {one.version: status_of(one, "1") for one in entries}, {"1": 100}, [])
 
     assert [line.split() for line in render(versions(listed), pipe).splitlines()] == [
         ["version", "status", "traffic", "accuracy", "made", "model", "data", "reason"],

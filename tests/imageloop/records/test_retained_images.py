@@ -111,6 +111,10 @@ def test_wrong_settings_are_refused(monkeypatch, tmp_path):
         raise AssertionError
 
     assert ImageRetention.from_environment(str(tmp_path), lose) is None
+    monkeypatch.setenv("IMAGELOOP_RETAIN_ALL", "1")
+    with pytest.raises(SettingsError, match="expected IMAGELOOP_RETAIN_IMAGES_FOR beside it"):
+        ImageRetention.from_environment(str(tmp_path), lose)
+    monkeypatch.delenv("IMAGELOOP_RETAIN_ALL")
     monkeypatch.setenv("IMAGELOOP_RETAIN_IMAGES_FOR", "age1nonsense")
     with pytest.raises(SettingsError, match=r"expected a public key \(age1...\)"):
         ImageRetention.from_environment(str(tmp_path), lose)

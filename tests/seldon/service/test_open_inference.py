@@ -101,6 +101,7 @@ BAD = {
     "no object": ([], 400, "got no list of inputs"),
     "another type": ({"inputs": [{"name": "a", "datatype": "FP64", "shape": [1], "data": [1]}]}, 400, "got another datatype"),
     "too many": (of_files(*[b"\x00"] * 65), 422, "expected 1 to 64 images"),
+    "another number": (of_files(b"\x00") | {"inputs": [of_files(b"\x00")["inputs"][0] | {"shape": [2]}]}, 400, "expected the shape [1]"),
     "no image": (of_files(b"\x00not an image"), 400, "expected a usable image"),
     "no base64": ({"inputs": [{"name": "a", "datatype": "BYTES", "shape": [1], "data": ["%"]}]}, 400, "expected base64"),
     "another shape": ({"inputs": [{"name": "a", "datatype": "UINT8", "shape": [1, 4], "data": [1, 2, 3, 4]}]}, 422, "expected pixels of shape"),
