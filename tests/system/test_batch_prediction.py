@@ -48,7 +48,7 @@ def test_ctrl_c_is_one_sentence(site, folder, tmp_path):
     said = stop_after_two_parts(process, tmp_path / "out", signal.SIGINT)
 
     assert "error: stopped; the same command goes on where it can" in said
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "unexpected error" not in said
 
 
