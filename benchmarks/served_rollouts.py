@@ -1,6 +1,6 @@
 """Canaries of versions whose loss is known, through the real gateway: what becomes of each, and how many requests it served meanwhile.
 
-make bench-served-rollouts      photographs of IMAGELOOP_TEST_DATA; a quarter of an hour
+make bench-served-rollouts      photographs of IMAGELOOP_TEST_DATA
 
 The stable version is a trained head on ten hand signs; a candidate has noise on the head's weights, as much as costs so many points of accuracy
 on the images that callers send. Clients send these at random. With labels, each client sends the ground truth of each prediction.
