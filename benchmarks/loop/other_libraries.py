@@ -21,7 +21,7 @@ from imageloop.embeddings.drift_samples import Sample
 
 PYTHON = Path(".venv-drift", "bin", "python")
 NAMES = ("reference", "window", "few reference", "few window")  # as library_tests.py reads them
-REFERENCE, SIZE = 200, 50
+REFERENCE, SIZE = 150, 50
 NUM_CALM, NUM_CHANGED = 10, 1  # windows of a data set; of each change, in strength 2
 COMPONENTS = 32  # of the embedding, for Evidently
 
