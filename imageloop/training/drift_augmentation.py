@@ -93,7 +93,7 @@ def augment_with_drift(
         {
             "request_id": [f"{key[:24]}{mark}" for key in table["sha256"]], "time": 0.0, "sha256": table["sha256"], "scene": table["sha256"],
             "label": table["label"], "ground_truth": table["label"], "feedback_source": "drift_augmentation", "model_version": "", "embedding": embeddings,
-            "role": table["split"].map(ROLES), "evaluates": table["split"] == "test", "reason": "", "quality": np.nan,
+            "role": table["split"].map(ROLES), "evaluates": table["split"] == "test", "reason": "", "quality": np.nan, "retained": False,
         }
     )  # fmt: skip
     recent = recent.assign(scene=recent["sha256"])
