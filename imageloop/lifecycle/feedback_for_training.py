@@ -133,8 +133,8 @@ def collect_feedback_data(
 
 def _too_few_images(champion: str, retained: pd.DataFrame, records: _Records, settings: FeedbackSettings) -> NothingToLearnError:
     return NothingToLearnError(
-        f"expected {FEWEST_IMAGES} retained images with a label that may train, and time for them (feedback.fine_tune_minutes), since version {champion} "
-        f"has trained blocks, which embeddings cannot train, got images of {len(retained)} of {len(records.labelled)} labels and "
+        f"expected {FEWEST_IMAGES} retained images with a label that may train, and time for them (feedback.fine_tune_minutes), since the features "
+        f"of version {champion} were trained too, which takes images, got images of {len(retained)} of {len(records.labelled)} labels and "
         f"{settings.fine_tune_minutes:g} minutes; deploy with IMAGELOOP_RETAIN_IMAGES_FOR and IMAGELOOP_RETAIN_ALL=1, or retrain by hand (images export, "
         "data.retained_images)"
     )
