@@ -60,20 +60,7 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             "/api/v1.0/feedback": {
                 "post": _post("Send Seldon's feedback message", "seldonFeedback", _json("SeldonFeedback"), "SeldonReceipt")
             },
-            f"/v2/models/{name}/infer": {
-                "post": _post(
-                    "Classify images by the Open Inference Protocol, in JSON, or as application/octet-stream with binary tensors behind a JSON of "
-                    "Inference-Header-Content-Length bytes; /v2/models/NAME/versions/VERSION/infer is the same",
-                    "infer",
-                    _json("InferenceRequest"),
-                    "InferenceResponse",
-                )
-            },
-            "/v2": {"get": _get("The server of the Open Inference Protocol", "server", "application/json")},
-            "/v2/health/live": {"get": _get("Liveness of the process", "live", "application/json")},
-            f"/v2/models/{name}": {"get": _get("Inputs and outputs of the model", "modelMetadata", "application/json")},
-            f"/v2/models/{name}/ready": {"get": _get("Readiness of the model", "modelReady", "application/json")},
-            "/v2/health/ready": {"get": _get("Readiness of the service", "ready", "application/json")},
+            **_open_inference_paths(name),
             "/health/ping": {"get": _get("Liveness of the process", "ping", "text/html")},
             "/health/status": {"get": _get("Readiness of the model", "status", "application/json")},
             "/metadata": {"get": _get("Model name, version and classes", "metadata", "application/json")},
@@ -81,6 +68,26 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             "/metrics": {"get": _get("Prometheus metrics", "metrics", "text/plain")},
         },
         "components": {"schemas": _schemas(info)},
+    }
+
+
+def _open_inference_paths(name: str) -> dict[str, Any]:
+    """The routes of the Open Inference Protocol for a model."""
+    return {
+        f"/v2/models/{name}/infer": {
+            "post": _post(
+                "Classify images by the Open Inference Protocol, in JSON, or as application/octet-stream with binary tensors behind a JSON of "
+                "Inference-Header-Content-Length bytes; /v2/models/NAME/versions/VERSION/infer is the same",
+                "infer",
+                _json("InferenceRequest"),
+                "InferenceResponse",
+            )
+        },
+        "/v2": {"get": _get("The server of the Open Inference Protocol", "server", "application/json")},
+        "/v2/health/live": {"get": _get("Liveness of the process", "live", "application/json")},
+        f"/v2/models/{name}": {"get": _get("Inputs and outputs of the model", "modelMetadata", "application/json")},
+        f"/v2/models/{name}/ready": {"get": _get("Readiness of the model", "modelReady", "application/json")},
+        "/v2/health/ready": {"get": _get("Readiness of the service", "ready", "application/json")},
     }
 
 
@@ -165,8 +172,6 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
     base64 = {"type": "string", "contentEncoding": "base64"}
     rows = {"type": "array", "items": {"type": "array", "items": number}}
     rows_or_nulls = {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}
-    shape = {"type": "array", "items": {"type": "integer"}}
-    tensor = _object(name={"type": "string"}, shape=shape, datatype={"enum": ["FP32", "BYTES"]}, data={"type": "array"})
     error = _object(status={"const": "FAILURE"}, code={"type": "integer"}, reason={"type": "string"}, info={"type": "string"})
     tags = {"type": "object", "properties": {"errors": {"type": "object", "additionalProperties": error}}}
     served: dict[str, Any] = {
@@ -193,6 +198,23 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
         "SeldonAnswer": _object(
             data=_object(names={"type": "array", "items": label}, ndarray=rows_or_nulls), meta=_object(puid=request_id, tags=tags)
         ),
+        **_open_inference_schemas(base64, pixels),
+        "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
+        "Feedback": _object(request_id=request_id, label=ground_truth),
+        "Receipt": _object(request_id=request_id),
+        "SeldonFeedback": _object(
+            response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=ground_truth), _object(jsonData=_object(label=ground_truth))]}
+        ),
+        "SeldonReceipt": _object(meta=_object(puid=request_id)),
+        "Failure": _object(status=error),
+    }  # fmt: skip
+
+
+def _open_inference_schemas(base64: dict[str, Any], pixels: dict[str, Any]) -> dict[str, Any]:
+    """The messages of the Open Inference Protocol in JSON."""
+    shape = {"type": "array", "items": {"type": "integer"}}
+    tensor = _object(name={"type": "string"}, shape=shape, datatype={"enum": ["FP32", "BYTES"]}, data={"type": "array"})
+    return {
         "InferenceRequest": _object(
             inputs={
                 "type": "array", "minItems": 1, "maxItems": 1,
@@ -207,12 +229,4 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
         "InferenceResponse": _object(
             model_name={"type": "string"}, model_version={"type": "string"}, outputs={"type": "array", "items": tensor}
         ),
-        "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
-        "Feedback": _object(request_id=request_id, label=ground_truth),
-        "Receipt": _object(request_id=request_id),
-        "SeldonFeedback": _object(
-            response=_object(meta=_object(puid=request_id)), truth={"anyOf": [_object(strData=ground_truth), _object(jsonData=_object(label=ground_truth))]}
-        ),
-        "SeldonReceipt": _object(meta=_object(puid=request_id)),
-        "Failure": _object(status=error),
     }  # fmt: skip

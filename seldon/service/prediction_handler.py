@@ -25,7 +25,7 @@ from seldon.service import prometheus_metrics
 from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import Admission
 from seldon.service.image_facts import Facts, as_file, facts_of
-from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction
+from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction, tags_of
 from seldon.service.request_errors import RequestError, refused_image
 
 Seen = tuple[bytes | np.ndarray, Facts, np.ndarray]  # the file's content, its statistics and its embedding
@@ -96,16 +96,8 @@ class PredictionHandler:
             self._writer.close()
 
     def tags(self, predictions: "list[ServedPrediction | RequestError]") -> dict[str, Any]:
-        """Return the tags of a Seldon response; a refused image has nulls, and its error under its number."""
-        usable = [one if isinstance(one, ServedPrediction) else None for one in predictions]
-        errors = {f"{number}": one.shown() for number, one in enumerate(predictions) if isinstance(one, RequestError)}
-        return {
-            "labels": [one and one.label for one in usable],
-            "request_ids": [one and one.request_id for one in usable],
-            "in_distribution": [one and one.in_distribution for one in usable],
-            **({"errors": errors} if errors else {}),
-            **self.model_identity(),
-        }
+        """Return the tags of a Seldon response."""
+        return tags_of(predictions) | self.model_identity()
 
     def context(self, begun: float) -> dict[str, Any]:
         """What `/predict` says beside its predictions: the model, and the time since the request began."""

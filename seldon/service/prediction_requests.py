@@ -60,6 +60,18 @@ def whole(predictions: Sequence[ServedPrediction | RequestError]) -> list[Served
     return served
 
 
+def tags_of(predictions: Sequence[ServedPrediction | RequestError]) -> dict[str, Any]:
+    """The tags of a Seldon response about its images; a refused one has nulls, and its error under its number."""
+    usable = [one if isinstance(one, ServedPrediction) else None for one in predictions]
+    errors = {f"{number}": one.shown() for number, one in enumerate(predictions) if isinstance(one, RequestError)}
+    tags: dict[str, Any] = {
+        "labels": [one and one.label for one in usable],
+        "request_ids": [one and one.request_id for one in usable],
+        "in_distribution": [one and one.in_distribution for one in usable],
+    }
+    return tags | ({"errors": errors} if errors else {})
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of the work on a request, for its trace; in nanoseconds since 1970."""
