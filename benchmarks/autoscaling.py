@@ -9,17 +9,15 @@ import time
 from pathlib import Path
 
 from benchmarks.benchmark_images import photographs
+from benchmarks.local_serving import local_cluster
 from benchmarks.served_rollouts import Clients
 from benchmarks.training import Site
 from seldon.delivery.clusters.local.autoscaling import SAMPLE_SECONDS, Autoscaler
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
-from seldon.delivery.clusters.local.replicas import serving_python
-from seldon.delivery.clusters.settings import GatewaySettings
 from seldon.delivery.manifest import scaled_between
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.rollout_runner import roll_out
 from seldon.delivery.rollouts.settings import DeploySettings
-from seldon.service.rollout_requests import SALT_VARIABLE
 
 LOADS = ((1, 10), (16, 30), (1, 80))  # clients, and for how many seconds
 SETTINGS = DeploySettings(name="pets", model_name="pets", replicas=1, max_replicas=3)
@@ -31,20 +29,11 @@ def main() -> None:
         folder, kind = photographs(scratch / "drawn")
         site = Site(scratch / "site")
         site.train(folder)
-        home = scratch / "site" / "home" / ".imageloop"
-        package = next(path.parent for path in (home / "mlartifacts").rglob("model.json"))
-        environment = {
-            "IMAGELOOP_VERIFICATION_KEY": str(home / "keys" / "signing.pub"),
-            SALT_VARIABLE: "a secret of the benchmark",
-        }
-        cluster = LocalCluster(scratch / "serving", GatewaySettings(port=0), serving_python(), environment)
-        try:
-            spec = render_predictor(version="1", model_name="pets", model_uri=f"file://{package}", replicas=1, traffic=100)
+        with local_cluster(site, scratch / "serving") as cluster:
+            spec = render_predictor(version="1", model_name="pets", model_uri=f"file://{site.package}", replicas=1, traffic=100)
             roll_out(cluster, SETTINGS, scaled_between(spec, 1, SETTINGS.max_replicas))
             print(f"{kind}; one to three replicas\n{'second':>7}{'clients':>9}{'replicas':>10}{'a second':>10}{'failed':>8}")
             _follow(cluster, sorted(path for path in folder.rglob("*") if path.is_file())[:200])
-        finally:
-            cluster.stop()
 
 
 def _follow(cluster: LocalCluster, files: list[Path]) -> None:

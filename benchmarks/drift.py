@@ -80,11 +80,10 @@ def _train(images: Path, scratch: Path) -> tuple[Predictor, Path]:
         (scratch / "images" / name).mkdir(parents=True)
         for file in sorted((images / name).glob("*.jpg"))[:NUM_TAUGHT]:
             (scratch / "images" / name / file.name).symlink_to(file)
-    trained = Site(scratch).train(scratch / "images")
+    site = Site(scratch)
+    trained = site.train(scratch / "images")
     print(f"trained on {2 * NUM_TAUGHT} photographs: accuracy {trained['accuracy']:.1%} on the test images")
-    home = scratch / "home"
-    package = next(path.parent for path in (home / ".imageloop" / "mlartifacts").rglob("model.json"))
-    return Predictor.load(package, home / ".imageloop" / "keys" / "signing.pub", threads=2), package
+    return Predictor.load(site.package, site.verification_key, threads=2), site.package
 
 
 def _saved(image: Image.Image, quality: int = 90) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 import requests
 import torch
 
+from benchmarks.local_serving import local_cluster
 from benchmarks.training import Site
 from imageloop.model.onnx_export import attach_head
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS
@@ -28,12 +29,9 @@ from imageloop.model.signing import private_key, sign
 from imageloop.model.smoke_test_images import EXAMPLES
 from imageloop.model.test_images import read_test_images, write_test_images
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
-from seldon.delivery.clusters.local.replicas import serving_python
-from seldon.delivery.clusters.settings import GatewaySettings
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, roll_out
 from seldon.delivery.rollouts.settings import Canary, DeploySettings, Rolling
-from seldon.service.rollout_requests import SALT_VARIABLE
 
 DATA_SET, SENT_SHARE = "signdigits", 0.3
 GAPS = (0.5, 0.2, 0.1, 0.0)
@@ -50,28 +48,21 @@ def main() -> None:
         taught, sent = _halves(data, scratch / "images")
         site = Site(scratch / "site")
         site.train(taught)
-        home = scratch / "site" / "home"
-        stable = next(path.parent for path in (home / ".imageloop" / "mlartifacts").rglob("model.json"))
-        features = next((home / ".imageloop" / "backbones").glob("*.onnx"))
-        keys = home / ".imageloop" / "keys"
-        environment = {"IMAGELOOP_VERIFICATION_KEY": str(keys / "signing.pub"), SALT_VARIABLE: "a secret of the benchmark"}
-        cluster = LocalCluster(scratch / "serving", GatewaySettings(port=0), serving_python(), environment)
-        try:
-            _measure(cluster, Candidates(stable, features, keys, sent, scratch), sent)
-        finally:
-            cluster.stop()
+        with local_cluster(site, scratch / "serving") as cluster:
+            _measure(cluster, Candidates(site, sent, scratch), sent)
 
 
 class Candidates:
     """Versions that are less accurate than the stable one by a known number of points."""
 
-    def __init__(self, stable: Path, features: Path, keys: Path, sent: list[Path], scratch: Path) -> None:
-        self.stable, self._features, self._keys, self._scratch = stable, features, keys, scratch
-        predictor = Predictor.unsigned(stable, threads=2)
+    def __init__(self, site: Site, sent: list[Path], scratch: Path) -> None:
+        self.stable, self._scratch, state_folder = site.package, scratch, site.home / ".imageloop"
+        self._features, self._keys = next((state_folder / "backbones").glob("*.onnx")), state_folder / "keys"
+        predictor = Predictor.unsigned(self.stable, threads=2)
         found = predictor.predict([file.read_bytes() for file in sent])
         names = predictor.info.class_names
         self._embeddings, self._targets = found.embeddings, np.array([names.index(file.parent.name) for file in sent])
-        state = torch.load(stable / WEIGHTS, weights_only=True)
+        state = torch.load(self.stable / WEIGHTS, weights_only=True)
         self._weights, self._biases = (state[name].numpy() for name in ("head.weight", "head.bias"))
         self._temperature = predictor.info.temperature
         self.accuracy = self._accuracy(self._weights)

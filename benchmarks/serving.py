@@ -228,10 +228,9 @@ def trained_package(scratch: Path) -> tuple[Path, Path, Path]:
     folder, _ = photographs(scratch / "drawn")
     site = Site(scratch / "site")
     site.train(folder)
-    found = next((scratch / "site/home/.imageloop/mlartifacts").rglob("model.json")).parent
     originals = sorted((folder.parent / "catsdogs_original").rglob("*.jpg")) or sorted(folder.rglob("*.jpg"))
     image = min(originals, key=lambda file: abs(file.stat().st_size - IMAGE_BYTES))
-    return found, scratch / "site/home/.imageloop/keys/signing.pub", image
+    return site.package, site.verification_key, image
 
 
 def given(package: Path, key: Path) -> dict[str, str]:

@@ -79,7 +79,8 @@ class Site:
     """A ZenML store, a registry and data of its own, below a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "home").mkdir(parents=True)
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
         self.environment = own_environment(folder)
         for program in (["-m", "imageloop.training.features"], ["stacks/apply.py", "--activate", "local"]):  # as `make setup`
             subprocess.run([sys.executable, *program], env=self.environment, cwd=ROOT, check=True)
@@ -91,6 +92,15 @@ class Site:
         )
         result: dict[str, object] = json.loads(done.stdout)
         return result
+
+    @property
+    def package(self) -> Path:
+        """The package of the version that was trained."""
+        return next((self.home / ".imageloop" / "mlartifacts").rglob("model.json")).parent
+
+    @property
+    def verification_key(self) -> Path:
+        return self.home / ".imageloop" / "keys" / "signing.pub"
 
 
 def show(what: str, result: dict) -> None:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from imageloop.settings import Settings
 
 
-STOPPED = "stopped; the same command goes on where it can"
+class StoppedError(ImageLoopError):
+    """A command that the user ended."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped; the same command goes on where it can")
 
 
 def run[Result](
@@ -39,7 +43,7 @@ def run[Result](
         except SettingsError as error:
             fail(error)
         except KeyboardInterrupt:
-            fail(ImageLoopError(STOPPED))
+            fail(StoppedError())
         except Exception as error:  # the edge of the process: a sentence for the user, the rest in the log
             fail(_sentence(error), session.log)
         try:
@@ -66,7 +70,7 @@ def fail(error: ImageLoopError, log: Path | None = None) -> NoReturn:
     """End the process with the error's sentence: exit code 2 for a wrong setting, 130 after Ctrl-C, else 1."""
     sys.stderr.write(f"error: {error}\n" + (f"       the details are in {log}\n" if log else ""))
     sys.stderr.flush()
-    raise typer.Exit(130 if str(error) == STOPPED else 2 if isinstance(error, SettingsError) else 1)
+    raise typer.Exit(130 if isinstance(error, StoppedError) else 2 if isinstance(error, SettingsError) else 1)
 
 
 def _sentence(error: Exception) -> ImageLoopError:
@@ -78,5 +82,5 @@ def _sentence(error: Exception) -> ImageLoopError:
     if (found := failed_step(error)) is not None:
         return found
     if was_interrupted(error):
-        return ImageLoopError(STOPPED)
+        return StoppedError()
     return ImageLoopError(f"unexpected error, please report it: {type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.local.autoscaling import SAMPLE_SECONDS, Autoscaler
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.clusters.open_cluster import open_cluster
+from seldon.delivery.clusters.settings import LocalSettings
 from seldon.delivery.deployer.last_deployment import read_deployed
 
 logger = logging.getLogger(__name__)
@@ -27,5 +28,7 @@ def scale_until(stopping: threading.Event, workspace: Workspace, stack_id: str) 
 
 def _autoscaler_of(workspace: Workspace, stack_id: str) -> Autoscaler | None:
     last = read_deployed(workspace, stack_id)
-    cluster = open_cluster(last.cluster, workspace) if last else None
+    if last is None or not isinstance(last.cluster, LocalSettings):  # a client of an API server is not opened for that
+        return None
+    cluster = open_cluster(last.cluster, workspace)
     return Autoscaler(cluster) if isinstance(cluster, LocalCluster) else None

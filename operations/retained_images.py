@@ -115,11 +115,11 @@ def export(settings: "MonitoringSettings", target: Path, feedback: "FeedbackSett
     from imageloop.training.feedback_data import role_of
     from seldon.service.feedback_messages import OTHER
 
-    workspace = Workspace.current()
-    labels = _collected_labels(settings, records_folder(settings))
+    workspace, folder = Workspace.current(), records_folder(settings)
+    labels = _collected_labels(settings, folder)
     written = {LABELLED: 0, TO_LABEL: 0}
     left = 0
-    images = list(retained_images(records_folder(settings)))
+    images = list(retained_images(folder))
     known = feedback.model_copy(update={"database": settings.database})
     roles = roles_of([image.request_id for image in images], known, settings.model_name, workspace)
     for image in images:

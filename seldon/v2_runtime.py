@@ -18,7 +18,7 @@ from imageloop.errors import ImageRefusedError
 from imageloop.model.predictor import Predictions, Predictor
 from imageloop.model.signing import public_key
 from imageloop.workspace_paths import Workspace
-from seldon.service.open_inference import EXPECTED, encoded_images
+from seldon.service.open_inference import EXPECTED, files_of
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import Contents, checked_pixels
 
@@ -63,7 +63,7 @@ class ImageRuntime(MLModel):
         (given,) = inputs
         if given.datatype == "BYTES":
             values = given.data.root
-            return encoded_images(values if isinstance(values, list) else [values], "data")
+            return files_of(values if isinstance(values, list) else [values], "data")
         if given.datatype == "UINT8":
             return checked_pixels(NumpyCodec.decode_input(given), self._predictor.info.side_pixels)
         raise InferenceError(f"expected {EXPECTED}, got {given.datatype}")

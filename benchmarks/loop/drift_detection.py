@@ -16,11 +16,8 @@ from imageloop.monitoring.drift_settings import DriftSettings
 SETTINGS = DriftSettings()
 REFERENCES, SIZES = (40, 100, 200), (25, 50, 100)
 CALM, CHANGED = 20, 2  # windows of a model and size; of a change
-FEWEST_SIZES, FEWEST_STRENGTH, FEWEST_WINDOWS = (
-    (5, 8, 12, 20, 35, 50, 100),
-    1,
-    8,
-)  # how many images show a change; windows of a model
+FEWEST_SIZES = 5, 8, 12, 20, 35, 50, 100  # how many images show a change
+FEWEST_STRENGTH, FEWEST_WINDOWS = 1, 8  # windows of a model
 Test = Callable[[Sample, Sample, int], bool]
 
 

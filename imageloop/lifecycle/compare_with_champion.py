@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from imageloop.model.predictor import Predictor
 from imageloop.model.signing import SignatureError, public_key
 from imageloop.promotion.champion_comparison import BestChampion, Champion, RecentComparison
 from imageloop.promotion.evaluation import evaluate
-from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.feedback_data import FeedbackData, with_image
 from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 
@@ -33,7 +34,7 @@ def compare(
     champion = champion_on(images, model_name)
     if champion is not None and not champion.verified:
         return champion, None
-    if champion is not None and feedback.ladder is not None and feedback.ladder.num_images:
+    if champion is not None and feedback.trains_blocks:
         return champion, compare_on_retained(candidate, feedback, model_name, retained)
     return champion, compare_on_recent(candidate, feedback, model_name)
 
@@ -151,15 +152,16 @@ def compare_on_retained(
     if version is None:
         return None
     evaluating = feedback.evaluating()
-    seen = evaluating[evaluating["retained"].astype(bool)]
+    seen = with_image(evaluating)
     names, ground_truth = seen["request_id"].tolist(), seen["ground_truth"].to_numpy(object)
+    images_at = cache(partial(retained.read, names))  # both versions see the same side most times
 
     def right(package: Path) -> NDArray[np.bool_]:
         predictor = Predictor.unsigned(package, threads=usable_cores())
-        labels = predictor.predict(retained.read(names, predictor.info.side_pixels)).labels
+        labels = predictor.predict(images_at(predictor.info.side_pixels)).labels
         return np.asarray(np.array(labels, object) == ground_truth, bool)
 
-    gone = evaluating[~evaluating["retained"].astype(bool) & (evaluating["model_version"] == version)]
+    gone = evaluating.drop(seen.index)[lambda rest: rest["model_version"] == version]
     return RecentComparison(
         right(candidate),
         right(registry.package(version)),

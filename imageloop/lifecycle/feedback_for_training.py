@@ -104,25 +104,22 @@ def collect_feedback_data(
     backbone = info.backbone or _backbone_before_training(registry, champion)
     training = images.of_split("train")
     known = known_features(images, training, backbone, workspace), images.targets(training)
+    tables = records.labelled, records.recent
     if info.backbone:
         novelty = Novelty.read(folder)
-        labelled, recent = seen_alike(registry, info, records.labelled, records.recent)
+        labelled, recent = seen_alike(registry, info, *tables)
     else:
         novelty = Novelty.of(known[0], len(images.class_names), training["label"].to_numpy(str))
-        labelled, recent = (
-            embedded_by(backbone, table, images, retained, workspace) for table in (records.labelled, records.recent)
-        )
+        labelled, recent = embedded_by(backbone, tables, images, retained, workspace)
         if len(labelled) < FEWEST_IMAGES:
             raise _too_few_images(champion, labelled, records, settings)
+    source, inside = (backbone, images.side_pixels), set(images.table["sha256"])
     scene = novelty.scene if novelty else 0.0
     feedback = select_feedback(
-        with_typical(labelled, novelty), recent, known, images.class_names, (backbone, images.side_pixels), settings, scene,
-        set(images.table["sha256"]),
-    )  # fmt: skip
+        with_typical(labelled, novelty), recent, known, images.class_names, source, settings, scene, inside
+    )
     feedback = replace(feedback, bias=_bias(records, folder, (known, images.class_names) if info.backbone else (None, [])))
-    if suspicion := feedback.suspicion(settings):
-        raise SuspiciousLabelsError(suspicion)
-    _check_enough(feedback, settings, len(labelled))
+    _check_usable(feedback, settings, len(labelled))
     if info.backbone:
         return with_last_blocks(choose_rung(feedback, images, known, champion, folder, workspace), settings, retained)
     feedback = with_last_blocks(feedback, settings, retained)
@@ -165,8 +162,10 @@ def _backbone_before_training(registry: ModelRegistry, champion: str) -> str:
     return made.training.label_backbone if made else TrainingSettings().label_backbone
 
 
-def _check_enough(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:
-    """Raises: NothingToLearnError where usable labels show too few scenes."""
+def _check_usable(feedback: FeedbackData, settings: FeedbackSettings, num_labels: int) -> None:
+    """Raises: SuspiciousLabelsError where the labels look poisoned, NothingToLearnError where usable ones show too few scenes."""
+    if suspicion := feedback.suspicion(settings):
+        raise SuspiciousLabelsError(suspicion)
     usable = feedback.labelled[feedback.labelled["role"] != "quarantined"]
     num_scenes, judging = usable["scene"].nunique(), feedback.of_role("held_back")["scene"].nunique()
     if num_scenes < settings.fewest_scenes or judging < MIN_JUDGING:

@@ -15,7 +15,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.model.predictor import SERVED
 from imageloop.promotion.drift_reference import not_fitted_on
 from imageloop.records.retained_images import RetainedImage, identity_of, images_by_request, read_image
-from imageloop.training.feedback_data import FeedbackData
+from imageloop.training.feedback_data import FeedbackData, with_image
 from imageloop.training.feedback_images import FeedbackImages, SeenImages
 from imageloop.workspace_paths import Workspace
 
@@ -60,9 +60,9 @@ def images_that_train(
 
     Raises: ImageLoopError for an image that is gone, or for another key.
     """
-    if feedback.ladder is None or not feedback.ladder.num_images:
+    if not feedback.trains_blocks:
         return None
-    train, validation = feedback.retained("train"), feedback.retained("validation")
+    train, validation = (with_image(feedback.of_role(role)) for role in ("train", "validation"))
     places = {name: place for place, name in enumerate(class_names)}
     logger.info("%d retained images train the last blocks, %d validate them", len(train), len(validation))
     return FeedbackImages(
@@ -77,12 +77,9 @@ def images_that_judge(feedback: FeedbackData, side: int, images: ImagesByRequest
 
     Raises: ImageLoopError for an image that is gone, or for another key.
     """
-    if feedback.ladder is None or not feedback.ladder.num_images:
+    if not feedback.trains_blocks:
         return None
-    evaluating, recent = feedback.evaluating(), not_fitted_on(feedback)
-    tables = (
-        evaluating[evaluating["retained"].astype(bool)],
-        recent[recent["request_id"].isin(images.known(recent["request_id"]))],
-    )
+    recent = not_fitted_on(feedback)
+    tables = with_image(feedback.evaluating()), recent[recent["request_id"].isin(images.known(recent["request_id"]))]
     held_back, newest = (SeenImages(table, images.read(table["request_id"].tolist(), side)) for table in tables)
     return held_back, newest

@@ -1,5 +1,7 @@
 """Whether a retraining trains the last blocks of the backbone on retained images, and the labels of a champion whose blocks were trained."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,16 +50,17 @@ def right_without_image(labelled: pd.DataFrame, retained: pd.DataFrame, held_bac
 
 
 def embedded_by(
-    backbone: str, table: pd.DataFrame, images: PreparedImages, retained: ImagesByRequest, workspace: Workspace
-) -> pd.DataFrame:
-    """The records whose image was retained, with the features of a frozen backbone in the place of their embeddings.
+    backbone: str, tables: Sequence[pd.DataFrame], images: PreparedImages, retained: ImagesByRequest, workspace: Workspace
+) -> list[pd.DataFrame]:
+    """The records of each table whose image was retained, with the features of a frozen backbone in the place of their embeddings.
 
     Raises: ImageLoopError for an image that is gone, or for another key.
     """
-    rows = table[table["request_id"].isin(retained.known(table["request_id"]))]
-    extractor, embeddings = FeatureExtractor.of(backbone, images.side_pixels, workspace), []
-    for start in range(0, len(rows), READ_AT_ONCE):
-        names = rows["request_id"].iloc[start : start + READ_AT_ONCE].tolist()
-        features_ND = extractor.run(retained.read(names, images.side_pixels))
-        embeddings += [row.astype(np.float16).tobytes() for row in features_ND]
-    return rows.assign(embedding=embeddings)
+    names = retained.known(dict.fromkeys(name for table in tables for name in table["request_id"]))
+    extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
+    embeddings: dict[str, bytes] = {}
+    for some in itertools.batched(names, READ_AT_ONCE):
+        features_ND = extractor.run(retained.read(some, images.side_pixels))
+        embeddings |= {name: row.astype(np.float16).tobytes() for name, row in zip(some, features_ND, strict=True)}
+    rows = [table[table["request_id"].isin(embeddings)] for table in tables]
+    return [table.assign(embedding=table["request_id"].map(embeddings)) for table in rows]

@@ -78,10 +78,10 @@ class FeedbackData:
         credible = self.credible()
         return credible[credible["evaluates"].astype(bool)]
 
-    def retained(self, role: str) -> pd.DataFrame:
-        """The labelled predictions of a role whose images train or judge the last blocks."""
-        table = self.of_role(role)
-        return table[table["retained"].astype(bool)]
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether the last blocks are trained on retained images."""
+        return self.ladder is not None and self.ladder.num_images > 0
 
     def rows(self, role: str, class_names: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
         """Embeddings and classes of a role, (N, D) and (N,); empty where there are none."""
@@ -114,6 +114,11 @@ class FeedbackData:
                 f"{settings.max_contradicted:.0%} are allowed: they are unconfirmed, and await approval"
             )
         return None
+
+
+def with_image(labelled: pd.DataFrame) -> pd.DataFrame:
+    """The labelled predictions whose images were retained."""
+    return labelled[labelled["retained"].astype(bool)]
 
 
 def select_feedback(

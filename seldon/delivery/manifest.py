@@ -13,10 +13,8 @@ from pydantic.alias_generators import to_camel
 CONTAINER = "classifier"
 MANAGED_BY = ("app.kubernetes.io/managed-by", "imageloop")
 ROLLOUT_ANNOTATION = "imageloop.ai/rollout"  # the state of a rollout, with which an interrupted one is resumed
-LEAST_REPLICAS, MOST_REPLICAS = (
-    "imageloop.ai/min-replicas",
-    "imageloop.ai/max-replicas",
-)  # labels of a predictor that is scaled here
+LEAST_REPLICAS = "imageloop.ai/min-replicas"  # a label of a predictor that is scaled on this machine, as the next one
+MOST_REPLICAS = "imageloop.ai/max-replicas"
 HISTORY_ANNOTATION = "imageloop.ai/history"  # predictors that served all traffic, the last one last
 MAX_HISTORY = 5
 

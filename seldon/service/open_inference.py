@@ -15,7 +15,7 @@ from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import MAX_IMAGES, Contents, checked_pixels, decode_base64, read_json
 
 HEADER = "Inference-Header-Content-Length"  # the bytes of JSON before the binary tensors, in requests and responses
-OUTPUTS = ("probabilities", "labels", "request_ids")
+OUTPUTS = {"probabilities": "FP32", "labels": "BYTES", "request_ids": "BYTES"}  # names and datatypes
 EXPECTED = "one input: images as BYTES (files, in JSON as base64), or upright, prepared ones as UINT8 of shape (N, S, S, 3)"
 LENGTH_BYTES = 4  # before each element of a binary BYTES tensor
 
@@ -51,24 +51,20 @@ def inference_response(
     request: InferenceRequest, model: tuple[str, str], predictions: list[ServedPrediction], parameters: dict[str, str]
 ) -> tuple[bytes, int | None]:
     """The body of a response, and the length of its JSON where binary tensors follow. `model`: name and version."""
-    values: dict[str, tuple[str, list[int], Any]] = {
-        "probabilities": (
-            "FP32",
-            [len(predictions), len(predictions[0].probabilities)],
-            np.array([list(one.probabilities.values()) for one in predictions], "<f4"),
-        ),
-        "labels": ("BYTES", [len(predictions)], [one.label for one in predictions]),
-        "request_ids": ("BYTES", [len(predictions)], [one.request_id for one in predictions]),
+    values = {
+        "probabilities": np.array([list(one.probabilities.values()) for one in predictions], "<f4"),
+        "labels": np.array([one.label for one in predictions], object),
+        "request_ids": np.array([one.request_id for one in predictions], object),
     }
     outputs, tail = [], b""
     for name, is_binary in request.outputs.items():
-        datatype, shape, value = values[name]
-        output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+        value = values[name]
+        output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": list(value.shape)}
         if is_binary:
-            raw = value.tobytes() if datatype == "FP32" else b"".join(_with_length(one.encode()) for one in value)
+            raw = value.tobytes() if OUTPUTS[name] == "FP32" else b"".join(_with_length(one.encode()) for one in value)
             output["parameters"], tail = {"binary_data_size": len(raw)}, tail + raw
         else:
-            output["data"] = value.ravel().tolist() if datatype == "FP32" else value
+            output["data"] = value.ravel().tolist()
         outputs.append(output)
     fields: dict[str, Any] = {"model_name": model[0], "model_version": model[1], "parameters": parameters, "outputs": outputs}
     if request.id is not None:
@@ -88,15 +84,14 @@ def model_metadata(model: tuple[str, str], class_names: list[str], side: int) ->
             {"name": "pixels", "datatype": "UINT8", "shape": [-1, side, side, 3]},
         ],
         "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(class_names)]},
-            {"name": "labels", "datatype": "BYTES", "shape": [-1]},
-            {"name": "request_ids", "datatype": "BYTES", "shape": [-1]},
+            {"name": name, "datatype": datatype, "shape": [-1, len(class_names)] if datatype == "FP32" else [-1]}
+            for name, datatype in OUTPUTS.items()
         ],
         "parameters": {"class_names": class_names},
     }
 
 
-def encoded_images(values: list[Any], field: str) -> list[bytes]:
+def files_of(values: list[Any], field: str) -> list[bytes]:
     """The files of a BYTES tensor, each in base64 or, as binary tensors hold it, as it is. Raises: RequestError."""
     if not 1 <= len(values) <= MAX_IMAGES:
         raise RequestError(422, "wrong_count", f"expected 1 to {MAX_IMAGES} images in {field}, got {len(values)}")
@@ -104,7 +99,7 @@ def encoded_images(values: list[Any], field: str) -> list[bytes]:
 
 
 def _contents(given: dict[str, Any], binary: bytes, side: int) -> Contents:
-    datatype, name = given.get("datatype"), "inputs[0].data"
+    datatype = given.get("datatype")
     size = _parameters(given).get("binary_data_size")
     if size is not None and (not isinstance(size, int) or size != len(binary)):
         raise RequestError(
@@ -120,7 +115,7 @@ def _contents(given: dict[str, Any], binary: bytes, side: int) -> Contents:
             raise RequestError(
                 400, "wrong_field", f"expected the shape [{len(data)}], as many images as inputs[0] holds, got another one"
             )
-        return encoded_images(data, name)
+        return files_of(data, "inputs[0].data")
     if datatype != "UINT8":
         raise RequestError(400, "wrong_field", f"expected {EXPECTED}, got another datatype")
     return checked_pixels(_pixels(given, binary if size is not None else None), side)
@@ -158,7 +153,7 @@ def _asked_outputs(fields: dict[str, Any]) -> dict[str, bool]:
     if not asked:
         return dict.fromkeys(OUTPUTS, usual)
     named = [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
-    if not set(named) <= set(OUTPUTS):
+    if not set(named) <= OUTPUTS.keys():
         raise RequestError(400, "wrong_field", f"expected outputs of {', '.join(OUTPUTS)}, got another one")
     return {str(one["name"]): bool(_parameters(one).get("binary_data", usual)) for one in asked}
 

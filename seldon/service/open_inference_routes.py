@@ -2,20 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 
 from seldon.service.error_handlers import json_response
 from seldon.service.open_inference import HEADER, inference_response, model_metadata, parse_inference
-from seldon.service.prediction_requests import PredictionRequest, source_of, whole
-from seldon.service.request_checks import abandonment, caller_id, read_body, stages, wrong_type
+from seldon.service.prediction_requests import whole
+from seldon.service.request_checks import handed_in, read_body, wrong_type
 from seldon.service.request_errors import RequestError
-from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
-from seldon.service.serving_protocols import CLIENT_HEADER
+from seldon.service.serving_protocols import V2, V2_MODELS
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
 
-MODEL = "/v2/models/<name>"
+MODEL = f"{V2_MODELS}<name>"
 VERSION = f"{MODEL}/versions/<version>"
 
 
@@ -29,8 +28,8 @@ class OpenInferenceViews:
         """Add the routes to the service's."""
         for rule, method, view in (
             ("/v2", "GET", self.server),
-            ("/v2/health/live", "GET", self.live),
-            ("/v2/health/ready", "GET", self.ready),
+            (V2.live_path, "GET", self.live),
+            (V2.ready_path, "GET", self.ready),
             *((place, "GET", self.metadata) for place in (MODEL, VERSION)),
             *((f"{place}/ready", "GET", self.model_ready) for place in (MODEL, VERSION)),
             *((f"{place}/infer", "POST", self.infer) for place in (MODEL, VERSION)),
@@ -61,12 +60,7 @@ class OpenInferenceViews:
         if request.mimetype not in ("application/json", "application/octet-stream", ""):  # none: Triton's client
             raise wrong_type("application/json, application/octet-stream")
         given = parse_inference(read_body(), _json_bytes(), self._model.info.side_pixels)
-        source, stored = (
-            source_of("v2", request.headers.get(CLIENT_HEADER)),
-            not is_of_rollout(request.headers.get(ROLLOUT_HEADER)),
-        )
-        handed_in = PredictionRequest(given.contents, caller_id(), source, stored, abandonment(), g.begun, stages())
-        predictions = whole(self._model.handler.submit(handed_in).result())
+        predictions = whole(self._model.handler.submit(handed_in(given.contents, "v2")).result())
         identity = self._model.handler.model_identity()
         parameters = {name: identity[name] for name in ("predictor", "precision")}
         body, json_bytes = inference_response(given, self._served, predictions, parameters)

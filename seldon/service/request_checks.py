@@ -9,14 +9,15 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import has_request_context, request
+from flask import g, has_request_context, request
 
 from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.callers import SILENT_UPLOAD_SECONDS, caller_of, valid_caller_id
-from seldon.service.prediction_requests import Stage
+from seldon.service.prediction_requests import PredictionRequest, Stage, source_of
 from seldon.service.request_errors import RequestError
-from seldon.service.seldon_messages import read_json, refuse_brackets
-from seldon.service.serving_protocols import ORIGINS_VARIABLE
+from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
+from seldon.service.seldon_messages import Contents, read_json, refuse_brackets
+from seldon.service.serving_protocols import CLIENT_HEADER, ORIGINS_VARIABLE
 
 SELDON_FIELDS = (b'"jsonData"', b'"data"', b'"binData"', b'"strData"', b'"meta"')
 HEAD_BYTES = 100  # in which a message names its first field
@@ -53,6 +54,17 @@ def stages() -> list[Stage] | None:
 def caller_id() -> str | None:
     """The client's id of the request, None if it is malformed."""
     return valid_caller_id(request.headers.get("X-Request-Id", ""), request.headers.get("traceparent", ""))
+
+
+def of_rollout() -> bool:
+    """Whether a rollout of this site sent the request."""
+    return is_of_rollout(request.headers.get(ROLLOUT_HEADER))
+
+
+def handed_in(contents: Contents, route: str) -> PredictionRequest:
+    """What the caller of this request hands in to be predicted, by a route of ours."""
+    source = source_of(route, request.headers.get(CLIENT_HEADER))
+    return PredictionRequest(contents, caller_id(), source, not of_rollout(), abandonment(), g.begun, stages())
 
 
 def refuse_other_origins() -> None:

@@ -19,26 +19,26 @@ from seldon.service.error_handlers import ErrorHandlers, json_response
 from seldon.service.feedback_messages import parse_feedback, parse_seldon_feedback
 from seldon.service.monitor_metrics import read_loop
 from seldon.service.open_inference_routes import OpenInferenceViews
-from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, ServedPrediction, source_of, whole
+from seldon.service.prediction_requests import LARGE_FILE_BYTES, ServedPrediction, source_of, whole
 from seldon.service.request_checks import (
     abandonment,
     allow_silence,
     caller_id,
+    handed_in,
     images_of_message,
     is_image,
     is_message,
+    of_rollout,
     read_body,
     read_json_body,
     refuse_large_forms,
     refuse_other_origins,
-    stages,
     wrong_type,
 )
 from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
-from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.seldon_messages import encoded_images
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS
+from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS, V2, V2_INFER, V2_MODELS
 from seldon.service.web_pages import PAGES, WebPages
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
 
 WORK = ("/predict", "/explain", "/feedback", *SELDON_PREDICTIONS, *SELDON_FEEDBACK)
-V2_HEALTH = ("/v2/health/live", "/v2/health/ready")
-V2_MODELS, V2_INFER = "/v2/models/", "/v2/models/infer"  # the second for metrics: a path's model is whatever a caller writes
+V2_HEALTH = (V2.live_path, V2.ready_path)
 HEALTH = ("/health/ping", "/health/status", "/api/v1.0/health/status", "/metadata", "/api/v1.0/metadata", "/metrics", "/loop")
 
 
@@ -88,10 +87,6 @@ def _configure(state: "BlueprintSetupState") -> None:
     state.app.after_request_funcs.get(None, []).clear()  # so that `finish` runs last
     # One more than allowed: a body without a declared length is cut off there, and must be seen to be too large.
     state.app.config["MAX_CONTENT_LENGTH"] = state.app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES + 1
-
-
-def _is_of_rollout() -> bool:
-    return is_of_rollout(request.headers.get(ROLLOUT_HEADER))
 
 
 class _Service:
@@ -150,9 +145,7 @@ class _Service:
         return json_response({"predictions": shown} | self._model.handler.context(g.begun))
 
     def _predict(self, contents: list[bytes]) -> list[ServedPrediction | RequestError]:
-        source, stored = source_of("http", request.headers.get(CLIENT_HEADER)), not _is_of_rollout()
-        handed_in = PredictionRequest(contents, caller_id(), source, stored, abandonment(), g.begun, stages())
-        return self._model.handler.submit(handed_in).result()
+        return self._model.handler.submit(handed_in(contents, "http")).result()
 
     def explain(self) -> Response:
         if not is_image():
@@ -204,7 +197,7 @@ class _Service:
         if identity := caller_id():
             response.headers["X-Request-Id"] = identity
         route = route_of(request.path)
-        if route is not None and not _is_of_rollout():
+        if route is not None and not of_rollout():
             prometheus_metrics.count_request(self._model.predictor_name, route, response.status_code, g.begun)
             prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
         return response

@@ -9,6 +9,7 @@ CLIENT_HEADER = "X-Client"  # who calls, by the name of the key: a gateway sets 
 ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, parted by spaces
 SELDON_PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")  # paths that Seldon's own clients use
 SELDON_FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
+V2_MODELS, V2_INFER = "/v2/models/", "/v2/models/infer"  # the second for metrics: a path's model is whatever a caller writes
 MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 

@@ -53,12 +53,7 @@ def register(
 def _as_trained(training: TrainingSettings, feedback: FeedbackData, package: ModelPackage) -> TrainingSettings:
     """The settings, with the blocks that images of labelled predictions trained besides."""
     model = training.model
-    if (
-        not isinstance(model, Transfer)
-        or not feedback.ladder
-        or not feedback.ladder.num_images
-        or read_info(package.folder).backbone
-    ):
+    if not isinstance(model, Transfer) or not feedback.trains_blocks or read_info(package.folder).backbone:
         return training
     blocks = max(model.fine_tune_blocks, RETRAINED_BLOCKS)
     return training.model_copy(update={"model": model.model_copy(update={"fine_tune_blocks": blocks})})

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from seldon.service.serving_protocols import SELDON_PREDICTIONS
+from seldon.service.serving_protocols import SELDON_PREDICTIONS, V2_INFER
 
 FULL = "503"  # the service's response where its queue is full
 REFUSED = ("400", "413", "415", "422")  # a bad image deserves it; a version that refuses more than the other is at fault
-PREDICTION_ROUTES = ("/predict", "/explain", "/v2/models/infer", *SELDON_PREDICTIONS)
+PREDICTION_ROUTES = ("/predict", "/explain", V2_INFER, *SELDON_PREDICTIONS)
 
 
 @dataclass(frozen=True)

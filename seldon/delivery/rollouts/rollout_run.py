@@ -199,8 +199,8 @@ class RolloutRun:
 
     def _announce(self, stage: Stage) -> None:
         if stage.watch is not None:
-            strategy = self.settings.strategy
-            most = strategy.max_seconds if isinstance(strategy, AbTest) and not stage.copies else stage.watch.max_seconds
+            ab_test = self._ab_test(stage)
+            most = ab_test.max_seconds if ab_test else stage.watch.max_seconds
             logger.info(
                 "%s: waits for %d predictions of version %s, at most %.0f s; it needs requests, as of clients or of evaluate",
                 stage.name, stage.watch.min_requests, self.candidate.version, most,
@@ -229,9 +229,14 @@ class RolloutRun:
         )
         if not observer.sees and verdict.decision in ("advance", "no_data"):
             return Verdict("hold", "the metrics cannot be read", verdict.metrics)
-        if isinstance(self.settings.strategy, AbTest) and not stage.copies and verdict.decision != "rollback":
-            return settle_ab_test(verdict, stable, candidate, self.settings.strategy, elapsed)
+        if (ab_test := self._ab_test(stage)) and verdict.decision != "rollback":
+            return settle_ab_test(verdict, stable, candidate, ab_test, elapsed)
         return verdict
+
+    def _ab_test(self, stage: Stage) -> AbTest | None:
+        """The strategy whose test settles this stage; None for other strategies, and for copies of requests before the test."""
+        strategy = self.settings.strategy
+        return strategy if isinstance(strategy, AbTest) and not stage.copies else None
 
 
 def with_past(manifest: Manifest, serving: PredictorSpec, history: list[PredictorSpec]) -> Manifest:

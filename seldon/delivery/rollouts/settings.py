@@ -22,7 +22,7 @@ class Watch(Settings):
     on_no_data: Literal["advance", "rollback"] = Field("rollback", description="a version without traffic has not proved itself")
 
 
-class Copies(Settings):
+class CopiesFirst(Settings):
     """Strategies that copy requests first to a candidate that test images do not show to be as good."""
 
     shadow_percent: int = Field(
@@ -33,14 +33,14 @@ class Copies(Settings):
     )
 
 
-class Rolling(Copies):
+class Rolling(CopiesFirst):
     """Replica by replica, after the smoke tests and test images; copies of requests are observed, traffic is not."""
 
     kind: Literal["rolling"] = "rolling"
     watch: Watch = Watch(min_seconds=5, max_seconds=30, on_no_data="advance")
 
 
-class Canary(Copies):
+class Canary(CopiesFirst):
     """A growing share of the traffic, observed at every step."""
 
     kind: Literal["canary"] = "canary"
@@ -55,7 +55,7 @@ class Canary(Copies):
         return steps
 
 
-class BlueGreen(Copies):
+class BlueGreen(CopiesFirst):
     """All traffic at once; the previous version stays ready while the new one is observed."""
 
     kind: Literal["blue_green"] = "blue_green"
@@ -71,7 +71,7 @@ class Shadow(Settings):
     then_promote: bool = Field(False, description="give it all traffic if its predictions agree")
 
 
-class AbTest(Copies):
+class AbTest(CopiesFirst):
     """Two versions side by side until feedback shows which is better, by a sequential test."""
 
     kind: Literal["ab_test"] = "ab_test"
@@ -81,7 +81,8 @@ class AbTest(Copies):
     watch: Watch = Watch()
 
 
-Strategy = Annotated[Rolling | Canary | BlueGreen | Shadow | AbTest, Field(discriminator="kind")]
+Copying = Rolling | Canary | BlueGreen | AbTest
+Strategy = Annotated[Copying | Shadow, Field(discriminator="kind")]
 
 
 class JudgeSettings(Settings):

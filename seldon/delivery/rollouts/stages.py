@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Rolling, Shadow, Strategy, Watch
+from seldon.delivery.rollouts.settings import AbTest, BlueGreen, Canary, Copying, Rolling, Shadow, Strategy, Watch
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ def stages(strategy: Strategy, stable: PredictorSpec | None, candidate: Predicto
     return [begin, *_for_evidence(strategy, stable, candidate), *_with_traffic(strategy, stable, candidate), promoted]
 
 
-def _for_evidence(
-    strategy: Rolling | Canary | BlueGreen | AbTest, stable: PredictorSpec, candidate: PredictorSpec
-) -> list[Stage]:
+def _for_evidence(strategy: Copying, stable: PredictorSpec, candidate: PredictorSpec) -> list[Stage]:
     """Copies of requests, before the candidate gets traffic."""
     if not strategy.shadow_percent:
         return []
@@ -49,9 +47,7 @@ def _for_evidence(
     return [Stage("shadow", _shadowed(stable, candidate, strategy.shadow_percent), watch=watch, for_evidence=True)]
 
 
-def _with_traffic(
-    strategy: Rolling | Canary | BlueGreen | AbTest, stable: PredictorSpec, candidate: PredictorSpec
-) -> list[Stage]:
+def _with_traffic(strategy: Copying, stable: PredictorSpec, candidate: PredictorSpec) -> list[Stage]:
     match strategy:
         case Canary():
             return [

@@ -13,7 +13,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback_images import ImagesByRequest, images_that_judge, images_that_train
 from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, right_without_image, with_last_blocks
 from imageloop.records.retained_images import ImageRetention, folder_of, identity_of, make_identity
-from imageloop.training.feedback_data import COLUMNS, FeedbackData
+from imageloop.training.feedback_data import COLUMNS, FeedbackData, with_image
 from imageloop.training.retraining_ladder import LABELS, RECALIBRATED, Ladder, Rung
 from imageloop.training.settings import FeedbackSettings
 
@@ -61,7 +61,7 @@ def test_the_last_blocks_follow_a_head_that_falls_short(retained):
     assert (found.ladder.chosen, found.ladder.num_images, found.ladder.advice) == (LABELS, 72, "")
     assert (found.deployment, found.fine_tune_minutes, found.head) == ("default/pets", 3, None)
     assert "chosen: labels, then the last blocks on 72 retained images" in found.ladder.sentence()
-    assert found.retained("held_back")["request_id"].tolist() == labels(90)["request_id"][4::5].tolist()
+    assert with_image(found.of_role("held_back"))["request_id"].tolist() == labels(90)["request_id"][4::5].tolist()
     assert found.of_role("validation")["retained"].all()
     assert len(found.of_role("train")) == 62  # two labels that validated have no image
 
@@ -92,7 +92,9 @@ def test_images_are_decrypted_in_the_order_of_their_labels(retained):
     held_back, recent = images_that_judge(found, SIDE, images)
 
     assert training.train_TSSC.shape == (54, SIDE, SIDE, 3)
-    assert training.train_T.tolist() == [("cat", "dog").index(name) for name in found.retained("train")["ground_truth"]]
+    assert training.train_T.tolist() == [
+        ("cat", "dog").index(name) for name in with_image(found.of_role("train"))["ground_truth"]
+    ]
     assert (len(training.validation_VSSC), len(held_back.images_NSSC), len(recent.rows)) == (18, 18, 0)
     assert found.ladder.sentence() == "trained on 72 retained images"
 
@@ -117,8 +119,9 @@ def test_right_predictions_without_an_image_count_in_the_share_that_is_held_back
 
 def test_predictions_of_trained_blocks_get_the_features_of_the_frozen_backbone(retained, workspace, exported_backbones):
     images = PreparedImages(pd.DataFrame(), ["cat", "dog"], SIDE, "d1", "raw")
-    found = embedded_by("efficientnet_lite0", labels(10), images, retained(4), workspace)
+    found, others = embedded_by("efficientnet_lite0", [labels(10), labels(2)], images, retained(4), workspace)
 
     assert found["request_id"].tolist() == labels(4)["request_id"].tolist()
+    assert others["embedding"].tolist() == found["embedding"].tolist()[:2]
     assert len({row for row in found["embedding"]}) == 1  # the same image
     assert len(np.frombuffer(found["embedding"].iloc[0], np.float16)) == 1280

@@ -47,13 +47,14 @@ class Autoscaler:
         """Sample once, and scale what needs it; each change as a sentence. What is being rolled out is left alone."""
         changed = []
         for manifest in self.cluster.belonging_to("", ""):
-            predictor = _scaled(manifest)
-            if predictor is None:
+            predictor = manifest.spec.predictors[0]
+            bounds = bounds_of(predictor)
+            if bounds is None or manifest.rollout is not None or len(manifest.spec.predictors) > 1:
                 continue
             samples = self.samples.setdefault(f"{manifest.key} {predictor.name}", deque(maxlen=DOWN_SAMPLES))
             try:
                 samples.append(self._in_flight(manifest, predictor))
-                if sentence := self._scale(manifest, predictor, samples):
+                if sentence := self._scale(manifest, predictor, bounds, list(samples)):
                     samples.clear()
                     changed.append(sentence)
             except ImageLoopError as error:
@@ -70,30 +71,18 @@ class Autoscaler:
             if sample.name == "imageloop_in_flight"
         )
 
-    def _scale(self, manifest: Manifest, predictor: PredictorSpec, samples: Sequence[float]) -> str:
-        bounds = bounds_of(predictor)
-        if bounds is None:
-            return ""
-        replicas = desired_replicas(list(samples), predictor.replicas, bounds)
+    def _scale(self, manifest: Manifest, predictor: PredictorSpec, bounds: tuple[int, int], samples: list[float]) -> str:
+        replicas = desired_replicas(samples, predictor.replicas, bounds)
         if replicas == predictor.replicas:
             return ""
         place, begun = (manifest.metadata.namespace, manifest.metadata.name), time.monotonic()
         try:
             with self.cluster.changing(*place):
-                now = self.cluster.get(*place)
-                if now != manifest:
+                if self.cluster.get(*place) != manifest:
                     return ""
                 self.cluster.apply(manifest.with_predictors([predictor.model_copy(update={"replicas": replicas})], None))
         except RolloutUnderWayError:
             return ""
-        load = statistics.median(list(samples)[-UP_SAMPLES:])
+        load = statistics.median(samples[-UP_SAMPLES:])
         seconds = time.monotonic() - begun
         return f"{manifest.key}: from {predictor.replicas} to {replicas} replicas, for {load:.0f} requests in flight ({seconds:.1f} s)"
-
-
-def _scaled(manifest: Manifest) -> PredictorSpec | None:
-    """The predictor of a deployment that is scaled now: the only one, outside of rollouts."""
-    if manifest.rollout is not None or len(manifest.spec.predictors) != 1:
-        return None
-    (predictor,) = manifest.spec.predictors
-    return predictor if bounds_of(predictor) else None

@@ -52,17 +52,8 @@ PASSED_ON = (
     "IMAGELOOP_ORIGINS", "IMAGELOOP_PRICE_PER_CPU_HOUR", "IMAGELOOP_VERIFICATION_KEY",
 )  # fmt: skip
 PASSED_ON_PREFIXES = (
-    "LC_",
-    "OMP_",
-    "OPENBLAS_",
-    "MKL_",
-    "MALLOC_",
-    "ORT_",
-    "IMAGELOOP_RETAIN",
-    "IMAGELOOP_KEEP_",
-    "IMAGELOOP_KEPT_",
-    "OTEL_",
-)
+    "LC_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "ORT_", "IMAGELOOP_RETAIN", "IMAGELOOP_KEEP_", "IMAGELOOP_KEPT_", "OTEL_",
+)  # fmt: skip
 
 
 class Supervisor:
