@@ -80,6 +80,9 @@ bench-presets: .venv/.synced ## what each preset gives on three data sets
 bench-tuning: .venv/.synced ## what a search of settings gains on images that it never saw
 	$(PYTHON) -m benchmarks.tuning
 
+bench-fine-tuning: .venv/.synced ## ways to fine-tune, beside a head alone, on images that none saw
+	$(PYTHON) -m benchmarks.fine_tuning
+
 bench-prediction: .venv/.synced ## images a second from JPEG to label
 	$(PYTHON) benchmarks/prediction.py
 
@@ -171,4 +174,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-last-blocks bench-repeated-looks bench-drift-libraries bench-loop bench-rollouts bench-autoscaling bench-served-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-fine-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-last-blocks bench-repeated-looks bench-drift-libraries bench-loop bench-rollouts bench-autoscaling bench-served-rollouts bench-serving drill lock lock-cpu clean

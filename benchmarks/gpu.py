@@ -65,7 +65,7 @@ def fitting(
     test = images.of_split("test")
     images_BHWC = torch.from_numpy(images.open_store(workspace.prepared).read(test["sha256"].tolist()))
     with torch.inference_mode():
-        right = (trained.build()(images_BHWC).argmax(1).numpy() == images.targets(test)).mean()
+        right = (trained.build(workspace.backbones)(images_BHWC).argmax(1).numpy() == images.targets(test)).mean()
     seconds = float(np.median(np.diff(ended)[-NUM_EPOCHS:]))
     print(f"{what} on {device}: {time.perf_counter() - started:.1f} s, {len(trained.history)} epochs, the last of {seconds:.2f} s each; "
           f"accuracy {right:.4f} on {len(test)} test images", flush=True)  # fmt: skip

@@ -80,7 +80,7 @@ def measure(folder: Path, workspace: Workspace) -> None:
 
 def accuracy(trained: TrainedModel, images: np.ndarray, targets: np.ndarray) -> float:
     """The share of images that the network gets right."""
-    network = trained.build().eval()
+    network = trained.build(Workspace.current().backbones).eval()
     with torch.inference_mode():
         found = [network(torch.from_numpy(images[start : start + 32])).argmax(1) for start in range(0, len(images), 32)]
     return float((torch.cat(found).numpy() == targets).mean())

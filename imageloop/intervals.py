@@ -49,6 +49,15 @@ def paired_interval(wins: int, losses: int, count: int, confidence: float = 0.95
     return max(-1.0, gain / total - spread), min(1.0, gain / total + spread)
 
 
+def mean_interval(values_N: "NDArray[np.float64]", confidence: float = 0.95) -> Interval:
+    """The interval of the mean of N values, of which there are at least two. Source: Student, 1908."""
+    from scipy.stats import t
+
+    spread = float(t.ppf((1 + confidence) / 2, len(values_N) - 1) * values_N.std(ddof=1) / sqrt(len(values_N)))
+    mean = float(values_N.mean())
+    return mean - spread, mean + spread
+
+
 def e_value(wins: int, losses: int, share: float = 0.5) -> float:
     """The e-value of the claim that wins are more than `share`: it reaches 1/alpha by chance with probability alpha at most, however often it is read.
 

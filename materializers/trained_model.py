@@ -9,6 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop.training.classification_metrics import ClassificationScores
 from imageloop.training.settings import TrainingSettings
+from imageloop.training.teacher_score import TeacherScore
 from imageloop.training.trained_model import EpochReport, TrainedModel
 from materializers.artifact_files import hash_of, read_bytes, write_bytes
 
@@ -55,6 +56,7 @@ def _to_values(model: TrainedModel) -> dict[str, Any]:
         "best_epoch": model.best_epoch,
         "validation_logits": from_numpy(model.validation_logits_NK),
         "validation_targets": from_numpy(model.validation_targets_N),
+        "teacher": asdict(model.teacher) if model.teacher else None,
     }
 
 
@@ -71,4 +73,5 @@ def _from_values(values: dict[str, Any]) -> TrainedModel:
         best_epoch=values["best_epoch"],
         validation_logits_NK=values["validation_logits"].numpy(),
         validation_targets_N=values["validation_targets"].numpy(),
+        teacher=TeacherScore(**values["teacher"]) if values.get("teacher") else None,
     )

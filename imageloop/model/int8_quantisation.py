@@ -43,6 +43,14 @@ def quantise(features: Path, target: Path, images_BHWC: UInt8Array) -> None:
         )
 
 
+def is_convolutional(features: Path) -> bool:
+    """Whether most weights of a features model are those of convolutions, which alone are quantised."""
+    model = onnx.load(features)
+    sizes = {part.name: int(np.prod(part.dims)) for part in model.graph.initializer}
+    of_convolutions = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    return 2 * sum(sizes[name] for name in of_convolutions & sizes.keys()) > sum(sizes.values())
+
+
 def _safe_ranges(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     """Make ONNX Runtime's overrides with the range of each output channel of each convolution."""
     weights = {part.name: numpy_helper.to_array(part) for part in model.graph.initializer}

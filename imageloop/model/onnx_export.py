@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
 from imageloop.model.backbones import Features
 from imageloop.model.package import INPUT
 
@@ -33,17 +34,23 @@ def export_features(features: Features, side: int, target: Path) -> None:
         if "inplace" in vars(module):  # the exporter takes operations in place apart, which doubles its time, to find the same
             vars(module)["inplace"] = False
     with replacing(target) as aside:
-        torch.onnx.export(
-            _WithMean(features).eval(),
-            (example,),
-            aside,
-            input_names=[INPUT],
-            output_names=["feature_map", "embedding"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65_536)},),
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                _WithMean(features).eval(),
+                (example,),
+                aside,
+                input_names=[INPUT],
+                output_names=["feature_map", "embedding"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65_536)},),
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise ImageLoopError(
+                f"training.model.backbone: expected a network that PyTorch exports to ONNX, got one that it does not ({reason}); choose another"
+            ) from error
         onnx.save(_without_traces(onnx.load(aside)), aside)
 
 

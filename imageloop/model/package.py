@@ -32,6 +32,8 @@ REFERENCE = "reference.parquet"
 INPUT = "images"
 OUTPUTS = ("probabilities", "embedding", "activation_map")
 JOINED_BY = "+"  # between the names of backbones whose features are used together
+WEIGHTS_MARK = "@"  # between a backbone's architecture and the hash of its weights, where they are the user's own
+SHA_DIGITS = 12  # of that hash
 BATCH = 8  # images a run: fastest on two cores
 REQUIRED_FILES = (EXACT_MODEL, WEIGHTS, INFO, REFERENCE, SIGNATURE)
 
@@ -86,6 +88,11 @@ def read_info(folder: Path) -> PackageInfo:
         return PackageInfo.model_validate(json.loads((folder / INFO).read_text()))
     except (OSError, ValueError, ValidationError) as error:
         raise PackageError(f"expected the description of a model in '{folder / INFO}', got: {error}") from error
+
+
+def weights_file(name: str, folder: Path) -> Path:
+    """Where the weights of a backbone `architecture@hash` are kept."""
+    return folder / f"weights-{name.partition(WEIGHTS_MARK)[2]}.safetensors"
 
 
 def size_bytes(folder: Path) -> int:

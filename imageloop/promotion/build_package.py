@@ -2,22 +2,23 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
 from imageloop.evenly_spaced import evenly_spaced
-from imageloop.model.int8_quantisation import quantise
+from imageloop.model.int8_quantisation import is_convolutional, quantise
 from imageloop.model.network import Classifier
 from imageloop.model.onnx_export import attach_head, export_features
 from imageloop.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track, waiting
+from imageloop.promotion.int8_gate import Int8Verdict, judge_int8
 from imageloop.promotion.settings import ExportSettings
 from imageloop.training.features import exported_backbone, is_whole, seal
 from imageloop.training.settings import Transfer
@@ -27,15 +28,6 @@ from imageloop.workspace_paths import Workspace
 logger = logging.getLogger(__name__)
 MAX_DIFFERENCE = 1e-4  # between torch and ONNX, in probability
 NUM_AT_ONCE = 256  # images in memory
-
-
-@dataclass(frozen=True)
-class Int8Verdict:
-    """Whether the int8 model is in the package, and why; measured on the validation images."""
-
-    accepted: bool
-    accuracy_loss: float
-    agreement: float
 
 
 def build_package(
@@ -53,7 +45,7 @@ def build_package(
     """
     target.mkdir(parents=True, exist_ok=True)
     info.write(target)
-    model = trained.build()
+    model = trained.build(workspace.backbones)
     torch.save(model.state_dict(), target / WEIGHTS)
     features = _features_file(trained, model, images.side_pixels, workspace, target)
     weight_KD, bias_K = (value.detach().numpy() for value in (model.head.weight, model.head.bias))
@@ -61,7 +53,9 @@ def build_package(
     exact = Predictor(target / EXACT_MODEL, info, threads=2)
     _check_agreement(model, temperature, exact, images, workspace)
     verdict = None
-    if settings.int8:
+    if settings.int8 and not is_convolutional(features):
+        logger.info("only convolutional networks are quantised: fp32 is used")
+    elif settings.int8:
         small = _quantised_file(features, images, settings, workspace)
         attach_head(small, target / INT8_MODEL, weight_KD, bias_K, temperature)
         verdict = _judge_int8(trained, Predictor(target / INT8_MODEL, info, threads=2), images, settings, workspace)
@@ -113,17 +107,7 @@ def _judge_int8(
 ) -> Int8Verdict:
     """Compare the int8 predictions with those of the exact model on the same validation images."""
     keys = images.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled predictions come after
-    store = images.open_store(workspace.prepared)
-    batches = track(in_batches(store, keys, NUM_AT_ONCE), "try int8", len(keys), NUM_AT_ONCE)
-    predicted = np.concatenate([int8.predict(batch).probabilities.argmax(1) for batch in batches])
-    exact, targets = trained.validation_logits_NK[: len(keys)].argmax(1), trained.validation_targets_N[: len(keys)]
-    loss = float((exact == targets).mean() - (predicted == targets).mean())
-    agreement = float((exact == predicted).mean())
-    passed = loss <= settings.int8_max_accuracy_loss and agreement >= settings.int8_min_agreement
-    limits = f"expected: at most {100 * settings.int8_max_accuracy_loss:g} points fewer, and at least {settings.int8_min_agreement:.1%}"
-    logger.info(
-        "int8 %s: %.1f %% of the validation images are right, %.1f %% with fp32; %.1f %% of the predictions are the same (%s)",
-        "passed" if passed else "refused, fp32 is used", 100 * (predicted == targets).mean(), 100 * (exact == targets).mean(),
-        100 * agreement, limits,
-    )  # fmt: skip
-    return Int8Verdict(passed, loss, agreement)
+    batches = track(in_batches(images.open_store(workspace.prepared), keys, NUM_AT_ONCE), "try int8", len(keys), NUM_AT_ONCE)
+    int8_NK = np.concatenate([int8.predict(batch).probabilities for batch in batches])
+    exact_NK = softmax(trained.validation_logits_NK[: len(keys)] / int8.info.temperature, axis=1)
+    return judge_int8(exact_NK, int8_NK, trained.validation_targets_N[: len(keys)], settings)

@@ -11,8 +11,15 @@ class ExportSettings(Settings):
     """Settings of the files in the package."""
 
     int8: bool = Field(True, description="an int8 model beside the exact one, only if it passes its gate")
-    int8_max_accuracy_loss: float = Field(0.005, ge=0, le=1, description="maximum on the validation images")
-    int8_min_agreement: float = Field(0.98, ge=0, le=1, description="share of validation images with the same label")
+    int8_max_accuracy_loss: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="by the probability of the right class on the validation images; the upper end of its 95 % interval counts",
+    )
+    int8_min_agreement: float = Field(
+        0.98, ge=0, le=1, description="share of validation images with the same label; fails if the shortfall is more than chance"
+    )
     num_calibration_images: int = Field(
         64, ge=8, description="training images that set the ranges of the int8 model; more change nothing"
     )

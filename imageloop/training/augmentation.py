@@ -7,12 +7,16 @@ Shapes: B images of S x S pixels.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from imageloop.training.loop_settings import LoopOnImages
+
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as in torchvision
 TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
@@ -27,10 +31,22 @@ def augmentation() -> v2.Compose:
     )
 
 
-def augment(images_BSSC: Tensor, transform: v2.Transform) -> Tensor:
-    """Shapes: (B, S, S, 3) uint8 -> the same."""
+def mixing(loop: LoopOnImages, num_classes: int) -> Mix | None:
+    """What mixes the images of a batch: mixup, CutMix, or one of them by chance; None where the loop mixes none."""
+    mixes: list[v2.Transform] = []
+    if loop.mixup_alpha:
+        mixes.append(v2.MixUp(alpha=loop.mixup_alpha, num_classes=num_classes))
+    if loop.cutmix_alpha:
+        mixes.append(v2.CutMix(alpha=loop.cutmix_alpha, num_classes=num_classes))
+    return v2.RandomChoice(mixes) if mixes else None
+
+
+def augment(images_BSSC: Tensor, targets_B: Tensor, transform: v2.Transform, mix: Mix | None) -> tuple[Tensor, Tensor]:
+    """Shapes: (B, S, S, 3) uint8 and (B,) -> images of the same shape, and targets (B,), or (B, K) where images are mixed."""
     changed_BCSS: Tensor = transform(images_BSSC.permute(0, 3, 1, 2).float())
-    return changed_BCSS.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    if mix is not None:
+        changed_BCSS, targets_B = mix(changed_BCSS, targets_B)
+    return changed_BCSS.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(), targets_B
 
 
 class EachResizedCrop(v2.Transform):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.training.devices import Device
+from imageloop.training.loop_settings import LoopOnImages
 from imageloop.training.training_loop import Batches
 
 
@@ -23,21 +24,26 @@ def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) ->
 
 
 def images_in_batches(
-    read: Callable[[list[int]], UInt8Array], targets_N: NDArray[np.int64], size: int, seed: int, device: Device
+    read: Callable[[list[int]], UInt8Array],
+    targets_N: NDArray[np.int64],
+    loop: LoopOnImages,
+    num_classes: int,
+    seed: int,
+    device: Device,
 ) -> Batches:
     """Images in another order each epoch, augmented where they are needed; a last batch that is not full is left out, for the batch norms.
 
-    `read`: the images of these numbers, (B, S, S, 3).
+    `read`: the images of these numbers, (B, S, S, 3). Where the loop mixes images, the targets of a batch are (B, K).
     """
-    from imageloop.training.augmentation import augment, augmentation  # torchvision takes a second to load
+    from imageloop.training.augmentation import augment, augmentation, mixing  # torchvision takes a second to load
 
-    transform = augmentation()
+    transform, mix, size = augmentation(), mixing(loop, num_classes), loop.batch_size
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         chunks = torch.split(_shuffled(len(targets_N), seed, epoch), size)
         for chosen in chunks[:-1] if len(chunks) > 1 and len(chunks[-1]) < size else chunks:
             images_BHWC = torch.from_numpy(read(chosen.tolist()))
-            yield augment(images_BHWC.to(device), transform), torch.from_numpy(targets_N[chosen.numpy()])
+            yield augment(images_BHWC.to(device), torch.from_numpy(targets_N[chosen.numpy()]).to(device), transform, mix)
 
     return batches
 

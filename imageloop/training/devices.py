@@ -10,6 +10,7 @@ from imageloop.errors import SettingsError
 logger = logging.getLogger(__name__)
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Device = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "bf16"]
 
 
 def device_of(choice: DeviceChoice) -> Device:

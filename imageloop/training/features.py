@@ -23,7 +23,7 @@ from imageloop.data.preprocessing import CACHE_VERSION, UInt8Array
 from imageloop.errors import ImageLoopError
 from imageloop.execution_engine import ThisProcess, current_engine
 from imageloop.model.onnx_session import open_session
-from imageloop.model.package import BATCH, INPUT, JOINED_BY
+from imageloop.model.package import BATCH, INPUT, JOINED_BY, WEIGHTS_MARK, weights_file
 from imageloop.progress import counted, waiting
 from imageloop.shared_folder import fetch, publish
 from imageloop.training.devices import Device
@@ -54,12 +54,14 @@ def exported_backbone(name: str, side: int, folder: Path) -> Path:
         fetch(target.with_suffix(".sha256"))
     if is_whole(target):
         return target
+    if WEIGHTS_MARK in name and not (weights := weights_file(name, folder)).exists():
+        fetch(weights)
     from imageloop.model.backbones import load_backbone  # torch: not needed where the file is there
     from imageloop.model.onnx_export import export_features
 
     logger.info("exporting the backbone '%s' for the first time, which takes some seconds", name)
     with waiting("export"):
-        export_features(load_backbone(name), side, target)
+        export_features(load_backbone(name, side, folder), side, target)
     seal(target)
     publish(target)
     publish(target.with_suffix(".sha256"))
@@ -112,7 +114,7 @@ class Backbone:
 
     @classmethod
     def of(cls, name: str, side: int, workspace: Workspace, device: Device) -> "Backbone":
-        gpu = _OnGpu(name) if device == "cuda" else None
+        gpu = _OnGpu(name, side, workspace.backbones) if device == "cuda" else None
         return cls(exported_backbone(name, side, workspace.backbones), workspace.features, gpu)
 
     def __init__(self, file: Path, features_folder: Path, gpu: "_OnGpu | None" = None) -> None:
@@ -189,8 +191,8 @@ class _OnGpu:
 
     BATCH = 64
 
-    def __init__(self, backbone: str) -> None:
-        self._backbone = backbone
+    def __init__(self, backbone: str, side: int, folder: Path) -> None:
+        self._backbone = backbone, side, folder
         self._network: Features | None = None  # until there is something to compute
 
     def embed(self, images_BSSC: UInt8Array) -> FloatArray:
@@ -210,7 +212,7 @@ class _OnGpu:
 
         from imageloop.model.backbones import load_backbone
 
-        self._network = self._network or load_backbone(self._backbone).to("cuda")
+        self._network = self._network or load_backbone(*self._backbone).to("cuda")
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             embeddings_BD: FloatArray = self._network(torch.from_numpy(images_BSSC).to("cuda")).mean((2, 3)).cpu().numpy()
         return embeddings_BD

@@ -1,57 +1,22 @@
 """Settings of training: model, loop, device, feedback data."""
 
-from typing import Annotated, Literal
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from imageloop.model.package import JOINED_BY
+from imageloop.model.package import JOINED_BY, SHA_DIGITS, WEIGHTS_MARK
 from imageloop.settings import Settings
-from imageloop.training.devices import DeviceChoice
+from imageloop.training.devices import DeviceChoice, Precision
+from imageloop.training.loop_settings import Distillation, FineTuneLoop, HeadLoop, Lora, NetworkLoop
 
 BACKBONE_SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 DEFAULT_SIDE = 224
 RETRAINED_BLOCKS = 2  # the last ones, where images of labelled predictions train them
 
-
-AtLeastOne = Annotated[int, Field(ge=1)]
-AboveZero = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Times = Annotated[float, Field(gt=0, le=10)]
-
-
-class LoopSettings(Settings):
-    """Settings of a training loop; it stops when the validation loss has not fallen for `patience_epochs`."""
-
-    max_epochs: AtLeastOne
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: AboveZero
-    weight_decay: Annotated[float, Field(ge=0)]
-    patience_epochs: AtLeastOne
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that is spread over all classes")
-
-
-class HeadLoop(LoopSettings):
-    max_epochs: AtLeastOne = 40
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    learning_rate: AboveZero = 3e-3  # AdamW on features of norm about 15: falls fast, does not jump
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    patience_epochs: AtLeastOne = 8
-
-
-class NetworkLoop(LoopSettings):
-    max_epochs: AtLeastOne = 60
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    learning_rate: AboveZero = 2e-3  # peak of the one-cycle schedule
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-2
-    patience_epochs: AtLeastOne = 12
-
-
-class FineTuneLoop(LoopSettings):
-    max_epochs: AtLeastOne = 6
-    batch_size: Annotated[int, Field(ge=2)] = 16
-    learning_rate: AboveZero = 1e-4  # the blocks know much already; a larger step forgets it
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    patience_epochs: AtLeastOne = 2
 
 
 class BaselineCnn(Settings):
@@ -62,11 +27,28 @@ class BaselineCnn(Settings):
     channels: tuple[int, ...] = Field((24, 48, 96, 192), min_length=2, description="of each stage; each halves the image")
     dropout: float = Field(0.2, ge=0, lt=1)
     max_minutes: float = Field(10.0, gt=0, description="stop then, with the best weights so far")
+    distillation: Distillation | None = Field(None, description="a teacher whose predictions are learnt beside the labels")
     loop: NetworkLoop = NetworkLoop()
 
 
 def _joined(names: object) -> object:
     return JOINED_BY.join(names) if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names) else names
+
+
+class WeightsFile(Settings):
+    """Weights of a backbone that the user has; they are checked before they are opened."""
+
+    source: str = Field(description="a file in the safetensors format with timm's names of tensors: a path or an http(s) URL")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file")
+
+    @property
+    def is_url(self) -> bool:
+        return re.match(r"https?://", self.source) is not None
+
+    @field_validator("source")
+    @classmethod
+    def absolute(cls, source: str) -> str:
+        return source if "://" in source else str(Path(source).expanduser().absolute())
 
 
 class Transfer(Settings):
@@ -75,9 +57,12 @@ class Transfer(Settings):
     kind: Literal["transfer"] = "transfer"
     backbone: Annotated[str, BeforeValidator(_joined)] = Field(
         "efficientnet_lite0",
-        pattern=r"^[a-z0-9_.]+(\+[a-z0-9_.]+)*$",
+        pattern=r"^[a-z0-9_.]+(\+[a-z0-9_.]+)*(@[0-9a-f]{12})?$",
         description="efficientnet_lite0, 1 or 2 come with their weights; any other name is timm's, whose weights are downloaded; several "
         "together as a list or joined by +",
+    )
+    weights: WeightsFile | None = Field(
+        None, description="weights of one backbone in the place of timm's; its name gets their hash"
     )
     side_pixels: int | None = Field(None, ge=32, le=1024, description="by default the backbone's own")
     flipped_views: bool = Field(True, description="mirrored images as further training rows")
@@ -87,8 +72,40 @@ class Transfer(Settings):
     fine_tune_blocks: int = Field(
         0, ge=0, description="how many of the last blocks are trained too, on images; 0 keeps the backbone frozen"
     )
+    lora: Lora | None = Field(
+        None, description="train low-rank adapters of these blocks (LoRA) in the place of their weights, merged after training"
+    )
+    distillation: Distillation | None = Field(
+        None, description="a teacher whose predictions are learnt beside the labels while blocks are trained"
+    )
     loop: HeadLoop = HeadLoop()
     fine_tune: FineTuneLoop = FineTuneLoop()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_has_the_weights(cls, values: Any) -> Any:
+        """Append the hash of the weights to the backbone's name, by which its features are stored and compared."""
+        weights = values.get("weights") if isinstance(values, dict) else None
+        sha256 = weights.get("sha256") if isinstance(weights, dict) else getattr(weights, "sha256", None)
+        if not isinstance(sha256, str) or len(sha256) < SHA_DIGITS:
+            return values  # which is refused by its own rule
+        name = str(_joined(values.get("backbone", cls.model_fields["backbone"].default))).partition(WEIGHTS_MARK)[0]
+        return {**values, "backbone": f"{name}{WEIGHTS_MARK}{sha256[:SHA_DIGITS]}"}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (WEIGHTS_MARK in self.backbone) is (self.weights is None):
+            raise ValueError(
+                f"expected weights for '{self.backbone}', got none; set model.weights.source and model.weights.sha256"
+            )
+        if self.weights is not None and JOINED_BY in self.backbone:
+            raise ValueError(f"expected one backbone with weights of its own, got '{self.backbone}'; name one")
+        for name in ("lora", "distillation"):
+            if getattr(self, name) is not None and not self.fine_tune_blocks:
+                raise ValueError(
+                    f"expected fine_tune_blocks above 0 with {name}, which trains blocks, got 0; set it, 99 means all"
+                )
+        return self
 
 
 Model = Annotated[Transfer | BaselineCnn, Field(discriminator="kind")]
@@ -99,13 +116,15 @@ class TrainingSettings(Settings):
     seed: int = Field(7, ge=0)
     class_weights: bool = Field(True, description="rare classes get a larger weight in the loss")
     device: DeviceChoice = Field("auto", description="auto uses a GPU if PyTorch can use one")
+    precision: Precision = Field("fp32", description="of training on images; bf16 computes with half the bits where that is safe")
 
     @property
     def side_pixels(self) -> int:
         """The side of the square that the model sees."""
         if self.model.side_pixels is not None:
             return self.model.side_pixels
-        return max(BACKBONE_SIDES.get(name, DEFAULT_SIDE) for name in self.model.backbone.split(JOINED_BY))
+        names = [name.partition(WEIGHTS_MARK)[0] for name in self.model.backbone.split(JOINED_BY)]
+        return max(BACKBONE_SIDES.get(name, DEFAULT_SIDE) for name in names)
 
     @property
     def label_backbone(self) -> str:

@@ -1,6 +1,7 @@
 """The result of a training; importing it does not import torch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from imageloop.training.classification_metrics import ClassificationScores
 from imageloop.training.settings import TrainingSettings
+from imageloop.training.teacher_score import TeacherScore
 
 if TYPE_CHECKING:
     from imageloop.model.network import Classifier
@@ -39,11 +41,12 @@ class TrainedModel:
     best_epoch: int
     validation_logits_NK: NDArray[np.float32]
     validation_targets_N: NDArray[np.int64]
+    teacher: TeacherScore | None = None
 
-    def build(self) -> "Classifier":
-        """The torch model, in evaluation mode."""
+    def build(self, backbones: Path) -> "Classifier":
+        """The torch model, in evaluation mode. `backbones`: the folder with weights of the user's own."""
         from imageloop.training.new_classifier import new_classifier
 
-        model = new_classifier(self.settings, len(self.class_names))
+        model = new_classifier(self.settings, len(self.class_names), backbones)
         model.load_state_dict(self.state, strict=not self.head_only)
         return model.eval()

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.errors import ImageLoopError
-from imageloop.model.backbones import blocks_of
 from imageloop.model.network import Classifier
 from imageloop.training.batches import images_in_batches, rows_in_batches
 from imageloop.training.checkpoint import Checkpoint
@@ -26,10 +24,13 @@ from imageloop.training.devices import device_of
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.feedback_images import FeedbackImages, training_images
+from imageloop.training.loop_settings import Distillation, LoopOnImages
 from imageloop.training.new_classifier import new_classifier
-from imageloop.training.settings import RETRAINED_BLOCKS, BaselineCnn, LoopSettings, TrainingSettings, Transfer
+from imageloop.training.settings import RETRAINED_BLOCKS, BaselineCnn, TrainingSettings, Transfer
+from imageloop.training.teacher import Teacher
+from imageloop.training.trained_blocks import TrainedBlocks
 from imageloop.training.trained_model import EpochReport, TrainedModel
-from imageloop.training.training_loop import Batches, Fitted, Work, balanced_weights, fit
+from imageloop.training.training_loop import Batches, Fitted, Work, balanced_weights, fit, one_thread
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,13 @@ class _Training:
         self.train_targets = images.targets(self.train_rows)
         self.validation_targets = images.targets(self.validation_rows)
         self.device = device_of(settings.device)
+        self.teacher: Teacher | None = None
 
     def from_scratch(self, model_settings: BaselineCnn) -> TrainedModel:
-        model = new_classifier(self.settings, len(self.images.class_names))
+        model = new_classifier(self.settings, len(self.images.class_names), self.workspace.backbones)
         if self.feedback_images is not None:
             self.validation_targets = np.concatenate([self.validation_targets, self._feedback_rows("validation")[1]])
+        self.teacher = self._taught_by(model_settings.distillation)
         fitted = self._fit_on_images(model, model_settings.loop, "baseline", model_settings.max_minutes * 60)
         return self._trained(model, fitted, head_only=False)
 
@@ -109,11 +112,15 @@ class _Training:
             seconds = 60 * self.feedback.fine_tune_minutes
         if not blocks:
             return self._trained_from(state, fitted, head_only=True)
-        model = new_classifier(self.settings, len(self.images.class_names))
+        model = new_classifier(self.settings, len(self.images.class_names), self.workspace.backbones)
         model.head.load_state_dict(head.state_dict())
-        _freeze_all_but(model, blocks)
+        trained = TrainedBlocks(model, blocks, model_settings.lora)
+        self.teacher = self._taught_by(model_settings.distillation)
         done = len(fitted.history)
         tuned = self._fit_on_images(model, model_settings.fine_tune, "fine-tune", seconds, done)
+        trained.finish()
+        if self.teacher is not None:
+            self.teacher.report(tuned.history[tuned.best_epoch].validation.accuracy, model_settings.backbone)
         before, after = (one.history[one.best_epoch].validation_loss for one in (fitted, tuned))
         history = [*fitted.history, *(replace(row, epoch=row.epoch + done) for row in tuned.history)]
         if after > before:
@@ -124,6 +131,23 @@ class _Training:
             return self._trained_from(state, fitted, head_only=True)
         tuned.history, tuned.best_epoch = history, tuned.best_epoch + done
         return self._trained(model, tuned, head_only=False)
+
+    def _taught_by(self, settings: Distillation | None) -> Teacher | None:
+        """The teacher of a distillation, whose head is trained now."""
+        if settings is None:
+            return None
+        side = self.images.side_pixels
+        model = Transfer(backbone=settings.teacher, side_pixels=side)
+        alone = _Training(
+            self.images,
+            self.settings.model_copy(update={"model": model}),
+            self.workspace,
+            lambda _: None,
+            FeedbackData.none(),
+            None,
+        )
+        extractor = FeatureExtractor.of(settings.teacher, side, self.workspace, self.device)
+        return Teacher(alone.transfer(model), extractor, settings, side, self.workspace)
 
     def _recalibrated(self, model_settings: Transfer, head_KD1: NDArray[np.float32]) -> TrainedModel:
         """The champion's head with other thresholds between the classes: nothing is trained."""
@@ -166,13 +190,14 @@ class _Training:
         feedback_ND = self._feedback_rows("validation")[0].reshape(-1, extractor.num_features)
         return np.concatenate([extractor.extract(keys, "plain", self.store), feedback_ND])
 
-    def _fit_on_images(self, model: nn.Module, loop: LoopSettings, name: str, max_seconds: float, done: int = 0) -> Fitted:
+    def _fit_on_images(self, model: nn.Module, loop: LoopOnImages, name: str, max_seconds: float, done: int = 0) -> Fitted:
         """Number epochs after the `done` ones of an earlier phase."""
         keys, times = self.train_rows["sha256"].tolist(), getattr(self.settings.model, "feedback_weight", 1)
         targets_N, read = training_images(self.store, keys, self.train_targets, self.feedback_images, times)
-        batches = images_in_batches(read, targets_N, loop.batch_size, self.settings.seed, self.device)
+        batches = images_in_batches(read, targets_N, loop, len(self.images.class_names), self.settings.seed, self.device)
         validation = lambda: map(torch.from_numpy, self._validation_images(loop.batch_size))  # noqa: E731
         work = self._work(batches, len(targets_N) // loop.batch_size or 1, validation, max_seconds)
+        work = replace(work, teacher=self.teacher, precision=self.settings.precision)
         report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
         return fit(model, work, loop, self._checkpoint(name), report)
 
@@ -215,26 +240,5 @@ class _Training:
     def _trained_from(self, state: dict[str, Tensor], fitted: Fitted, *, head_only: bool) -> TrainedModel:
         return TrainedModel(
             self.settings, self.images.class_names, state, head_only, fitted.history, fitted.best_epoch,
-            fitted.logits_NK, self.validation_targets,
+            fitted.logits_NK, self.validation_targets, self.teacher.score if self.teacher else None,
         )  # fmt: skip
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit small matrix operations to one thread: more gain nothing, and wait for each other beside a service."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _freeze_all_but(model: Classifier, num_blocks: int) -> None:
-    """Leave the last blocks and the head trainable; batch norms keep the statistics of ImageNet."""
-    for parameter in model.features.parameters():
-        parameter.requires_grad = False
-    for block in blocks_of(model.features)[-num_blocks:]:
-        for parameter in block.parameters():
-            parameter.requires_grad = True
-    model.features_train = False

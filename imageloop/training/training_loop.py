@@ -8,7 +8,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,13 +22,18 @@ from imageloop.errors import ImageLoopError
 from imageloop.progress import counted
 from imageloop.training.checkpoint import Checkpoint
 from imageloop.training.classification_metrics import ClassificationScores, score
-from imageloop.training.settings import LoopSettings
+from imageloop.training.devices import Precision
+from imageloop.training.loop_settings import LoopSettings
+from imageloop.training.optimization import Optimization
+from imageloop.training.teacher import Teacher
 from imageloop.training.trained_model import EpochReport
 
 logger = logging.getLogger(__name__)
 # of a GPU's convolutions: algorithms that give the same twice
 REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": True}
-Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # the batches of epoch n: inputs (B, ...), targets (B,)
+Batches = Callable[
+    [int], Iterable[tuple[Tensor, Tensor]]
+]  # of epoch n: inputs (B, ...), targets (B,), or (B, K) where images are mixed
 
 
 @dataclass
@@ -52,6 +58,8 @@ class Work:
     device: torch.device
     seed: int
     max_seconds: float = math.inf
+    teacher: Teacher | None = None
+    precision: Precision = "fp32"
 
 
 def fit(
@@ -64,17 +72,11 @@ def fit(
     model.to(work.device)
     weights = work.class_weights.to(work.device) if work.class_weights is not None else None
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=settings.label_smoothing)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.max_epochs * work.num_batches, pct_start=0.15
-    )
+    optimization = Optimization(model, settings, settings.max_epochs * work.num_batches)
     fitted, best, spent = Fitted(), copy.deepcopy(model.state_dict()), 0.0
 
     if saved := checkpoint.load():
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
+        optimization.load_state_dict(saved)
         fitted, best, spent = _history_from(saved), saved["best"], saved["spent"]
         logger.info("resumed after epoch %d", len(fitted.history))
 
@@ -86,14 +88,14 @@ def fit(
             if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
                 break  # checked here, so that a run that was killed after its last epoch does not go on
             started = time.monotonic()
-            train_loss = _train_epoch(model, work, epoch, loss_of, optimizer, schedule, advance)
-            fitted.history.append(_validate(model, work, epoch, train_loss, loss_of, settings.learning_rate))
+            train_loss = _train_epoch(model, work, epoch, loss_of, optimization, advance)
+            fitted.history.append(_validate(optimization.result, work, epoch, train_loss, loss_of, settings.learning_rate))
             report(fitted.history[-1])
             if fitted.history[-1].validation_loss <= min(past.validation_loss for past in fitted.history):
-                fitted.best_epoch, best = epoch, copy.deepcopy(model.state_dict())
+                fitted.best_epoch, best = epoch, copy.deepcopy(optimization.result.state_dict())
             spent += time.monotonic() - started
             if checkpoint.is_due():
-                checkpoint.save(_state(model, optimizer, schedule, fitted, best, spent))
+                checkpoint.save(optimization.state_dict() | _progress(fitted, best, spent))
 
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device)
@@ -104,19 +106,19 @@ def fit(
 
 
 def _train_epoch(
-    model: nn.Module, work: Work, epoch: int, loss_of: nn.Module, optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler, advance: Callable[[int], None],
-) -> float:  # fmt: skip
+    model: nn.Module, work: Work, epoch: int, loss_of: nn.Module, optimization: Optimization, advance: Callable[[int], None]
+) -> float:
     """Train one pass over the rows, and return the mean loss of a row."""
     torch.manual_seed(work.seed * 100_003 + epoch)
     model.train()
     losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
     for inputs, targets_B in work.batches(epoch):
-        loss = loss_of(model(inputs.to(work.device)), targets_B.to(work.device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
+            logits_BK = model(inputs.to(work.device)).float()
+        loss = loss_of(logits_BK, targets_B.to(work.device))
+        if work.teacher is not None:
+            loss = work.teacher.loss(inputs, logits_BK, loss)
+        optimization.step(loss)
         losses += loss.detach() * len(targets_B)
         num_rows += len(targets_B)
         advance(1)
@@ -151,13 +153,8 @@ def balanced_weights(targets_N: NDArray[np.int64], num_classes: int) -> Tensor:
     return torch.tensor(len(targets_N) / (num_classes * counts), dtype=torch.float32)
 
 
-def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, fitted: Fitted, best: dict[str, Tensor], spent: float
-) -> dict[str, Any]:
+def _progress(fitted: Fitted, best: dict[str, Tensor], spent: float) -> dict[str, Any]:
     return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
         "best": best,
         "best_epoch": fitted.best_epoch,
         "spent": spent,
@@ -170,3 +167,14 @@ def _history_from(saved: dict[str, Any]) -> Fitted:
         EpochReport(epoch, train, loss, ClassificationScores.from_dict(scores)) for epoch, train, loss, scores in saved["history"]
     ]
     return Fitted(rows, saved["best_epoch"])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit small matrix operations to one thread: more gain nothing, and wait for each other beside a service."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -25,7 +25,17 @@ class SearchSpace(Settings):
         (99,),
         description="numbers of last blocks that trials fine-tune on images after the heads; more than there are means all; empty for none",
     )
-    fine_tune_learning_rate: tuple[Rate, Rate] = Field((5e-5, 1e-3), description="drawn on a logarithmic scale")
+    fine_tune_learning_rate: tuple[Rate, Rate] = Field(
+        (5e-5, 1e-3), description="drawn on a logarithmic scale; of adapters ten times that"
+    )
+    lora_rank: tuple[int, ...] = Field(
+        (0,), min_length=1, description="of low-rank adapters of these blocks; 0 trains their weights"
+    )
+    mixup_alpha: tuple[float, ...] = Field((0.0, 0.2), min_length=1, description="while blocks are fine-tuned; 0: no mixup")
+    layer_decay: tuple[float, ...] = Field((1.0, 0.8), min_length=1, description="of the learning rate from block to block")
+    ema_decay: tuple[float, ...] = Field(
+        (0.0, 0.99), min_length=1, description="while blocks are fine-tuned; 0: no moving average"
+    )
 
     @model_validator(mode="after")
     def _has_ranges(self) -> Self:

@@ -20,6 +20,7 @@ from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.execution_engine import Engine, ThisProcess, current_engine
 from imageloop.progress import long_pieces
+from imageloop.training.backbone_speed import milliseconds_of_image
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
@@ -39,10 +40,10 @@ from imageloop.tuning.trials import (
     drawn_fine_tuning,
     drawn_settings,
     know_features,
-    milliseconds_of,
     run_trial,
     single_backbones,
     transfer_of,
+    usual_fine_tuning,
     with_model,
 )  # fmt: skip
 from imageloop.tuning.trials_elsewhere import LATE, RunTrials, Score, SentTrial
@@ -125,8 +126,7 @@ class _Search:
         study = self.database.open(FINE_TUNING, optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
         space = self.settings.space
         if not study.trials:
-            usual = {"fine_tune_learning_rate": transfer_of(head).fine_tune.learning_rate}
-            study.enqueue_trial(usual | {"fine_tune_blocks": space.fine_tune_blocks[0]})
+            study.enqueue_trial(usual_fine_tuning(head, space))
         draw = partial(drawn_fine_tuning, head=head, space=space)
         logger.info(
             "fine-tuning: up to %d trials of minutes each%s (search.fine_tune_trials=0 leaves them out)", self.settings.fine_tune_trials,
@@ -196,7 +196,9 @@ class _Search:
             if score != LATE:
                 logger.warning("%s, trial %d failed: %s", kind, trial.number, score)
             return
-        result = replace(score, milliseconds=milliseconds_of(settings, self.images.side_pixels, self.workspace))
+        result = replace(
+            score, milliseconds=milliseconds_of_image(transfer_of(settings).backbone, self.images.side_pixels, self.workspace)
+        )
         self._keep(trial, kind, settings, result)
         trial.study.tell(trial, result.loss)
 

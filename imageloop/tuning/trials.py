@@ -5,30 +5,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from optuna import Trial, TrialPruned
 
 from imageloop import progress
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import SettingsError
-from imageloop.model.onnx_session import open_session
-from imageloop.model.package import INPUT, JOINED_BY
+from imageloop.model.package import JOINED_BY, WEIGHTS_MARK
 from imageloop.promotion.calibration import fit_temperature
+from imageloop.training.backbone_speed import milliseconds_of_image
 from imageloop.training.devices import device_of
-from imageloop.training.features import VIEWS, FeatureExtractor, exported_backbone
+from imageloop.training.features import VIEWS, FeatureExtractor
+from imageloop.training.loop_settings import Lora
 from imageloop.training.settings import TrainingSettings, Transfer
 from imageloop.training.trained_model import EpochReport, TrainedModel
 from imageloop.tuning.search_result import TrialResult
 from imageloop.tuning.settings import SearchSpace
-from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 
+LORA_RATE = 10  # times the learning rate of the weights themselves
 EPOCHS_A_REPORT = 5  # of a head
-NUM_TIMED = 15  # images, after one that is not timed
 
 
 def backbones(base: TrainingSettings, space: SearchSpace) -> list[str]:
@@ -68,16 +65,38 @@ def drawn_settings(trial: Trial, base: TrainingSettings, space: SearchSpace) -> 
         "backbone": trial.suggest_categorical("backbone", backbones(base, space)),
         "flipped_views": trial.suggest_categorical("flipped_views", space.flipped_views),
         "fine_tune_blocks": 0,
+        "lora": None,
+        "distillation": None,
     }
+    if WEIGHTS_MARK not in chosen["backbone"]:
+        chosen["weights"] = None
     return with_model(base, chosen | {"loop": base.model.loop.model_copy(update=loop)})
 
 
 def drawn_fine_tuning(trial: Trial, head: TrainingSettings, space: SearchSpace) -> TrainingSettings:
     """The settings of a head, and of fine-tuning after it."""
-    rate = trial.suggest_float("fine_tune_learning_rate", *space.fine_tune_learning_rate, log=True)
-    blocks = trial.suggest_categorical("fine_tune_blocks", space.fine_tune_blocks)
-    loop = transfer_of(head).fine_tune.model_copy(update={"learning_rate": rate})
-    return with_model(head, {"fine_tune_blocks": blocks, "fine_tune": loop})
+    rank = trial.suggest_categorical("lora_rank", space.lora_rank)
+    low, high = space.fine_tune_learning_rate
+    times = LORA_RATE if rank else 1  # adapters begin at nothing, and move faster than weights that know much
+    loop = {
+        "learning_rate": times * trial.suggest_float("fine_tune_learning_rate", low, high, log=True),
+        "mixup_alpha": trial.suggest_categorical("mixup_alpha", space.mixup_alpha),
+        "layer_decay": trial.suggest_categorical("layer_decay", space.layer_decay),
+        "ema_decay": trial.suggest_categorical("ema_decay", space.ema_decay),
+    }
+    chosen = {
+        "fine_tune_blocks": trial.suggest_categorical("fine_tune_blocks", space.fine_tune_blocks),
+        "lora": Lora(rank=rank, alpha=2 * rank) if rank else None,
+        "fine_tune": transfer_of(head).fine_tune.model_copy(update=loop),
+    }
+    return with_model(head, chosen)
+
+
+def usual_fine_tuning(head: TrainingSettings, space: SearchSpace) -> dict[str, Any]:
+    """The values of fine-tuning with the default settings, or the first choices of the space, as the first trial."""
+    rate = transfer_of(head).fine_tune.learning_rate
+    names = ("lora_rank", "mixup_alpha", "layer_decay", "ema_decay", "fine_tune_blocks")
+    return {"fine_tune_learning_rate": rate} | {name: getattr(space, name)[0] for name in names}
 
 
 def with_model(settings: TrainingSettings, chosen: dict[str, Any]) -> TrainingSettings:
@@ -93,7 +112,7 @@ def run_trial(
     Raises: TrialPruned where others were better at the same epoch, or fine-tuning goes on after `deadline` (as `time.monotonic`).
     """
     result = judged_training(settings, images, workspace, _Pruning(trial, settings, deadline))
-    return replace(result, milliseconds=milliseconds_of(settings, images.side_pixels, workspace))
+    return replace(result, milliseconds=milliseconds_of_image(transfer_of(settings).backbone, images.side_pixels, workspace))
 
 
 def judged_training(
@@ -107,12 +126,6 @@ def judged_training(
         trained = train(images, settings, workspace, on_epoch)
     loss, accuracy = judged(trained)
     return TrialResult(loss, accuracy, 0.0, time.monotonic() - started)
-
-
-def milliseconds_of(settings: TrainingSettings, side: int, workspace: Workspace) -> float:
-    """The time of one image through the backbones of a model, on the cores of this process; the sum of medians."""
-    names = single_backbones([transfer_of(settings).backbone])
-    return sum(_milliseconds_of(name, side, workspace) for name in names)
 
 
 class _Pruning:
@@ -143,19 +156,6 @@ def judged(trained: TrainedModel) -> tuple[float, float]:
     scaled = torch.from_numpy(logits_NK).double() / fit_temperature(logits_NK, targets_N)
     loss = float(torch.nn.functional.cross_entropy(scaled, torch.from_numpy(targets_N)))
     return loss, float((logits_NK.argmax(1) == targets_N).mean())
-
-
-@cache  # the same for each trial of a backbone
-def _milliseconds_of(backbone: str, side: int, workspace: Workspace) -> float:
-    image_1SSC: NDArray[np.uint8] = np.zeros((1, side, side, 3), np.uint8)
-    session = open_session(exported_backbone(backbone, side, workspace.backbones), usable_cores())
-    session.run(["embedding"], {INPUT: image_1SSC})
-    times = []
-    for _ in range(NUM_TIMED):
-        started = time.perf_counter()
-        session.run(["embedding"], {INPUT: image_1SSC})
-        times.append(time.perf_counter() - started)
-    return float(np.median(times)) * 1000
 
 
 @contextmanager

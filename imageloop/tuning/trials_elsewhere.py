@@ -10,6 +10,7 @@ from imageloop.abandoned_work import own_folder
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.errors import ImageLoopError
+from imageloop.model.package import WEIGHTS_MARK, weights_file
 from imageloop.training.features import VIEWS, FeatureExtractor, FloatArray, exported_backbone
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import EpochReport
@@ -53,7 +54,10 @@ class RunTrials:
         features = {}
         for name in names:
             file = exported_backbone(name, images.side_pixels, workspace.backbones)
-            backbones |= {one.name: one.read_bytes() for one in (file, file.with_suffix(".sha256"))}
+            files = [file, file.with_suffix(".sha256")]
+            if on_images and WEIGHTS_MARK in name:
+                files.append(weights_file(name, workspace.backbones))
+            backbones |= {one.name: one.read_bytes() for one in files}
             extractor = FeatureExtractor.of(name, images.side_pixels, workspace)
             for view in VIEWS:
                 of_view = keys if view == "plain" else trained_on

@@ -1,7 +1,8 @@
 """Fit the model on the train split, watched on the validation split."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
@@ -38,6 +39,14 @@ def train(
     with work_on(open_engine), loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback, images)
     epochs.flush()
-    trained = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}
+    trained: dict[str, Any] = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}
+    if model.teacher is not None:
+        trained["teacher"] = asdict(model.teacher)
+        mlflow_tracking.log_metrics(
+            {
+                "teacher/validation_accuracy": model.teacher.validation_accuracy,
+                "teacher/milliseconds_per_image": model.teacher.milliseconds,
+            }
+        )
     log_metadata(trained, artifact_name="trained_model", infer_artifact=True)
     return model, mlflow_tracking.active_run_id()

@@ -1,37 +1,34 @@
-"""Zip and tar files: downloaded with resumption, checked by hash, and unpacked with checks of every path and size."""
+"""Zip and tar files: checked by hash, and unpacked with checks of every path and size."""
 
 import gzip
 import hashlib
-import http.client
 import logging
 import lzma
 import stat
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from imageloop.atomic_files import hash_of, replacing
+from imageloop.atomic_files import replacing
 from imageloop.data.settings import ArchiveSource
 from imageloop.data.sources.archive_names import decoder, zip_names
+from imageloop.data.sources.verified_download import check_hash, download
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.progress import track
 
 logger = logging.getLogger(__name__)
 CHUNK_BYTES = 2**20
 RATIO_FROM_BYTES = 2**30
-TIMEOUT_SECONDS = 60
 DAMAGE = (zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".parquet")
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 class ArchiveError(ImageLoopError):
-    """An archive with another hash, or one that is not safe to unpack."""
+    """An archive that is not safe to unpack."""
 
 
 def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
@@ -40,7 +37,8 @@ def bring_archive(source: ArchiveSource, downloads: Path) -> Path:
         file = fetch(source, downloads)
     else:
         file = Path(source.location)
-        _check_hash(file, source.sha256)
+        if source.sha256:
+            check_hash(file, source.sha256)
     folder = downloads / "unpacked"
     with replacing(folder) as aside:
         max_bytes = min(source.max_bytes, max(RATIO_FROM_BYTES, int(source.max_ratio * file.stat().st_size)))
@@ -65,56 +63,8 @@ def check_archive(source: ArchiveSource, key: str) -> None:
 
 
 def fetch(source: ArchiveSource, downloads: Path) -> Path:
-    """Download, going on where an earlier try was cut off; the file appears under its name only when its hash is right."""
-    target = downloads / f"{source.sha256}.archive"
-    if target.exists():
-        if hash_of(target) == source.sha256:
-            return target
-        target.unlink()  # damaged since
-    part = target.with_suffix(".part")
-    downloads.mkdir(parents=True, exist_ok=True)
-    try:
-        _download(source.location, part)
-    except urllib.error.HTTPError as error:
-        raise ArchiveError(
-            f"expected {source.location}, got the response {error.code} {error.reason}; correct the address, or see who may read it"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise ArchiveError(
-            f"expected {source.location}, got the connection failing ({error}); "
-            "run the same command again and the download goes on where it stopped"
-        ) from error
-    try:
-        _check_hash(part, source.sha256)
-    except ArchiveError:
-        part.unlink()
-        raise
-    part.rename(target)
-    return target
-
-
-def _download(url: str, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after what we have: the hash decides whether that is all
-            return
-        raise
-    with response, part.open("ab" if response.status == 206 else "wb") as file:
-        length = int(response.headers.get("Content-Length") or 0)
-        for chunk in track(iter(lambda: response.read(CHUNK_BYTES), b""), "download", length, CHUNK_BYTES):
-            file.write(chunk)
-        if length and response.length:
-            raise OSError(f"{response.length} bytes are missing")
-
-
-def _check_hash(file: Path, expected: str | None) -> None:
-    if expected is None:
-        return
-    if (actual := hash_of(file)) != expected:
-        raise ArchiveError(f"expected an archive with sha256 {expected}, got {actual}; correct the setting or the address")
+    """Download an archive, unless it is there."""
+    return download(source.location, str(source.sha256), downloads / f"{source.sha256}.archive")
 
 
 def unpack(file: Path, target: Path, max_files: int, max_bytes: int, encoding: str | None = None) -> None:

@@ -41,7 +41,9 @@ def test_the_last_blocks_of_all_are_trained_together():
 def test_maps_of_different_sizes_are_refused(monkeypatch):
     stages = {"small": (4, 8), "large": (4, 8, 16)}
     load = backbones.load_backbone
-    monkeypatch.setattr(backbones, "load_backbone", lambda name: load(name) if "+" in name else baseline_features(stages[name]))
+    monkeypatch.setattr(
+        backbones, "load_backbone", lambda name, *_: load(name) if "+" in name else baseline_features(stages[name])
+    )
 
     with pytest.raises(
         ImageLoopError, match="expected backbones whose feature maps have one size, got small 56 x 56, large 28 x 28 cells"

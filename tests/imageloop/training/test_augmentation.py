@@ -64,7 +64,7 @@ def test_each_image_of_a_batch_is_changed_by_itself_and_the_same_seed_draws_the_
     drawn = []
     for _ in range(2):
         torch.manual_seed(0)
-        drawn.append(augment(same, augmentation()))
+        drawn.append(augment(same, torch.zeros(4), augmentation(), None)[0])
     first, second = drawn
 
     assert first.shape == same.shape

@@ -67,7 +67,7 @@ def test_the_baseline_trains_twice_alike_and_can_be_built_again(images, workspac
     first, second = (train(images, settings, workspace, lambda row: None) for _ in range(2))
 
     assert [row.train_loss for row in first.history] == [row.train_loss for row in second.history]
-    assert torch.equal(first.build().head.weight, second.build().head.weight)
+    assert torch.equal(first.build(workspace.backbones).head.weight, second.build(workspace.backbones).head.weight)
     assert first.validation_logits_NK.shape == (6, 3)
 
 
@@ -110,7 +110,7 @@ def test_fine_tuning_moves_the_last_block_and_nothing_before_it(images, workspac
 
     trained = train(images, TrainingSettings.model_validate({"model": model}), workspace, lambda row: None)
 
-    before, after = load_backbone("efficientnet_lite0"), trained.build().features
+    before, after = load_backbone("efficientnet_lite0"), trained.build(workspace.backbones).features
     moved = [not _same(old, new) for old, new in zip(blocks_of(before), blocks_of(after), strict=True)]
     assert moved == [False] * (len(moved) - 1) + [True]
     assert torch.equal(before.network.network.bn1.running_mean, after.network.network.bn1.running_mean)
@@ -160,7 +160,7 @@ def test_images_of_labelled_predictions_train_the_last_blocks(images, workspace,
     assert trained.head_only is not with_images
     assert len(trained.validation_targets_N) == len(images.of_split("validation")) + 5 == len(trained.validation_logits_NK)
     if with_images:
-        before, after = load_backbone("efficientnet_lite0"), trained.build().features
+        before, after = load_backbone("efficientnet_lite0"), trained.build(workspace.backbones).features
         moved = [not _same(old, new) for old, new in zip(blocks_of(before), blocks_of(after), strict=True)]
         assert moved == [False] * (len(moved) - 2) + [True] * 2
 
@@ -195,7 +195,7 @@ def _same(left, right):
 def test_a_backbone_is_as_it_was_downloaded_and_each_of_its_blocks_can_be_trained(name, monkeypatch):
     network = timm.create_model(name)
     weights = {key: value.clone() for key, value in network.state_dict().items()}
-    monkeypatch.setattr("timm.create_model", lambda name, pretrained: network)
+    monkeypatch.setattr("timm.create_model", lambda name, **_: network)
 
     features = load_backbone(name)
 

@@ -81,7 +81,8 @@ def test_fine_tuning_follows_the_heads_and_begins_with_the_usual_rate(search):
 
     tuned = found.trials[1]
     assert (tuned.kind, tuned.state) == ("fine-tuning", "complete")
-    assert tuned.values == {"fine_tune_learning_rate": 1e-4, "fine_tune_blocks": 1}
+    usual = {"lora_rank": 0, "mixup_alpha": 0.0, "layer_decay": 1.0, "ema_decay": 0.0}
+    assert tuned.values == usual | {"fine_tune_learning_rate": 1e-4, "fine_tune_blocks": 1}
 
 
 def test_a_search_goes_on_where_it_was_cut_off(search, quick):

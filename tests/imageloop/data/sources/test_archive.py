@@ -13,6 +13,7 @@ import pytest
 
 from imageloop.data.settings import ArchiveSource
 from imageloop.data.sources.archive import ArchiveError, bring_archive, check_archive, fetch, fingerprint
+from imageloop.data.sources.verified_download import DownloadError
 from imageloop.errors import SettingsError
 
 FILES = {"cat/1.jpg": b"a" * 1000, "dog/1.jpg": b"b" * 1000}
@@ -87,7 +88,7 @@ def test_a_wrong_hash_and_a_wrong_file_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="got no file"):
         check_archive(ArchiveSource(location=str(tmp_path / "gone.zip")), "data.source.location")
     source = ArchiveSource(location=str(make_zip(tmp_path / "b.zip", FILES)), sha256="0" * 64)
-    with pytest.raises(ArchiveError, match="sha256"):
+    with pytest.raises(DownloadError, match="sha256"):
         bring_archive(source, tmp_path / "downloads")
 
 
@@ -132,7 +133,7 @@ def test_an_interrupted_download_resumes_where_it_stopped(tmp_path, server):
     url = f"http://127.0.0.1:{server.server_port}/a.zip"
     source = ArchiveSource(location=url, sha256=hashlib.sha256(content).hexdigest())
 
-    with pytest.raises(ArchiveError, match="goes on where it stopped"):
+    with pytest.raises(DownloadError, match="goes on where it stopped"):
         fetch(source, tmp_path / "downloads")
     part = next((tmp_path / "downloads").glob("*.part")).stat().st_size
     file = fetch(source, tmp_path / "downloads")
@@ -150,7 +151,7 @@ def test_a_download_with_another_hash_is_thrown_away(tmp_path, server):
     Ranges.cut = False
     source = ArchiveSource(location=f"http://127.0.0.1:{server.server_port}/a.zip", sha256="0" * 64)
 
-    with pytest.raises(ArchiveError, match="sha256"):
+    with pytest.raises(DownloadError, match="sha256"):
         fetch(source, tmp_path / "downloads")
 
     assert list((tmp_path / "downloads").iterdir()) == []
@@ -191,7 +192,7 @@ def test_a_wrong_address_is_not_retried(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/none.zip"
-        with pytest.raises(ArchiveError, match=r"404 .*; correct the address"):
+        with pytest.raises(DownloadError, match=r"404 .*; correct the address"):
             bring_archive(ArchiveSource(location=address, sha256="0" * 64), tmp_path / "downloads")
         server.shutdown()
 

@@ -1,0 +1,49 @@
+"""Whether an int8 model is as good as the exact one: judged by intervals, so that no single image decides.
+
+Predictions flip on images between two classes, in both directions, and few validation images hold few of these. The probability of the right
+class shows a loss on every image: its mean is the accuracy of a calibrated model, and the difference of two models has a narrow interval.
+
+Shapes: N validation images, K classes.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imageloop.intervals import mean_interval, wilson
+from imageloop.promotion.settings import ExportSettings
+
+logger = logging.getLogger(__name__)
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Int8Verdict:
+    """Whether the int8 model is in the package, and why: the loss of the probability of the right class, its interval, and the share of equal labels."""
+
+    accepted: bool
+    accuracy_loss: float
+    accuracy_loss_low: float
+    accuracy_loss_high: float
+    agreement: float
+
+
+def judge_int8(exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.int64], settings: ExportSettings) -> Int8Verdict:
+    """Accept a model whose loss is below the limit with 95 % confidence, and whose labels are not proved to differ too often.
+
+    `exact_NK`, `int8_NK`: calibrated probabilities.
+    """
+    rows = np.arange(len(targets_N))
+    lost_N = (exact_NK[rows, targets_N] - int8_NK[rows, targets_N]).astype(np.float64)
+    low, high = mean_interval(lost_N)
+    same_N = exact_NK.argmax(1) == int8_NK.argmax(1)
+    accepted = high <= settings.int8_max_accuracy_loss and wilson(int(same_N.sum()), len(rows))[1] >= settings.int8_min_agreement
+    logger.info(
+        "int8 %s: it loses %.2f points of accuracy (95 %%: %.2f to %.2f, expected at most %g) on %d validation images; %.1f %% of the labels are the "
+        "same (expected at least %g %%)",
+        "passed" if accepted else "refused, fp32 is used", 100 * lost_N.mean(), 100 * low, 100 * high, 100 * settings.int8_max_accuracy_loss,
+        len(rows), 100 * same_N.mean(), 100 * settings.int8_min_agreement,
+    )  # fmt: skip
+    return Int8Verdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))
