@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imageloop.adapters.ray_engine import check_address
+from imageloop.adapters.step_resources import step_options
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_models import model_version, package_of
 from imageloop.adapters.zenml_runs import named_run
@@ -12,6 +13,8 @@ from imageloop.batch_prediction.settings import BatchPredictionSettings, is_only
 from imageloop.errors import SettingsError
 from imageloop.workspace_paths import Workspace
 from operations.training import SubmittedRun
+
+STEP_NAMES = ("list_images", "predict_images", "summarize")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def predict_batch(settings: BatchPredictionSettings) -> BatchPrediction | Submit
     known = model_version(client, settings.model_name, settings.version) if settings.version else None
     model = Model(name=settings.model_name, version=known.number) if known else None
     with named_run(client, "batch_prediction", settings.model_name, workspace) as run_name:
-        run = batch_prediction.with_options(model=model, run_name=run_name)(settings, package_of(known) if known else None)
+        run = batch_prediction.with_options(model=model, run_name=run_name, steps=step_options(STEP_NAMES))(
+            settings, package_of(known) if known else None
+        )
     if run is None:  # an orchestrator that does not wait
         return SubmittedRun(stack)
     return _result_of(finished_run(client, run.id), stack, time.monotonic() - started)

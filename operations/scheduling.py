@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imageloop.adapters.ray_engine import check_address
+from imageloop.adapters.step_resources import step_options
 from imageloop.adapters.zenml_client import check_parts, open_stack, runs_elsewhere
 from imageloop.batch_prediction.settings import BatchPredictionSettings
 from imageloop.errors import SettingsError
-from operations.batch_prediction import refuse_local_paths
+from operations.batch_prediction import STEP_NAMES, refuse_local_paths
 from seldon.delivery.deployer.active_deployer import active_cluster
 from steps.pipeline_settings import MonitorSettings
 
@@ -72,7 +73,10 @@ def schedule_prediction(settings: BatchPredictionSettings, cron: str) -> Schedul
     from pipelines.batch_prediction import batch_prediction
 
     return _schedule(
-        client, _prediction_name(settings), cron, lambda when: batch_prediction.with_options(schedule=when)(settings)
+        client,
+        _prediction_name(settings),
+        cron,
+        lambda when: batch_prediction.with_options(schedule=when, steps=step_options(STEP_NAMES))(settings),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from imageloop.adapters.git import commit_at
 from imageloop.adapters.ray_engine import check_address
+from imageloop.adapters.step_resources import step_options
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.data.raw_folder import held_source, is_placed
@@ -29,8 +30,9 @@ from steps.pipeline_settings import TrainSettings
 logger = logging.getLogger(__name__)
 EXPERIMENT = "imageloop"
 NUM_SAMPLES = 4
+SEARCH = "search"  # the step that the tuning pipeline has beside those of a training
 STEP_NAMES = (
-    "ingest", "validate", "split", "version", "prepare", "collect_feedback", "search", "train", "find_label_issues", "calibrate", "export",
+    "ingest", "validate", "split", "version", "prepare", "collect_feedback", SEARCH, "train", "find_label_issues", "calibrate", "export",
     "evaluate", "gate", "sign", "register",
 )  # fmt: skip
 
@@ -97,7 +99,9 @@ def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult 
         from pipelines.training import training
 
         name = settings.promotion.model_name
-        return training.with_options(enable_cache=use_cache, model=Model(name=name), run_name=run_name)(
+        return training.with_options(
+            enable_cache=use_cache, model=Model(name=name), run_name=run_name, steps=step_options(set(STEP_NAMES) - {SEARCH})
+        )(
             settings.data, settings.training, settings.promotion, settings.feedback, settings.training.side_pixels,
             reading_of(settings.data, workspace), labels_state(settings.feedback, name, workspace),
         )  # fmt: skip

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from imageloop.adapters.step_resources import step_options
 from imageloop.training.settings import TrainingSettings
 from imageloop.workspace_paths import Workspace
-from operations.training import SubmittedRun, TrainingResult, reading_of, result_of, run_training
+from operations.training import STEP_NAMES, SubmittedRun, TrainingResult, reading_of, result_of, run_training
 from steps.pipeline_settings import TuneSettings
 
 
@@ -42,7 +43,9 @@ def tune(settings: TuneSettings, *, use_cache: bool = True) -> TuningResult | Su
         from pipelines.tuning import tuning
 
         name = settings.promotion.model_name
-        return tuning.with_options(enable_cache=use_cache, model=Model(name=name), run_name=run_name)(
+        return tuning.with_options(
+            enable_cache=use_cache, model=Model(name=name), run_name=run_name, steps=step_options(STEP_NAMES)
+        )(
             settings.data, settings.training, settings.promotion, settings.search, settings.training.side_pixels,
             reading_of(settings.data, workspace),
         )  # fmt: skip

@@ -30,11 +30,13 @@ class StackFile(Settings):
     """One file under stacks/: the flavor and the configuration of each component, and ZenML secrets that these refer to.
 
     `secrets`: the values of each secret, by its name and theirs; one that is `unset` is not known to this shell.
+    `steps`: further `pod_settings` of single steps, on top of the orchestrator's.
     """
 
     name: str
     components: dict[str, ComponentFile]
     secrets: dict[str, dict[str, str]] = Field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def read_stack(file: Path, environment: dict[str, str]) -> StackFile:

@@ -225,3 +225,55 @@ def test_a_password_is_in_a_secret_and_in_no_component(tmp_path):
 
     assert stored == [["{{imageloop_mlflow_compose.password}}", password] for password in ("first", "first", "second")]
     assert resolved == "second"
+
+
+STEPS = """
+import json, os
+from pathlib import Path
+from zenml.client import Client
+from zenml.stack import Stack
+from imageloop.adapters.step_resources import step_options
+from imageloop.adapters.zenml_stack_files import read_stack
+from operations.training import STEP_NAMES
+from pipelines.training import training
+from stacks.apply import FLAVORS, _register_flavors, apply
+from steps.pipeline_settings import TrainSettings
+client, seen = Client(), []
+settings = TrainSettings()
+_register_flavors(FLAVORS, client)
+for gpus in ("2", "0"):
+    apply(read_stack(Path("stacks/kubernetes.yaml"), {"IMAGELOOP_GPUS": gpus}), client)
+    client.activate_stack("kubernetes")
+    options = step_options(set(STEP_NAMES) - {"search"})
+    run = training.with_options(steps=options)
+    run.prepare(settings.data, settings.training, settings.promotion, settings.feedback, 224, "a", "b")
+    snapshot, *_ = run._compile(steps=options)
+    orchestrator = Stack.from_model(client.active_stack_model).orchestrator
+    asked = {name: orchestrator.get_settings(step).pod_settings for name, step in snapshot.step_configurations.items()}
+    seen.append({name: json.loads(one.model_dump_json()) for name, one in asked.items()})
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.system
+def test_a_step_asks_for_a_gpu_where_the_stack_file_says_so(tmp_path):
+    import json
+
+    environment = os.environ | {
+        "ZENML_CONFIG_PATH": str(tmp_path / "zenml"), "ZENML_REPOSITORY_PATH": str(tmp_path), "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_CUSTOM_SOURCE_ROOT": str(PROJECT), "PYTHONPATH": str(PROJECT), "IMAGELOOP_HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STEPS], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with_gpus, without = json.loads(done.stdout.splitlines()[-1])
+
+    train, usual = with_gpus["train"], with_gpus["ingest"]
+    assert train["resources"]["limits"] == usual["resources"]["limits"] | {"nvidia.com/gpu": "2"}
+    assert train["resources"]["requests"] == usual["resources"]["requests"]
+    assert [one["key"] for one in train["tolerations"]] == ["nvidia.com/gpu"]
+    for name in ("node_selectors", "env", "volumes", "labels"):
+        assert train[name] == usual[name]
+    assert {name for name, one in with_gpus.items() if one["tolerations"]} == {"train", "find_label_issues"}
+    assert without["train"] == without["ingest"] == usual
