@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imageloop.atomic_files import replacing
 from imageloop.workspace_paths import Workspace
+from operations.served_versions import served_lately, versions_shown
 from steps.pipeline_settings import MonitorSettings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
     name, now = settings.monitoring.model_name, time.time()
     decisions = database.decisions(name, NUM_SHOWN)
     windows = stored_windows(database, name, NUM_SHOWN)
+    served = served_lately(database, name, now)
     database.close()
     status = {
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
@@ -46,6 +48,8 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         "reason": result.reason,
         "explanation": result.explanation,
         "metrics": result.metrics,
+        "versions": versions_shown(name),
+        "served": served,
         "windows": [{key: getattr(window, key) for key in WINDOW_COLUMNS} for window in windows],
         "decisions": [
             {"time": one.time, "action": one.action, "reason": one.reason, "outcome": one.outcome} for one in decisions

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Blueprint
 
 from imageloop.embeddings.novelty import Novelty
+from imageloop.embeddings.training_examples import TrainingExamples
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
 from imageloop.model.verify_package import verified_package
@@ -49,6 +50,7 @@ class ImageClassifier:
             os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.images_lost.labels(self._identity.predictor).inc()
         )
         self._handler: PredictionHandler | None = None
+        self.examples: TrainingExamples | None = None
 
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
@@ -64,7 +66,7 @@ class ImageClassifier:
         lost = prometheus_metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         writer = RecordWriter(Path(folder), lost.inc) if folder else None
-        novelty = Novelty.read(self._folder)
+        novelty, self.examples = Novelty.read(self._folder), TrainingExamples.read(self._folder)
         threads = self._compute_threads()
         compute, admission = ComputeThreads(threads, max_batch(predictor), max_wait_seconds()), from_environment(threads)
         self._handler = PredictionHandler(predictor, identity, admission, compute, writer, novelty, self._retention)

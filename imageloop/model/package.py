@@ -8,6 +8,7 @@ examples.json      smoke-test images with their predictions
 test_images.parquet  labelled test images, which a rollout sends to the served version
 reference.parquet  predictions, embeddings and statistics that drift is measured against
 novelty.npz        embeddings of training images, from which the distance of an image is measured
+training_examples.npz  embeddings, classes and thumbnails of training images, where the settings ask for them
 accuracy_estimator.npz  estimates accuracy without labels: known embeddings with classes, small heads, a logistic model
 signature          over all files
 """

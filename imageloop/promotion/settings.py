@@ -26,6 +26,12 @@ class ExportSettings(Settings):
     max_test_images: int = Field(
         500, ge=0, description="test images in the package, with which a rollout compares versions; without them it needs labels"
     )
+    thumbnails: int = Field(
+        0,
+        ge=0,
+        le=2000,
+        description="training images of which the package holds thumbnails: the page shows those that resemble an image; 0: the package shows none",
+    )
 
 
 class GateSettings(Settings):

@@ -199,7 +199,8 @@ def _schemas(info: PackageInfo) -> dict[str, Any]:
             data=_object(names={"type": "array", "items": label}, ndarray=rows_or_nulls), meta=_object(puid=request_id, tags=tags)
         ),
         **_open_inference_schemas(base64, pixels),
-        "Explanation": _object(label=label, probability=number, heat_map=rows, model=model),
+        "Explanation": _object(label=label, probability=number, heat_map=rows, model=model)
+        | {"description": "Where the package holds thumbnails of training images, `similar` has the nearest ones: label, distance, thumbnail."},
         "Feedback": _object(request_id=request_id, label=ground_truth),
         "Receipt": _object(request_id=request_id),
         "SeldonFeedback": _object(

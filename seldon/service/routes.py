@@ -39,6 +39,7 @@ from seldon.service.request_errors import RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.seldon_messages import encoded_images
 from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK, SELDON_PREDICTIONS, V2, V2_INFER, V2_MODELS
+from seldon.service.similar_images import similar_images
 from seldon.service.web_pages import PAGES, WebPages
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class _Service:
                 "heat_map": heat,
                 "model": handler.model_identity(),
             }
+            | similar_images(self._model.examples, prediction.embedding_D)
         )
 
     def feedback(self) -> Response:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
 
 WEB = Path(__file__).parents[1] / "web"
-FILES = ("/", "/page.js", "/page.css", "/docs.js")
+FILES = ("/", "/page.js", "/batch.js", "/page.css", "/operations", "/operations.js", "/docs.js")
 SWAGGER = tuple(f"/docs/{name}" for name in SWAGGER_FILES)
 PAGES = (*FILES, "/docs", *SWAGGER, "/openapi.json")
 
@@ -46,4 +46,5 @@ class WebPages:
         return send_from_directory(folder, request.path.rpartition("/")[2])
 
     def page(self) -> Response:
-        return send_from_directory(WEB, request.path[1:] or "index.html")
+        name = request.path[1:] or "index"
+        return send_from_directory(WEB, name if "." in name else f"{name}.html")

@@ -12,7 +12,8 @@ async function call(path, options = {}) {
   const response = await fetch(path, { ...options, headers });
   const body = await response.json().catch(() => null);
   if (response.ok) return body;
-  throw new Error(body?.status?.info || `the service responded with ${response.status}`);
+  const error = new Error(body?.status?.info || `the service responded with ${response.status}`);
+  throw Object.assign(error, { status: response.status, retryAfter: Number(response.headers.get("Retry-After")) });
 }
 
 async function start() {
@@ -37,6 +38,7 @@ async function predict(file) {
     current = prediction;
     describe(prediction, milliseconds);
     await draw(file, explained.heat_map);
+    showSimilar(explained.similar || []);
     show("prediction", true);
     at("correct").disabled = at("wrong").disabled = false;
   } catch (error) {
@@ -70,24 +72,32 @@ function bar(name, value) {
   return row;
 }
 
+function showSimilar(images) {
+  show("similar", images.length > 0);
+  at("similar-images").replaceChildren(...images.map(({ label, thumbnail }) => {
+    const item = element("li", "");
+    item.append(Object.assign(document.createElement("img"), { src: thumbnail, alt: "" }), label);
+    return item;
+  }));
+}
+
 async function draw(file, heat) {
   const [crop, over] = [at("crop").getContext("2d"), at("heat").getContext("2d")];
   const side = crop.canvas.width;
+  for (const { canvas } of [crop, over]) canvas.getContext("2d").clearRect(0, 0, side, side);
   let image = null;
   try {
     image = await createImageBitmap(file);
   } catch {
     image = null; // the browser cannot decode every format that the service accepts
   }
-  for (const canvas of [crop, over]) {
-    canvas.clearRect(0, 0, side, side);
-    if (!image) continue;
+  if (image) {
     const square = Math.min(image.width, image.height) * CROP_SHARE;
-    canvas.drawImage(image, (image.width - square) / 2, (image.height - square) / 2, square, square, 0, 0, side, side);
+    crop.drawImage(image, (image.width - square) / 2, (image.height - square) / 2, square, square, 0, 0, side, side);
   }
   const small = Object.assign(document.createElement("canvas"), { width: heat[0].length, height: heat.length });
   const pixels = small.getContext("2d").createImageData(small.width, small.height);
-  heat.flat().forEach((value, index) => pixels.data.set([255, 200 * (1 - value), 40, 190 * value], 4 * index));
+  heat.flat().forEach((value, index) => pixels.data.set([255, 200 * (1 - value), 40, 255 * value], 4 * index));
   small.getContext("2d").putImageData(pixels, 0, 0);
   over.imageSmoothingQuality = "high";
   over.drawImage(small, 0, 0, side, side);
@@ -104,63 +114,8 @@ async function sendFeedback(label) {
   }
 }
 
-// The monitor's status, refreshed every few seconds; hidden without a monitor.
-async function refresh() {
-  const [loop, exposition] = await Promise.all([call("loop").catch(() => ({})), text("metrics").catch(() => "")]);
-  show("loop", Boolean(loop.time));
-  if (!loop.time) return;
-  const metrics = loop.metrics || {};
-  at("loop-lead").textContent = `${loop.action}: ${loop.explanation || loop.reason}`;
-  const shown = {
-    version: loop.version,
-    accuracy: percent(metrics.accuracy),
-    "estimate without labels": withInterval(metrics),
-    "drift p-value": metrics.drift_p_value?.toFixed(3),
-    "out of distribution": percent(metrics.out_of_distribution_share),
-    "predictions": sum(exposition, "imageloop_predictions_total"),
-    "mean milliseconds": mean(exposition, "imageloop_request_seconds")?.toFixed(1),
-    "last run": new Date(loop.time).toLocaleTimeString(),
-  };
-  at("loop-metrics").replaceChildren(...Object.entries(shown).flatMap(([name, value]) => [element("dt", name), element("dd", value ?? "–")]));
-  at("loop-chart").replaceChildren(...(loop.windows || []).map(column));
-  const decisions = (loop.decisions || []).slice(-5).reverse();
-  at("loop-decisions").replaceChildren(...decisions.map(({ action, reason, outcome }) => element("li", `${action}: ${reason}${outcome ? ` → ${outcome}` : ""}`)));
-}
-
-function column(window, index) {
-  const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  const height = 80 * (1 - window.p_value);
-  for (const [name, value] of Object.entries({ x: 30 * index, y: 90 - height, width: 22, height })) bar.setAttribute(name, value);
-  bar.classList.toggle("alarm", window.alarm);
-  return bar;
-}
-
-async function text(path) {
-  const response = await fetch(path, { headers: at("key").value ? { "X-API-Key": at("key").value } : {} });
-  return response.ok ? response.text() : "";
-}
-
-function sum(exposition, name) {
-  return exposition.split("\n").filter((line) => line.startsWith(name)).reduce((total, line) => total + Number(line.split(" ").pop()), 0);
-}
-
-function mean(exposition, name) {
-  const count = sum(exposition, `${name}_count`);
-  return count ? (1000 * sum(exposition, `${name}_sum`)) / count : null;
-}
-
 function element(name, content) {
   return Object.assign(document.createElement(name), { textContent: content });
-}
-
-function withInterval(metrics) {
-  const value = percent(metrics.estimated_accuracy);
-  if (value === null || percent(metrics.estimated_low) === null) return value;
-  return `${value} (${percent(metrics.estimated_low)} to ${percent(metrics.estimated_high)})`;
-}
-
-function percent(value) {
-  return value === null || value === undefined ? null : `${(100 * value).toFixed(1)} %`;
 }
 
 function fail(error) {
@@ -172,22 +127,31 @@ function show(id, visible) {
   at(id).hidden = !visible;
 }
 
-at("file").addEventListener("change", (event) => event.target.files[0] && predict(event.target.files[0]));
+function open(files) {
+  if (files.length === 1) predict(files[0]);
+  if (files.length > 1) predictAll([...files]); // batch.js
+}
+
+function fade() {
+  at("heat").style.opacity = at("opacity").value / 100;
+}
+
+for (const id of ["file", "camera"]) at(id).addEventListener("change", (event) => open(event.target.files));
+at("opacity").addEventListener("input", fade);
 at("correct").addEventListener("click", () => sendFeedback(current.label));
 at("feedback").addEventListener("submit", (event) => {
   event.preventDefault();
   sendFeedback(at("ground-truth").value);
 });
 at("key-form").addEventListener("submit", (event) => event.preventDefault());
-at("key").addEventListener("change", () => start().then(refresh).catch(fail));
-document.addEventListener("paste", (event) => event.clipboardData.files[0] && predict(event.clipboardData.files[0]));
+at("key").addEventListener("change", () => start().catch(fail));
+document.addEventListener("paste", (event) => open(event.clipboardData.files));
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   at("drop").addEventListener(name, (event) => {
     event.preventDefault();
     at("drop").classList.toggle("over", over);
-    if (name === "drop" && event.dataTransfer.files[0]) predict(event.dataTransfer.files[0]);
+    if (name === "drop") open(event.dataTransfer.files);
   });
 }
+fade();
 start().catch(fail);
-refresh();
-setInterval(refresh, 5000);

@@ -15,6 +15,7 @@ from imageloop.model.signing import sign as sign_folder
 from imageloop.model.test_images import write_test_images
 from imageloop.promotion.choose_smoke_test_images import write_smoke_test_images
 from imageloop.promotion.choose_test_images import choose_test_images
+from imageloop.promotion.choose_training_examples import choose_training_examples
 from imageloop.promotion.drift_reference import write_reference
 from imageloop.promotion.evaluation import Evaluation
 from imageloop.promotion.settings import ExportSettings, GateSettings
@@ -50,6 +51,8 @@ def sign(
     write_smoke_test_images(predictor, evaluation.predictions, prepared, workspace, folder)
     chosen = choose_test_images(evaluation.predictions, prepared, workspace, export_settings.max_test_images)
     write_test_images(folder, chosen)
+    if export_settings.thumbnails:
+        choose_training_examples(predictor, prepared, workspace, export_settings.thumbnails).write(folder)
     metrics = {"metrics": evaluation.summary(), "thresholds": settings.model_dump(mode="json")}
     read_info(folder).model_copy(update=metrics).write(folder)
     sign_folder(folder, private_key(workspace.keys))

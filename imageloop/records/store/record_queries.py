@@ -72,6 +72,11 @@ class RecordQueries(RecordsConnection):
         columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "label", "confidence"))
         return self._read_predictions(select(*columns), model_name, since, float("inf"), newest)
 
+    def latencies(self, model_name: str, since: float, newest: int) -> "pd.DataFrame":
+        """The newest predictions after a time, with version and latency."""
+        columns = (predictions.c[name] for name in ("request_id", "time", "model_version", "latency_ms"))
+        return self._read_predictions(select(*columns), model_name, since, float("inf"), newest)
+
     def _read_predictions(
         self, query: Select[Any], model_name: str, since: float, until: float, newest: int | None
     ) -> "pd.DataFrame":
