@@ -70,7 +70,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
         last = read_deployed(Workspace.current(), stack_id) or read_last(Workspace.current())
         settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
     settings = settings.on(deployer.config.cluster)
-    _check_image(settings, deployer.config.cluster)
+    _check_replicas(settings, deployer.config.cluster)
     find_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     deployed = Deployed(
         cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
@@ -93,10 +93,15 @@ def check_deployable(settings: DeploySettings) -> None:
     """
     open_stack()
     cluster = active_cluster()
-    _check_image(settings.on(cluster), cluster)
+    _check_replicas(settings.on(cluster), cluster)
 
 
-def _check_image(settings: DeploySettings, cluster: ClusterSettings) -> None:
+def _check_replicas(settings: DeploySettings, cluster: ClusterSettings) -> None:
+    """Raises: SettingsError where replicas could not start: pods without a container image, an environment that retains no images."""
+    if isinstance(cluster, LocalSettings):  # its replicas have this environment
+        from imageloop.records.retained_images import ImageRetention
+
+        ImageRetention.from_environment(str(Workspace.current().state), lambda: None)
     if isinstance(cluster, KubernetesSettings) and settings.image is None:
         raise missing_image()
 

@@ -76,6 +76,9 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
     """
     started = time.monotonic()
     client = open_stack()
+    from imageloop.lifecycle.choose_version import refuse_unknown  # MLflow
+
+    refuse_unknown(settings.monitoring.model_name)
     settings = settings.on(active_cluster())
     workspace = Workspace.current()
     with _alone(workspace):

@@ -180,8 +180,11 @@ def identity() -> Path:
 
 
 def records_folder(settings: "MonitoringSettings") -> Path:
-    """Raises: ImageLoopError where this machine does not have the records."""
+    """Raises: ImageLoopError where this machine does not have the records, or for a model that does not exist."""
     open_store()
+    from imageloop.lifecycle.choose_version import refuse_unknown
+
+    refuse_unknown(settings.model_name)
     from imageloop.records.retained_images import folder_of
     from seldon.delivery.deployer.active_deployer import active_deployer
 

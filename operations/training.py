@@ -121,12 +121,12 @@ def run_training[Result: TrainingResult](
     `start`: by its name. `backbones`: further ones that it uses.
     """
     started = time.monotonic()
+    _check_backbones({settings.training.label_backbone, *backbones})
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_local_sources(settings)
     else:
         _check_this_machine(settings.training)
-    _check_backbones({settings.training.label_backbone, *backbones})
     bring_weights(settings.training, Workspace.current())
     check_parts(client)
     from imageloop.adapters import mlflow_tracking

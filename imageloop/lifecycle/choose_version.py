@@ -63,6 +63,16 @@ def other_models(registry: ModelRegistry) -> str:
     return f"; these have versions: {', '.join(names)}" if names else ""
 
 
+def refuse_unknown(model_name: str) -> None:
+    """Raises: ImageLoopError for a model without any version, whose name may be misspelt."""
+    registry = ModelRegistry(model_name)
+    if not registry.versions():
+        raise ImageLoopError(
+            f"expected the name of a model, got '{model_name}', which has no version; train it: python run.py train --model {model_name}"
+            f"{other_models(registry)}"
+        )
+
+
 def check_still_deployable(candidate: Candidate, *, also_refused: bool) -> RegisteredVersion:
     """Check again right before the rollout, for the version may have been rolled back since it was chosen, and return what is registered.
 

@@ -38,7 +38,9 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
     registry = ModelRegistry(settings.model_name)
     serving = version or registry.champion()
     if serving is None:
-        raise ImageLoopError(f"expected a version of '{settings.model_name}' that serves, got none; run: python run.py deploy")
+        raise ImageLoopError(
+            f"expected a version of '{settings.model_name}' that serves, got none; run: python run.py deploy --model {settings.model_name}"
+        )
     folder = registry.package(serving)
     info = read_info(folder)
     database = open_database(workspace, settings.database)
