@@ -27,6 +27,7 @@ from seldon.service.images_together import max_batch, max_wait_seconds
 from seldon.service.prediction_handler import PredictionHandler
 from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction, source_of
 from seldon.service.request_errors import RequestError
+from seldon.service.request_log import RequestLog
 from seldon.service.seldon_messages import parse_message, prediction_message
 from seldon.service.serving_protocols import CLIENT_HEADER
 
@@ -51,6 +52,7 @@ class ImageClassifier:
         )
         self._handler: PredictionHandler | None = None
         self.examples: TrainingExamples | None = None
+        self.request_log: RequestLog | None = None
 
     def load(self) -> None:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
@@ -65,7 +67,8 @@ class ImageClassifier:
         prometheus_metrics.price.labels(identity.predictor).set(float(os.environ.get(prometheus_metrics.PRICE_VARIABLE, "0.05")))
         lost = prometheus_metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
-        writer = RecordWriter(Path(folder), lost.inc) if folder else None
+        self.request_log = RequestLog.from_environment(identity) if folder else None
+        writer = RecordWriter(Path(folder), lost.inc, self.request_log.send if self.request_log else None) if folder else None
         novelty, self.examples = Novelty.read(self._folder), TrainingExamples.read(self._folder)
         threads = self._compute_threads()
         compute, admission = ComputeThreads(threads, max_batch(predictor), max_wait_seconds()), from_environment(threads)

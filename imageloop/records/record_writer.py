@@ -30,9 +30,12 @@ class RecordWriter:
     A file is never renamed, and no name is used twice: so a reader may store its position by name.
     """
 
-    def __init__(self, folder: Path, on_loss: Callable[[int], None]) -> None:
+    def __init__(
+        self, folder: Path, on_loss: Callable[[int], None], also: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        """`also` gets every record that was made, in the thread that writes it."""
         self._folder = folder
-        self._on_loss = on_loss
+        self._on_loss, self._also = on_loss, also
         self._file = self._new_file()
         self._appending = threading.Lock()
         self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()  # its lock is never held by Python code
@@ -48,6 +51,7 @@ class RecordWriter:
 
     def write_through(self, record: dict[str, Any]) -> bool:
         """Write a record before returning, for one that is acknowledged; False where that failed."""
+        self._pass_on(record)
         return self._append([_line(record)])
 
     def close(self) -> None:
@@ -71,10 +75,21 @@ class RecordWriter:
     def _made(self, make: Make) -> Iterator[bytes]:
         """The line of one record; none where it cannot be made, so that the others are written all the same."""
         try:
-            yield _line(make())
+            record = make()
+            yield _line(record)
         except Exception:
             logger.exception("a record could not be made and is lost")
             self._on_loss(1)
+        else:
+            self._pass_on(record)
+
+    def _pass_on(self, record: dict[str, Any]) -> None:
+        if self._also is None:
+            return
+        try:
+            self._also(record)
+        except Exception:
+            logger.exception("a record was written, and could not be sent")
 
     def _append(self, lines: list[bytes]) -> bool:
         """Write all lines at once; only whole lines remain, also where the disk is full in the middle."""

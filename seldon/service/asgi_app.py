@@ -107,9 +107,10 @@ class ServiceApp:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Before the process ends: send the spans that wait."""
-        if self._tracing is not None:
-            self._tracing.flush()
+        """Before the process ends: send the spans and records that wait."""
+        for signal in (self._tracing, self._model.request_log):
+            if signal is not None:
+                signal.flush()
 
     async def _handle(self, scope: Scope, caller: Caller, send: Send) -> None:
         request = _ShortRequest.of(scope)

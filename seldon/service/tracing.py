@@ -4,18 +4,15 @@ The SDK reads its own variables: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME,
 imported. Spans are made when their request is over, and sent by a thread of the SDK, which drops them where the endpoint is slow.
 """
 
-import os
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from seldon.service.prediction_requests import Identity, Stage
+from seldon.service.telemetry import flush, is_configured, resource_of
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 CONTEXT_HEADERS = (b"traceparent", b"tracestate")
-FLUSH_SECONDS = 2.0
 FAULT = 500
 
 
@@ -28,16 +25,13 @@ class Tracing:
     @classmethod
     def from_environment(cls, identity: Identity) -> Self | None:
         """None where no endpoint is configured."""
-        if not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+        if not is_configured("TRACES"):
             return None
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        served = {"imageloop.model": identity.model_name, "imageloop.version": identity.model_version}
-        service = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "imageloop", "imageloop.predictor": identity.predictor}
-        provider = TracerProvider(resource=Resource.create(service | served))
+        provider = TracerProvider(resource=resource_of(identity))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return cls(provider)
 
@@ -58,10 +52,8 @@ class Tracing:
             self._record(scope, begun, status, stages)
 
     def flush(self) -> None:
-        """Send what waits, for a short time; the SDK itself waits for as long as its endpoint may take."""
-        sending = threading.Thread(target=self._provider.force_flush, daemon=True)
-        sending.start()
-        sending.join(FLUSH_SECONDS)
+        """Send what waits, for a short time."""
+        flush(self._provider)
 
     def _record(self, scope: dict[str, Any], begun: int, status: int, stages: list[Stage]) -> None:
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context

@@ -43,9 +43,9 @@ async function predictWhenFree(file) {
 function rowOf(row) {
   row.element = document.createElement("tr");
   const button = Object.assign(document.createElement("button"), { type: "button" });
-  const picture = Object.assign(document.createElement("img"), { alt: "", loading: "lazy", src: URL.createObjectURL(row.file) });
-  picture.addEventListener("load", () => URL.revokeObjectURL(picture.src), { once: true });
-  button.append(picture, row.file.name);
+  const preview = Object.assign(document.createElement("img"), { alt: "", loading: "lazy", src: URL.createObjectURL(row.file) });
+  preview.addEventListener("load", () => URL.revokeObjectURL(preview.src), { once: true });
+  button.append(preview, row.file.name);
   button.addEventListener("click", () => predict(row.file));
   const first = element("td", "");
   first.append(button);

@@ -12,8 +12,8 @@ from seldon.service.similar_images import NUM_SIMILAR, similar_images
 def examples() -> TrainingExamples:
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(12, 8)).astype(np.float32)
-    pictures = [np.full((32, 32, 3), 20 * index, np.uint8) for index in range(12)]
-    return TrainingExamples(embeddings, [f"class {index % 3}" for index in range(12)], [thumbnail(one) for one in pictures])
+    pixels = [np.full((32, 32, 3), 20 * index, np.uint8) for index in range(12)]
+    return TrainingExamples(embeddings, [f"class {index % 3}" for index in range(12)], [thumbnail(one) for one in pixels])
 
 
 def test_the_nearest_images_come_first_also_after_a_package_was_read(examples, tmp_path):

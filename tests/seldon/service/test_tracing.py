@@ -1,11 +1,13 @@
-"""Traces: what a receiver of OTLP gets, and that nobody waits for one."""
+"""Traces and the request log: what a receiver of OTLP gets, and that nobody waits for one."""
 
 import http.server
+import json
 import socket
 import threading
 from typing import ClassVar
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from seldon.delivery.clusters.local.replicas import serving_python
@@ -16,15 +18,26 @@ COMMAND = [str(serving_python()), "-m", "seldon.launcher"]
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Keeps the spans that it is sent."""
+    """Keeps the spans and log records that it is sent."""
 
     spans: ClassVar[list] = []
+    logs: ClassVar[list] = []
 
     def do_POST(self) -> None:
-        export = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
-        self.spans.extend(
-            (part.resource, span) for part in export.resource_spans for scope in part.scope_spans for span in scope.spans
-        )
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/logs":
+            export = ExportLogsServiceRequest.FromString(body)
+            self.logs.extend(
+                (part.resource, record)
+                for part in export.resource_logs
+                for scope in part.scope_logs
+                for record in scope.log_records
+            )
+        else:
+            export = ExportTraceServiceRequest.FromString(body)
+            self.spans.extend(
+                (part.resource, span) for part in export.resource_spans for scope in part.scope_spans for span in scope.spans
+            )
         self.send_response(200)
         self.end_headers()
 
@@ -34,7 +47,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver():
-    Receiver.spans = []
+    Receiver.spans, Receiver.logs = [], []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -79,3 +92,31 @@ def test_an_endpoint_that_hangs_delays_no_request_and_no_end(start_service, pack
 
         assert codes == [200] * 50
         assert service.process.wait(8) == 0
+
+
+def test_the_request_log_is_sent_with_the_callers_trace_and_without_embeddings(
+    start_service, package, call, colours, receiver, eventually, tmp_path
+):
+    service = start_service(
+        COMMAND, package, OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=f"{receiver}/v1/logs", OTEL_BLRP_SCHEDULE_DELAY="200",
+        IMAGELOOP_RECORDS=str(tmp_path / "records"),
+    )  # fmt: skip
+
+    _, answer, _ = call(f"{service.url}/predict", colours.red, "image/png", traceparent=f"00-{TRACE}-{PARENT}-01")
+    body = json.dumps({"request_id": json.loads(answer)["request_id"], "label": "blue"}).encode()
+    call(f"{service.url}/feedback", body, "application/json")
+
+    assert eventually(lambda: len(Receiver.logs) == 2)
+    by_kind = {attributes(record)["kind"]: record for _, record in Receiver.logs}
+    sent = json.loads(by_kind["prediction"].body.string_value)
+    (line,) = [line for line in written(tmp_path / "records") if line["kind"] == "prediction"]
+    assert sent == {name: value for name, value in line.items() if name != "embedding"}
+    assert by_kind["prediction"].trace_id.hex() == TRACE
+    assert attributes(by_kind["prediction"])["label"] == "red"
+    assert attributes(by_kind["feedback"])["ground_truth"] == "blue"
+    assert attributes(Receiver.logs[0][0])["imageloop.version"] == "7"
+    assert Receiver.spans == [], "no endpoint takes them"
+
+
+def written(folder) -> list[dict]:
+    return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
