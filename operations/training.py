@@ -121,7 +121,7 @@ def run_training[Result: TrainingResult](
     `start`: by its name. `backbones`: further ones that it uses.
     """
     started = time.monotonic()
-    _check_backbones({settings.training.label_backbone, *backbones})
+    _check_backbones({*settings.training.backbones, *backbones})
     client = open_stack()
     if runs_elsewhere(client):
         _refuse_local_sources(settings)

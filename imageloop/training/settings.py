@@ -127,6 +127,12 @@ class TrainingSettings(Settings):
         return max(BACKBONE_SIDES.get(name, DEFAULT_SIDE) for name in names)
 
     @property
+    def backbones(self) -> set[str]:
+        """The names of all backbones that a training uses: the model's, the one that judges labels, the teacher's."""
+        taught_by = {self.model.distillation.teacher} if self.model.distillation else set()
+        return {self.label_backbone} | taught_by
+
+    @property
     def label_backbone(self) -> str:
         """Name the backbone whose features judge labels: that of the transferred model, whose features exist already, else the default."""
         return self.model.backbone if isinstance(self.model, Transfer) else Transfer().backbone

@@ -31,9 +31,8 @@ from imageloop.training.trained_model import EpochReport
 logger = logging.getLogger(__name__)
 # of a GPU's convolutions: algorithms that give the same twice
 REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": True}
-Batches = Callable[
-    [int], Iterable[tuple[Tensor, Tensor]]
-]  # of epoch n: inputs (B, ...), targets (B,), or (B, K) where images are mixed
+# The batches of epoch n: inputs (B, ...), targets (B,), or (B, K) where images are mixed.
+Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
 
 @dataclass
