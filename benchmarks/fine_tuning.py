@@ -5,15 +5,12 @@ make bench-fine-tuning SETS=flowers      one of them
 """
 
 import os
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.tuning import split_images
+from benchmarks.tuning import data_sets, split_images
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.intervals import paired_interval, paired_wins
 from imageloop.training.settings import TrainingSettings
@@ -36,16 +33,9 @@ RECIPES: dict[str, dict] = {
 
 
 def main() -> None:
-    named = os.environ.get("IMAGELOOP_TEST_DATA")
-    if not named:
-        sys.exit("error: expected IMAGELOOP_TEST_DATA to name the folder with photographs, got nothing there")
     recipes = os.environ.get("RECIPES", ",".join(RECIPES)).split(",")
-    with tempfile.TemporaryDirectory() as scratch:
-        workspace = Workspace(Path(scratch))
-        workspace.state.mkdir()
-        workspace.backbones.symlink_to(Workspace.current().backbones.resolve())
-        for name in os.environ.get("SETS", ",".join(SETS)).split(","):
-            measure(split_images(Path(named, "data", name), SPLIT, workspace), name, recipes, workspace)
+    for name, folder, workspace in data_sets(SETS):
+        measure(split_images(folder, SPLIT, workspace), name, recipes, workspace)
 
 
 def measure(images: PreparedImages, name: str, recipes: list[str], workspace: Workspace) -> None:

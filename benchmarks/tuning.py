@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ SEARCH = {"trials": 20, "fine_tune_trials": 0, "minutes": None}
 
 
 def main() -> None:
+    for name, folder, workspace in data_sets(SETS):
+        measure(name, folder, workspace)
+
+
+def data_sets(usual: Sequence[str]) -> Iterator[tuple[str, Path, Workspace]]:
+    """The data sets that SETS names, below IMAGELOOP_TEST_DATA, with one workspace for all of them."""
     named = os.environ.get("IMAGELOOP_TEST_DATA")
     if not named:
         sys.exit("error: expected IMAGELOOP_TEST_DATA to name the folder with photographs, got nothing there")
@@ -43,8 +50,8 @@ def main() -> None:
         workspace = Workspace(Path(scratch))
         workspace.state.mkdir()
         workspace.backbones.symlink_to(Workspace.current().backbones.resolve())
-        for name in os.environ.get("SETS", ",".join(SETS)).split(","):
-            measure(name, Path(named, "data", name), workspace)
+        for name in os.environ.get("SETS", ",".join(usual)).split(","):
+            yield name, Path(named, "data", name), workspace
 
 
 def measure(name: str, folder: Path, workspace: Workspace) -> None:

@@ -9,8 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop.training.classification_metrics import ClassificationScores
 from imageloop.training.settings import TrainingSettings
-from imageloop.training.teacher_score import TeacherScore
-from imageloop.training.trained_model import EpochReport, TrainedModel
+from imageloop.training.trained_model import EpochReport, TeacherScore, TrainedModel
 from materializers.artifact_files import hash_of, read_bytes, write_bytes
 
 

@@ -51,6 +51,11 @@ def approve(model_name: str, version: str, reason: str = "") -> Approval:
 def versions(model_name: str) -> VersionList:
     """All versions in the registry."""
     open_store()
+    return known_versions(model_name)
+
+
+def known_versions(model_name: str) -> VersionList:
+    """The same for a process that has opened the store."""
     from imageloop.adapters.mlflow_registry import ModelRegistry
     from operations.serving import traffic_of
 

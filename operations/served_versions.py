@@ -13,9 +13,9 @@ SHOWN = ("version", "accuracy", "backbone", "data", "made_at", "reason")
 
 def versions_shown(model_name: str) -> list[dict[str, Any]]:
     """The newest versions of a model, the newest first. `traffic`: percent; None where this machine does not know it."""
-    from operations.approval import versions
+    from operations.approval import known_versions
 
-    known = versions(model_name)
+    known = known_versions(model_name)
     return [
         {name: value for name, value in asdict(one).items() if name in SHOWN}
         | {

@@ -18,12 +18,10 @@ from imageloop.data.settings import DataSettings, DvcSource, FolderSource, only_
 from imageloop.data.sources.folder import unwrap
 from imageloop.data.sources.source_kinds import fingerprint
 from imageloop.errors import SettingsError
-from imageloop.shared_folder import VARIABLE as SHARED
-from imageloop.shared_folder import shared_address
 from imageloop.training.devices import device_of
 from imageloop.training.retraining_ladder import Ladder
 from imageloop.training.settings import BACKBONE_SIDES, TrainingSettings
-from imageloop.training.user_weights import bring_weights
+from imageloop.training.user_weights import bring_weights, refuse_unshared_weights
 from imageloop.workspace_paths import Workspace
 from steps.pipeline_settings import TrainSettings
 
@@ -166,10 +164,7 @@ def _refuse_local_sources(settings: TrainSettings) -> None:
             f"data: expected images that pods can reach (an archive by its URL, Kaggle, a DVC repository by its URL), got '{found}' of "
             "this machine; track it with DVC, or put an archive of it where the cluster can read it"
         )
-    if getattr(settings.training.model, "weights", None) is not None and not shared_address(""):
-        raise SettingsError(
-            f"training.model.weights: expected {SHARED} to name a folder from which pods can take the weights, got nothing there; set it"
-        )
+    refuse_unshared_weights(settings.training)
 
 
 def reading_of(settings: DataSettings, workspace: Workspace) -> str:

@@ -30,7 +30,7 @@ from imageloop.adapters.quiet_libraries import never_proxy_loopback, quiet_libra
 from imageloop.adapters.registered_stacks import artifacts_of, find_component, find_stack, kind_of
 from imageloop.adapters.stack_flavors import refuse_unsupported
 from imageloop.adapters.stack_reachability import ORCHESTRATOR
-from imageloop.adapters.step_resources import LABEL, without_nothing
+from imageloop.adapters.step_resources import keep_steps
 from imageloop.adapters.zenml_stack_files import (
     FOLDER,
     UNSET,
@@ -65,7 +65,7 @@ def apply(stack: StackFile, client: "Client") -> None:
         _apply_secret(name, values, client)
     components = {kind: [_apply_component(kind, spec, client)] for kind, spec in stack.components.items()}
     for id_ in components.get(ORCHESTRATOR, []):
-        _apply_steps(id_, stack.steps, client)
+        keep_steps(id_, stack.steps, client)
     found = find_stack(stack.name, client)
     if found is None:
         client.create_stack(stack.name, components={kind_of(kind): ids[0] for kind, ids in components.items()})
@@ -73,15 +73,6 @@ def apply(stack: StackFile, client: "Client") -> None:
         _update_stack(
             found.id, {kind: [part.id for part in parts] for kind, parts in found.components.items()}, components, client
         )
-
-
-def _apply_steps(orchestrator: UUID, steps: dict[str, dict[str, Any]], client: "Client") -> None:
-    """Store what steps ask for beside the orchestrator, where runs find it."""
-    asked = json.dumps({name: own for name, each in steps.items() if (own := without_nothing(each))}, sort_keys=True)
-    kind = kind_of(ORCHESTRATOR)
-    known = client.get_stack_component(kind, orchestrator).labels or {}
-    if known.get(LABEL, "{}") != asked:
-        client.update_stack_component(orchestrator, kind, labels={LABEL: asked})
 
 
 def _apply_secret(name: str, values: dict[str, str], client: "Client") -> None:

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from imageloop.adapters.registered_stacks import kind_of
 from imageloop.adapters.stack_reachability import ORCHESTRATOR
+
+if TYPE_CHECKING:
+    from zenml.client import Client
 
 LABEL = "imageloop-steps"  # of the orchestrator as ZenML registers it; its configuration has no place for steps
 GPU = "nvidia.com/gpu"
@@ -23,6 +27,15 @@ def step_options(names: Collection[str]) -> dict[str, Any]:
     }
 
 
+def keep_steps(orchestrator: UUID, steps: dict[str, dict[str, Any]], client: "Client") -> None:
+    """Store what steps ask for beside the orchestrator, where `step_options` finds it."""
+    asked = json.dumps({name: own for name, each in steps.items() if (own := _without_nothing(each))}, sort_keys=True)
+    kind = kind_of(ORCHESTRATOR)
+    known = client.get_stack_component(kind, orchestrator).labels or {}
+    if known.get(LABEL, "{}") != asked:
+        client.update_stack_component(orchestrator, kind, labels={LABEL: asked})
+
+
 def merged(usual: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Settings of pods with those of a step on top: mappings are merged, lists are joined, everything else is replaced."""
     found = dict(usual)
@@ -37,7 +50,7 @@ def merged(usual: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def without_nothing(asked: dict[str, Any]) -> dict[str, Any]:
+def _without_nothing(asked: dict[str, Any]) -> dict[str, Any]:
     """What a step asks for, without the rest where it asks for no GPU at all: a variable of the stack's file decides how many."""
     limits = (asked.get("resources") or {}).get("limits") or {}
     return {} if str(limits.get(GPU, "1")) == "0" else asked

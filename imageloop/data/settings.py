@@ -1,12 +1,11 @@
 """What to read, and how it becomes a data set."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from imageloop.settings import Settings
+from imageloop.settings import Settings, absolute, is_url
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,12 +59,12 @@ class ArchiveSource(Settings):
 
     @property
     def is_url(self) -> bool:
-        return re.match(r"https?://", self.location) is not None
+        return is_url(self.location)
 
     @field_validator("location")
     @classmethod
     def absolute(cls, location: str) -> str:
-        return location if "://" in location else str(Path(location).expanduser().absolute())
+        return absolute(location)
 
     @model_validator(mode="after")
     def a_url_needs_a_hash(self) -> Self:

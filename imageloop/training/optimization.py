@@ -20,7 +20,7 @@ class Optimization:
     """The optimizer and schedule of one training, and the moving average of its weights where the loop keeps one."""
 
     def __init__(self, model: nn.Module, settings: LoopSettings, num_steps: int) -> None:
-        self._model, self._num_done = model, 0
+        self._model = model
         groups = parameter_groups(model, settings)
         self._optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         peaks = [group["lr"] for group in self._optimizer.param_groups]
@@ -38,9 +38,8 @@ class Optimization:
         loss.backward()  # type: ignore[no-untyped-call] # torch's own
         self._optimizer.step()
         self._schedule.step()
-        self._num_done += 1
         if self._average is not None:
-            self._average.update(self._model, self._num_done)
+            self._average.update(self._model, self._schedule.last_epoch)  # counted in steps
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a training needs to go on."""
@@ -49,14 +48,12 @@ class Optimization:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "num_done": self._num_done,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._model.load_state_dict(saved["model"])
         self._optimizer.load_state_dict(saved["optimizer"])
         self._schedule.load_state_dict(saved["schedule"])
-        self._num_done = saved["num_done"]
         if self._average is not None:
             self._average.module.load_state_dict(saved["average"])
 

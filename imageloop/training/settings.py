@@ -1,13 +1,11 @@
 """Settings of training: model, loop, device, feedback data."""
 
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from imageloop.model.package import JOINED_BY, SHA_DIGITS, WEIGHTS_MARK
-from imageloop.settings import Settings
+from imageloop.settings import Settings, absolute, is_url
 from imageloop.training.devices import DeviceChoice, Precision
 from imageloop.training.loop_settings import Distillation, FineTuneLoop, HeadLoop, Lora, NetworkLoop
 
@@ -43,12 +41,12 @@ class WeightsFile(Settings):
 
     @property
     def is_url(self) -> bool:
-        return re.match(r"https?://", self.source) is not None
+        return is_url(self.source)
 
     @field_validator("source")
     @classmethod
     def absolute(cls, source: str) -> str:
-        return source if "://" in source else str(Path(source).expanduser().absolute())
+        return absolute(source)
 
 
 class Transfer(Settings):

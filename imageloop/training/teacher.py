@@ -16,8 +16,7 @@ from torch.nn import functional
 from imageloop.training.backbone_speed import milliseconds_of_image
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.loop_settings import Distillation
-from imageloop.training.teacher_score import TeacherScore
-from imageloop.training.trained_model import TrainedModel
+from imageloop.training.trained_model import TeacherScore, TrainedModel
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ class Teacher:
     ) -> None:
         self._extractor, self._head, self._settings = extractor, trained.state, settings
         self._milliseconds_of = partial(milliseconds_of_image, side=side, workspace=workspace)
-        right_N = trained.validation_logits_NK.argmax(1) == trained.validation_targets_N
-        self.score = TeacherScore(settings.teacher, float(right_N.mean()), self._milliseconds_of(settings.teacher))
+        accuracy = trained.history[trained.best_epoch].validation.accuracy
+        self.score = TeacherScore(settings.teacher, accuracy, self._milliseconds_of(settings.teacher))
 
     def report(self, accuracy: float, backbone: str) -> None:
         """Log what the student reached on the validation images, beside its teacher."""

@@ -13,12 +13,11 @@ class TrainedBlocks:
     """Makes the last blocks of a classifier trainable beside its head; batch norms keep the statistics of ImageNet."""
 
     def __init__(self, model: Classifier, num_blocks: int, lora: Lora | None) -> None:
-        for parameter in model.features.parameters():
-            parameter.requires_grad = False
+        model.features.requires_grad_(requires_grad=False)
         blocks = blocks_of(model.features)[-num_blocks:]
         self._adapted = _with_adapters(model.features, blocks, lora) if lora else None
-        for parameter in () if lora else (parameter for block in blocks for parameter in block.parameters()):
-            parameter.requires_grad = True
+        if lora is None:
+            nn.ModuleList(blocks).requires_grad_()
         model.features_train = False
 
     def finish(self) -> None:

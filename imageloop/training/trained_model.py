@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from imageloop.training.classification_metrics import ClassificationScores
 from imageloop.training.settings import TrainingSettings
-from imageloop.training.teacher_score import TeacherScore
 
 if TYPE_CHECKING:
     from imageloop.model.network import Classifier
@@ -24,6 +23,15 @@ class EpochReport:
     validation_loss: float
     validation: ClassificationScores
     of_images: bool = False
+
+
+@dataclass(frozen=True)
+class TeacherScore:
+    """The share of the validation images that a teacher predicts right, and its time for one image on this machine."""
+
+    backbone: str
+    validation_accuracy: float
+    milliseconds: float
 
 
 @dataclass(frozen=True)

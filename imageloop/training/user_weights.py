@@ -7,7 +7,7 @@ from imageloop.atomic_files import hash_of, replacing
 from imageloop.data.sources.verified_download import download
 from imageloop.errors import ImageLoopError, SettingsError
 from imageloop.model.package import weights_file
-from imageloop.shared_folder import publish
+from imageloop.shared_folder import VARIABLE, publish, shared_address
 from imageloop.training.settings import TrainingSettings, Transfer, WeightsFile
 from imageloop.workspace_paths import Workspace
 
@@ -36,6 +36,14 @@ def bring_weights(settings: TrainingSettings, workspace: Workspace) -> None:
         target.unlink()
         raise
     publish(target)
+
+
+def refuse_unshared_weights(settings: TrainingSettings) -> None:
+    """Raises: SettingsError for weights that the machines of the steps could not take from anywhere."""
+    if isinstance(settings.model, Transfer) and settings.model.weights is not None and not shared_address(""):
+        raise SettingsError(
+            f"training.model.weights: expected {VARIABLE} to name a folder from which pods can take the weights, got nothing there; set it"
+        )
 
 
 def _source(weights: WeightsFile, downloads: Path) -> Path:

@@ -20,7 +20,6 @@ from imageloop.data.prepared_images import PreparedImages
 from imageloop.errors import ImageLoopError
 from imageloop.execution_engine import Engine, ThisProcess, current_engine
 from imageloop.progress import long_pieces
-from imageloop.training.backbone_speed import milliseconds_of_image
 from imageloop.training.settings import TrainingSettings
 from imageloop.tuning.charts import study_charts
 from imageloop.tuning.search_result import SearchResult, SearchTrial, TrialResult
@@ -40,6 +39,7 @@ from imageloop.tuning.trials import (
     drawn_fine_tuning,
     drawn_settings,
     know_features,
+    milliseconds_of,
     run_trial,
     single_backbones,
     transfer_of,
@@ -196,9 +196,7 @@ class _Search:
             if score != LATE:
                 logger.warning("%s, trial %d failed: %s", kind, trial.number, score)
             return
-        result = replace(
-            score, milliseconds=milliseconds_of_image(transfer_of(settings).backbone, self.images.side_pixels, self.workspace)
-        )
+        result = replace(score, milliseconds=milliseconds_of(settings, self.images.side_pixels, self.workspace))
         self._keep(trial, kind, settings, result)
         trial.study.tell(trial, result.loss)
 

@@ -112,7 +112,7 @@ def run_trial(
     Raises: TrialPruned where others were better at the same epoch, or fine-tuning goes on after `deadline` (as `time.monotonic`).
     """
     result = judged_training(settings, images, workspace, _Pruning(trial, settings, deadline))
-    return replace(result, milliseconds=milliseconds_of_image(transfer_of(settings).backbone, images.side_pixels, workspace))
+    return replace(result, milliseconds=milliseconds_of(settings, images.side_pixels, workspace))
 
 
 def judged_training(
@@ -126,6 +126,11 @@ def judged_training(
         trained = train(images, settings, workspace, on_epoch)
     loss, accuracy = judged(trained)
     return TrialResult(loss, accuracy, 0.0, time.monotonic() - started)
+
+
+def milliseconds_of(settings: TrainingSettings, side: int, workspace: Workspace) -> float:
+    """The time of one image through the backbones of a model on this machine."""
+    return milliseconds_of_image(transfer_of(settings).backbone, side, workspace)
 
 
 class _Pruning:

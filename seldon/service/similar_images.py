@@ -1,12 +1,12 @@
 """What an explanation says of the training images that resemble an image."""
 
-from base64 import b64encode
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imageloop.embeddings.training_examples import TrainingExamples
+from imageloop.html_pages import data_uri
 
 NUM_SIMILAR = 5
 
@@ -20,7 +20,7 @@ def similar_images(examples: TrainingExamples | None, embedding_D: NDArray[np.fl
             {
                 "label": one.label,
                 "distance": round(one.distance, 4),
-                "thumbnail": f"data:image/jpeg;base64,{b64encode(one.thumbnail).decode()}",
+                "thumbnail": data_uri(one.thumbnail, "image/jpeg"),
             }
             for one in examples.nearest(embedding_D, NUM_SIMILAR)
         ]

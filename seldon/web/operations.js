@@ -23,10 +23,10 @@ async function refresh() {
 function draw(loop, exposition) {
   const metrics = loop.metrics || {};
   at("deployment").textContent = loop.deployment || "";
-  const problem = problemOf(loop, exposition);
+  const errors = share(exposition, (code) => code.startsWith("5") && code !== "503");
+  const problem = problemOf(loop, errors);
   verdict(problem || "nothing needs attention", Boolean(problem));
   at("reason").textContent = loop.explanation || loop.reason || "";
-  const errors = share(exposition, (code) => code.startsWith("5") && code !== "503");
   const figures = {
     "accuracy by labels": interval(metrics.accuracy, metrics.accuracy_low, metrics.accuracy_high),
     "estimate without labels": interval(metrics.estimated_accuracy, metrics.estimated_low, metrics.estimated_high),
@@ -52,10 +52,9 @@ function figure(name, value) {
 }
 
 // The first of what a person should look at; empty where all is well.
-function problemOf(loop, exposition) {
+function problemOf(loop, errors) {
   if (!loop.time) return "no monitor is running: run.py watch starts one";
   if (loop.due && Date.now() / 1000 > loop.due) return "the monitor is silent: its last run is overdue";
-  const errors = share(exposition, (code) => code.startsWith("5") && code !== "503");
   if (errors > 0.01) return `${percent(errors)} of the requests to this replica fail`;
   if (["alert", "retrain"].includes(loop.action)) return `the monitor decided: ${loop.action}`;
   const newest = (loop.windows || []).at(-1);

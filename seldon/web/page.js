@@ -84,7 +84,7 @@ function showSimilar(images) {
 async function draw(file, heat) {
   const [crop, over] = [at("crop").getContext("2d"), at("heat").getContext("2d")];
   const side = crop.canvas.width;
-  for (const { canvas } of [crop, over]) canvas.getContext("2d").clearRect(0, 0, side, side);
+  for (const layer of [crop, over]) layer.clearRect(0, 0, side, side);
   let image = null;
   try {
     image = await createImageBitmap(file);
