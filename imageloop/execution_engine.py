@@ -7,7 +7,7 @@ runs on; elsewhere it is this process.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from imageloop.usable_cores import usable_cores
 
@@ -17,6 +17,22 @@ class Task[Item, Result](Protocol):
 
     def open(self, cores: int) -> Callable[[Item], Result]:
         """What does one item, with as many threads as `cores`. The same item gives the same result on any worker."""
+        ...
+
+
+class Link(Protocol):
+    """Between processes that work together and whoever sent them: what they report, and the state that another attempt goes on with."""
+
+    def report(self, value: Any) -> None:
+        """Hand a value to who sent the work."""
+        ...
+
+    def keep(self, state: bytes | None) -> None:
+        """Have a state kept in the place of the last one, or none any more."""
+        ...
+
+    def kept(self) -> bytes | None:
+        """The state that was kept last."""
         ...
 
 
@@ -32,6 +48,15 @@ class Engine(Protocol):
         """
         ...
 
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+        """Let at most so many processes do one piece of work, as a group of `torch.distributed`, and return the result of the first one.
+
+        `work` gets its number of cores and a link to `sender`. Where a process dies, all begin anew with the state that was kept.
+
+        Raises: what the work raises; ImageLoopError where processes die again and again.
+        """
+        ...
+
 
 class ThisProcess:
     """One item after the other, each with all cores that this process may use."""
@@ -42,6 +67,9 @@ class ThisProcess:
         work = task.open(usable_cores())
         for number, item in enumerate(items):
             yield number, work(item)
+
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+        return work(usable_cores(), sender)
 
 
 _opener: ContextVar[Callable[[], Engine]] = ContextVar("opener", default=ThisProcess)

@@ -15,7 +15,7 @@ from imageloop.training.retraining_ladder import Ladder
 from materializers.artifact_files import hash_of, hash_of_table, read_json, read_table, write_bytes, write_json, write_table
 
 MAX_ROWS = 200
-FACTS = ("backbone", "side_pixels", "augmented", "bias", "deployment", "fine_tune_minutes", "num_gone")
+FACTS = ("backbone", "side_pixels", "augmented", "bias", "deployment", "fine_tune_minutes", "num_gone", "rehearsal_weight")
 TABLES = ("labelled", "recent", "copies")
 
 

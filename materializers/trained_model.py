@@ -56,6 +56,7 @@ def _to_values(model: TrainedModel) -> dict[str, Any]:
         "validation_logits": from_numpy(model.validation_logits_NK),
         "validation_targets": from_numpy(model.validation_targets_N),
         "teacher": asdict(model.teacher) if model.teacher else None,
+        "rehearsal_weight": model.rehearsal_weight,
     }
 
 
@@ -73,4 +74,5 @@ def _from_values(values: dict[str, Any]) -> TrainedModel:
         validation_logits_NK=values["validation_logits"].numpy(),
         validation_targets_N=values["validation_targets"].numpy(),
         teacher=TeacherScore(**values["teacher"]) if values.get("teacher") else None,
+        rehearsal_weight=values.get("rehearsal_weight", 0.0),
     )

@@ -15,7 +15,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more wait for each other
 
 import pandas as pd
 
-from benchmarks.loop import drift_detection, estimates, labels, retraining
+from benchmarks.loop import drift_detection, estimates, labels, rehearsed_heads, retraining
 from benchmarks.loop.features import DATA_SETS, image_sets
 from benchmarks.loop.models import FOREIGN, Model
 
@@ -32,6 +32,7 @@ def main() -> None:
         "poisoned labels": labels.report([row for part in parts for row in part[1]]),
         "drift": drift_detection.report([row for part in parts for row in part[2]])
         | drift_detection.report_fewest([row for part in parts for row in part[5]]),
+        "rehearsed copies in the first head": rehearsed_heads.report([row for part in parts for row in part[6]]),
         "retraining": retraining.report([row for part in parts for row in part[4]]),
     }
     pd.set_option("display.width", 200, "display.max_columns", 40, "display.max_rows", 200)
@@ -58,6 +59,7 @@ def _measure(task: tuple[str, int]) -> tuple[Any, ...]:
         estimates.milliseconds_per_window(model),
         retraining.climb_ladders(model),
         drift_detection.detect_changes(model),
+        rehearsed_heads.compare_heads(model, Model(sets[name], sets[FOREIGN[name]], seed, rehearsal_weight=0.0)),
     )
     print(f"{name}, seed {seed}: measured", file=sys.stderr, flush=True)
     return found

@@ -3,7 +3,7 @@
 Shapes: N images of a window, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,10 @@ from imageloop.promotion.judged_predictions import (
     known_images,
 )
 from imageloop.training.logistic_head import LogisticHead
+from imageloop.training.rehearsal import NUM_COPIES
 from imageloop.training.rehearsed_copies import MAX_REHEARSED, Copies
+from imageloop.training.rehearsed_head import FEWEST_OF_CLASS, KnownWithCopies
+from imageloop.training.settings import Transfer
 
 FOREIGN = {"catsdogs": "antsbees", "antsbees": "flowers", "flowers": "antsbees", "signdigits": "catsdogs", "pets37": "flowers"}
 # The rehearsed changes that a model must not know when it meets one of the grid.
@@ -67,24 +70,62 @@ class Window:
 
 
 class Model:
-    """One head on half of a set's images (80 % train, 10 % validation, 10 % test); the other half is met later."""
+    """One model on half of a set's images (80 % train, 10 % validation, 10 % test); the other half is met later.
 
-    def __init__(self, images: ImageSet, foreign: ImageSet, seed: int) -> None:
+    Under a change its head is one that rehearsed nothing like it.
+    """
+
+    def __init__(
+        self, images: ImageSet, foreign: ImageSet, seed: int, rehearsal_weight: float = Transfer().rehearsal_weight
+    ) -> None:
         self.images, self.foreign, self.seed = images, foreign, seed
         self.num_classes = len(images.class_names)
         self.rng = np.random.default_rng(seed)
         self.taught, self.met = _halves(images.targets_N, self.rng)
         ends = [int(share * len(self.taught)) for share in SPLIT_SHARES]
         self.split = dict(zip(SPLITS, np.split(self.taught, ends[:-1]), strict=True))
-        plain, targets = images.embeddings[UNCHANGED, 0], images.targets_N
-        self.head = LogisticHead.fit(plain[self.split["train"]], targets[self.split["train"]], self.num_classes)
-        validation = self.split["validation"]
-        self.temperature = fit_temperature(self.head.logits(plain[validation]), targets[validation])
+        self._heads: dict[str, tuple[LogisticHead, float]] = {}
+        self.rehearsal_weight = 0.0 if self._leaves_copies_out(rehearsal_weight) else rehearsal_weight
         self.known = known_images(self._labelled(self.split["train"]), self.num_classes)
         self.judged = self._rehearse()
 
-    def predict(self, embeddings_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = softmax(self.head.logits(embeddings_ND) / self.temperature, axis=1)
+    def head(self, change: str = UNCHANGED) -> tuple[LogisticHead, float]:
+        """The head that rehearsed nothing like this change, and its temperature."""
+        if change not in self._heads:
+            plain, targets = self.images.embeddings[UNCHANGED, 0], self.images.targets_N
+            training, validation = self.split["train"], self.split["validation"]
+            copies, copied, _ = self.copies(LIKE.get(change, ()))
+            rows, classes = np.concatenate([plain[training], copies]), np.concatenate([targets[training], copied])
+            weights = np.concatenate(
+                [np.ones(len(training)), np.full(len(copied), self.rehearsal_weight * len(training) / len(copied))]
+            )
+            used = weights > 0
+            head = LogisticHead.fit(rows[used], classes[used], self.num_classes, weights[used])
+            self._heads[change] = head, fit_temperature(head.logits(plain[validation]), targets[validation])
+        return self._heads[change]
+
+    def _leaves_copies_out(self, weight: float) -> bool:
+        if not weight or len(self.split["train"]) < FEWEST_OF_CLASS * self.num_classes:
+            return True
+        training, (copies, copied, rows) = self.split["train"], self.copies(())
+        places = {row: place for place, row in enumerate(training)}
+        known = self.images.embeddings[UNCHANGED, 0][training], self.images.targets_N[training]
+        of = np.array([places[row] for row in rows])
+        return KnownWithCopies(*known, copies, copied, of, self.num_classes).cost_accuracy(weight)
+
+    def copies(self, without: Collection[str]) -> tuple[NDArray[np.float32], NDArray[np.int64], list[int]]:
+        """The copies that a package has of its training images, without some kinds, (C, D) and (C,), and the rows that they are copies of."""
+        chosen = np.intersect1d(self.taught[evenly_spaced(len(self.taught), MAX_REHEARSED)], self.split["train"])
+        embeddings, copied = [], []
+        for view_ND, cells in zip(self.images.rehearsed[:NUM_COPIES], self.images.rehearsed_cells[:NUM_COPIES], strict=True):
+            rows = [row for row in chosen if cells[row].kind not in without]
+            embeddings.append(view_ND[rows])
+            copied += rows
+        return np.concatenate(embeddings), self.images.targets_N[copied], copied
+
+    def predict(self, embeddings_ND: NDArray[np.float32], change: str = UNCHANGED) -> NDArray[np.float32]:
+        head, temperature = self.head(change)
+        probabilities: NDArray[np.float32] = softmax(head.logits(embeddings_ND) / temperature, axis=1)
         return probabilities
 
     def estimator(self, without: str | None) -> AccuracyEstimator:
@@ -96,7 +137,7 @@ class Model:
 
     def window(self, rows: NDArray[np.intp], cell: Cell, *, size: int = 0, shifted: bool = False) -> Window:
         embeddings = self.images.embeddings[cell][rows]
-        return Window(cell[0], cell[1], shifted, size, embeddings, self.predict(embeddings), self.images.targets_N[rows])
+        return Window(cell[0], cell[1], shifted, size, embeddings, self.predict(embeddings, cell[0]), self.images.targets_N[rows])
 
     def windows(self, repetitions: int) -> Iterator[Window]:
         """Windows of every size under every condition: unchanged, changed, with a new class, with other shares of the classes."""
@@ -144,7 +185,7 @@ class Model:
         rows, views = self.taught[chosen], zip(self.images.rehearsed, self.images.rehearsed_cells, strict=True)
         embeddings, cells = zip(*((view_ND[rows], [changed[row] for row in rows]) for view_ND, changed in views), strict=True)
         copies = Copies(np.concatenate(embeddings), np.tile(chosen, len(embeddings)), [cell for part in cells for cell in part])
-        return judge_by_cross_fitting(self._labelled(self.taught), copies, self.num_classes)
+        return judge_by_cross_fitting(self._labelled(self.taught), copies, self.num_classes, self.rehearsal_weight)
 
 
 def _halves(targets_N: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -8,14 +8,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.loop.changes import CHANGES
 from benchmarks.loop.features import UNCHANGED
 from benchmarks.loop.models import LIKE, Model
-from imageloop.evenly_spaced import evenly_spaced
-from imageloop.training.rehearsal import NUM_COPIES
-from imageloop.training.rehearsed_copies import MAX_REHEARSED
 from imageloop.training.retraining_ladder import NUM_FOLDS, LadderInput, compare_rungs
 
 STRENGTH = 2
@@ -55,14 +51,14 @@ def _climb(model: Model, change: str) -> Iterator[RungRow]:
     cell, targets, half = (change, STRENGTH), model.images.targets_N, len(model.met) // 2
     labelled, others = model.met[:half], model.met[half:]
     changed, plain = model.images.embeddings[cell], model.images.embeddings[UNCHANGED, 0]
-    copies, copied = _copies(model, LIKE.get(change, ()))
+    copies, copied, _ = model.copies(LIKE.get(change, ()))
     for number in (number for number in NUM_LABELS if number <= half):
         rows = labelled[:number]
         given = LadderInput(
             changed[rows], targets[rows], np.arange(number) % NUM_FOLDS, np.ones(number, bool), np.ones(number, bool),
             plain[model.split["train"]], targets[model.split["train"]],
             plain[model.split["validation"]], targets[model.split["validation"]],
-            copies, copied, model.head, model.images.class_names, usual=0.0,
+            copies, copied, model.head(change)[0], model.images.class_names, usual=0.0,
         )  # fmt: skip
         ladder = compare_rungs(given)
         for rung in ladder.rungs:
@@ -80,14 +76,3 @@ def _climb(model: Model, change: str) -> Iterator[RungRow]:
                 on_plain,
                 rung.name == ladder.chosen,
             )
-
-
-def _copies(model: Model, without: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The copies that a package has of its training images, without the kinds that are like the change."""
-    chosen = np.intersect1d(model.taught[evenly_spaced(len(model.taught), MAX_REHEARSED)], model.split["train"])
-    embeddings, targets = [], []
-    for view_ND, cells in zip(model.images.rehearsed[:NUM_COPIES], model.images.rehearsed_cells[:NUM_COPIES], strict=True):
-        rows = [row for row in chosen if cells[row].kind not in without]
-        embeddings.append(view_ND[rows])
-        targets.append(model.images.targets_N[rows])
-    return np.concatenate(embeddings), np.concatenate(targets)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from imageloop.adapters.stack_reachability import TIMEOUT_SECONDS
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.execution_engine import Engine, Task, ThisProcess
+from imageloop.execution_engine import Engine, Link, Task, ThisProcess
 
 logger = logging.getLogger(__name__)
 VARIABLE = "RAY_ADDRESS"
@@ -70,6 +70,11 @@ class RayEngine:
             yield from run.results(_Waiting(items))
         finally:
             run.end()
+
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+        from imageloop.adapters.ray_training import train_together
+
+        return train_together(work, most, sender)
 
 
 class _Worker:

@@ -13,8 +13,10 @@ from imageloop.atomic_files import replacing
 from imageloop.embeddings.known_images import SIGNS, KnownImages
 
 ESTIMATOR_FILE = "accuracy_estimator.npz"
-DISTANCE = SIGNS.index("distance")
+CONFIDENCE, DISTANCE = SIGNS.index("confidence"), SIGNS.index("distance")
 FARTHEST = 6.0  # standard deviations; beyond it a sign says no more
+NEARER, NOVEL = 0.25, 0.5  # a quarter of the images, and the distance by which all that do not lie nearer are novel
+MOST_CONFIDENCE = 0.5
 MAX_WIDTH = 0.6  # of an interval that still says something
 FloatArray = NDArray[np.float32]
 
@@ -54,7 +56,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class AccuracyEstimator:
-    """A logistic model of the signs of a prediction and of the mean distance of its window.
+    """A logistic model of the signs of a prediction and of the mean distance of its window; where all images of a window are novel, its mean with the
+    confidence, for the model says too little there and confidence too much.
 
     `offset`: what the mean of its probabilities lacks to the accuracy on images as usual.
     """
@@ -80,7 +83,9 @@ class AccuracyEstimator:
     def point(self, signs_N5: NDArray[np.float64]) -> PointEstimate:
         """The estimate of a window from its signs, without an interval."""
         right_N = self.right(signs_N5)
-        value = float(np.clip(right_N.mean() + self.offset, 0, 1))
+        by_confidence = float((1 / (1 + np.exp(-signs_N5[:, CONFIDENCE]))).mean())
+        weight = float(np.clip(np.quantile(signs_N5[:, DISTANCE], NEARER) / NOVEL, 0, MOST_CONFIDENCE))
+        value = float(np.clip((1 - weight) * (right_N.mean() + self.offset) + weight * by_confidence, 0, 1))
         variance = float((right_N * (1 - right_N)).sum()) / len(right_N) ** 2
         return PointEstimate(value, variance, float(signs_N5[:, DISTANCE].mean()))
 

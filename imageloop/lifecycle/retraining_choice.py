@@ -17,8 +17,7 @@ from imageloop.model.package import read_info
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.logistic_head import LogisticHead
-from imageloop.training.rehearsal import SHUFFLED
-from imageloop.training.rehearsed_copies import judged_images, rehearsed_copies
+from imageloop.training.rehearsed_copies import copies_of_training_images
 from imageloop.training.retraining_ladder import NUM_FOLDS, RECALIBRATED, WITH_COPIES, LadderInput, compare_rungs
 from imageloop.workspace_paths import Workspace
 
@@ -61,15 +60,13 @@ def choose_rung(
         return replace(chosen, copies=copies)
     if ladder.chosen == RECALIBRATED:
         head = given.fit(RECALIBRATED, np.flatnonzero(trains_N))
-        return replace(chosen, head=np.column_stack([head.weights_KD, head.biases_K]).astype(np.float32))
+        head_KD1 = np.column_stack([head.weights_KD, head.biases_K]).astype(np.float32)
+        return replace(chosen, head=head_KD1, rehearsal_weight=info.rehearsal_weight)
     return chosen
 
 
 def _copies(images: PreparedImages, extractor: FeatureExtractor, workspace: Workspace) -> pd.DataFrame:
     """The rehearsed copies of training images, which the champion's estimator was fitted on: columns `ground_truth` and `embedding`."""
-    table = judged_images(images)
-    copies = rehearsed_copies(table, extractor, images.open_store(workspace.prepared))
-    of = table.iloc[copies.of_C].reset_index(drop=True)
-    trains = (of["split"] == "train") & [cell.kind != SHUFFLED for cell in copies.cells_C]
-    embeddings = [row.astype(np.float16).tobytes() for row in copies.embeddings_CD[trains.to_numpy()]]
-    return pd.DataFrame({"ground_truth": of.loc[trains, "label"].to_numpy(), "embedding": embeddings})
+    embeddings_CD, of_C = copies_of_training_images(images, extractor, images.open_store(workspace.prepared))
+    embeddings = [row.astype(np.float16).tobytes() for row in embeddings_CD]
+    return pd.DataFrame({"ground_truth": of_C["label"], "embedding": embeddings})

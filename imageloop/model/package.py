@@ -54,6 +54,7 @@ class PackageInfo(BaseModel):
     preprocessing_version: str
     model_kind: str
     backbone: str
+    rehearsal_weight: float = 0.0  # of all rehearsed copies that trained the head, beside all images
     temperature: float = Field(gt=0)
     seed: int
     data_version: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from imageloop.data.prepared_images import PreparedImages, in_batches, in_keyed_batches, spread
 from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.known_images import KnownImages
-from imageloop.model.package import BATCH
+from imageloop.model.package import BATCH, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
 from imageloop.promotion.judged_predictions import (
@@ -54,7 +54,7 @@ def write_accuracy_estimator(
     validation and test, and their copies; and `held_back` labelled predictions, where its last blocks were trained on others.
     """
     if predictor.info.backbone:
-        judged, known, usual = _by_cross_fitted_heads(images, workspace, feedback, predictor.info.backbone)
+        judged, known, usual = _by_cross_fitted_heads(images, workspace, feedback, predictor.info)
     else:
         judged, known = _by_the_model(predictor, images, workspace)
         usual = AS_THEY_ARE
@@ -66,20 +66,21 @@ def write_accuracy_estimator(
 
 
 def _by_cross_fitted_heads(
-    images: PreparedImages, workspace: Workspace, feedback: FeedbackData, backbone: str
+    images: PreparedImages, workspace: Workspace, feedback: FeedbackData, info: PackageInfo
 ) -> tuple[JudgedPredictions, KnownImages, Cell]:
     """Judge stored features of images, labelled predictions and copies; known are those that train. The cell is that of images as usual."""
     table, store = judged_images(images), images.open_store(workspace.prepared)
-    extractor = FeatureExtractor.of(backbone, images.side_pixels, workspace)
+    extractor = FeatureExtractor.of(info.backbone, images.side_pixels, workspace)
     features_ND = extractor.extract(table["sha256"].tolist(), "plain", store)
-    credible = feedback.credible() if feedback.fits(backbone, images.side_pixels) else feedback.labelled.head(0)
+    credible = feedback.credible() if feedback.fits(info.backbone, images.side_pixels) else feedback.labelled.head(0)
     labelled = _labelled(images, table, features_ND, credible, augmented=feedback.augmented)
     copies = rehearsed_copies(table, extractor, store)
     in_training_N = labelled.weights_N > 0
     in_training_N[: len(table)] = table["split"] == "train"
     known = known_images(labelled.some(np.flatnonzero(in_training_N)), len(images.class_names))
     usual = FROM_FEEDBACK if len(credible) >= LEAST_FEEDBACK else AS_THEY_ARE
-    return judge_by_cross_fitting(labelled, copies, len(images.class_names)), known, usual
+    judged = judge_by_cross_fitting(labelled, copies, len(images.class_names), info.rehearsal_weight)
+    return judged, known, usual
 
 
 def _labelled(

@@ -1,6 +1,7 @@
 """Batches for training: rows of features, or augmented images, in another order each epoch."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +14,29 @@ from imageloop.training.loop_settings import LoopOnImages
 from imageloop.training.training_loop import Batches
 
 
-def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int) -> Batches:
-    """Rows in another order each epoch, all of them."""
+@dataclass(frozen=True)
+class Drawn:
+    """The last `num_rows` rows, of which an epoch has `share`."""
+
+    num_rows: int
+    share: float
+
+    @property
+    def number(self) -> int:
+        return round(self.share * self.num_rows)
+
+
+NONE_DRAWN = Drawn(0, 0.0)
+
+
+def rows_in_batches(rows_ND: Tensor, targets_N: Tensor, size: int, seed: int, drawn: Drawn = NONE_DRAWN) -> Batches:
+    """Rows in another order each epoch: all of them, and of those that are drawn other ones each time."""
+    always = len(targets_N) - drawn.num_rows
 
     def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in torch.split(_shuffled(len(targets_N), seed, epoch), size):
+        others = always + _shuffled(drawn.num_rows, seed, epoch)[: drawn.number]
+        rows = torch.cat([torch.arange(always), others])
+        for chosen in torch.split(rows[_shuffled(len(rows), seed, epoch)], size):
             yield rows_ND[chosen], targets_N[chosen]
 
     return batches

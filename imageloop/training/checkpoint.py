@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -11,6 +11,15 @@ from imageloop.atomic_files import replacing
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN = 5.0  # the maximum that is lost; a head that trains in a second never writes one
+
+
+class KeepsState(Protocol):
+    """What a training needs of a checkpoint."""
+
+    def is_due(self) -> bool: ...
+    def save(self, state: dict[str, Any]) -> None: ...
+    def load(self) -> dict[str, Any] | None: ...
+    def remove(self) -> None: ...
 
 
 class Checkpoint:

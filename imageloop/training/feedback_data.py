@@ -44,9 +44,10 @@ class FeedbackData:
 
     `backbone` and `side_pixels` describe the embeddings; `augmented`: they are of changed copies of the data set's images. `bias`: why
     the labels are no fair sample of the predictions. `ladder`: the compared ways to retrain; `copies`: rehearsed ones that train too, where these
-    were chosen; `head`: weights and biases (K, D + 1) that take the place of a training, where a recalibration was chosen. `deployment`: whose
-    retained images train the last blocks, `fine_tune_minutes` long at most; empty where a head alone is trained. `num_gone`: right predictions of
-    the champion that are not among these, for lack of their image, and would judge the next version. Empty for a training on images alone.
+    were chosen; `head`: weights and biases (K, D + 1) that take the place of a training, where a recalibration was chosen, with the
+    `rehearsal_weight` of its own training. `deployment`: whose retained images train the last blocks, `fine_tune_minutes` long at most; empty where a
+    head alone is trained. `num_gone`: right predictions of the champion that are not among these, for lack of their image, and would judge the next
+    version. Empty for a training on images alone.
     """
 
     labelled: pd.DataFrame
@@ -58,6 +59,7 @@ class FeedbackData:
     ladder: Ladder | None = None
     copies: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["ground_truth", "embedding"]))
     head: FloatArray | None = None
+    rehearsal_weight: float = 0.0
     deployment: str = ""
     fine_tune_minutes: float = 0.0
     num_gone: int = 0

@@ -36,6 +36,14 @@ class Cell:
 AS_THEY_ARE, FROM_FEEDBACK = Cell(UNCHANGED, 0), Cell(FEEDBACK, 0)
 
 
+FAMILIES = (  # of kinds that look alike: a head that knows one kind of a family has an easier time with the others
+    ("blur", "pixels", "crop"),
+    ("noise", "sharpness", "JPEG", "occlusion"),
+    ("darkness", "gamma", "contrast", "rotation"),
+    ("inversion", "few tones", "saturation"),
+)
+
+
 @cache
 def changes() -> dict[Cell, Change]:
     """Every rehearsed change; torchvision is loaded with the first call."""

@@ -44,6 +44,17 @@ def rehearsed_copies(table: pd.DataFrame, extractor: FeatureExtractor, store: Ar
     return Copies(np.concatenate(embeddings), np.tile(rows, len(embeddings)), cells)
 
 
+def copies_of_training_images(
+    images: PreparedImages, extractor: FeatureExtractor, store: ArrayStore
+) -> tuple[NDArray[np.float32], pd.DataFrame]:
+    """The embeddings of rehearsed copies that show an object and may train, (C, D), and the row of each one's image."""
+    table = judged_images(images)
+    copies = rehearsed_copies(table, extractor, store)
+    of_C = table.iloc[copies.of_C].reset_index(drop=True)
+    trains_C = (of_C["split"] == "train").to_numpy() & [cell.kind != SHUFFLED for cell in copies.cells_C]
+    return copies.embeddings_CD[trains_C], of_C[trains_C].reset_index(drop=True)
+
+
 def views(keys: list[str]) -> list[tuple[str, BatchChange, list[Cell]]]:
     """The copies of every image: the name, how a batch becomes them, and what was changed in each."""
     cells = list(changes())

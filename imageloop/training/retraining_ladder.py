@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from imageloop.evenly_spaced import evenly_spaced
-from imageloop.intervals import paired_wins, wilson
+from imageloop.intervals import wilson
 from imageloop.training.logistic_head import LABEL_WEIGHT, LogisticHead
 from imageloop.training.recalibration import recalibrated
+from imageloop.training.rehearsed_head import costs_accuracy
 
 AS_IT_IS, RECALIBRATED, LABELS, WITH_COPIES = "as it is", "recalibrated", "labels", "labels and rehearsed copies"
 NUM_FOLDS = 4
 MAX_ROWS = 800  # known images, and labels, that the compared heads are fitted on: they predict a gain, and do not serve
 COPIES_WEIGHT = 0.5  # of all copies beside all images
-MAX_COST = 0.005  # of accuracy on images as usual, for rehearsed copies
 LEAST_GAIN = 0.02  # of twice as many labels; with less, more labels do not help
 EXPECTED_LOSS = 0.05  # of the usual accuracy: with less, nothing has to be done
 FEWEST_NEW = 20  # labels that judge the champion
@@ -158,10 +158,8 @@ def choose(right: dict[str, NDArray[np.bool_]], unchanged: dict[str, NDArray[np.
     `right`: whether each rung predicts each label, (N,); `unchanged`: each image as usual, (U,).
     """
     names = [name for name in right if name != AS_IT_IS]
-    if WITH_COPIES in names:
-        gains, losses = paired_wins(unchanged[WITH_COPIES], unchanged[LABELS])
-        if losses - gains - math.sqrt(losses + gains) > MAX_COST * len(unchanged[LABELS]):
-            names.remove(WITH_COPIES)
+    if WITH_COPIES in names and costs_accuracy(unchanged[WITH_COPIES], unchanged[LABELS]):
+        names.remove(WITH_COPIES)
     return max(reversed(names), key=lambda name: float(right[name].mean()))
 
 

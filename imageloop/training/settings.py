@@ -67,6 +67,13 @@ class Transfer(Settings):
     feedback_weight: int = Field(
         4, ge=1, le=100, description="weight of a labelled prediction beside an image: labels after a change are few"
     )
+    rehearsal_weight: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="of all rehearsed copies (changed training images) beside all images, in trainings of a head without labelled predictions; left "
+        "out with fewer than 16 training images a class, or where they cost accuracy on unchanged images; 0: none",
+    )
     fine_tune_blocks: int = Field(
         0, ge=0, description="how many of the last blocks are trained too, on images; 0 keeps the backbone frozen"
     )
@@ -114,7 +121,21 @@ class TrainingSettings(Settings):
     seed: int = Field(7, ge=0)
     class_weights: bool = Field(True, description="rare classes get a larger weight in the loss")
     device: DeviceChoice = Field("auto", description="auto uses a GPU if PyTorch can use one")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes of a Ray cluster (RAY_ADDRESS) that train on images together, each on its share of every batch; here one",
+    )
     precision: Precision = Field("fp32", description="of training on images; bf16 computes with half the bits where that is safe")
+
+    @model_validator(mode="after")
+    def _teacher_is_here(self) -> Self:
+        if self.workers > 1 and self.model.distillation is not None:
+            raise ValueError(
+                f"expected workers=1 with distillation, whose teacher is not sent anywhere, got {self.workers}; leave one out"
+            )
+        return self
 
     @property
     def side_pixels(self) -> int:

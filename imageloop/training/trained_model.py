@@ -38,7 +38,8 @@ class TeacherScore:
 class TrainedModel:
     """`state`: tensors by name, the whole classifier's, or only the head's where the backbone stayed frozen (`head_only`).
 
-    The validation rows are those of the images, then those of labelled predictions.
+    The validation rows are those of the images, then those of labelled predictions. `rehearsal_weight`: of all rehearsed copies that
+    trained the head, beside all images.
     """
 
     settings: TrainingSettings
@@ -50,6 +51,7 @@ class TrainedModel:
     validation_logits_NK: NDArray[np.float32]
     validation_targets_N: NDArray[np.int64]
     teacher: TeacherScore | None = None
+    rehearsal_weight: float = 0.0
 
     def build(self, backbones: Path) -> "Classifier":
         """The torch model, in evaluation mode. `backbones`: the folder with weights of the user's own."""

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imageloop.background_imports import loading
 from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.errors import ImageLoopError
+from imageloop.execution_engine import current_engine
 from imageloop.model.network import Classifier
 from imageloop.training.batches import images_in_batches, rows_in_batches
 from imageloop.training.checkpoint import Checkpoint
@@ -24,8 +24,10 @@ from imageloop.training.devices import device_of
 from imageloop.training.features import FeatureExtractor
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.feedback_images import FeedbackImages, training_images
+from imageloop.training.head_rows import head_rows
 from imageloop.training.loop_settings import Distillation, LoopOnImages
 from imageloop.training.new_classifier import new_classifier
+from imageloop.training.sent_fit import Received, SentFit, fit_together
 from imageloop.training.settings import RETRAINED_BLOCKS, BaselineCnn, TrainingSettings, Transfer
 from imageloop.training.teacher import Teacher
 from imageloop.training.trained_blocks import TrainedBlocks
@@ -86,6 +88,7 @@ class _Training:
         self.validation_targets = images.targets(self.validation_rows)
         self.device = device_of(settings.device)
         self.teacher: Teacher | None = None
+        self.rehearsal_weight = 0.0
 
     def from_scratch(self, model_settings: BaselineCnn) -> TrainedModel:
         model = new_classifier(self.settings, len(self.images.class_names), self.workspace.backbones)
@@ -104,6 +107,7 @@ class _Training:
             self.feedback = FeedbackData.none()
         if learns and self.feedback.head is not None:
             return self._recalibrated(model_settings, self.feedback.head)
+        self.rehearsal_weight = 0.0 if learns else model_settings.rehearsal_weight
         head, fitted = self._fit_head(model_settings)
         state = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
         blocks, seconds = model_settings.fine_tune_blocks, math.inf
@@ -137,7 +141,7 @@ class _Training:
         if settings is None:
             return None
         side = self.images.side_pixels
-        model = Transfer(backbone=settings.teacher, side_pixels=side)
+        model = Transfer(backbone=settings.teacher, side_pixels=side, rehearsal_weight=0)
         alone = _Training(
             self.images,
             self.settings.model_copy(update={"model": model}),
@@ -153,6 +157,7 @@ class _Training:
         """The champion's head with other thresholds between the classes: nothing is trained."""
         extractor = FeatureExtractor.of(model_settings.backbone, self.images.side_pixels, self.workspace, self.device)
         logits_NK = self._validation_rows(extractor) @ head_KD1[:, :-1].T + head_KD1[:, -1]
+        self.rehearsal_weight = self.feedback.rehearsal_weight
         loss = float(nn.functional.cross_entropy(torch.from_numpy(logits_NK), torch.from_numpy(self.validation_targets)))
         scores = score(self.validation_targets, logits_NK.argmax(1), self.images.class_names)
         fitted = Fitted([EpochReport(0, loss, loss, scores)], 0, logits_NK)
@@ -162,25 +167,16 @@ class _Training:
 
     def _fit_head(self, model_settings: Transfer) -> tuple[nn.Linear, Fitted]:
         extractor = FeatureExtractor.of(model_settings.backbone, self.images.side_pixels, self.workspace, self.device)
-        keys = self.train_rows["sha256"].tolist()
-        views = ("plain", "flipped") if model_settings.flipped_views else ("plain",)
-        feedback_ND, feedback_N = self._feedback_rows("train")
-        feedback_ND = feedback_ND.reshape(-1, extractor.num_features)
-        times = 1 if self.feedback.augmented else model_settings.feedback_weight  # there are as many copies as images
-        with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
-            seen = [extractor.extract(keys, view, self.store) for view in views]
-        copies_ND, copies_N = self.feedback.rows_of(self.feedback.copies, self.images.class_names)
-        copies_ND = copies_ND.reshape(-1, extractor.num_features)
-        features_ND = torch.from_numpy(np.concatenate([*seen, *[feedback_ND] * times, copies_ND]))
-        targets_N = torch.from_numpy(
-            np.concatenate([np.tile(self.train_targets, len(views)), np.tile(feedback_N, times), copies_N])
-        )
+        rows = head_rows(self.images, extractor, self.store, model_settings, self.feedback, self.rehearsal_weight)
+        self.rehearsal_weight = rows.rehearsal_weight
+        targets_N = torch.from_numpy(rows.targets_N)
         validation_ND = torch.from_numpy(self._validation_rows(extractor))
         torch.manual_seed(self.settings.seed)
         head = nn.Linear(extractor.num_features, len(self.images.class_names))
         loop = model_settings.loop
-        batches = rows_in_batches(features_ND, targets_N, loop.batch_size, self.settings.seed)
-        work = self._work(batches, math.ceil(len(targets_N) / loop.batch_size), lambda: [validation_ND], math.inf)
+        batches = rows_in_batches(torch.from_numpy(rows.features_ND), targets_N, loop.batch_size, self.settings.seed, rows.drawn)
+        num_rows = len(targets_N) - rows.drawn.num_rows + rows.drawn.number
+        work = self._work(batches, math.ceil(num_rows / loop.batch_size), lambda: [validation_ND], math.inf)
         with one_thread():
             return head, fit(head, work, loop, self._checkpoint("head"), self.report)
 
@@ -194,11 +190,18 @@ class _Training:
         """Number epochs after the `done` ones of an earlier phase."""
         keys, times = self.train_rows["sha256"].tolist(), getattr(self.settings.model, "feedback_weight", 1)
         targets_N, read = training_images(self.store, keys, self.train_targets, self.feedback_images, times)
+        report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
+        if self.settings.workers > 1 and not (engine := current_engine()).is_this_process:
+            sent = SentFit(
+                model, loop, self.settings, read(list(range(len(targets_N)))), targets_N,
+                np.concatenate(list(self._validation_images(loop.batch_size))), self.validation_targets,
+                self.images.class_names, self._class_weights(), max_seconds,
+            )  # fmt: skip
+            return fit_together(engine, sent, Received(self._checkpoint(name), report))
         batches = images_in_batches(read, targets_N, loop, len(self.images.class_names), self.settings.seed, self.device)
         validation = lambda: map(torch.from_numpy, self._validation_images(loop.batch_size))  # noqa: E731
         work = self._work(batches, len(targets_N) // loop.batch_size or 1, validation, max_seconds)
         work = replace(work, teacher=self.teacher, precision=self.settings.precision)
-        report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
         return fit(model, work, loop, self._checkpoint(name), report)
 
     def _validation_images(self, size: int) -> Iterator[UInt8Array]:
@@ -208,19 +211,20 @@ class _Training:
             yield from self.feedback_images.validation_batches(size)
 
     def _work(self, batches: Batches, num_batches: int, validation: Callable[[], Iterable[Tensor]], max_seconds: float) -> Work:
-        names = self.images.class_names
-        weights = balanced_weights(self.train_targets, len(names)) if self.settings.class_weights else None
         return Work(
             batches,
             num_batches,
             validation,
             self.validation_targets,
-            names,
-            weights,
+            self.images.class_names,
+            self._class_weights(),
             torch.device(self.device),
             self.settings.seed,
             max_seconds,
         )
+
+    def _class_weights(self) -> Tensor | None:
+        return balanced_weights(self.train_targets, len(self.images.class_names)) if self.settings.class_weights else None
 
     def _feedback_rows(self, role: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Labelled predictions of a role, (N, D) and (N,)."""
@@ -240,5 +244,5 @@ class _Training:
     def _trained_from(self, state: dict[str, Tensor], fitted: Fitted, *, head_only: bool) -> TrainedModel:
         return TrainedModel(
             self.settings, self.images.class_names, state, head_only, fitted.history, fitted.best_epoch,
-            fitted.logits_NK, self.validation_targets, self.teacher.score if self.teacher else None,
+            fitted.logits_NK, self.validation_targets, self.teacher.score if self.teacher else None, self.rehearsal_weight,
         )  # fmt: skip

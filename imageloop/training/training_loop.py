@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from imageloop.errors import ImageLoopError
 from imageloop.progress import counted
-from imageloop.training.checkpoint import Checkpoint
+from imageloop.training.checkpoint import KeepsState
 from imageloop.training.classification_metrics import ClassificationScores, score
 from imageloop.training.devices import Precision
 from imageloop.training.loop_settings import LoopSettings
 from imageloop.training.optimization import Optimization
+from imageloop.training.ranks import Alone, Ranks
 from imageloop.training.teacher import Teacher
 from imageloop.training.trained_model import EpochReport
 
@@ -59,10 +60,11 @@ class Work:
     max_seconds: float = math.inf
     teacher: Teacher | None = None
     precision: Precision = "fp32"
+    ranks: Ranks = field(default_factory=Alone)
 
 
 def fit(
-    model: nn.Module, work: Work, settings: LoopSettings, checkpoint: Checkpoint, report: Callable[[EpochReport], None]
+    model: nn.Module, work: Work, settings: LoopSettings, checkpoint: KeepsState, report: Callable[[EpochReport], None]
 ) -> Fitted:
     """Train `model` in place and leave it with the weights of the epoch whose validation loss was lowest.
 
@@ -72,6 +74,7 @@ def fit(
     weights = work.class_weights.to(work.device) if work.class_weights is not None else None
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=settings.label_smoothing)
     optimization = Optimization(model, settings, settings.max_epochs * work.num_batches)
+    trained = work.ranks.wrapped(model)
     fitted, best, spent = Fitted(), copy.deepcopy(model.state_dict()), 0.0
 
     if saved := checkpoint.load():
@@ -84,50 +87,60 @@ def fit(
     epochs = range(len(fitted.history), settings.max_epochs)
     with torch.backends.cudnn.flags(**REPEATABLE), counted("train, batches", len(epochs) * work.num_batches) as advance:
         for epoch in epochs:
+            spent = work.ranks.as_first(spent)
             if fitted.history and (epoch - 1 - fitted.best_epoch >= settings.patience_epochs or spent > work.max_seconds):
                 break  # checked here, so that a run that was killed after its last epoch does not go on
             started = time.monotonic()
-            train_loss = _train_epoch(model, work, epoch, loss_of, optimization, advance)
+            train_loss = _train_epoch(trained, work, epoch, loss_of, optimization, advance)
             fitted.history.append(_validate(optimization.result, work, epoch, train_loss, loss_of, settings.learning_rate))
             report(fitted.history[-1])
             if fitted.history[-1].validation_loss <= min(past.validation_loss for past in fitted.history):
                 fitted.best_epoch, best = epoch, copy.deepcopy(optimization.result.state_dict())
             spent += time.monotonic() - started
-            if checkpoint.is_due():
+            if work.ranks.is_first and checkpoint.is_due():
                 checkpoint.save(optimization.state_dict() | _progress(fitted, best, spent))
 
     model.load_state_dict(best)
-    fitted.logits_NK = predict_logits(model, work.validation(), work.device)
-    checkpoint.remove()
+    fitted.logits_NK = predict_logits(model, work.validation(), work.device, work.ranks)
+    if work.ranks.is_first:
+        checkpoint.remove()
     loss = fitted.history[fitted.best_epoch].validation_loss
     logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch + 1, len(fitted.history), loss)
     return fitted
 
 
 def _train_epoch(
-    model: nn.Module, work: Work, epoch: int, loss_of: nn.Module, optimization: Optimization, advance: Callable[[int], None]
+    model: nn.Module,
+    work: Work,
+    epoch: int,
+    loss_of: nn.CrossEntropyLoss,
+    optimization: Optimization,
+    advance: Callable[[int], None],
 ) -> float:
     """Train one pass over the rows, and return the mean loss of a row."""
     torch.manual_seed(work.seed * 100_003 + epoch)
     model.train()
     losses, num_rows = torch.zeros((), dtype=torch.float64, device=work.device), 0  # there: a GPU is not waited for
-    for inputs, targets_B in work.batches(epoch):
-        with torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-            logits_BK = model(inputs.to(work.device)).float()
-        loss = loss_of(logits_BK, targets_B.to(work.device))
+    for inputs, of_batch in work.batches(epoch):
+        targets_B, own = of_batch.to(work.device), work.ranks.own_rows(len(of_batch))
+        autocast = torch.autocast(work.device.type, torch.bfloat16, enabled=work.precision == "bf16")
+        with work.ranks.computing(), autocast:
+            logits_BK = model(inputs[own].to(work.device)).float()
+        loss = work.ranks.scaled(loss_of(logits_BK, targets_B[own]), targets_B, loss_of.weight)
         if work.teacher is not None:
             loss = work.teacher.loss(inputs, logits_BK, loss)
         optimization.step(loss)
         losses += loss.detach() * len(targets_B)
         num_rows += len(targets_B)
         advance(1)
-    return float(losses.item() / num_rows)
+    return float(work.ranks.mean(losses).item() / num_rows)
 
 
 def _validate(
     model: nn.Module, work: Work, epoch: int, train_loss: float, loss_of: nn.Module, learning_rate: float
 ) -> EpochReport:
-    logits_NK = predict_logits(model, work.validation(), work.device)
+    work.ranks.share_statistics(model)
+    logits_NK = predict_logits(model, work.validation(), work.device, work.ranks)
     targets_N = torch.from_numpy(work.validation_targets).to(work.device)
     validation_loss = loss_of(torch.from_numpy(logits_NK).to(work.device), targets_N).item()
     if not math.isfinite(validation_loss):
@@ -139,11 +152,11 @@ def _validate(
     return EpochReport(epoch, train_loss, validation_loss, scores)
 
 
-def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device) -> NDArray[np.float32]:
+def predict_logits(model: nn.Module, batches: Iterable[Tensor], device: torch.device, ranks: Ranks) -> NDArray[np.float32]:
     """Shapes: batches of inputs -> (N, K), in evaluation mode."""
     model.eval()
     with torch.inference_mode():
-        return np.concatenate([model(inputs.to(device)).float().cpu().numpy() for inputs in batches])
+        return np.concatenate(ranks.in_turns(iter(batches), lambda inputs: model(inputs.to(device)).float().cpu().numpy()))
 
 
 def balanced_weights(targets_N: NDArray[np.int64], num_classes: int) -> Tensor:

@@ -64,6 +64,8 @@ class StudyDatabase:
             self._url, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=SILENT_SECONDS, engine_kwargs=_options(self._url)
         )
         self._storages.append(storage)
+        if storage.engine.dialect.name == "sqlite":
+            _one_writer_at_a_time(storage.engine)
         study = optuna.create_study(storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True)
         openings = study.user_attrs.get(OPENINGS, 0)
         study.set_user_attr(OPENINGS, openings + 1)
@@ -76,6 +78,17 @@ class StudyDatabase:
         for storage in self._storages:
             storage.remove_session()
             storage.engine.dispose()
+
+
+def _one_writer_at_a_time(engine: Any) -> None:
+    """Let each transaction take SQLite's lock when it begins: it has no SELECT FOR UPDATE, by which Optuna lets one process alone take a trial."""
+    from sqlalchemy import event
+
+    def begin_by_hand(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    event.listen(engine, "connect", begin_by_hand)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -118,10 +118,11 @@ def run_trial(
 def judged_training(
     settings: TrainingSettings, images: PreparedImages, workspace: Workspace, on_epoch: Callable[[EpochReport], None]
 ) -> TrialResult:
-    """Train without a word, and judge on the validation split; the milliseconds of an image are not measured here."""
+    """Train without a word and without rehearsed copies, and judge on the validation split; the milliseconds of an image are not measured here."""
     from imageloop.training.trainer import train
 
     started = time.monotonic()
+    settings = with_model(settings, {"rehearsal_weight": 0.0})
     with _without_reports():
         trained = train(images, settings, workspace, on_epoch)
     loss, accuracy = judged(trained)

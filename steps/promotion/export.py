@@ -41,6 +41,7 @@ def export(
         preprocessing_version=PREPROCESSING_VERSION,
         model_kind=model.kind,
         backbone=getattr(model, "backbone", "") if trained_model.head_only else "",
+        rehearsal_weight=trained_model.rehearsal_weight,
         temperature=calibration.temperature,
         seed=trained_model.settings.seed,
         data_version=prepared.data_version,

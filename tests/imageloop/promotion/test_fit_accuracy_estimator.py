@@ -155,3 +155,20 @@ def test_a_class_of_one_image_and_many_small_classes_have_an_estimator():
 
     assert 0 < estimator.usual < 1
     assert estimate.low <= estimate.high
+
+
+def test_a_copy_is_judged_by_a_head_that_knows_no_copy_of_its_family():
+    rows, classes = draw(NUM_IMAGES, 0)
+    labelled = LabelledImages(rows, classes, np.arange(NUM_IMAGES) % 5, np.ones(NUM_IMAGES))
+    mirrored = rows.copy()
+    mirrored[:, 1] *= -1  # what a head can learn from such copies alone
+    mirrored[:, 3] = np.where(classes == 1, 6, -6)
+    blur = Copies(mirrored, np.arange(NUM_IMAGES), [Cell("blur", 1)] * NUM_IMAGES)
+    noise = Copies(mirrored, np.arange(NUM_IMAGES), [Cell("noise", 1)] * NUM_IMAGES)
+    both = Copies(np.concatenate([mirrored, mirrored]), np.tile(np.arange(NUM_IMAGES), 2), blur.cells_C + noise.cells_C)
+
+    alone, with_others = (judge_by_cross_fitting(labelled, copies, 2, rehearsal_weight=1.0) for copies in (blur, both))
+
+    right = [judged.right_N[NUM_IMAGES : 2 * NUM_IMAGES].mean() for judged in (alone, with_others)]
+    assert right[0] < 0.2
+    assert right[1] > 0.9
