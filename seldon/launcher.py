@@ -3,8 +3,8 @@
     python -m seldon.launcher
 
 It reads what Seldon's operator sets (PREDICTIVE_UNIT_HTTP_SERVICE_PORT, PREDICTIVE_UNIT_PARAMETERS, PREDICTOR_ID,
-GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unless IMAGELOOP_BIND says otherwise, serves
-/metrics on the same port, starts no gRPC, ends at once on SIGTERM when it is idle, and its errors are HTTP responses.
+GUNICORN_WORKERS, PREDICTIVE_UNIT_GRPC_SERVICE_PORT). What differs from Seldon's own command: it binds loopback unless IMAGELOOP_BIND says otherwise, serves
+/metrics on the same port, serves gRPC in the same process, ends at once on SIGTERM when it is idle, and its errors are HTTP responses.
 """
 
 import contextlib

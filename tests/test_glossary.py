@@ -24,7 +24,7 @@ REPLACED = {
     "the watch": r"\bthe watch\b",
     "experience": r"\bexperience\b",
     "keeper": r"\bkeeper\b",
-    "world": r"\bworlds?\b",
+    "world, unless a group of processes": r"\bworlds?\b(?! (size|rank))",
     "look after": r"\blook(s|ed)? after\b",
 }
 OLD_NAMES = {  # files that translate what older releases stored or called so
@@ -47,6 +47,7 @@ SELDON_FEEDBACK = {  # Seldon's feedback message has a field `truth`
     "seldon/service/feedback_messages.py",
     "seldon/service/openapi.py",
     "tests/seldon/service/test_contract.py",
+    "tests/seldon/service/test_grpc.py",
     "tests/seldon/service/test_request_errors.py",
     "tests/seldon/service/test_routes.py",
 }

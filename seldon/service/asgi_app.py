@@ -80,8 +80,8 @@ class ServiceApp:
     """Serves one model; `flask_app` is Seldon's, with our routes."""
 
     def __init__(self, model: "ImageClassifier", flask_app: Any) -> None:
-        self._model, self.in_flight, self.is_ending = model, 0, False
-        self._tracing = Tracing.from_environment(model.identity)
+        self.model, self.in_flight, self.is_ending = model, 0, False
+        self.tracing = Tracing.from_environment(model.identity)
         self._flask = WSGIMiddleware(_until_its_end(flask_app), workers=FLASK_THREADS)
         self._health = WSGIMiddleware(flask_app, workers=HEALTH_THREADS)  # which clients that keep the others busy do not delay
 
@@ -98,17 +98,17 @@ class ServiceApp:
             )
         self.in_flight += 1
         try:
-            if self._tracing is None or route_of(scope["path"]) is None:
+            if self.tracing is None or route_of(scope["path"]) is None:
                 await self._handle(scope, caller, send)
             else:
                 caller.stages = []
-                await self._tracing.traced(scope, caller.stages, send, partial(self._handle, scope, caller))
+                await self.tracing.traced(scope, caller.stages, send, partial(self._handle, scope, caller))
         finally:
             self.in_flight -= 1
 
     def close(self) -> None:
         """Before the process ends: send the spans and records that wait."""
-        for signal in (self._tracing, self._model.request_log):
+        for signal in (self.tracing, self.model.request_log):
             if signal is not None:
                 signal.flush()
 
@@ -119,10 +119,10 @@ class ServiceApp:
 
     async def _answer(self, request: _ShortRequest, caller: Caller, send: Send) -> bool:
         """Predict, and respond; False where Seldon's app must, with the error that `caller` then has."""
-        predictor = self._model.predictor_name
+        predictor = self.model.predictor_name
         with ExitStack() as held:
             try:
-                held.enter_context(self._model.handler.admission.receiving(request.body_bytes))
+                held.enter_context(self.model.handler.admission.receiving(request.body_bytes))
             except RequestError:
                 return False
             held.enter_context(prometheus_metrics.in_flight.labels(predictor, request.path).track_inprogress())
@@ -145,16 +145,16 @@ class ServiceApp:
 
     def _count(self, request: _ShortRequest, caller: Caller, code: int) -> None:
         if not request.of_rollout:
-            prometheus_metrics.count_request(self._model.predictor_name, request.path, code, caller.begun)
+            prometheus_metrics.count_request(self.model.predictor_name, request.path, code, caller.begun)
 
     async def _predicted(self, request: _ShortRequest, caller: Caller, held: ExitStack) -> bytes:
         """The body of the response. What is `held` for the request is kept as long as it is computed, though its caller has gone."""
         content, of_images = await caller.body(), request.path == "/predict"
-        contents = [content] if of_images else parse_message(content, self._model.info.side_pixels)
+        contents = [content] if of_images else parse_message(content, self.model.info.side_pixels)
         source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
         handed_in = PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
-        held.enter_context(self._model.handler.admission.computing(large=handed_in.is_large()))
-        result = self._model.handler.submit(handed_in)
+        held.enter_context(self.model.handler.admission.computing(large=handed_in.is_large()))
+        result = self.model.handler.submit(handed_in)
         release = held.pop_all().close
         result.add_done_callback(lambda _: release())
         try:
@@ -163,8 +163,8 @@ class ServiceApp:
             caller.is_gone()
             raise
         if not of_images:
-            return to_json(self._model.seldon_response(predictions))
-        return to_json(whole(predictions)[0].shown() | self._model.handler.context(caller.begun))
+            return to_json(self.model.seldon_response(predictions))
+        return to_json(whole(predictions)[0].shown() | self.model.handler.context(caller.begun))
 
     async def _hand_over(self, scope: Scope, caller: Caller, send: Send) -> None:
         """Let Seldon's app respond. It runs to its end though the caller goes: a thread of its may wait for its response to be taken."""

@@ -74,7 +74,10 @@ class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """
 
     async def _serve(self) -> None:
+        from seldon.service.grpc_server import start_grpc  # the process that keeps the workers alive does not need it
+
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
+        self._grpc = await start_grpc(self.asgi)
         await super()._serve()
 
     def handle_exit_signal(self) -> None:
@@ -97,3 +100,5 @@ class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         deadline = self.loop.time() + self.cfg.graceful_timeout
         while self.asgi.in_flight and self.loop.time() < deadline and not self._quick_shutdown:
             await asyncio.sleep(POLL_SECONDS)
+        if self._grpc is not None:
+            await self._grpc.stop(0)

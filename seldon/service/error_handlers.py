@@ -86,7 +86,7 @@ class ErrorHandlers:
 
     def fail(self, error: Exception) -> Response:
         """Respond to an error of the service itself, and log where it happened without what was sent."""
-        logger.error("request %s failed: %s in %s", caller_id(), type(error).__name__, _location(error))
+        logger.error("request %s failed: %s in %s", caller_id(), type(error).__name__, location(error))
         return self.refuse(RequestError(500, "internal", "the service failed; see its log"))
 
 
@@ -99,7 +99,8 @@ def _is_from_forms(error: Exception) -> bool:
     return False
 
 
-def _location(error: Exception) -> str:
+def location(error: Exception) -> str:
+    """The file and line where an error was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -42,7 +42,7 @@ def parse_inference(body: bytes, json_bytes: int | None, side: int) -> Inference
         found = f"{len(inputs)} inputs" if isinstance(inputs, list) else "no list of inputs"
         raise RequestError(400, "wrong_field", f"expected {EXPECTED}, got {found}")
     binary = body[json_bytes:] if json_bytes is not None else b""
-    contents = _contents(inputs[0], binary, side)
+    contents = contents_of(inputs[0], binary, side)
     identity = fields.get("id")
     return InferenceRequest(contents, identity if isinstance(identity, str) else None, _asked_outputs(fields))
 
@@ -51,17 +51,13 @@ def inference_response(
     request: InferenceRequest, model: tuple[str, str], predictions: list[ServedPrediction], parameters: dict[str, str]
 ) -> tuple[bytes, int | None]:
     """The body of a response, and the length of its JSON where binary tensors follow. `model`: name and version."""
-    values = {
-        "probabilities": np.array([list(one.probabilities.values()) for one in predictions], "<f4"),
-        "labels": np.array([one.label for one in predictions], object),
-        "request_ids": np.array([one.request_id for one in predictions], object),
-    }
+    values = output_values(predictions)
     outputs, tail = [], b""
     for name, is_binary in request.outputs.items():
         value = values[name]
         output: dict[str, Any] = {"name": name, "datatype": OUTPUTS[name], "shape": list(value.shape)}
         if is_binary:
-            raw = value.tobytes() if OUTPUTS[name] == "FP32" else b"".join(_with_length(one.encode()) for one in value)
+            raw = raw_output(name, value)
             output["parameters"], tail = {"binary_data_size": len(raw)}, tail + raw
         else:
             output["data"] = value.ravel().tolist()
@@ -71,6 +67,20 @@ def inference_response(
         fields["id"] = request.id
     head = to_json(fields)
     return head + tail, len(head) if any(request.outputs.values()) else None
+
+
+def output_values(predictions: list[ServedPrediction]) -> dict[str, np.ndarray[Any, Any]]:
+    """Each output of a response: (N, K) probabilities, (N,) labels and request ids."""
+    return {
+        "probabilities": np.array([list(one.probabilities.values()) for one in predictions], "<f4"),
+        "labels": np.array([one.label for one in predictions], object),
+        "request_ids": np.array([one.request_id for one in predictions], object),
+    }
+
+
+def raw_output(name: str, value: np.ndarray[Any, Any]) -> bytes:
+    """An output as a binary tensor."""
+    return value.tobytes() if OUTPUTS[name] == "FP32" else b"".join(_with_length(one.encode()) for one in value)
 
 
 def model_metadata(model: tuple[str, str], class_names: list[str], side: int) -> dict[str, Any]:
@@ -98,7 +108,8 @@ def files_of(values: list[Any], field: str) -> list[bytes]:
     return [value if isinstance(value, bytes) and not _is_text(value) else decode_base64(value, field) for value in values]
 
 
-def _contents(given: dict[str, Any], binary: bytes, side: int) -> Contents:
+def contents_of(given: dict[str, Any], binary: bytes, side: int) -> Contents:
+    """The images of one input tensor; `binary`: what follows the JSON, or a raw tensor of gRPC. Raises: RequestError."""
     datatype = given.get("datatype")
     size = _parameters(given).get("binary_data_size")
     if size is not None and (not isinstance(size, int) or size != len(binary)):

@@ -49,13 +49,14 @@ class Tracing:
         try:
             await handle(send_and_see)
         finally:
-            self._record(scope, begun, status, stages)
+            self.record(scope, begun, status, stages)
 
     def flush(self) -> None:
         """Send what waits, for a short time."""
         flush(self._provider)
 
-    def _record(self, scope: dict[str, Any], begun: int, status: int, stages: list[Stage]) -> None:
+    def record(self, scope: dict[str, Any], begun: int, status: int, stages: list[Stage]) -> None:
+        """Make the span of a request that is over, with its stages; `begun` in nanoseconds since 1970."""
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

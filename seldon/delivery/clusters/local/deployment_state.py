@@ -10,7 +10,9 @@ from seldon.delivery.manifest import Manifest
 
 
 class Replica(BaseModel):
-    """A process that serves one predictor; `process` identifies the part of the manifest it was started for."""
+    """A process that serves one predictor; `process` identifies the part of the manifest it was started for. `grpc_port`: 0 for one that an
+    earlier release started.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,6 +20,7 @@ class Replica(BaseModel):
     predictor: str
     port: int
     process: str
+    grpc_port: int = 0
 
 
 class DeploymentState(BaseModel):

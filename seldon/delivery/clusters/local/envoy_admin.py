@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
+from seldon.delivery.clusters.local.envoy_grpc import grpc_name
 from seldon.delivery.clusters.local.envoy_routes import Deployment, cluster_name
 
 READY, CLUSTERS = "/ready", "/clusters?format=json"
@@ -44,11 +45,10 @@ class Envoy:
 
         Raises: DeploymentError if it does not.
         """
-        expected = {
-            cluster_name(part.manifest.key, upstream.predictor): set(upstream.ports)
-            for part in deployments
-            for upstream in part.upstreams
-        }
+        expected: dict[str, set[int]] = {}
+        for key, upstream in ((part.manifest.key, upstream) for part in deployments for upstream in part.upstreams):
+            expected[cluster_name(key, upstream.predictor)] = set(upstream.ports)
+            expected[grpc_name(key, upstream.predictor)] = set(upstream.grpc_ports.values())
         self._wait(
             lambda: (
                 self._ports(expected.keys()) == expected and all(self._is_well(name) for name, ports in expected.items() if ports)

@@ -11,12 +11,14 @@ from typing import Any
 from imageloop.atomic_files import replacing
 from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, key_filter, open_to_all
+from seldon.delivery.clusters.local.envoy_grpc import endpoints, grpc_name, grpc_routes, over_http2
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.service.serving_protocols import CLIENT_HEADER
 
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 UPLOAD_SECONDS = 30
+MAX_STREAMS = 100  # of one connection
 NUM_NAMED = 5  # deployments, to a caller of another path
 
 METRICS_PATH = "/stats/prometheus"
@@ -70,6 +72,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         "rds": {"route_config_name": "routes", "config_source": {"path_config_source": {"path": str(folder / "routes.json")}}},
         "http_filters": _filters(settings, keys),
         "http_protocol_options": {"accept_http_10": True},  # old health checkers and load generators use it
+        "http2_protocol_options": {"max_concurrent_streams": MAX_STREAMS, "initial_stream_window_size": 2**20},
         "request_timeout": f"{UPLOAD_SECONDS}s",
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "60s",
@@ -93,7 +96,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         source = {"name": "pair", "sds_config": {"path_config_source": {"path": str(folder / "secrets.json")}}}
         context = {
             "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificate_sds_secret_configs": [source]},
+            "common_tls_context": {"tls_certificate_sds_secret_configs": [source], "alpn_protocols": ["h2", "http/1.1"]},
         }
         chain["transport_socket"] = {"name": "tls", "typed_config": context}
     listener = {
@@ -111,8 +114,10 @@ def write_upstreams(folder: Path, deployments: list[Deployment], version: str) -
         for upstream in deployment.upstreams:
             name = cluster_name(deployment.manifest.key, upstream.predictor)
             points = [{"endpoint": {"address": address("127.0.0.1", port)}} for port in sorted(upstream.ports)]
-            value = {"cluster_name": name, "endpoints": [{"lb_endpoints": points}]}
-            _write_resources(folder / "endpoints" / f"{name}.json", "config.endpoint.v3.ClusterLoadAssignment", [value], version)
+            for named, found in ((name, points), (grpc_name(deployment.manifest.key, upstream.predictor), endpoints(upstream))):
+                value = {"cluster_name": named, "endpoints": [{"lb_endpoints": found}]}
+                target = folder / "endpoints" / f"{named}.json"
+                _write_resources(target, "config.endpoint.v3.ClusterLoadAssignment", [value], version)
     clusters = _clusters(folder, deployments)
     needed = {cluster["name"] for cluster in clusters}
     surplus = [cluster for cluster in _read_resources(folder / "clusters.json") if cluster["name"] not in needed]
@@ -124,6 +129,8 @@ def write_routes(
 ) -> None:
     """Write the routes; only once Envoy has the upstreams, or requests would fail."""
     routes = [route for deployment in deployments for route in routes_of(deployment, settings, keys)]
+    for deployment in deployments:
+        routes += grpc_routes(deployment, settings, keys, alone=len(deployments) == 1)
     if deployments:
         first = f"/seldon/{deployments[0].manifest.key}/"
         routes.append(
@@ -149,15 +156,20 @@ def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
 
 
 def _clusters(folder: Path, deployments: list[Deployment]) -> list[dict[str, Any]]:
-    return [_cluster(folder, deployment, upstream) for deployment in deployments for upstream in deployment.upstreams]
+    found = []
+    for deployment in deployments:
+        for upstream in deployment.upstreams:
+            key = deployment.manifest.key
+            found.append(_cluster(folder, cluster_name(key, upstream.predictor), upstream))
+            found.append(over_http2(_cluster(folder, grpc_name(key, upstream.predictor), upstream)))
+    return found
 
 
 def _read_resources(path: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text())["resources"]) if path.exists() else []
 
 
-def _cluster(folder: Path, deployment: Deployment, upstream: Upstream) -> dict[str, Any]:
-    name = cluster_name(deployment.manifest.key, upstream.predictor)
+def _cluster(folder: Path, name: str, upstream: Upstream) -> dict[str, Any]:
     most = {"max_connections": 1024, "max_pending_requests": 64, "max_requests": 256, "max_retries": 64}
     return {
         "name": name,

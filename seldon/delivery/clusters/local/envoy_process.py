@@ -161,6 +161,11 @@ class Gateway:
                         predictor.name,
                         [replica.port for replica in state.replicas if replica.predictor == predictor.name],
                         health_path(state.manifest, predictor.name),
+                        {
+                            replica.port: replica.grpc_port
+                            for replica in state.replicas
+                            if replica.predictor == predictor.name and replica.grpc_port
+                        },
                     )
                     for predictor in state.manifest.spec.predictors
                 ],

@@ -1,7 +1,8 @@
 """The gateway's routes: which path leads to which predictor, with which share, and with which scope."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,11 +19,12 @@ HEDGE_SECONDS = 8  # after which another replica gets the same request too, and 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A predictor and the ports of those of its replicas that may get requests."""
+    """A predictor and the ports of those of its replicas that may get requests; `grpc_ports`: of gRPC, by the port of HTTP."""
 
     predictor: str
     ports: list[int]
     health_path: str
+    grpc_ports: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Deployment:
     upstreams: list[Upstream]
 
 
+NameOf = Callable[[str, str], str]  # of a cluster, from the deployment's key and the predictor
+
+
 def cluster_name(key: str, predictor: str) -> str:
     return f"{key}/{predictor}".replace("/", "--")
 
@@ -41,14 +46,14 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
     """Return the routes of a deployment: for each path one by weight, and one for each predictor that a caller may choose."""
     manifest = deployment.manifest
     prefix = f"/seldon/{manifest.key}/"
-    action = _action() | _hedged(deployment)
+    action = {"prefix_rewrite": "/"} | action_of(deployment)
     by_name = [
         (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
         for upstream in deployment.upstreams
     ]
-    by_weight = action | _by_weight(manifest, settings)
-    mirrors = _mirrors(manifest)
-    mirrored = by_weight | ({"request_mirror_policies": mirrors} if mirrors else {})
+    weighted = action | by_weight(manifest, settings)
+    mirrors = mirrors_of(manifest)
+    mirrored = weighted | ({"request_mirror_policies": mirrors} if mirrors else {})
     routes = []
     guarded = [(scope, [prefix + path for path in paths]) for scope, paths in PATHS_OF_SCOPES]
     for scope, paths in [*guarded, ("predict", [prefix])]:
@@ -59,9 +64,9 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
                 header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
                 # A key with the scope `predict` alone chooses none, or any caller could decide a rollout by what it sends.
                 allowed = require_scope(keys, "try" if scope == "predict" else scope)
-                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | allowed | _limits(settings))
-            plain = mirrored if scope == "predict" else by_weight
-            routes.append({"match": match, "route": plain | rewritten} | require_scope(keys, scope) | _limits(settings))
+                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | allowed | limits(settings))
+            plain = mirrored if scope == "predict" else weighted
+            routes.append({"match": match, "route": plain | rewritten} | require_scope(keys, scope) | limits(settings))
     without_slash = {
         "match": {"path": prefix.rstrip("/")},
         "redirect": {"path_redirect": prefix, "response_code": "PERMANENT_REDIRECT"},
@@ -69,10 +74,14 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
     return [*routes, without_slash | open_to_all(keys)]
 
 
+def action_of(deployment: Deployment) -> dict[str, Any]:
+    """How requests of a deployment are sent on: for how long, and again where a replica does not take them."""
+    return _action() | _hedged(deployment)
+
+
 def _action() -> dict[str, Any]:
     predicate = {"@type": f"{TYPE}extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"}
     return {
-        "prefix_rewrite": "/",
         "timeout": f"{RESPONSE_SECONDS}s",
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset",
@@ -99,12 +108,12 @@ def _hedged(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _by_weight(manifest: Manifest, settings: GatewaySettings) -> dict[str, Any]:
+def by_weight(manifest: Manifest, settings: GatewaySettings, name_of: NameOf = cluster_name) -> dict[str, Any]:
     """A predictor by the manifest's weights: by chance, or where a request has the sticky header by its value's hash.
 
     The stable predictor comes first, so that an id that had the candidate keeps it while the candidate's weight grows.
     """
-    weighted = [{"name": cluster_name(manifest.key, name), "weight": weight} for name, weight in manifest.weights.items()]
+    weighted = [{"name": name_of(manifest.key, name), "weight": weight} for name, weight in manifest.weights.items()]
     if settings.sticky_header is None:
         return {"weighted_clusters": {"clusters": weighted}}
     return {
@@ -113,10 +122,11 @@ def _by_weight(manifest: Manifest, settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _mirrors(manifest: Manifest) -> list[dict[str, Any]]:
+def mirrors_of(manifest: Manifest, name_of: NameOf = cluster_name) -> list[dict[str, Any]]:
+    """Where copies of requests go: to the shadows."""
     return [
         {
-            "cluster": cluster_name(manifest.key, predictor.name),
+            "cluster": name_of(manifest.key, predictor.name),
             "runtime_fraction": {"default_value": {"numerator": predictor.traffic or 100}},
             "disable_shadow_host_suffix_append": True,  # our own page's requests would seem another origin's
         }
@@ -125,7 +135,8 @@ def _mirrors(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _limits(settings: GatewaySettings) -> dict[str, Any]:
+def limits(settings: GatewaySettings) -> dict[str, Any]:
+    """How much of a request is held while it is read."""
     return {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
 
 

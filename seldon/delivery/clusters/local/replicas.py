@@ -94,14 +94,16 @@ class Replicas:
 
     def _free_port(self) -> int:
         """A port that neither a process nor a replica that is about to start has."""
-        taken = {replica.port for state in self._store.deployments() for replica in state.replicas} | self._reserved_ports
+        replicas = [replica for state in self._store.deployments() for replica in state.replicas]
+        taken = {port for replica in replicas for port in (replica.port, replica.grpc_port)} | self._reserved_ports
         port = next(port for port in iter(free_port, None) if port not in taken)
         self._reserved_ports.add(port)
         return port
 
     def _start(self, manifest: Manifest, predictor: PredictorSpec) -> Replica:
         name = f"{manifest.metadata.namespace}--{manifest.metadata.name}--{predictor.name}--{uuid.uuid4().hex[:6]}"
-        replica = Replica(name=name, predictor=predictor.name, port=self._free_port(), process=process_digest(predictor))
+        ports = {"port": self._free_port(), "grpc_port": self._free_port()}
+        replica = Replica(name=name, predictor=predictor.name, process=process_digest(predictor), **ports)
         home = self._layout.replicas / name
         home.mkdir(parents=True, exist_ok=True)
         most = (bounds_of(predictor) or (0, predictor.replicas))[1]
@@ -117,6 +119,7 @@ class Replicas:
             "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
             "PYTHONPATH": str(PROJECT),
             "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(replica.port),
+            "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(replica.grpc_port),
             "PREDICTIVE_UNIT_PARAMETERS": json.dumps(parameters),
             "PREDICTIVE_UNIT_ID": predictor.graph.name,
             "PREDICTOR_ID": predictor.name,
