@@ -1,6 +1,7 @@
 """Small signed packages, real services, real clusters, and callers who never stop asking."""
 
 import http.client
+import http.server
 import io
 import json
 import os
@@ -34,6 +35,7 @@ from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.delivery.render_manifest import render_predictor
 from seldon.service.rollout_requests import SALT_VARIABLE
 from tests.fakes.kubernetes.api_server import SCHEMA
+from tests.seldon.otlp_receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
@@ -326,3 +328,13 @@ def start_service(tmp_path_factory, keys):
 @pytest.fixture(scope="session")
 def service(start_service, package):
     return start_service([str(serving_python()), "-m", "seldon.launcher"], package)
+
+
+@pytest.fixture
+def receiver():
+    Receiver.spans, Receiver.logs = [], []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()

@@ -1,62 +1,16 @@
 """Traces and the request log: what a receiver of OTLP gets, and that nobody waits for one."""
 
-import http.server
 import json
 import socket
-import threading
-from typing import ClassVar
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from seldon.delivery.clusters.local.replicas import serving_python
+from tests.seldon.otlp_receiver import Receiver, attributes
 
 pytestmark = pytest.mark.xdist_group("service")
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 COMMAND = [str(serving_python()), "-m", "seldon.launcher"]
-
-
-class Receiver(http.server.BaseHTTPRequestHandler):
-    """Keeps the spans and log records that it is sent."""
-
-    spans: ClassVar[list] = []
-    logs: ClassVar[list] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/v1/logs":
-            export = ExportLogsServiceRequest.FromString(body)
-            self.logs.extend(
-                (part.resource, record)
-                for part in export.resource_logs
-                for scope in part.scope_logs
-                for record in scope.log_records
-            )
-        else:
-            export = ExportTraceServiceRequest.FromString(body)
-            self.spans.extend(
-                (part.resource, span) for part in export.resource_spans for scope in part.scope_spans for span in scope.spans
-            )
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.fixture
-def receiver():
-    Receiver.spans, Receiver.logs = [], []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def attributes(part) -> dict:
-    return {one.key: one.value.string_value or one.value.int_value for one in part.attributes}
 
 
 def test_each_request_is_a_span_of_its_callers_trace_with_the_parts_of_the_work(

@@ -13,6 +13,7 @@ from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, key_filter, open_to_all
 from seldon.delivery.clusters.local.envoy_grpc import endpoints, grpc_name, grpc_routes, over_http2
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
+from seldon.delivery.clusters.local.envoy_traces import receiver_cluster, tracing_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.service.serving_protocols import CLIENT_HEADER
 
@@ -83,7 +84,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         "server_header_transformation": "PASS_THROUGH",
         "generate_request_id": True,
         "local_reply_config": _local_replies(),
-    }
+    } | tracing_of(settings.traces)
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls_certificate and settings.tls_key:
         pair = {
@@ -108,7 +109,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
     _write_resources(folder / "listeners.json", "config.listener.v3.Listener", [listener], "1")
 
 
-def write_upstreams(folder: Path, deployments: list[Deployment], version: str) -> None:
+def write_upstreams(folder: Path, deployments: list[Deployment], settings: GatewaySettings, version: str) -> None:
     """Endpoints before the clusters that need them. Clusters that are not needed any more stay until `prune`."""
     for deployment in deployments:
         for upstream in deployment.upstreams:
@@ -118,7 +119,7 @@ def write_upstreams(folder: Path, deployments: list[Deployment], version: str) -
                 value = {"cluster_name": named, "endpoints": [{"lb_endpoints": found}]}
                 target = folder / "endpoints" / f"{named}.json"
                 _write_resources(target, "config.endpoint.v3.ClusterLoadAssignment", [value], version)
-    clusters = _clusters(folder, deployments)
+    clusters = _clusters(folder, deployments, settings)
     needed = {cluster["name"] for cluster in clusters}
     surplus = [cluster for cluster in _read_resources(folder / "clusters.json") if cluster["name"] not in needed]
     _write_resources(folder / "clusters.json", "config.cluster.v3.Cluster", clusters + surplus, version)
@@ -145,9 +146,9 @@ def write_routes(
     _write_resources(folder / "routes.json", "config.route.v3.RouteConfiguration", [configuration], version)
 
 
-def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
+def prune(folder: Path, deployments: list[Deployment], settings: GatewaySettings, version: str) -> None:
     """Remove the clusters that no route names any more, and then their endpoint files."""
-    clusters = _clusters(folder, deployments)
+    clusters = _clusters(folder, deployments, settings)
     _write_resources(folder / "clusters.json", "config.cluster.v3.Cluster", clusters, version)
     kept = {cluster["name"] for cluster in clusters}
     for file in (folder / "endpoints").glob("*.json"):
@@ -155,8 +156,8 @@ def prune(folder: Path, deployments: list[Deployment], version: str) -> None:
             file.unlink()
 
 
-def _clusters(folder: Path, deployments: list[Deployment]) -> list[dict[str, Any]]:
-    found = []
+def _clusters(folder: Path, deployments: list[Deployment], settings: GatewaySettings) -> list[dict[str, Any]]:
+    found = receiver_cluster(settings.traces)
     for deployment in deployments:
         for upstream in deployment.upstreams:
             key = deployment.manifest.key

@@ -53,8 +53,8 @@ class Gateway:
         shares_port = running or any(map(_is_envoy, self._supervisor.orphans()))
         site = self._known_site(before, running=running, shares_port=shares_port)
         folder, upstreams, version = self._layout.gateway, self._upstreams(), str(site.version)
+        envoy_config.write_upstreams(folder, upstreams, self.settings, version)
         envoy_config.write_listener(folder, site.gateway_port, self.settings, keys)
-        envoy_config.write_upstreams(folder, upstreams, version)
         envoy_config.write_routes(folder, upstreams, self.settings, keys, version)
         self._supervisor.start()
         for name, port in zip(envoy_config.NAMES, site.admin_ports, strict=True):
@@ -119,13 +119,13 @@ class Gateway:
         site = site.model_copy(update={"version": site.version + 1})
         self._store.put_site(site)
         folder, deployments, version = self._layout.gateway, self._upstreams(), str(site.version)
-        envoy_config.write_upstreams(folder, deployments, version)
+        envoy_config.write_upstreams(folder, deployments, self.settings, version)
         for envoy in self._envoys(site):
             envoy.wait_until_known([one for one in deployments if one.manifest.key == changed], GATEWAY_SECONDS)
         envoy_config.write_routes(folder, deployments, self.settings, self.keys(), version)
         for envoy in self._envoys(site):
             envoy.wait_until_taken(version, GATEWAY_SECONDS)
-        envoy_config.prune(folder, deployments, version)
+        envoy_config.prune(folder, deployments, self.settings, version)
 
     def end(self) -> None:
         """End the gateway and the supervisor of a site without a deployment."""

@@ -29,6 +29,11 @@ class GatewaySettings(Settings):
         pattern=r"^[A-Za-z0-9-]+$",
         description="name of a header with an id of the end user: the same id gets the same predictor while weights stay as they are",
     )
+    traces: str | None = Field(
+        None,
+        pattern=r"^http://[^/:]+:\d+$",
+        description="an OpenTelemetry receiver (OTLP over HTTP), as http://127.0.0.1:4318: each request is a span of the gateway",
+    )
 
     @field_validator("host")
     @classmethod
