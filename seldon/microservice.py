@@ -15,6 +15,7 @@ from imageloop.embeddings.training_examples import TrainingExamples
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
 from imageloop.model.verify_package import verified_package
+from imageloop.prices import per_cpu_hour, per_gib_hour
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
 from imageloop.usable_cores import usable_cores
@@ -64,13 +65,15 @@ class ImageClassifier:
         prometheus_metrics.model_info.labels(
             identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision
         ).set(1)
-        prometheus_metrics.price.labels(identity.predictor).set(float(os.environ.get(prometheus_metrics.PRICE_VARIABLE, "0.05")))
+        prometheus_metrics.price.labels(identity.predictor).set(per_cpu_hour())
+        prometheus_metrics.memory_price.labels(identity.predictor).set(per_gib_hour())
         lost = prometheus_metrics.records_lost.labels(identity.predictor)
         folder = os.environ.get(RECORDS_VARIABLE)
         self.request_log = RequestLog.from_environment(identity) if folder else None
         writer = RecordWriter(Path(folder), lost.inc, self.request_log.send if self.request_log else None) if folder else None
         novelty, self.examples = Novelty.read(self._folder), TrainingExamples.read(self._folder)
         threads = self._compute_threads()
+        prometheus_metrics.cores.labels(identity.predictor).set(threads)
         compute, admission = ComputeThreads(threads, max_batch(predictor), max_wait_seconds()), from_environment(threads)
         self._handler = PredictionHandler(predictor, identity, admission, compute, writer, novelty, self._retention)
 

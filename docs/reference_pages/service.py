@@ -50,6 +50,7 @@ def metrics() -> str:
 
     from seldon.service import prometheus_metrics
     from seldon.service.monitor_metrics import DECISION, LABELS, LAST_RUN, METRICS, NEXT_RUN
+    from seldon.service.process_metrics import NAMES, WORKER
 
     rows: list[list[str]] = []
     for metric in vars(prometheus_metrics).values():
@@ -58,6 +59,10 @@ def metrics() -> str:
             rows.append(
                 [code(metric._name + suffix), str(metric._type), ", ".join(metric._labelnames), str(metric._documentation)]
             )
+    kinds = {"process_cpu_seconds": "counter"}
+    for name, meaning in NAMES.items():
+        kind = kinds.get(name, "gauge")
+        rows.append([code(name + ("_total" if kind == "counter" else "")), kind, WORKER, meaning])
     families = [*METRICS.items(), DECISION, LAST_RUN, NEXT_RUN]
     labels = {DECISION: ", ".join([*LABELS, "action"])}
     monitored = [

@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from seldon.service.monitor_metrics import LoopCollector
+from seldon.service.process_metrics import ReplicaProcesses
 
-PRICE_VARIABLE = "IMAGELOOP_PRICE_PER_CPU_HOUR"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 # Each bucket is 1.1 times the one before: a quantile read from them is off by less than 5 %.
 SECONDS_BUCKETS = tuple(0.001 * 1.1**power for power in range(98))
@@ -31,6 +31,12 @@ records_lost = Counter("imageloop_records_lost_total", "Records that could not b
 images_lost = Counter("imageloop_images_lost_total", "Images for labelling that could not be stored", ["predictor"])
 cpu_seconds = Counter("imageloop_cpu_seconds_total", "CPU time of requests", ["predictor"])
 price = Gauge("imageloop_price_per_cpu_hour", "Value of IMAGELOOP_PRICE_PER_CPU_HOUR", ["predictor"], multiprocess_mode="max")
+memory_price = Gauge(
+    "imageloop_price_per_gib_hour", "Value of IMAGELOOP_PRICE_PER_GIB_HOUR", ["predictor"], multiprocess_mode="max"
+)
+cores = Gauge(
+    "imageloop_cores", "Compute threads, for each of which a core is reserved", ["predictor"], multiprocess_mode="livesum"
+)
 in_flight = Gauge("imageloop_in_flight", "Running and queued requests", ["predictor", "route"], multiprocess_mode="livesum")
 model_info = Gauge(
     "imageloop_model_info", "Model, version and precision of the predictor",
@@ -52,6 +58,8 @@ def exposition() -> tuple[bytes, str]:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     loop = CollectorRegistry()
     loop.register(LoopCollector())
+    if MULTIPROCESS_VARIABLE in os.environ:  # else Prometheus' own collector is in the registry
+        loop.register(ReplicaProcesses())
     return generate_latest(registry) + generate_latest(loop), CONTENT_TYPE_LATEST
 
 

@@ -1,5 +1,6 @@
 """Fit the model on the train split, watched on the validation split."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from imageloop.data.data_version import DataVersion
 from imageloop.data.prepared_images import PreparedImages
 from imageloop.execution_engine import work_on
 from imageloop.lifecycle.feedback_images import images_that_train
+from imageloop.prices import per_cpu_hour
 from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import TrainedModel
@@ -34,11 +36,13 @@ def train(
     mlflow_tracking.log_dataset(
         Path(prepared.raw_folder).name, prepared.data_version, prepared.table["split"].value_counts().to_dict()
     )
-    epochs = EpochLog()
+    epochs, begun = EpochLog(), time.process_time()
     images = images_that_train(feedback, prepared.class_names, settings.side_pixels, retained_images(feedback.deployment))
     with work_on(open_engine), loading("model_signing"):  # half a second, which `sign` needs soon
         model = fit_model(prepared, settings, Workspace.current(), epochs, feedback, images)
     epochs.flush()
+    seconds = time.process_time() - begun
+    mlflow_tracking.log_metrics({"train/cpu_seconds": seconds, "train/cost": seconds / 3600 * per_cpu_hour()})
     trained: dict[str, Any] = {"best_epoch": model.best_epoch + 1, "epochs": len(model.history)}
     if model.teacher is not None:
         trained["teacher"] = asdict(model.teacher)

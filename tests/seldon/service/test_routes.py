@@ -11,6 +11,7 @@ from werkzeug.exceptions import ClientDisconnected
 from imageloop.model.package import PackageError
 from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
+from seldon.delivery.clusters.local.replicas import serving_python
 from seldon.microservice import ImageClassifier
 from seldon.service.prediction_requests import source_of
 from seldon.service.request_checks import caller_id
@@ -274,3 +275,15 @@ def test_an_unknown_route_is_named(service, call):
 
     assert code == 404
     assert "got '/predictions'" in json.loads(body)["status"]["info"]
+
+
+def test_metrics_say_what_the_processes_of_a_replica_take(start_service, package, call):
+    service = start_service([str(serving_python()), "-m", "seldon.launcher"], package, GUNICORN_WORKERS="2")
+
+    text = call(f"{service.url}/metrics")[1].decode()
+
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds"):
+        assert {f'{name}{{worker="{number}"}}' in text for number in (0, 1)} == {True}, name
+    memory = [float(line.split()[1]) for line in text.splitlines() if line.startswith("process_resident_memory_bytes{")]
+    assert all(5e7 < value < 1e9 for value in memory)
+    assert "imageloop_price_per_gib_hour" in text
