@@ -105,7 +105,18 @@ def files_of(values: list[Any], field: str) -> list[bytes]:
     """The files of a BYTES tensor, each in base64 or, as binary tensors hold it, as it is. Raises: RequestError."""
     if not 1 <= len(values) <= MAX_IMAGES:
         raise RequestError(422, "wrong_count", f"expected 1 to {MAX_IMAGES} images in {field}, got {len(values)}")
-    return [value if isinstance(value, bytes) and not _is_text(value) else decode_base64(value, field) for value in values]
+    return [_file_of(value, field) for value in values]
+
+
+def _file_of(value: Any, field: str) -> bytes:
+    if isinstance(value, bytes):
+        if not _is_text(value):
+            return value
+        try:
+            return decode_base64(value, field)
+        except RequestError:
+            return value  # a text, which is refused for what it is
+    return decode_base64(value, field)
 
 
 def contents_of(given: dict[str, Any], binary: bytes, side: int) -> Contents:

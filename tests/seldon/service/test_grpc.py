@@ -136,6 +136,7 @@ def test_metadata_of_the_model_and_health(channel):
     ("tensor", "fields", "status", "reason"),
     [
         (of_files(b"no image"), {}, "INVALID_ARGUMENT", "NOT_AN_IMAGE"),
+        (of_files(b"version https://git-lfs.github.com/spec/v1"), {}, "INVALID_ARGUMENT", "NOT_AN_IMAGE"),
         (of_files(*[b"no image"] * 65), {}, "INVALID_ARGUMENT", "WRONG_COUNT"),
         ({"datatype": "FP32", "shape": [1]}, {}, "INVALID_ARGUMENT", "WRONG_FIELD"),
         (
