@@ -32,7 +32,10 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
         version=chosen.version, model_name=chosen.model_name, model_uri=chosen.uri, replicas=settings.replicas, traffic=100,
         image=settings.image, environment=settings.environment, protocol=protocol,
     )  # fmt: skip
-    whole = complete(predictor, cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings(), protocol)
+    pods = cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings()
+    # KServe scales by itself
+    deployment = f"{settings.namespace}/{settings.name}" if kind != "kserve" else ""
+    whole = complete(predictor, pods, protocol, deployment)
     if kind == "kserve":
         return inference_service(settings.name, settings.namespace, whole)
     return dump(render(settings.name, settings.namespace, [whole], protocol))

@@ -96,8 +96,8 @@ class Tail(Protocol):
 class Cluster(Protocol):
     """A cluster that serves deployments. Every method may raise DeploymentError."""
 
-    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
-        """Return the manifest with what this cluster adds to it, before it is compared or applied."""
+    def complete(self, predictor: PredictorSpec, deployment: str = "") -> PredictorSpec:
+        """Return the manifest with what this cluster adds to it, before it is compared or applied. `deployment`: its namespace/name."""
         raise NotImplementedError
 
     def apply(self, manifest: Manifest) -> None:

@@ -47,7 +47,13 @@ class PodSettings(Settings):
     in_flight_per_replica: int | None = Field(
         None,
         ge=1,
-        description="running and queued requests that autoscaling aims at too; needs a metrics adapter",
+        description="running and queued requests that autoscaling aims at too; needs a metrics adapter, or KEDA (`pods.prometheus`)",
+    )
+    prometheus: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="address of Prometheus within the cluster: KEDA scales by it and by CPU in the place of an HPA; by default on twice as many requests as "
+        "compute threads",
     )
     grace_seconds: int = Field(30, ge=1, description="time for a terminating pod to finish its requests")
     drain_seconds: int = Field(

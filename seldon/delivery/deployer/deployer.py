@@ -50,7 +50,8 @@ class SeldonDeployer(BaseModelDeployer):
         Raises: RolloutStoppedError when it was undone.
         """
         cluster = self.cluster
-        rollout = roll_out(cluster, settings, cluster.complete(candidate), report, package)
+        completed = cluster.complete(candidate, f"{settings.namespace}/{settings.name}")
+        rollout = roll_out(cluster, settings, completed, report, package)
         serving = rollout.version if rollout.outcome in ("promoted", "unchanged") else rollout.before
         config = SeldonServiceConfig(
             name=settings.name,

@@ -49,7 +49,7 @@ class KubernetesCluster:
         self._database: Database | None = None
         self._leases: dict[str, Lease] = {}
 
-    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
+    def complete(self, predictor: PredictorSpec, deployment: str = "") -> PredictorSpec:
         """Raises: SettingsError without an image to run, DeploymentError with a package that only this machine has."""
         if predictor.container is None or not predictor.container.image:
             raise missing_image()
@@ -58,7 +58,7 @@ class KubernetesCluster:
                 f"expected the package where pods can read it, got '{predictor.graph.model_uri}'; where MLflow hands its files on itself, "
                 "name the bucket of its artifacts: IMAGELOOP_MLFLOW_ARTIFACTS=s3://..., also in the secret `imageloop-pipeline`"
             )
-        return complete(predictor, self._settings.pods)
+        return complete(predictor, self._settings.pods, deployment=deployment)
 
     def apply(self, manifest: Manifest) -> None:
         """Apply a manifest with server-side apply.

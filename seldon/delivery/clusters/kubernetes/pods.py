@@ -17,8 +17,8 @@ PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the ope
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
-def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol = SELDON) -> PredictorSpec:
-    """The same predictor with pods as the pod security standard `restricted` wants them."""
+def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol = SELDON, deployment: str = "") -> PredictorSpec:
+    """The same predictor with pods as the pod security standard `restricted` wants them. `deployment`: its namespace/name."""
     if predictor.container is None:
         return predictor
     containers = [_service(predictor.container, settings, protocol)]
@@ -40,7 +40,9 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         ],
     }  # fmt: skip
     component: dict[str, Any] = {"spec": PodSpec.model_validate(pod)}
-    if settings.max_replicas is not None:
+    if settings.max_replicas is not None and settings.prometheus and deployment:
+        component["kedaSpec"] = _scaled_object(predictor, settings, deployment)
+    elif settings.max_replicas is not None:
         component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
     graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret})
     scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
@@ -121,3 +123,19 @@ def _autoscaling(replicas: int, settings: PodSettings) -> dict[str, Any]:
         target = {"type": "AverageValue", "averageValue": str(settings.in_flight_per_replica)}
         metrics.append({"type": "Pods", "pods": {"metric": {"name": "imageloop_in_flight"}, "target": target}})
     return {"minReplicas": replicas, "maxReplicas": max(replicas, settings.max_replicas or 0), "metricsv2": metrics}
+
+
+def _scaled_object(predictor: PredictorSpec, settings: PodSettings, deployment: str) -> dict[str, Any]:
+    """What KEDA scales by: the requests in flight that Prometheus knows, and CPU."""
+    target = settings.in_flight_per_replica or 2 * settings.compute_threads
+    query = f'sum(imageloop_in_flight{{deployment="{deployment}",predictor="{predictor.name}"}})'
+    by_requests = {"serverAddress": str(settings.prometheus), "query": query, "threshold": str(target)}
+    return {
+        "minReplicaCount": predictor.replicas,
+        "maxReplicaCount": max(predictor.replicas, settings.max_replicas or 0),
+        "pollingInterval": 10,
+        "triggers": [
+            {"type": "prometheus", "metadata": by_requests},
+            {"type": "cpu", "metricType": "Utilization", "metadata": {"value": str(settings.cpu_percent)}},
+        ],
+    }

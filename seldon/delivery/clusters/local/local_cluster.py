@@ -42,7 +42,7 @@ class LocalCluster:
         self._replicas = Replicas(self._layout, self._store, self._supervisor, python, environment)
         self._gateway = Gateway(self._layout, self._store, self._supervisor, settings)
 
-    def complete(self, predictor: PredictorSpec) -> PredictorSpec:
+    def complete(self, predictor: PredictorSpec, deployment: str = "") -> PredictorSpec:
         """A process needs nothing more."""
         return predictor
 

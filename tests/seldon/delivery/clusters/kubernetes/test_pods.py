@@ -82,6 +82,22 @@ def test_the_autoscaler_has_the_configured_bounds(predictor):
     assert "hpaSpec" not in dump(complete(predictor, PodSettings(max_replicas=None)))["componentSpecs"][0]
 
 
+def test_keda_takes_the_place_of_the_autoscaler_where_prometheus_is_named(predictor, crd):
+    settings = EVERYTHING.model_copy(update={"prometheus": "http://prometheus:9090", "in_flight_per_replica": None})
+
+    completed = complete(predictor, settings, deployment="site/pets")
+
+    component = dump(completed)["componentSpecs"][0]
+    requests, cpu = component["kedaSpec"]["triggers"]
+    assert "hpaSpec" not in component
+    assert (component["kedaSpec"]["minReplicaCount"], component["kedaSpec"]["maxReplicaCount"]) == (2, 6)
+    assert requests["metadata"]["query"] == f'sum(imageloop_in_flight{{deployment="site/pets",predictor="{predictor.name}"}})'
+    assert (requests["metadata"]["threshold"], cpu["metadata"]["value"]) == ("4", "70")
+    manifest = dump(render("pets", "site", [completed]))
+    jsonschema.Draft202012Validator(crd).validate(manifest)
+    assert list(unknown(manifest["spec"], crd["properties"]["spec"])) == []
+
+
 def test_applying_twice_changes_nothing(predictor):
     once = complete(predictor, EVERYTHING)
 
