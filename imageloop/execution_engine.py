@@ -48,10 +48,11 @@ class Engine(Protocol):
         """
         ...
 
-    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link, *, on_gpu: bool) -> Result:
         """Let at most so many processes do one piece of work, as a group of `torch.distributed`, and return the result of the first one.
 
-        `work` gets its number of cores and a link to `sender`. Where a process dies, all begin anew with the state that was kept.
+        `work` gets its number of cores and a link to `sender`. `on_gpu`: each has a GPU, where the engine has some. Where a process dies, all begin
+        anew with the state that was kept.
 
         Raises: what the work raises; ImageLoopError where processes die again and again.
         """
@@ -68,7 +69,7 @@ class ThisProcess:
         for number, item in enumerate(items):
             yield number, work(item)
 
-    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link, *, on_gpu: bool) -> Result:
         return work(usable_cores(), sender)
 
 

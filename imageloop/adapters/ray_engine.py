@@ -71,10 +71,10 @@ class RayEngine:
         finally:
             run.end()
 
-    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+    def together[Result](self, work: Callable[[int, Link], Result], most: int, sender: Link, *, on_gpu: bool) -> Result:
         from imageloop.adapters.ray_training import train_together
 
-        return train_together(work, most, sender)
+        return train_together(work, most, sender, on_gpu=on_gpu)
 
 
 class _Worker:

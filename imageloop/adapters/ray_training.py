@@ -60,7 +60,7 @@ class MailboxLink:
         return ray.get(getattr(self._mailbox, method).remote(*arguments))
 
 
-def train_together[Result](work: Callable[[int, Link], Result], most: int, sender: Link) -> Result:
+def train_together[Result](work: Callable[[int, Link], Result], most: int, sender: Link, *, on_gpu: bool) -> Result:
     """Let at most so many processes of the cluster, one at least, do the work. `Engine.together` says what they may expect.
 
     Raises: ImageLoopError where processes die again and again.
@@ -72,7 +72,7 @@ def train_together[Result](work: Callable[[int, Link], Result], most: int, sende
     mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote(sender.kept())
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = max(1, min(MAX_CORES, min((int(node.get("CPU", 0)) for node in nodes if node.get("CPU")), default=1)))
-    with_gpu = sum(node.get("GPU", 0) for node in nodes) >= 1
+    with_gpu = on_gpu and sum(node.get("GPU", 0) for node in nodes) >= 1
     reference = ray.put(work)
     run = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(_run_trainer)
     ended = run.remote([reference], most, cores, mailbox, str(own_folder("ray-train")), with_gpu=with_gpu)
@@ -98,7 +98,7 @@ def _deliver(mailbox: Any, sender: Link) -> None:
         if kind == "failed":
             raise value
         if kind == "joined":
-            logger.info("%d processes of the Ray cluster train together", value)
+            logger.info("processes of the Ray cluster that train together: %d", value)
         else:
             (sender.keep if kind == "keep" else sender.report)(value)
 

@@ -4,6 +4,7 @@ Shapes: N images that train and V that validate, of S x S pixels.
 """
 
 import io
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from imageloop.training.ranks import Alone, Together
 from imageloop.training.settings import TrainingSettings
 from imageloop.training.trained_model import EpochReport
 from imageloop.training.training_loop import Fitted, Work, fit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ class SentFit:
 
 def fit_together(engine: Engine, sent: SentFit, received: "Received") -> Fitted:
     """Train by several processes, and leave the model with their weights."""
-    state, fitted = engine.together(sent, sent.settings.workers, received)
+    if received.kept() is not None:
+        logger.info("the training goes on where an earlier command left off")
+    state, fitted = engine.together(sent, sent.settings.workers, received, on_gpu=sent.settings.device != "cpu")
     sent.model.load_state_dict(_unpacked(state))
     return fitted
 

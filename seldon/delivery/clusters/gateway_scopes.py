@@ -11,6 +11,12 @@ PATHS_OF_SCOPES = (  # all other paths of a deployment need `predict`
     ("metrics", METRICS_PATHS),
     ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
 )
+GRPC_SERVICES = (
+    "seldon.protos.Seldon",
+    "seldon.protos.Model",
+    "inference.GRPCInferenceService",
+)  # all methods need `predict`, but for
+GRPC_FEEDBACK = ("/seldon.protos.Seldon/SendFeedback", "/seldon.protos.Model/SendFeedback")
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 NO_CLIENT = "(no client)"  # no key can have this name
 

@@ -42,7 +42,7 @@ def test_two_processes_train_what_one_trains(images, workspace, ray_cluster, ray
     together, reported = run(images, workspace, ray_engine)
 
     ray_cluster.kill(joined)
-    assert "2 processes of the Ray cluster train together" in caplog.text
+    assert "processes of the Ray cluster that train together: 2" in caplog.text
     assert [row.epoch for row in reported] == [row.epoch for row in alone.history[-3:]]
     for one, other in zip(alone.history[-3:], reported, strict=True):
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-3)

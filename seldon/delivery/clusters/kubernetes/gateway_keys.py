@@ -8,12 +8,15 @@ Source: Envoy's HTTP service of `ext_authz`; Istio's `envoyExtAuthzHttp`.
 """
 
 import json
+import re
 import sys
 from typing import Any
 
 from imageloop.errors import SettingsError
 from seldon.delivery.clusters.api_keys import KEYS_VARIABLE, ApiKey, read_keys
 from seldon.delivery.clusters.gateway_scopes import (
+    GRPC_FEEDBACK,
+    GRPC_SERVICES,
     PATHS_OF_SCOPES,
     TYPE,
     address,
@@ -36,7 +39,12 @@ def configuration(keys: list[ApiKey], host: str = "0.0.0.0", port: int = PORT) -
     if not keys:
         raise SettingsError(f"expected keys, got none; set {KEYS_VARIABLE} to name:predict+feedback:key")
     guarded = [(right, f"{DEPLOYMENT}({'|'.join(paths)})$") for right, paths in PATHS_OF_SCOPES]
-    routes = [_route(keys, right, expression) for right, expression in [*guarded, ("predict", f"{DEPLOYMENT}.*$")]]
+    guarded += [
+        ("predict", f"{DEPLOYMENT}.*$"),
+        ("feedback", f"^({_either(GRPC_FEEDBACK)})$"),
+        ("predict", f"^/({_either(GRPC_SERVICES)})/.*$"),
+    ]
+    routes = [_route(keys, right, expression) for right, expression in guarded]
     well = {"match": {"path": "/ready"}, "direct_response": {"status": 200}} | open_to_all(keys)
     manager = {
         "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -53,6 +61,10 @@ def configuration(keys: list[ApiKey], host: str = "0.0.0.0", port: int = PORT) -
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
     return {"static_resources": {"listeners": [listener]}}
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return "|".join(map(re.escape, names))
 
 
 def _route(keys: list[ApiKey], scope: str, expression: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A call names its deployment as Seldon's clients do, in the metadata `seldon` and
 from typing import Any
 
 from seldon.delivery.clusters.api_keys import ApiKey
-from seldon.delivery.clusters.gateway_scopes import TYPE, address, require_scope
+from seldon.delivery.clusters.gateway_scopes import GRPC_FEEDBACK, GRPC_SERVICES, TYPE, address, require_scope
 from seldon.delivery.clusters.local.envoy_routes import (
     PREDICTOR_HEADER,
     Deployment,
@@ -19,8 +19,6 @@ from seldon.delivery.clusters.local.envoy_routes import (
 )
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 
-SERVICES = ("seldon.protos.Seldon", "seldon.protos.Model", "inference.GRPCInferenceService")
-FEEDBACK = ("/seldon.protos.Seldon/SendFeedback", "/seldon.protos.Model/SendFeedback")
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -54,8 +52,8 @@ def grpc_routes(deployment: Deployment, settings: GatewaySettings, keys: list[Ap
     mirrors = mirrors_of(manifest, grpc_name)
     weighted = action | by_weight(manifest, settings, grpc_name)
     predicting = weighted | ({"request_mirror_policies": mirrors} if mirrors else {})
-    paths = [("feedback", {"path": path}) for path in FEEDBACK] + [
-        ("predict", {"prefix": f"/{service}/"}) for service in SERVICES
+    paths = [("feedback", {"path": path}) for path in GRPC_FEEDBACK] + [
+        ("predict", {"prefix": f"/{service}/"}) for service in GRPC_SERVICES
     ]
     routes = []
     for named in _metadata(deployment, alone=alone):

@@ -116,6 +116,17 @@ def test_keys_part_the_rights_as_the_local_gateway_does(url, call):
     assert found == {"alice": [200, 403, 403], "prometheus": [403, 200, 403], "judge": [403, 403, 200]}
 
 
+def test_calls_over_grpc_need_the_same_rights(url, call):
+    address = url.removesuffix("/seldon/site/pets")
+    paths = ["/seldon.protos.Seldon/Predict", "/inference.GRPCInferenceService/ModelInfer", "/seldon.protos.Seldon/SendFeedback"]
+
+    found = {key.name: [call(f"{address}{path}", b"", X_API_Key=key.key)[0] for path in paths] for key in KEYS}
+
+    assert found == {"alice": [200, 200, 403], "prometheus": [403, 403, 403], "judge": [403, 403, 200]}
+    assert call(f"{address}/seldonXprotos.Seldon/Predict", b"", X_API_Key=KEYS[0].key)[0] == 404
+    assert call(f"{address}{paths[0]}", b"")[0] == 401
+
+
 @pytest.mark.parametrize("path", ["/api/v1.0/feedback", "//feedback", "/x/../feedback"])
 def test_no_other_way_to_write_a_path_gives_more_rights(url, call, path):
     assert call(f"{url}{path}", b"{}", X_API_Key=KEYS[0].key)[0] == 403
