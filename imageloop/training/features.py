@@ -132,7 +132,8 @@ class Backbone:
             for shard, features_ND in self._compute(new, prepared, change or VIEWS[view]):
                 store.append(shard, features_ND)
                 advance(len(shard))
-        logger.info("computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
+        level = logging.INFO if new or view in VIEWS else logging.DEBUG
+        logger.log(level, "computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
         return store.read(keys)
 
     def store(self, view: str) -> ArrayStore:

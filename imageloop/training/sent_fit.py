@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from imageloop.atomic_files import replacing
 from imageloop.data.preprocessing import UInt8Array
-from imageloop.execution_engine import Engine, Link
+from imageloop.execution_engine import Engine, Link, current_engine
 from imageloop.training.batches import images_in_batches
 from imageloop.training.checkpoint import SECONDS_BETWEEN, Checkpoint
 from imageloop.training.devices import device_of
@@ -71,6 +71,15 @@ class SentFit:
         )
         fitted = fit(self.model, work, self.loop, _LinkedCheckpoint(link), link.report if work.ranks.is_first else _nobody)
         return _packed({name: value.cpu() for name, value in self.model.state_dict().items()}), fitted
+
+
+def engine_of(workers: int) -> Engine | None:
+    """The engine for a training by several processes; None for one here."""
+    engine = current_engine() if workers > 1 else None
+    if engine is not None and engine.is_this_process:
+        logger.warning("RAY_ADDRESS names no Ray cluster: one process trains, instead of %d", workers)
+        return None
+    return engine
 
 
 def fit_together(engine: Engine, sent: SentFit, received: "Received") -> Fitted:

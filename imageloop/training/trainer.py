@@ -15,7 +15,6 @@ from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.data.preprocessing import UInt8Array
 from imageloop.errors import ImageLoopError
-from imageloop.execution_engine import current_engine
 from imageloop.model.network import Classifier
 from imageloop.training.batches import images_in_batches, rows_in_batches
 from imageloop.training.checkpoint import Checkpoint
@@ -27,7 +26,7 @@ from imageloop.training.feedback_images import FeedbackImages, training_images
 from imageloop.training.head_rows import head_rows
 from imageloop.training.loop_settings import Distillation, LoopOnImages
 from imageloop.training.new_classifier import new_classifier
-from imageloop.training.sent_fit import Received, SentFit, fit_together
+from imageloop.training.sent_fit import Received, SentFit, engine_of, fit_together
 from imageloop.training.settings import RETRAINED_BLOCKS, BaselineCnn, TrainingSettings, Transfer
 from imageloop.training.teacher import Teacher
 from imageloop.training.trained_blocks import TrainedBlocks
@@ -84,8 +83,7 @@ class _Training:
         self.feedback, self.feedback_images = feedback, feedback_images
         self.store = images.open_store(workspace.prepared)
         self.train_rows, self.validation_rows = images.of_split("train"), images.of_split("validation")
-        self.train_targets = images.targets(self.train_rows)
-        self.validation_targets = images.targets(self.validation_rows)
+        self.train_targets, self.validation_targets = images.targets(self.train_rows), images.targets(self.validation_rows)
         self.device = device_of(settings.device)
         self.teacher: Teacher | None = None
         self.rehearsal_weight = 0.0
@@ -115,6 +113,10 @@ class _Training:
             blocks = max(blocks, RETRAINED_BLOCKS) if self.feedback_images is not None else 0
             seconds = 60 * self.feedback.fine_tune_minutes
         if not blocks:
+            if self.settings.workers > 1:
+                logger.warning(
+                    "training.workers has no effect: a head alone is trained, by one process (model.fine_tune_blocks=0)"
+                )
             return self._trained_from(state, fitted, head_only=True)
         model = new_classifier(self.settings, len(self.images.class_names), self.workspace.backbones)
         model.head.load_state_dict(head.state_dict())
@@ -191,7 +193,7 @@ class _Training:
         keys, times = self.train_rows["sha256"].tolist(), getattr(self.settings.model, "feedback_weight", 1)
         targets_N, read = training_images(self.store, keys, self.train_targets, self.feedback_images, times)
         report = lambda row: self.report(replace(row, epoch=row.epoch + done, of_images=True))  # noqa: E731
-        if self.settings.workers > 1 and not (engine := current_engine()).is_this_process:
+        if (engine := engine_of(self.settings.workers)) is not None:
             sent = SentFit(
                 model, loop, self.settings, read(list(range(len(targets_N)))), targets_N,
                 np.concatenate(list(self._validation_images(loop.batch_size))), self.validation_targets,

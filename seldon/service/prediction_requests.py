@@ -53,9 +53,10 @@ class ServedPrediction:
 def whole(predictions: Sequence[ServedPrediction | RequestError]) -> list[ServedPrediction]:
     """The predictions of a request that is answered as a whole. Raises: RequestError, the first of an image."""
     served = []
-    for one in predictions:
+    for number, one in enumerate(predictions, 1):
         if isinstance(one, RequestError):
-            raise one
+            of = f"image {number} of {len(predictions)}: " if len(predictions) > 1 else ""
+            raise RequestError(one.code, one.reason, of + one.info, one.retry_after_seconds)
         served.append(one)
     return served
 

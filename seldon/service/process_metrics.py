@@ -16,8 +16,8 @@ NAMES = {  # of the collector's, with what they mean
     "process_resident_memory_bytes": "Resident memory of a worker",
     "process_cpu_seconds": "Processor time of a worker, in total",
     "process_open_fds": "Open files and connections of a worker",
-    "process_max_fds": "How many it may open",
-    "process_start_time_seconds": "When it began, in seconds since 1970",
+    "process_max_fds": "Open files and connections that a worker may have",
+    "process_start_time_seconds": "Start of a worker, in seconds since 1970",
 }
 WORKER = "worker"
 

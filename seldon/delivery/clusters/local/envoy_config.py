@@ -12,6 +12,7 @@ from imageloop.atomic_files import replacing
 from seldon.delivery.clusters.api_keys import ApiKey
 from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, key_filter, open_to_all
 from seldon.delivery.clusters.local.envoy_grpc import endpoints, grpc_name, grpc_routes, over_http2
+from seldon.delivery.clusters.local.envoy_replies import local_replies, nothing_here
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
 from seldon.delivery.clusters.local.envoy_traces import receiver_cluster, tracing_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
@@ -20,7 +21,6 @@ from seldon.service.serving_protocols import CLIENT_HEADER
 NAMES = ("gateway-1", "gateway-2")  # processes that listen at one port, so that one may be killed
 UPLOAD_SECONDS = 30
 MAX_STREAMS = 100  # of one connection
-NUM_NAMED = 5  # deployments, to a caller of another path
 
 METRICS_PATH = "/stats/prometheus"
 ADMIN = "admin"
@@ -82,8 +82,9 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "use_remote_address": True,
         "server_header_transformation": "PASS_THROUGH",
-        "generate_request_id": True,
-        "local_reply_config": _local_replies(),
+        "generate_request_id": False,  # a caller's id, or that of its trace, goes on to the records
+        "preserve_external_request_id": True,
+        "local_reply_config": local_replies(settings),
     } | tracing_of(settings.traces)
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls_certificate and settings.tls_key:
@@ -137,7 +138,7 @@ def write_routes(
         routes.append(
             {"match": {"path": "/"}, "redirect": {"path_redirect": first, "response_code": "FOUND"}} | open_to_all(keys)
         )
-    routes.append({"match": {"prefix": "/"}, "direct_response": _nothing_here(deployments)})
+    routes.append({"match": {"prefix": "/"}, "direct_response": nothing_here(deployments)})
     hosts = [
         {"name": f"version-{version}", "domains": ["*"] if keys else own_names(), "routes": routes}
     ]  # Envoy takes no notice where only version_info is new
@@ -217,22 +218,6 @@ def _filters(settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, An
     filters.append(http_filter("buffer", "buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes))
     filters.append(http_filter("router", "router.v3.Router"))
     return filters
-
-
-def _nothing_here(deployments: list[Deployment]) -> dict[str, Any]:
-    """The response on every path of no deployment."""
-    paths = [f"/seldon/{deployment.manifest.key}/" for deployment in deployments]
-    named = ", ".join(paths[:NUM_NAMED]) + (f" and {len(paths) - NUM_NAMED} more" if len(paths) > NUM_NAMED else "")
-    info = f"expected the path of a deployment, got another one; deployed here: {named or 'none'}"
-    return {"status": 404, "body": {"inline_string": info}}
-
-
-def _local_replies() -> dict[str, Any]:
-    """Give Envoy's own error responses the format of the service's errors."""
-    body = {"status": {"status": "FAILURE", "code": "%RESPONSE_CODE%", "reason": "GATEWAY", "info": "%LOCAL_REPLY_BODY%"}}
-    full = {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 503, "runtime_key": "unused"}}}}
-    later = [{"header": {"key": "Retry-After", "value": "1"}}]
-    return {"mappers": [{"filter": full, "headers_to_add": later}], "body_format": {"json_format": body}}
 
 
 def _write_resources(path: Path, kind: str, resources: list[dict[str, Any]], version: str) -> None:

@@ -23,11 +23,14 @@ def tracing_of(receiver: str | None) -> dict[str, Any]:
         "http_service": {"http_uri": uri},
         "service_name": SERVICE_NAME,
     }
+    # a request without an id is traced too, and one with an id keeps it as it is
+    ids = {"@type": f"{TYPE}extensions.request_id.uuid.v3.UuidRequestIdConfig", "use_request_id_for_trace_sampling": False}
     return {
         "tracing": {
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": config},
             "random_sampling": {"value": 100},
-        }
+        },
+        "request_id_extension": {"typed_config": ids | {"pack_trace_reason": False}},
     }
 
 

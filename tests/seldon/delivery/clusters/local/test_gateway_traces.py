@@ -39,6 +39,7 @@ def test_a_request_is_a_span_of_the_gateway_between_the_callers_and_the_services
     gateway, service = spans()["imageloop-gateway"], spans()["imageloop"]
     assert gateway.parent_span_id.hex() == PARENT
     assert service.parent_span_id == gateway.span_id
+    assert answer[2]["X-Request-Id"] == TRACE  # by which the record is found
     assert gateway.start_time_unix_nano <= service.start_time_unix_nano
     cluster.stop()
 

@@ -78,6 +78,21 @@ def test_it_serves_under_seldons_path(served, call, colours):
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_callers_id_of_a_request_passes_the_gateway(served, call, colours):
+    headers = {"X_Request_Id": "order-17"}, {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, {}
+
+    found = [call(f"{status(served).url}/predict", colours.red, "image/png", **given)[2].get("X-Request-Id") for given in headers]
+
+    assert found == ["order-17", "0af7651916cd43dd8448eb211c80319c", None]
+
+
+def test_a_body_that_is_too_large_is_refused_with_the_limit(served, call):
+    code, body, _ = call(f"{status(served).url}/predict", b"x" * (51 * 2**20), "image/png")
+
+    assert (code, json.loads(body)["status"]["reason"]) == (413, "GATEWAY")
+    assert "expected a body of at most 52428800 bytes" in json.loads(body)["status"]["info"]
+
+
 def test_the_address_without_its_slash_leads_to_the_page(served):
     with urllib.request.urlopen(status(served).url, timeout=10) as response:
         assert response.url == f"{status(served).url}/"
