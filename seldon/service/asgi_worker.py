@@ -1,16 +1,20 @@
 """Gunicorn's worker for ASGI apps, which says first that it ends, and then ends as soon as no request is in flight."""
 
 import asyncio
+import logging
 import os
 from http import HTTPStatus
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
+from imageloop.errors import ImageLoopError
 from seldon.service.json_encoding import to_json
 from seldon.service.request_errors import RequestError
 
+logger = logging.getLogger(__name__)
 DRAIN_VARIABLE = "IMAGELOOP_DRAIN_SECONDS"
 POLL_SECONDS = 0.02
 TOO_LARGE = (413, 414, 431)
@@ -77,7 +81,12 @@ class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         from seldon.service.grpc_server import start_grpc  # the process that keeps the workers alive does not need it
 
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
-        self._grpc = await start_grpc(self.asgi)
+        try:
+            self._grpc = await start_grpc(self.asgi)
+        except ImageLoopError as error:  # as a model that cannot be loaded: another worker would meet it again
+            logger.critical("%s", error)
+            logging.shutdown()
+            os._exit(Arbiter.WORKER_BOOT_ERROR)
         await super()._serve()
 
     def handle_exit_signal(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from imageloop.errors import ImageLoopError
 from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.concurrency_limit import WAITING
@@ -52,7 +53,11 @@ class GrpcServer:
 
     def __init__(self, app: "ServiceApp") -> None:
         self._app = app
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        shared = (
+            int(os.environ.get("GUNICORN_WORKERS") or 1) > 1
+        )  # else another replica could take the port too, and calls of this one
+        options = (*OPTIONS, ("grpc.so_reuseport", int(shared)))
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
         for service, methods in GrpcMethods(app).by_service().items():
             handlers = {
                 name: grpc.unary_unary_rpc_method_handler(self._answering(f"/{service}/{name}", method))
@@ -126,10 +131,15 @@ class GrpcServer:
 
 
 async def start_grpc(app: "ServiceApp") -> GrpcServer | None:
-    """Serve over gRPC where a port is named. Raises: RuntimeError where it is taken."""
+    """Serve over gRPC where a port is named. Raises: ImageLoopError where it is taken."""
     port = os.environ.get(PORT_VARIABLE)
     if not port:
         return None
     server = GrpcServer(app)
-    await server.start(int(port))
+    try:
+        await server.start(int(port))
+    except RuntimeError as error:
+        raise ImageLoopError(
+            f"{PORT_VARIABLE}: expected a free port for gRPC, got {port}, which is taken; name another one"
+        ) from error
     return server

@@ -192,6 +192,16 @@ def test_callers_never_get_the_answers_of_others_and_a_full_queue_refuses(infer,
     assert 0 < len(full) < 500
 
 
+def test_a_port_that_is_taken_ends_the_service_with_a_sentence(grpc_service, start_service, package):
+    taken = grpc_service.grpc.rpartition(":")[2]
+    service = start_service(
+        [str(serving_python()), "-m", "seldon.launcher"], package, wait=False, PREDICTIVE_UNIT_GRPC_SERVICE_PORT=taken
+    )
+
+    assert service.process.wait(60) != 0
+    assert f"expected a free port for gRPC, got {taken}, which is taken" in service.log.read_text()
+
+
 @pytest.mark.skipif(not TRITON.exists(), reason="make .venv-v2/.synced installs Triton's client")
 def test_tritons_client_gets_predictions(grpc_service, colours, tmp_path):
     (tmp_path / "red.png").write_bytes(colours.red)
