@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
-from seldon_core.proto import prediction_pb2
 
 from seldon.service.feedback_messages import parse_seldon_feedback
 from seldon.service.grpc_calls import Call
@@ -49,6 +48,8 @@ class GrpcMethods:
         return {"seldon.protos.Seldon": seldon, "seldon.protos.Model": seldon, SERVICE: inference}
 
     async def predict(self, content: bytes, call: Call) -> bytes:
+        from seldon_core.proto import prediction_pb2
+
         message = _parsed(prediction_pb2.SeldonMessage, content)
         side = self._model.info.side_pixels
         if message.WhichOneof("data_oneof") == "binData":
@@ -59,6 +60,8 @@ class GrpcMethods:
         return _packed(json_format.ParseDict(self._model.seldon_response(predictions), prediction_pb2.SeldonMessage()))
 
     async def send_feedback(self, content: bytes, call: Call) -> bytes:
+        from seldon_core.proto import prediction_pb2
+
         fields = json_format.MessageToDict(_parsed(prediction_pb2.Feedback, content))
         request_id, label = parse_seldon_feedback(fields, self._model.info.class_names)
         await call.in_thread(self._model.handler.store_feedback, request_id, label, source_of("seldon", call.client))

@@ -338,3 +338,16 @@ def receiver():
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def model(package, keys, tmp_path, monkeypatch):
+    """The model of a service, loaded in this process."""
+    from seldon.microservice import ImageClassifier
+
+    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(keys / "signing.pub"))
+    monkeypatch.setenv("IMAGELOOP_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("PREDICTOR_ID", "v7")
+    model = ImageClassifier(str(package), "colours", "7")
+    model.load()
+    return model

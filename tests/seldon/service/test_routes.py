@@ -19,16 +19,6 @@ from seldon.service.request_errors import RequestError
 
 
 @pytest.fixture
-def model(package, keys, tmp_path, monkeypatch):
-    monkeypatch.setenv("IMAGELOOP_VERIFICATION_KEY", str(keys / "signing.pub"))
-    monkeypatch.setenv("IMAGELOOP_RECORDS", str(tmp_path / "records"))
-    monkeypatch.setenv("PREDICTOR_ID", "v7")
-    model = ImageClassifier(str(package), "colours", "7")
-    model.load()
-    return model
-
-
-@pytest.fixture
 def app(model):
     app = Flask("bare")
     app.register_blueprint(model.model_error_handler)
