@@ -3,8 +3,9 @@
     python -m seldon.launcher
 
 It reads what Seldon's operator sets (PREDICTIVE_UNIT_HTTP_SERVICE_PORT, PREDICTIVE_UNIT_PARAMETERS, PREDICTOR_ID,
-GUNICORN_WORKERS, PREDICTIVE_UNIT_GRPC_SERVICE_PORT). What differs from Seldon's own command: it binds loopback unless IMAGELOOP_BIND says otherwise, serves
-/metrics on the same port, serves gRPC in the same process, ends at once on SIGTERM when it is idle, and its errors are HTTP responses.
+PREDICTIVE_UNIT_GRPC_SERVICE_PORT, GUNICORN_WORKERS). What differs from Seldon's own command: it binds loopback unless
+IMAGELOOP_BIND says otherwise, serves /metrics on the same port and gRPC in the same process, ends at once on SIGTERM when it is
+idle, and its errors are HTTP responses.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ from imageloop.end_with_parent import end_with_parent
 from imageloop.errors import ImageLoopError
 from seldon.service import prometheus_metrics
 from seldon.service.asgi_worker import ServiceWorker, drain_seconds
+from seldon.service.concurrency_limit import num_workers
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
@@ -60,7 +62,7 @@ class Application(BaseApplication):
         port = os.environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT", "9000")
         settings = {
             "bind": f"{host}:{port}",
-            "workers": int(os.environ.get("GUNICORN_WORKERS") or 1),
+            "workers": num_workers(),
             "worker_class": ServiceWorker,
             "threads": 1,
             "asgi_lifespan": "off",

@@ -22,7 +22,7 @@ from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import Workspace
 from seldon.service import prometheus_metrics
 from seldon.service.compute_threads import ComputeThreads
-from seldon.service.concurrency_limit import from_environment
+from seldon.service.concurrency_limit import from_environment, num_workers
 from seldon.service.feedback_messages import parse_seldon_feedback
 from seldon.service.images_together import max_batch, max_wait_seconds
 from seldon.service.prediction_handler import PredictionHandler
@@ -80,7 +80,7 @@ class ImageClassifier:
     @staticmethod
     def _compute_threads() -> int:
         """The configured number, by default this worker's share of the cores that the service may use."""
-        return int(os.environ.get(THREADS_VARIABLE) or max(1, usable_cores() // int(os.environ.get("GUNICORN_WORKERS") or 1)))
+        return int(os.environ.get(THREADS_VARIABLE) or max(1, usable_cores() // num_workers()))
 
     def close(self) -> None:
         """Before the process ends: write the records that wait."""

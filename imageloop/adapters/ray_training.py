@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from imageloop.abandoned_work import own_folder
+from imageloop.adapters.ray_engine import MAX_CORES
 from imageloop.errors import ImageLoopError
 from imageloop.execution_engine import Link
 
 logger = logging.getLogger(__name__)
-MAX_CORES = 4  # of a process
 MAX_FAILURES = 5
 SECONDS_BETWEEN = 0.5  # looks for what processes sent
 

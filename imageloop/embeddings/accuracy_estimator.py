@@ -83,7 +83,7 @@ class AccuracyEstimator:
     def point(self, signs_N5: NDArray[np.float64]) -> PointEstimate:
         """The estimate of a window from its signs, without an interval."""
         right_N = self.right(signs_N5)
-        by_confidence = float((1 / (1 + np.exp(-signs_N5[:, CONFIDENCE]))).mean())
+        by_confidence = float(_logistic(signs_N5[:, CONFIDENCE]).mean())
         weight = float(np.clip(np.quantile(signs_N5[:, DISTANCE], NEARER) / NOVEL, 0, MOST_CONFIDENCE))
         value = float(np.clip((1 - weight) * (right_N.mean() + self.offset) + weight * by_confidence, 0, 1))
         variance = float((right_N * (1 - right_N)).sum()) / len(right_N) ** 2
@@ -92,8 +92,7 @@ class AccuracyEstimator:
     def right(self, signs_N5: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability that each prediction of a window is right, (N,)."""
         logits_N = standardised(with_window(signs_N5), self.mean, self.scale) @ self.coefficients + self.intercept
-        probabilities_N: NDArray[np.float64] = 1 / (1 + np.exp(-logits_N))
-        return probabilities_N
+        return _logistic(logits_N)
 
     def write(self, folder: Path) -> None:
         spread = self.spread
@@ -116,6 +115,11 @@ class AccuracyEstimator:
             KnownImages.of_arrays(arrays), arrays["mean"], arrays["scale"], arrays["coefficients"], float(arrays["intercept"]),
             Spread(*map(float, arrays["spread"])), float(arrays["usual"]), float(arrays["offset"]),
         )  # fmt: skip
+
+
+def _logistic(logits_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    probabilities_N: NDArray[np.float64] = 1 / (1 + np.exp(-logits_N))
+    return probabilities_N
 
 
 def with_window(signs_N5: NDArray[np.float64]) -> NDArray[np.float64]:

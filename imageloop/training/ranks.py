@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 
 class Ranks(Protocol):
-    """One of the processes. `is_first`: whether it is the one that reports and keeps checkpoints."""
+    """One of the processes. `is_first`: whether it is the one that reports, and whose checkpoints are kept."""
 
     is_first: bool
 
@@ -99,8 +99,8 @@ class Together:
         own = self.own_rows(len(targets_B))
         if len(targets_B) < self._count:
             return loss
-        by_rows = targets_B.ndim == 2 or weights_K is None  # of shares of classes the loss is a mean of rows
-        weights_B = torch.ones(len(targets_B)) if by_rows or weights_K is None else weights_K[targets_B]
+        # of shares of classes the loss is a mean of rows
+        weights_B = torch.ones(len(targets_B)) if weights_K is None or targets_B.ndim == 2 else weights_K[targets_B]
         return loss * float(weights_B[own].sum() / weights_B.sum() * self._count)
 
     @contextmanager

@@ -33,10 +33,11 @@ def copies_that_train(
 
     `weight`: of all copies beside all images.
     """
-    if len(images.of_split("train")) < FEWEST_OF_CLASS * len(images.class_names):
+    training = images.of_split("train")
+    if len(training) < FEWEST_OF_CLASS * len(images.class_names):
         return np.empty((0, extractor.num_features), np.float32), np.empty(0, np.int64)
     copies_CD, of_C = copies_of_training_images(images, extractor, store)
-    known = spread(images.of_split("train"), MAX_ROWS)
+    known = spread(training, MAX_ROWS)
     places = {key: place for place, key in enumerate(known["sha256"])}
     given = KnownWithCopies(
         extractor.extract(known["sha256"].tolist(), "plain", store),

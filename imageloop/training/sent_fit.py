@@ -69,7 +69,9 @@ class SentFit:
             precision=self.settings.precision,
             ranks=Together() if distributed.is_initialized() else Alone(),
         )
-        fitted = fit(self.model, work, self.loop, _LinkedCheckpoint(link), link.report if work.ranks.is_first else _nobody)
+        is_first = work.ranks.is_first
+        checkpoint = _LinkedCheckpoint(link, writes=is_first)
+        fitted = fit(self.model, work, self.loop, checkpoint, link.report if is_first else _nobody)
         return _packed({name: value.cpu() for name, value in self.model.state_dict().items()}), fitted
 
 
@@ -119,13 +121,13 @@ class Received:
 
 
 class _LinkedCheckpoint:
-    """The state of a training, which is kept by whoever sent it."""
+    """The state of a training, which is kept by whoever sent it. `writes`: whether this process is the one that has it kept; all read it."""
 
-    def __init__(self, link: Link) -> None:
-        self._link, self._saved_at = link, time.monotonic()
+    def __init__(self, link: Link, *, writes: bool) -> None:
+        self._link, self._writes, self._saved_at = link, writes, time.monotonic()
 
     def is_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN
+        return self._writes and time.monotonic() - self._saved_at >= SECONDS_BETWEEN
 
     def save(self, state: dict[str, Any]) -> None:
         self._link.keep(_packed(state))
@@ -136,7 +138,8 @@ class _LinkedCheckpoint:
         return None if kept is None else _unpacked(kept)
 
     def remove(self) -> None:
-        self._link.keep(None)
+        if self._writes:
+            self._link.keep(None)
 
 
 def _packed(state: dict[str, Any]) -> bytes:

@@ -97,13 +97,12 @@ def fit(
             if fitted.history[-1].validation_loss <= min(past.validation_loss for past in fitted.history):
                 fitted.best_epoch, best = epoch, copy.deepcopy(optimization.result.state_dict())
             spent += time.monotonic() - started
-            if work.ranks.is_first and checkpoint.is_due():
+            if checkpoint.is_due():
                 checkpoint.save(optimization.state_dict() | _progress(fitted, best, spent))
 
     model.load_state_dict(best)
     fitted.logits_NK = predict_logits(model, work.validation(), work.device, work.ranks)
-    if work.ranks.is_first:
-        checkpoint.remove()
+    checkpoint.remove()
     loss = fitted.history[fitted.best_epoch].validation_loss
     logger.info("best epoch %d of %d, validation loss %.4f", fitted.best_epoch + 1, len(fitted.history), loss)
     return fitted

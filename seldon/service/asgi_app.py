@@ -18,9 +18,10 @@ from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import MAX_BODY_BYTES
 from seldon.service.callers import CALLER, Caller, Receive, valid_caller_id
 from seldon.service.concurrency_limit import WAITING
+from seldon.service.held_requests import computed
 from seldon.service.json_encoding import to_json
 from seldon.service.prediction_requests import LARGE_FILE_BYTES, PredictionRequest, source_of, whole
-from seldon.service.request_errors import RequestError
+from seldon.service.request_errors import ABANDONED, RequestError
 from seldon.service.response_headers import SECURITY_HEADERS
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
 from seldon.service.routes import V2_HEALTH, route_of
@@ -38,7 +39,6 @@ HEALTH_THREADS = 4
 HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", "/metrics", *V2_HEALTH)
 READY = (SELDON.ready_path, V2.ready_path)
 HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-ABANDONED = 499
 JSON = (b"content-type", b"application/json")
 
 
@@ -153,12 +153,8 @@ class ServiceApp:
         contents = [content] if of_images else parse_message(content, self.model.info.side_pixels)
         source, stored = source_of("http" if of_images else "seldon", request.client), not request.of_rollout
         handed_in = PredictionRequest(contents, request.caller_id, source, stored, caller.has_gone, caller.begun, caller.stages)
-        held.enter_context(self.model.handler.admission.computing(large=handed_in.is_large()))
-        result = self.model.handler.submit(handed_in)
-        release = held.pop_all().close
-        result.add_done_callback(lambda _: release())
         try:
-            predictions = await asyncio.wrap_future(result)
+            predictions = await computed(self.model.handler, handed_in, held)
         except asyncio.CancelledError:
             caller.is_gone()
             raise

@@ -71,6 +71,11 @@ def _full(got: str) -> RequestError:
     return RequestError(503, "full", f"expected a free slot, got {got}; try again in a second", retry_after_seconds=1)
 
 
+def num_workers() -> int:
+    """How many processes of a replica share its port."""
+    return int(os.environ.get("GUNICORN_WORKERS") or 1)
+
+
 def from_environment(at_work: int) -> Admission:
     """Return the limit of a worker that computes `at_work` requests at once, `IMAGELOOP_MAX_WAITING` waiting ones."""
     return Admission(at_work, int(os.environ.get("IMAGELOOP_MAX_WAITING", WAITING)))

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from seldon.service.callers import valid_caller_id
+from seldon.service.held_requests import computed
 from seldon.service.prediction_requests import PredictionRequest, ServedPrediction, Stage, source_of
 from seldon.service.request_errors import RequestError
 from seldon.service.rollout_requests import ROLLOUT_HEADER, is_of_rollout
@@ -28,10 +29,7 @@ class Call:
         self.of_rollout = is_of_rollout(metadata.get(ROLLOUT_HEADER.lower()))
 
     async def predicted(self, contents: Contents, route: str) -> list[ServedPrediction | RequestError]:
-        """Predict images. What is held is kept as long as they are computed, though the caller has gone.
-
-        Raises: RequestError.
-        """
+        """Predict images. Raises: as `computed`."""
         request = PredictionRequest(
             contents,
             self.caller_id,
@@ -41,12 +39,8 @@ class Call:
             self.begun,
             self._stages,
         )
-        self.held.enter_context(self._handler.admission.computing(large=request.is_large()))
-        result = self._handler.submit(request)
-        release = self.held.pop_all().close
-        result.add_done_callback(lambda _: release())
         try:
-            return await asyncio.wrap_future(result)
+            return await computed(self._handler, request, self.held)
         except asyncio.CancelledError:
             self._gone = True
             raise

@@ -19,11 +19,14 @@ from seldon.service.open_inference import (
     model_metadata,
     output_values,
     raw_output,
+    refuse_other_models,
+    refuse_other_outputs,
 )
-from seldon.service.open_inference_proto import SERVICE, message_class
+from seldon.service.open_inference_proto import message_class
 from seldon.service.prediction_requests import source_of, whole
 from seldon.service.request_errors import RequestError
 from seldon.service.seldon_messages import Contents, parse_message
+from seldon.service.serving_protocols import GRPC_INFERENCE, GRPC_SELDON
 
 if TYPE_CHECKING:
     from seldon.service.asgi_app import ServiceApp
@@ -45,7 +48,7 @@ class GrpcMethods:
             "ServerLive": self.server_live, "ServerReady": self.server_ready, "ServerMetadata": self.server_metadata,
             "ModelReady": self.model_ready, "ModelMetadata": self.model_metadata, "ModelInfer": self.model_infer,
         }  # fmt: skip
-        return {"seldon.protos.Seldon": seldon, "seldon.protos.Model": seldon, SERVICE: inference}
+        return dict.fromkeys(GRPC_SELDON, seldon) | {GRPC_INFERENCE: inference}
 
     async def predict(self, content: bytes, call: Call) -> bytes:
         from seldon_core.proto import prediction_pb2
@@ -119,11 +122,7 @@ class GrpcMethods:
         return self._model.identity.model_name, self._model.identity.model_version
 
     def _check(self, name: str, version: str) -> None:
-        served_name, served_version = self._served
-        if name != served_name or version not in ("", served_version):
-            raise RequestError(
-                404, "no_such_model", f"expected the model '{served_name}' in version {served_version}, got another one"
-            )
+        refuse_other_models(self._served, name, version or None)
 
 
 def inference_request(message: Any, side: int) -> InferenceRequest:
@@ -141,8 +140,7 @@ def inference_request(message: Any, side: int) -> InferenceRequest:
         given["data"] = list(tensor.contents.uint_contents or tensor.contents.int_contents)
     contents = contents_of(given, raw[0] if raw else b"", side)
     names = [output.name for output in message.outputs] or list(OUTPUTS)
-    if not set(names) <= OUTPUTS.keys():
-        raise RequestError(400, "wrong_field", f"expected outputs of {', '.join(OUTPUTS)}, got another one")
+    refuse_other_outputs(names)
     return InferenceRequest(contents, message.id or None, dict.fromkeys(names, bool(raw)))
 
 

@@ -14,18 +14,17 @@ import grpc
 from imageloop.errors import ImageLoopError
 from seldon.service import prometheus_metrics
 from seldon.service.body_size_limit import MAX_BODY_BYTES
-from seldon.service.concurrency_limit import WAITING
+from seldon.service.concurrency_limit import WAITING, num_workers
 from seldon.service.error_handlers import location
 from seldon.service.grpc_calls import Call
 from seldon.service.grpc_methods import PREDICTING, GrpcMethods, Method
 from seldon.service.prediction_requests import Stage
-from seldon.service.request_errors import RequestError
+from seldon.service.request_errors import ABANDONED, RequestError
 
 if TYPE_CHECKING:
     from seldon.service.asgi_app import ServiceApp
 
 PORT_VARIABLE = "PREDICTIVE_UNIT_GRPC_SERVICE_PORT"
-ABANDONED = 499
 MAX_CALLS = 2 * WAITING  # each may hold a message before it is admitted
 STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,10 +52,8 @@ class GrpcServer:
 
     def __init__(self, app: "ServiceApp") -> None:
         self._app = app
-        shared = (
-            int(os.environ.get("GUNICORN_WORKERS") or 1) > 1
-        )  # else another replica could take the port too, and calls of this one
-        options = (*OPTIONS, ("grpc.so_reuseport", int(shared)))
+        # a port that is shared without need could be another replica's too, which would get calls of this one
+        options = (*OPTIONS, ("grpc.so_reuseport", int(num_workers() > 1)))
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
         for service, methods in GrpcMethods(app).by_service().items():
             handlers = {

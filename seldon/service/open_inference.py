@@ -4,6 +4,7 @@ Shapes: N images, S pixels a side, K classes.
 Sources: https://github.com/kserve/open-inference-protocol; the binary tensor data extension of Triton.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,18 @@ def inference_response(
         fields["id"] = request.id
     head = to_json(fields)
     return head + tail, len(head) if any(request.outputs.values()) else None
+
+
+def refuse_other_models(served: tuple[str, str], name: str, version: str | None) -> None:
+    """Raises: RequestError where a request names another model than the served one, or another version."""
+    if name != served[0] or version not in (None, served[1]):
+        raise RequestError(404, "no_such_model", f"expected the model '{served[0]}' in version {served[1]}, got another one")
+
+
+def refuse_other_outputs(names: Iterable[object]) -> None:
+    """Raises: RequestError where a request asks for an output that there is not."""
+    if not set(names) <= OUTPUTS.keys():
+        raise RequestError(400, "wrong_field", f"expected outputs of {', '.join(OUTPUTS)}, got another one")
 
 
 def output_values(predictions: list[ServedPrediction]) -> dict[str, np.ndarray[Any, Any]]:
@@ -175,8 +188,7 @@ def _asked_outputs(fields: dict[str, Any]) -> dict[str, bool]:
     if not asked:
         return dict.fromkeys(OUTPUTS, usual)
     named = [one.get("name") if isinstance(one, dict) else None for one in asked] if isinstance(asked, list) else [None]
-    if not set(named) <= OUTPUTS.keys():
-        raise RequestError(400, "wrong_field", f"expected outputs of {', '.join(OUTPUTS)}, got another one")
+    refuse_other_outputs(named)
     return {str(one["name"]): bool(_parameters(one).get("binary_data", usual)) for one in asked}
 
 

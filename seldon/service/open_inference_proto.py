@@ -7,8 +7,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-PACKAGE = "inference"
-SERVICE = f"{PACKAGE}.GRPCInferenceService"
+from seldon.service.serving_protocols import GRPC_INFERENCE
+
+SERVICE = GRPC_INFERENCE
+PACKAGE = SERVICE.partition(".")[0]
 TYPES = {
     "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
     "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, request
 
 from seldon.service.error_handlers import json_response
-from seldon.service.open_inference import HEADER, inference_response, model_metadata, parse_inference
+from seldon.service.open_inference import HEADER, inference_response, model_metadata, parse_inference, refuse_other_models
 from seldon.service.prediction_requests import whole
 from seldon.service.request_checks import handed_in, read_body, wrong_type
 from seldon.service.request_errors import RequestError
@@ -73,11 +73,7 @@ class OpenInferenceViews:
         return self._model.identity.model_name, self._model.identity.model_version
 
     def _check(self, name: str, version: str | None) -> None:
-        served_name, served_version = self._served
-        if name != served_name or version not in (None, served_version):
-            raise RequestError(
-                404, "no_such_model", f"expected the model '{served_name}' in version {served_version}, got another one"
-            )
+        refuse_other_models(self._served, name, version)
 
 
 def _json_bytes() -> int | None:

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from seldon.service.concurrency_limit import num_workers
+
 NAMES = {  # of the collector's, with what they mean
     "process_resident_memory_bytes": "Resident memory of a worker",
     "process_cpu_seconds": "Processor time of a worker, in total",
@@ -38,7 +40,7 @@ class ReplicaProcesses(Collector):
 def _workers() -> list[int]:
     """The processes that share this one's parent, where Gunicorn started it; else this one alone."""
     own, parent = os.getpid(), os.getppid()
-    if "GUNICORN_WORKERS" not in os.environ or int(os.environ["GUNICORN_WORKERS"] or 1) < 2:
+    if num_workers() < 2:
         return [own]
     children = Path(f"/proc/{parent}/task/{parent}/children")
     found = [int(pid) for pid in children.read_text().split()] if children.exists() else []

@@ -14,6 +14,8 @@ IMAGE_CODES = {
     "too_small": 422,
 }
 
+ABANDONED = 499  # the caller closed the connection
+
 
 class RequestError(Exception):
     """A rejected request: `code` as in HTTP, `reason` for programs, `info` for people. Never holds what was sent."""

@@ -10,6 +10,8 @@ ORIGINS_VARIABLE = "IMAGELOOP_ORIGINS"  # of pages elsewhere that may call, part
 SELDON_PREDICTIONS = ("/api/v1.0/predictions", "/api/v0.1/predictions")  # paths that Seldon's own clients use
 SELDON_FEEDBACK = ("/api/v1.0/feedback", "/api/v0.1/feedback", "/send-feedback")
 V2_MODELS, V2_INFER = "/v2/models/", "/v2/models/infer"  # the second for metrics: a path's model is whatever a caller writes
+GRPC_SELDON, GRPC_INFERENCE = ("seldon.protos.Seldon", "seldon.protos.Model"), "inference.GRPCInferenceService"  # gRPC's services
+GRPC_FEEDBACK = tuple(f"/{service}/SendFeedback" for service in GRPC_SELDON)
 MODELS = "/mnt/models"  # where storage initializers put what modelUri names
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from seldon.delivery.clusters.api_keys import ApiKey
-from seldon.service.serving_protocols import CLIENT_HEADER, SELDON_FEEDBACK
+from seldon.service.serving_protocols import CLIENT_HEADER, GRPC_INFERENCE, GRPC_SELDON, SELDON_FEEDBACK
 
 TYPE = "type.googleapis.com/envoy."
 METRICS_PATHS = ("metrics", "loop")
@@ -11,12 +11,7 @@ PATHS_OF_SCOPES = (  # all other paths of a deployment need `predict`
     ("metrics", METRICS_PATHS),
     ("feedback", ("feedback", *(path.removeprefix("/") for path in SELDON_FEEDBACK))),
 )
-GRPC_SERVICES = (
-    "seldon.protos.Seldon",
-    "seldon.protos.Model",
-    "inference.GRPCInferenceService",
-)  # all methods need `predict`, but for
-GRPC_FEEDBACK = ("/seldon.protos.Seldon/SendFeedback", "/seldon.protos.Model/SendFeedback")
+GRPC_SERVICES = (*GRPC_SELDON, GRPC_INFERENCE)  # all methods but those of GRPC_FEEDBACK need `predict`
 FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 NO_CLIENT = "(no client)"  # no key can have this name
 

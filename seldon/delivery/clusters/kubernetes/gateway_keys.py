@@ -15,7 +15,6 @@ from typing import Any
 from imageloop.errors import SettingsError
 from seldon.delivery.clusters.api_keys import KEYS_VARIABLE, ApiKey, read_keys
 from seldon.delivery.clusters.gateway_scopes import (
-    GRPC_FEEDBACK,
     GRPC_SERVICES,
     PATHS_OF_SCOPES,
     TYPE,
@@ -25,7 +24,7 @@ from seldon.delivery.clusters.gateway_scopes import (
     open_to_all,
     require_scope,
 )
-from seldon.service.serving_protocols import CLIENT_HEADER
+from seldon.service.serving_protocols import CLIENT_HEADER, GRPC_FEEDBACK
 
 PORT = 9191
 DEPLOYMENT = "^/seldon/[^/]+/[^/]+/"  # whatever its namespace and name

@@ -88,19 +88,7 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
     } | tracing_of(settings.traces)
     chain: dict[str, Any] = {"filters": [{"name": "http", "typed_config": manager}]}
     if settings.tls_certificate and settings.tls_key:
-        pair = {
-            "certificate_chain": {"filename": str(settings.tls_certificate)},
-            "private_key": {"filename": str(settings.tls_key)},
-        }
-        watched = {"path": str(Path(settings.tls_certificate).parent)}  # a renewed pair that is renamed in is used at once
-        secret = {"name": "pair", "tls_certificate": pair | {"watched_directory": watched}}
-        _write_resources(folder / "secrets.json", "extensions.transport_sockets.tls.v3.Secret", [secret], "1")
-        source = {"name": "pair", "sds_config": {"path_config_source": {"path": str(folder / "secrets.json")}}}
-        context = {
-            "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"tls_certificate_sds_secret_configs": [source], "alpn_protocols": ["h2", "http/1.1"]},
-        }
-        chain["transport_socket"] = {"name": "tls", "typed_config": context}
+        chain["transport_socket"] = _tls(folder, settings.tls_certificate, settings.tls_key)
     listener = {
         "name": "gateway",
         "address": address("127.0.0.1" if settings.host == "localhost" else settings.host, port),
@@ -108,6 +96,20 @@ def write_listener(folder: Path, port: int, settings: GatewaySettings, keys: lis
         "per_connection_buffer_limit_bytes": settings.max_body_bytes + 2**20,
     }
     _write_resources(folder / "listeners.json", "config.listener.v3.Listener", [listener], "1")
+
+
+def _tls(folder: Path, certificate: str, key: str) -> dict[str, Any]:
+    """The transport of a listener with a certificate, which is in a file of its own."""
+    watched = {"path": str(Path(certificate).parent)}  # a renewed pair that is renamed in is used at once
+    pair = {"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}, "watched_directory": watched}
+    secret = {"name": "pair", "tls_certificate": pair}
+    _write_resources(folder / "secrets.json", "extensions.transport_sockets.tls.v3.Secret", [secret], "1")
+    source = {"name": "pair", "sds_config": {"path_config_source": {"path": str(folder / "secrets.json")}}}
+    context = {
+        "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificate_sds_secret_configs": [source], "alpn_protocols": ["h2", "http/1.1"]},
+    }
+    return {"name": "tls", "typed_config": context}
 
 
 def write_upstreams(folder: Path, deployments: list[Deployment], settings: GatewaySettings, version: str) -> None:

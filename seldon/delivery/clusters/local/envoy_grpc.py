@@ -6,18 +6,10 @@ A call names its deployment as Seldon's clients do, in the metadata `seldon` and
 from typing import Any
 
 from seldon.delivery.clusters.api_keys import ApiKey
-from seldon.delivery.clusters.gateway_scopes import GRPC_FEEDBACK, GRPC_SERVICES, TYPE, address, require_scope
-from seldon.delivery.clusters.local.envoy_routes import (
-    PREDICTOR_HEADER,
-    Deployment,
-    Upstream,
-    action_of,
-    by_weight,
-    cluster_name,
-    limits,
-    mirrors_of,
-)
+from seldon.delivery.clusters.gateway_scopes import GRPC_SERVICES, TYPE, address
+from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, routes_to
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
+from seldon.service.serving_protocols import GRPC_FEEDBACK
 
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -48,24 +40,14 @@ def grpc_routes(deployment: Deployment, settings: GatewaySettings, keys: list[Ap
     """The routes of a deployment whose replicas all serve gRPC; none for others. `alone`: no other one is deployed."""
     if not all(upstream.grpc_ports.keys() == set(upstream.ports) for upstream in deployment.upstreams):
         return []
-    manifest, action = deployment.manifest, action_of(deployment)
-    mirrors = mirrors_of(manifest, grpc_name)
-    weighted = action | by_weight(manifest, settings, grpc_name)
-    predicting = weighted | ({"request_mirror_policies": mirrors} if mirrors else {})
     paths = [("feedback", {"path": path}) for path in GRPC_FEEDBACK] + [
         ("predict", {"prefix": f"/{service}/"}) for service in GRPC_SERVICES
     ]
     routes = []
     for named in _metadata(deployment, alone=alone):
         for scope, path in paths:
-            match: dict[str, Any] = path | {"grpc": {}}
-            for upstream in deployment.upstreams:
-                chosen = {"name": PREDICTOR_HEADER, "string_match": {"exact": upstream.predictor}}
-                allowed = require_scope(keys, "try" if scope == "predict" else scope)
-                route = action | {"cluster": grpc_name(manifest.key, upstream.predictor)}
-                routes.append({"match": match | {"headers": [*named, chosen]}, "route": route} | allowed | limits(settings))
-            route = predicting if scope == "predict" else weighted
-            routes.append({"match": match | {"headers": named}, "route": route} | require_scope(keys, scope) | limits(settings))
+            match: dict[str, Any] = {**path, "grpc": {}, "headers": named}
+            routes += routes_to(deployment, settings, keys, scope, match, name_of=grpc_name)
     return routes
 
 

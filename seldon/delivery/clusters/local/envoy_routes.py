@@ -43,30 +43,15 @@ def cluster_name(key: str, predictor: str) -> str:
 
 
 def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
-    """Return the routes of a deployment: for each path one by weight, and one for each predictor that a caller may choose."""
-    manifest = deployment.manifest
-    prefix = f"/seldon/{manifest.key}/"
-    action = {"prefix_rewrite": "/"} | action_of(deployment)
-    by_name = [
-        (upstream.predictor, action | {"cluster": cluster_name(manifest.key, upstream.predictor)})
-        for upstream in deployment.upstreams
-    ]
-    weighted = action | by_weight(manifest, settings)
-    mirrors = mirrors_of(manifest)
-    mirrored = weighted | ({"request_mirror_policies": mirrors} if mirrors else {})
+    """Return the routes of a deployment, for each path."""
+    prefix = f"/seldon/{deployment.manifest.key}/"
     routes = []
     guarded = [(scope, [prefix + path for path in paths]) for scope, paths in PATHS_OF_SCOPES]
     for scope, paths in [*guarded, ("predict", [prefix])]:
         for path in paths:
             match = {"prefix": path} if path == prefix else {"path": path}
-            rewritten = {} if path == prefix else {"prefix_rewrite": "/" + path.removeprefix(prefix)}
-            for name, route in by_name:
-                header = {"name": PREDICTOR_HEADER, "string_match": {"exact": name}}
-                # A key with the scope `predict` alone chooses none, or any caller could decide a rollout by what it sends.
-                allowed = require_scope(keys, "try" if scope == "predict" else scope)
-                routes.append({"match": match | {"headers": [header]}, "route": route | rewritten} | allowed | limits(settings))
-            plain = mirrored if scope == "predict" else weighted
-            routes.append({"match": match, "route": plain | rewritten} | require_scope(keys, scope) | limits(settings))
+            rewrite = {"prefix_rewrite": "/" if path == prefix else "/" + path.removeprefix(prefix)}
+            routes += routes_to(deployment, settings, keys, scope, match, rewrite=rewrite)
     without_slash = {
         "match": {"path": prefix.rstrip("/")},
         "redirect": {"path_redirect": prefix, "response_code": "PERMANENT_REDIRECT"},
@@ -74,9 +59,30 @@ def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiK
     return [*routes, without_slash | open_to_all(keys)]
 
 
-def action_of(deployment: Deployment) -> dict[str, Any]:
-    """How requests of a deployment are sent on: for how long, and again where a replica does not take them."""
-    return _action() | _hedged(deployment)
+def routes_to(
+    deployment: Deployment,
+    settings: GatewaySettings,
+    keys: list[ApiKey],
+    scope: str,
+    match: dict[str, Any],
+    *,
+    rewrite: dict[str, str] | None = None,
+    name_of: NameOf = cluster_name,
+) -> list[dict[str, Any]]:
+    """The routes of what matches: one for each predictor that a caller may choose, then one by weight."""
+    manifest, limits = deployment.manifest, {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
+    action = _action() | _hedged(deployment) | (rewrite or {})
+    mirrors = _mirrors(manifest, name_of) if scope == "predict" else []
+    routes = []
+    for upstream in deployment.upstreams:
+        header = {"name": PREDICTOR_HEADER, "string_match": {"exact": upstream.predictor}}
+        chosen = match | {"headers": [*match.get("headers", []), header]}
+        # A key with the scope `predict` alone chooses none, or any caller could decide a rollout by what it sends.
+        allowed = require_scope(keys, "try" if scope == "predict" else scope)
+        route = action | {"cluster": name_of(manifest.key, upstream.predictor)}
+        routes.append({"match": chosen, "route": route} | allowed | limits)
+    weighted = action | _by_weight(manifest, settings, name_of) | ({"request_mirror_policies": mirrors} if mirrors else {})
+    return [*routes, {"match": match, "route": weighted} | require_scope(keys, scope) | limits]
 
 
 def _action() -> dict[str, Any]:
@@ -108,7 +114,7 @@ def _hedged(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def by_weight(manifest: Manifest, settings: GatewaySettings, name_of: NameOf = cluster_name) -> dict[str, Any]:
+def _by_weight(manifest: Manifest, settings: GatewaySettings, name_of: NameOf) -> dict[str, Any]:
     """A predictor by the manifest's weights: by chance, or where a request has the sticky header by its value's hash.
 
     The stable predictor comes first, so that an id that had the candidate keeps it while the candidate's weight grows.
@@ -122,7 +128,7 @@ def by_weight(manifest: Manifest, settings: GatewaySettings, name_of: NameOf = c
     }
 
 
-def mirrors_of(manifest: Manifest, name_of: NameOf = cluster_name) -> list[dict[str, Any]]:
+def _mirrors(manifest: Manifest, name_of: NameOf) -> list[dict[str, Any]]:
     """Where copies of requests go: to the shadows."""
     return [
         {
@@ -133,11 +139,6 @@ def mirrors_of(manifest: Manifest, name_of: NameOf = cluster_name) -> list[dict[
         for predictor in manifest.spec.predictors
         if predictor.shadow
     ]
-
-
-def limits(settings: GatewaySettings) -> dict[str, Any]:
-    """How much of a request is held while it is read."""
-    return {"request_body_buffer_limit": settings.max_body_bytes + 2**20}
 
 
 def own_names() -> list[str]:

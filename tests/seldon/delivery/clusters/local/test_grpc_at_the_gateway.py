@@ -32,14 +32,6 @@ def infer(channel, content: bytes, metadata=NAMED):
     return label, found.parameters["predictor"].string_param
 
 
-@pytest.fixture(scope="module")
-def served(make_cluster, predictor_spec):
-    cluster = make_cluster()
-    cluster.apply(render("pets", "default", [predictor_spec("1", replicas=2)]))
-    yield cluster
-    cluster.stop()
-
-
 @pytest.fixture
 def channel(served):
     with grpc.insecure_channel(address_of(served)) as opened:

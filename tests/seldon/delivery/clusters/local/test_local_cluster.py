@@ -31,15 +31,6 @@ from tests.fakes.kubernetes.authority import certify
 pytestmark = pytest.mark.xdist_group("cluster")
 
 
-@pytest.fixture(scope="module")
-def served(make_cluster, predictor_spec):
-    """One deployment with two replicas, for the tests that do it no lasting harm."""
-    cluster = make_cluster()
-    cluster.apply(render("pets", "default", [predictor_spec("1", replicas=2)]))
-    yield cluster
-    cluster.stop()
-
-
 def status(cluster):
     return cluster.describe("default", "pets")
 
