@@ -23,7 +23,7 @@ class EstimatedWindow:
     seed: int
     change: str
     strength: int
-    shifted: bool
+    mix: str
     size: int
     accuracy: float
     usual: float
@@ -46,7 +46,7 @@ def estimate_windows(model: Model) -> list[EstimatedWindow]:
         estimate = estimators[window.change].estimate(window.embeddings_ND, window.probabilities_NK)
         found.append(
             EstimatedWindow(
-                model.images.name, model.seed, window.change, window.strength, window.shifted, window.size, window.accuracy, usual,
+                model.images.name, model.seed, window.change, window.strength, window.mix, window.size, window.accuracy, usual,
                 estimate.value, estimate.low, estimate.high, estimate.high - estimate.low <= MAX_WIDTH,
                 estimate.usual - estimate.value > settings.max_estimated_loss,
                 in_package.estimate(window.embeddings_ND, window.probabilities_NK).value, float(window.probabilities_NK.max(1).mean()),
@@ -63,8 +63,8 @@ def report(windows: list[EstimatedWindow]) -> dict[str, pd.DataFrame]:
     table["error_of_confidence"] = 100 * (table["confidence"] - table["accuracy"]).abs()
     table["held"] = table["accuracy"].between(table["low"], table["high"])
     table["width"] = 50 * (table["high"] - table["low"])
-    table["condition"] = np.where(table["shifted"], "changed, other shares of classes", table["change"])
-    changed = table[(table["change"] != UNCHANGED) & ~table["shifted"]]
+    table["condition"] = table["mix"].where(table["mix"] != "", table["change"])
+    changed = table[(table["change"] != UNCHANGED) & (table["mix"] == "")]
     return {
         "by change": _errors(table, "condition"),
         "by data set": _errors(changed, "data_set"),
@@ -93,7 +93,7 @@ def _errors(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _alarms(table: pd.DataFrame) -> pd.DataFrame:
-    table = table[~table["shifted"]]
+    table = table[table["mix"] == ""]
     unchanged, fall = table["change"] == UNCHANGED, table["usual"] - table["accuracy"]
     rows = {}
     for name, size in [

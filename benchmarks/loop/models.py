@@ -43,6 +43,7 @@ LIKE = {
     "crop and shift": ("crop",),
 }
 NEW_CLASS, LABEL_SHIFT = "new class", "label shift"
+SHIFTED, PARTLY = "changed, other shares of classes", "a third of them changed"  # mixes
 SIZES = (25, 50, 200)
 NEW_SHARES, FREQUENT_SHARES = (0.1, 0.25, 0.5), (0.7, 0.85, 1.0)  # by strength: of foreign images; of one half of the classes
 FEW_IMAGES = 400  # a set of fewer gives more of them to training
@@ -53,12 +54,12 @@ SPLIT_SHARES = (0.8, 0.9, 1.0)
 class Window:
     """Predictions of one model for images under one condition; `classes_N` is -1 for images of no class.
 
-    `size`: of the window as it was meant; small sets have fewer images of some classes.
+    `mix`: what else is not usual in it. `size`: of the window as it was meant; small sets have fewer images of some classes.
     """
 
     change: str
     strength: int
-    shifted: bool
+    mix: str
     size: int
     embeddings_ND: NDArray[np.float32]
     probabilities_NK: NDArray[np.float32]
@@ -135,9 +136,9 @@ class Model:
     def accuracy_unchanged(self) -> float:
         return self.window(self.met, (UNCHANGED, 0)).accuracy
 
-    def window(self, rows: NDArray[np.intp], cell: Cell, *, size: int = 0, shifted: bool = False) -> Window:
+    def window(self, rows: NDArray[np.intp], cell: Cell, *, size: int = 0, mix: str = "") -> Window:
         embeddings = self.images.embeddings[cell][rows]
-        return Window(cell[0], cell[1], shifted, size, embeddings, self.predict(embeddings, cell[0]), self.images.targets_N[rows])
+        return Window(cell[0], cell[1], mix, size, embeddings, self.predict(embeddings, cell[0]), self.images.targets_N[rows])
 
     def windows(self, repetitions: int) -> Iterator[Window]:
         """Windows of every size under every condition: unchanged, changed, with a new class, with other shares of the classes."""
@@ -149,6 +150,7 @@ class Model:
                     yield self._with_label_shift(size, strength, (UNCHANGED, 0))
             for name in CHANGES:
                 yield self._with_label_shift(size, 2, (name, 2))
+                yield self._partly_changed(size, (name, 3))
 
     def _draw(self, size: int) -> NDArray[np.intp]:
         return self.rng.choice(self.met, min(size, len(self.met)), replace=False)
@@ -160,10 +162,21 @@ class Model:
         others = self.rng.choice(len(self.foreign.targets_N), count, replace=False)
         embeddings = self.foreign.embeddings[UNCHANGED, 0][others]
         return Window(
-            NEW_CLASS, strength, False, size,
+            NEW_CLASS, strength, "", size,
             np.concatenate([known.embeddings_ND, embeddings]),
             np.concatenate([known.probabilities_NK, self.predict(embeddings)]),
             np.concatenate([known.classes_N, np.full(count, -1)]),
+        )  # fmt: skip
+
+    def _partly_changed(self, size: int, cell: Cell) -> Window:
+        """As one of three cameras that broke."""
+        rows = self._draw(size)
+        changed, others = self.window(rows[: len(rows) // 3], cell), self.window(rows[len(rows) // 3 :], (UNCHANGED, 0))
+        return Window(
+            *cell, PARTLY, size,
+            np.concatenate([changed.embeddings_ND, others.embeddings_ND]),
+            np.concatenate([changed.probabilities_NK, self.predict(others.embeddings_ND, cell[0])]),
+            np.concatenate([changed.classes_N, others.classes_N]),
         )  # fmt: skip
 
     def _with_label_shift(self, size: int, strength: int, cell: Cell) -> Window:
@@ -173,8 +186,8 @@ class Model:
         count = int(min(size, frequent.sum() / share))
         many = self.rng.choice(self.met[frequent], int(count * share), replace=False)
         few = self.rng.choice(self.met[~frequent], min(count - len(many), int((~frequent).sum())), replace=False)
-        window = self.window(np.concatenate([many, few]), cell, size=size, shifted=True)
-        return window if cell[1] else replace(window, change=LABEL_SHIFT, strength=strength, shifted=False)
+        window = self.window(np.concatenate([many, few]), cell, size=size, mix=SHIFTED)
+        return window if cell[1] else replace(window, change=LABEL_SHIFT, strength=strength, mix="")
 
     def _labelled(self, rows: NDArray[np.intp]) -> LabelledImages:
         plain, targets = self.images.embeddings[UNCHANGED, 0], self.images.targets_N

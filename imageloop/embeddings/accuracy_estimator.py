@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imageloop.atomic_files import replacing
+from imageloop.embeddings.images_apart import chance_apart
 from imageloop.embeddings.known_images import SIGNS, KnownImages
 
 ESTIMATOR_FILE = "accuracy_estimator.npz"
@@ -17,6 +18,7 @@ CONFIDENCE, DISTANCE = SIGNS.index("confidence"), SIGNS.index("distance")
 FARTHEST = 6.0  # standard deviations; beyond it a sign says no more
 NEARER, NOVEL = 0.25, 0.5  # a quarter of the images, and the distance by which all that do not lie nearer are novel
 MOST_CONFIDENCE = 0.5
+UNKNOWN = 0.75  # the probability that images apart show nothing that the model knows
 MAX_WIDTH = 0.6  # of an interval that still says something
 FloatArray = NDArray[np.float32]
 
@@ -70,6 +72,7 @@ class AccuracyEstimator:
     spread: Spread
     usual: float
     offset: float
+    distances_4: NDArray[np.float64]
 
     def estimate(self, embeddings_ND: FloatArray, probabilities_NK: FloatArray) -> AccuracyEstimate:
         """Raises: ValueError without images."""
@@ -82,12 +85,13 @@ class AccuracyEstimator:
 
     def point(self, signs_N5: NDArray[np.float64]) -> PointEstimate:
         """The estimate of a window from its signs, without an interval."""
-        right_N = self.right(signs_N5)
-        by_confidence = float(_logistic(signs_N5[:, CONFIDENCE]).mean())
-        weight = float(np.clip(np.quantile(signs_N5[:, DISTANCE], NEARER) / NOVEL, 0, MOST_CONFIDENCE))
-        value = float(np.clip((1 - weight) * (right_N.mean() + self.offset) + weight * by_confidence, 0, 1))
-        variance = float((right_N * (1 - right_N)).sum()) / len(right_N) ** 2
-        return PointEstimate(value, variance, float(signs_N5[:, DISTANCE].mean()))
+        right_N, distance_N = self.right(signs_N5), signs_N5[:, DISTANCE]
+        by_confidence_N = _logistic(signs_N5[:, CONFIDENCE])
+        weight = float(np.clip(np.quantile(distance_N, NEARER) / NOVEL, 0, MOST_CONFIDENCE))
+        estimated_N = np.clip((1 - weight) * (right_N + self.offset) + weight * by_confidence_N, 0, 1)
+        apart = float((chance_apart(distance_N, self.distances_4) * estimated_N).mean())
+        variance = float((right_N * (1 - right_N)).sum()) / len(right_N) ** 2 + UNKNOWN * (1 - UNKNOWN) * apart**2
+        return PointEstimate(float(estimated_N.mean()) - UNKNOWN * apart, variance, float(distance_N.mean()))
 
     def right(self, signs_N5: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability that each prediction of a window is right, (N,)."""
@@ -100,7 +104,7 @@ class AccuracyEstimator:
             numbers = {
                 "mean": self.mean, "scale": self.scale, "coefficients": self.coefficients, "intercept": np.array(self.intercept),
                 "spread": np.array([spread.nearby, spread.by_distance, spread.quantile]), "usual": np.array(self.usual),
-                "offset": np.array(self.offset),
+                "offset": np.array(self.offset), "distances": self.distances_4,
             }  # fmt: skip
             np.savez(file, allow_pickle=False, **self.known.arrays(), **numbers)
 
@@ -114,6 +118,7 @@ class AccuracyEstimator:
         return cls(
             KnownImages.of_arrays(arrays), arrays["mean"], arrays["scale"], arrays["coefficients"], float(arrays["intercept"]),
             Spread(*map(float, arrays["spread"])), float(arrays["usual"]), float(arrays["offset"]),
+            arrays.get("distances", np.full(4, np.inf)),
         )  # fmt: skip
 
 

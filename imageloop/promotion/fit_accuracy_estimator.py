@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from imageloop.embeddings.accuracy_estimator import AccuracyEstimator, PointEstimate, Spread, standardised, with_window
+from imageloop.embeddings.accuracy_estimator import DISTANCE, AccuracyEstimator, PointEstimate, Spread, standardised, with_window
+from imageloop.embeddings.images_apart import usual_distances
 from imageloop.embeddings.known_images import KnownImages
 from imageloop.promotion.judged_predictions import JudgedPredictions
 from imageloop.training.rehearsal import AS_THEY_ARE, FEEDBACK, SHUFFLED, UNCHANGED, Cell
@@ -78,11 +79,12 @@ class _Rehearsal:
         neutral = np.zeros((2, rows_NS.shape[1]))  # a right and a wrong one, so that there are both
         values, targets = np.concatenate([standardised(rows_NS, mean, scale), neutral]), np.concatenate([right_N, [True, False]])
         model = LogisticRegression(C=STRENGTH, max_iter=500).fit(values, targets, sample_weight=np.append(weights_N, [0.5, 0.5]))
-        usual = float(self.judged.right_N[self.cells[self.usual]].mean())
+        usual, as_usual_N5 = float(self.judged.right_N[self.cells[self.usual]].mean()), signs_N5[self.cells[self.usual]]
         fitted = AccuracyEstimator(
-            self.known, mean, scale, model.coef_[0], float(model.intercept_[0]), Spread(0, 0, 0), usual, offset=0.0
-        )
-        return replace(fitted, offset=usual - float(fitted.right(signs_N5[self.cells[self.usual]]).mean()))
+            self.known, mean, scale, model.coef_[0], float(model.intercept_[0]), Spread(0, 0, 0), usual,
+            offset=0.0, distances_4=usual_distances(as_usual_N5[:, DISTANCE]),
+        )  # fmt: skip
+        return replace(fitted, offset=usual - float(fitted.right(as_usual_N5).mean()))
 
     def windows(self) -> Iterator[_Window]:
         """Rehearsed windows of every cell, each estimated without its kind of change."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from imageloop.embeddings.accuracy_estimator import AccuracyEstimator
+from imageloop.embeddings.accuracy_estimator import ESTIMATOR_FILE, AccuracyEstimator
 from imageloop.promotion.fit_accuracy_estimator import fit_accuracy_estimator
 from imageloop.promotion.judged_predictions import LabelledImages, judge_by_cross_fitting, known_images
 from imageloop.training.logistic_head import LogisticHead
@@ -73,6 +73,29 @@ def test_a_harmful_change_that_was_not_rehearsed_lowers_the_estimate_and_widens_
     assert after.value < before.value - 0.1
     assert after.high - after.low > before.high - before.low
     assert after.low <= accuracy(model, rows, classes) <= after.high
+
+
+def test_a_new_class_among_known_images_lowers_the_estimate_and_its_interval_holds_the_accuracy(model):
+    known, classes = draw(150, 8)
+    others = draw(50, 9)[0] + 15 * np.eye(DIMENSIONS, dtype=np.float32)[5]
+    right = accuracy(model, known, classes) * 150 / 200
+
+    before, after = estimated(model, known), estimated(model, np.concatenate([known, others]))
+
+    assert before.value - after.value > 0.1
+    assert after.low <= right <= after.high
+
+
+def test_an_estimator_of_an_older_package_is_read(model, tmp_path):
+    estimator = model[1]
+    estimator.write(tmp_path)
+    with np.load(tmp_path / ESTIMATOR_FILE) as content:
+        arrays = {name: content[name] for name in content.files if name != "distances"}
+    np.savez(tmp_path / ESTIMATOR_FILE, **arrays)
+
+    again = AccuracyEstimator.read(tmp_path)
+
+    assert np.isinf(again.distances_4).all()
 
 
 def test_fewer_images_give_a_wider_interval(model):
