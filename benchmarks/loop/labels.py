@@ -15,7 +15,7 @@ from imageloop.embeddings.novelty import Novelty
 from imageloop.training.poisoned_labels import accused_labels
 
 SIZES = (100, 200, 400)
-SHARES = {"honest": 0.0, "a fifth flipped": 0.2, "half flipped": 0.5, "all flipped": 1.0}
+SHARES = {"honest": 0.0, "a twentieth flipped": 0.05, "a fifth flipped": 0.2, "half flipped": 0.5, "all flipped": 1.0}
 REPETITIONS = {UNCHANGED: 6}  # windows of a condition; of changed ones, there are 24
 SOURCES = ("first", "second")
 

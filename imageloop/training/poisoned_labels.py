@@ -22,8 +22,8 @@ from imageloop.embeddings.drift_samples import embeddings_of
 from imageloop.embeddings.same_scene import unit
 from imageloop.evenly_spaced import evenly_spaced
 
-SURE, MIN_SURE = 0.95, 5
-MAX_CONTRADICTED, P_VALUE = 0.05, 0.001  # calibrated predictions of that confidence are wrong in a twentieth
+SURE, MIN_SURE = 0.9, 5
+MISTAKES, P_VALUE = 0.03, 0.01  # honest labels are sometimes wrong, too
 STRETCH, SHORTEST = 200, 40  # labels of one source that are judged together
 LEARNT = 0.2  # of the agreement beyond chance that labels of known images reach
 LABELS_PER_CLASS = 2.5  # with fewer, honest labels cannot be learnt either
@@ -76,13 +76,17 @@ def _stretches(labelled: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _accusation(stretch: pd.DataFrame, known: Known | None, class_names: list[str]) -> str:
-    from scipy.stats import binom
+    from scipy.stats import poisson_binom
 
     contradicted = stretch["label"] != stretch["ground_truth"]
     sure = (stretch["confidence"] >= SURE) & stretch["typical"].astype(bool)
     num_sure, num_contradicted = int(sure.sum()), int((sure & contradicted).sum())
-    if num_sure >= MIN_SURE and binom.sf(num_contradicted - 1, num_sure, MAX_CONTRADICTED) < P_VALUE:
-        return f"{num_contradicted} of {num_sure} confident predictions for typical images are contradicted"
+    expected_n = np.minimum(1 - stretch.loc[sure, "confidence"].to_numpy(float) + MISTAKES, 1)
+    if num_sure >= MIN_SURE and poisson_binom(expected_n).sf(num_contradicted - 1) < P_VALUE:
+        return (
+            f"{num_contradicted} of {num_sure} confident predictions for typical images are contradicted, "
+            f"and {expected_n.sum():.0f} would be expected"
+        )
     if len(stretch) < SHORTEST or contradicted.mean() < FEWEST_CONTRADICTED:
         return ""
     if rename_classes(stretch):

@@ -55,7 +55,7 @@ class PhotographedImages:
 
 def drawn_images() -> tuple[ImageStream, ImageStream]:
     """Unchanged images, and changed ones."""
-    return DrawnImages(Drift()), DrawnImages(Drift(style="outlined", darkness=0.2))
+    return DrawnImages(Drift()), DrawnImages(Drift(style="outlined", darkness=0.2, blur_pixels=2.0))
 
 
 def photographed_images(data: Path, training_folder: Path) -> tuple[ImageStream, ImageStream]:

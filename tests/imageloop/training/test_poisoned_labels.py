@@ -55,6 +55,14 @@ def test_labels_of_which_most_are_flipped_are_accused_with_the_reason(broken, wo
     assert reasons.str.contains(words).all()
 
 
+def test_a_source_that_flips_a_fifth_is_accused_and_one_that_is_sometimes_mistaken_is_not():
+    poisoned = [accused(labels(200, flipped=0.2, seed=seed)) for seed in range(20)]
+    mistaken = [accused(labels(200, flipped=0.03, seed=seed)) for seed in range(20)]
+
+    assert all((reasons != "").all() for reasons in poisoned)
+    assert all((reasons == "").all() for reasons in mistaken)
+
+
 def test_only_the_source_of_poisoned_labels_is_accused():
     honest, poisoned = labels(150, source="api:line-1"), labels(150, flipped=0.5, source="api:line-2", seed=2)
 
