@@ -1,6 +1,7 @@
 """Images to measure with: the real photographs where there are some, else drawn ones."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,17 @@ def photographs(scratch: Path) -> tuple[Path, str]:
 
 def multiply(folder: Path, target: Path, count: int, first: int = 0) -> Path:
     """`count` different images of all classes, numbered from `first`, made of those in `folder` by shifting them round."""
-    rng = np.random.default_rng(first)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     originals = [files[place] for place in np.random.default_rng(0).permutation(len(files))]
-    for index in range(first, first + count):
+    for label in {path.parent.name for path in files}:
+        (target / label).mkdir(parents=True, exist_ok=True)
+
+    def make(index: int) -> None:
         original = originals[index % len(originals)]
-        (target / original.parent.name).mkdir(parents=True, exist_ok=True)
         with Image.open(original) as image:
-            pixels = np.roll(np.asarray(image.convert("RGB")), rng.integers(0, 200, 2), axis=(0, 1))
+            pixels = np.roll(np.asarray(image.convert("RGB")), np.random.default_rng(index).integers(0, 200, 2), axis=(0, 1))
         Image.fromarray(pixels).save(target / original.parent.name / f"{index:06d}.jpg", quality=85)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, range(first, first + count)))
     return target

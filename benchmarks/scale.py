@@ -95,9 +95,9 @@ def _images(folder: Path, workspace: Workspace):
 def run_stage(name: str, folder: Path, home: Path, environment: dict[str, str] | None = None) -> tuple[float, float]:
     """The seconds of a stage, and the peak of its memory in megabytes."""
     command = [sys.executable, "-m", "benchmarks.scale", name, str(folder), str(home)]
-    done = subprocess.run(
-        command, env=os.environ | (environment or {}), cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )  # fmt: skip
+    done = subprocess.run(command, env=os.environ | (environment or {}), cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{name} of {folder.name} failed:\n{done.stderr[-2000:]}")
     seconds, peak = json.loads(done.stdout.splitlines()[-1])
     return seconds, peak
 

@@ -18,7 +18,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="A model of its own: its images, in the registry, as a deployment, for the monitor. [default: imageloop]",
+        help="Name of the model: its images, versions, deployment and monitor are kept apart from those of others. [default: imageloop]",
     ),
 ]
 Place = Annotated[

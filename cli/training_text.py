@@ -51,10 +51,15 @@ def training(result: Trained) -> "RenderableType":
             [
                 (
                     "label issues",
-                    f"labels that models contradict which had not seen their images: {result.label_issues}; python run.py report {result.run}",
+                    f"{result.label_issues}: models that had not seen these images contradict their labels; python run.py report {result.run}",
                 )
             ]
             if result.label_issues
+            else []
+        ),
+        *(
+            [("unused files", f"{result.unused_files}, each with its reason: python run.py report {result.run}")]
+            if result.unused_files
             else []
         ),
         *([("retraining", result.ladder.sentence())] if result.ladder else []),

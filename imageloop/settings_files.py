@@ -19,6 +19,24 @@ FORMS = {  # patterns of names, in words
     r"^[\w-]+$": "letters, digits, - and _",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "small letters, digits, and - between them",
 }
+EXPECTED = {  # by pydantic's type of an error
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "finite_number": "a finite number",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list, as [1, 2]"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a group of keys"),
+    "string_type": "text",
+    "literal_error": "{expected}",
+    "too_short": "{min_length} values or more",
+    "too_long": "{max_length} values at most",
+    "string_too_short": "{min_length} characters or more",
+    "string_too_long": "{max_length} characters at most",
+}
 
 
 def load_settings[S: BaseModel](model: type[S], file: Path | Sequence[Path] | None, overrides: list[str], **preset: Any) -> S:
@@ -130,9 +148,18 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         hint = f"; did you mean '{close[0]}'?" if close else ""
         kind = context["discriminator"].strip("'")
         return f"{key}.{kind}: expected {context['expected_tags']}, got '{context['tag']}'{hint}"
-    if problem["type"] == "string_pattern_mismatch" and context["pattern"] in FORMS:
-        return f"{key}: expected {FORMS[context['pattern']]}, got {problem['input']!r}"
-    return f"{key or 'settings'}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
+    return f"{key or 'settings'}: {_expected(problem)}"
+
+
+def _expected(problem: ErrorDetails) -> str:
+    """What a value should be, and what it is."""
+    if problem["type"] == "missing":
+        return "expected a value, got none"
+    context = problem.get("ctx", {})
+    expected = FORMS.get(context.get("pattern", "")) or EXPECTED.get(problem["type"], "").format(**context)
+    if expected:
+        return f"expected {expected}, got {problem['input']!r}"
+    return f"{problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
 
 
 def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:

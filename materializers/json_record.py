@@ -28,7 +28,8 @@ class RecordMaterializer(BaseMaterializer):
 
     def save_visualizations(self, record: BaseModel) -> dict[str, VisualizationType]:
         path = f"{self.uri}/record.html"
-        rows = [(name, str(value)) for name, value in record.model_dump().items()]
+        values = record.model_dump().items()
+        rows = [(name, value if isinstance(value, float) else str(value)) for name, value in values]
         title = type(record).__name__
         write_bytes(
             self.artifact_store,

@@ -1,4 +1,4 @@
-"""Stores a model package file by file; the dashboard shows its model card."""
+"""Stores a model package file by file; the dashboard shows its files and its model card."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -7,7 +7,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from imageloop import html_pages
-from imageloop.model.package import read_info
+from imageloop.model.package import MODEL_CARD, read_info
 from imageloop.promotion.step_artifacts import ModelPackage
 from materializers.artifact_files import read_bytes, write_bytes
 
@@ -34,7 +34,10 @@ class PackageMaterializer(BaseMaterializer):
         fields = html_pages.table(["", ""], [(name, str(value)) for name, value in info.items()])
         path = f"{self.uri}/package.html"
         write_bytes(self.artifact_store, path, html_pages.page("The model package", "What is served.", files, fields).encode())
-        return {path: VisualizationType.HTML}
+        card = package.folder / MODEL_CARD
+        if not card.exists():  # until it is signed
+            return {path: VisualizationType.HTML}
+        return {path: VisualizationType.HTML, f"{self.uri}/{MODEL_CARD}": VisualizationType.MARKDOWN}
 
     def compute_content_hash(self, package: ModelPackage) -> str:
         return package.digest()

@@ -58,7 +58,7 @@ class TrainingResult:
 
     `run` is ZenML's name of the run, `tracking_run` MLflow's id. `cached` names the steps that came from the cache;
     `tried` are predictions for some test images. `ladder`: the ways to retrain that were compared, None for a training on images alone.
-    `label_issues`: how many labels of train and validation look wrong.
+    `label_issues`: how many labels of train and validation look wrong; `unused_files`: how many files were quarantined.
     `more_epochs`: the setting that allows more epochs, and a value, where the last epoch that was allowed was the best.
     """
 
@@ -82,6 +82,7 @@ class TrainingResult:
     ladder: Ladder | None
     more_epochs: str | None
     label_issues: int
+    unused_files: int
 
 
 def train(settings: TrainSettings, *, use_cache: bool = True) -> TrainingResult | SubmittedRun:
@@ -209,6 +210,7 @@ def result_of(run: Any, settings: TrainSettings, stack: str) -> TrainingResult:
         ladder=steps["collect_feedback"].outputs["feedback"][0].load().ladder if settings.feedback.enabled else None,
         more_epochs=_more_epochs(steps["train"].outputs["trained_model"][0].run_metadata, settings),
         label_issues=int(steps["find_label_issues"].run_metadata.get("num_issues", 0)),
+        unused_files=int(steps["split"].outputs["catalog"][0].run_metadata.get("quarantined", 0)),
     )
 
 

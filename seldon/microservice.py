@@ -96,6 +96,11 @@ class ImageClassifier:
         return self._identity
 
     @property
+    def folder(self) -> Path:
+        """The package that is served."""
+        return self._folder
+
+    @property
     def predictor_name(self) -> str:
         return self._identity.predictor
 

@@ -226,6 +226,7 @@ def main(arguments: list[str]) -> None:
     applied = _apply_all(stacks, Client(), also_known=bool(options.files))
     if options.activate:
         activate(options.activate, names, Client())
+        print(f"stack '{Client().active_stack_model.name}' is active", file=sys.stderr)
     for tracker in (
         stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):

@@ -11,7 +11,7 @@ REPLACED = {
     "picture": r"\bpictures?\b",
     "true label": r"true[_ ]label",
     "truth, unless ground truth": r"(?<!ground)(?<!ground[ _-])\btruths?\b",
-    "imitation": r"imitat",
+    "imitation": r"(?<!l)imitat",
     "familiarity": r"familiar",
     "wealth": r"\bwealth\b",
     "tell": r"(?<!\.)\b(tell|tells|teller|tellers|told)\b",

@@ -74,7 +74,8 @@ def decode_new(paths: dict[str, Path], store: ArrayStore, side: int, limits: Lim
             _keep(zip(shards[number], decoded, strict=True), store, refused)
             if not engine.is_this_process:
                 advance(len(decoded))
-    logger.info("decoded %d images, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
+    level = logging.INFO if new else logging.DEBUG
+    logger.log(level, "decoded %d images, %d were known, %d refused", len(new), len(paths) - len(new), len(refused))
     for key in list(refused)[:NUM_NAMED]:
         logger.warning("refused '%s': %s", paths[key], refused[key].detail)
     if len(refused) > NUM_NAMED:

@@ -53,6 +53,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         labels = database.labels(settings.model_name)
         newest = newest_labelled(database, settings, labels_needed, serving, scene)
         made_at = info.created_at.timestamp()
+        of_version = predictions[predictions["model_version"] == serving]
         new = labels["feedback_time"] > made_at
         usable = new & labels["teaches"].astype(bool) & labels["ground_truth"].isin(info.class_names)
         usable &= labels["time"] >= (_drift_began(windows, settings.decision) or 0.0)
@@ -63,7 +64,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             windows=windows,
             num_new=num_new,
             performance=measure_performance(
-                predictions[predictions["model_version"] == serving],
+                of_version,
                 with_typical(newest, novelty),
                 settings.performance,
                 (estimator.known.embeddings_MD, estimator.known.classes_M) if estimator else None,
@@ -76,6 +77,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             orphans=database.orphans(),
             test_accuracy=info.metrics.get("accuracy"),
             test_error=(info.metrics.get("accuracy_high", 1.0) - info.metrics.get("accuracy_low", 0.0)) / 2,
+            num_predictions=len(of_version),
         )
     finally:
         database.close()
@@ -128,6 +130,7 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
         situation = DecisionInput(
             now, measurement.windows, measurement.performance, measurement.num_labels, measurement.new_labels, measurement.usable_labels,
             measurement.made_at, attempts, measurement.labels_since, measurement.test_accuracy, measurement.test_error,
+            measurement.num_predictions, settings.drift.window,
         )  # fmt: skip
         verdict = decide(situation, settings.decision, labels_needed)
         outcome = None if verdict.action == "retrain" else ""

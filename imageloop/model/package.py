@@ -10,6 +10,7 @@ reference.parquet  predictions, embeddings and statistics that drift is measured
 novelty.npz        embeddings of training images, from which the distance of an image is measured
 training_examples.npz  embeddings, classes and thumbnails of training images, where the settings ask for them
 accuracy_estimator.npz  estimates accuracy without labels: known embeddings with classes, small heads, a logistic model
+model_card.md      for people
 signature          over all files
 """
 
@@ -30,6 +31,7 @@ INT8_MODEL = "model.int8.onnx"
 WEIGHTS = "weights.pt"
 INFO = "model.json"
 REFERENCE = "reference.parquet"
+MODEL_CARD = "model_card.md"
 INPUT = "images"
 OUTPUTS = ("probabilities", "embedding", "activation_map")
 JOINED_BY = "+"  # between the names of backbones whose features are used together

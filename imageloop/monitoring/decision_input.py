@@ -27,6 +27,8 @@ class DecisionInput:
 
     `labels_since`: since the last attempt; a difference of totals would not do, since old labels are removed.
     `test_accuracy`: of the served version on its test images, None where its package does not name it; `test_error`: half of its interval.
+
+    `num_predictions`: of the served version; `window_size`: how many make a window.
     """
 
     now: float
@@ -40,3 +42,5 @@ class DecisionInput:
     labels_since: int = 0
     test_accuracy: float | None = None
     test_error: float = 0.0
+    num_predictions: int = 0
+    window_size: int = 0

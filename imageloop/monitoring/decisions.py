@@ -19,7 +19,7 @@ from imageloop.monitoring.findings import (
 from imageloop.monitoring.settings import DecisionSettings
 
 Action = Literal["retrain", "alert", "nothing", "no_data"]
-NO_DATA = "Fewer predictions came than one comparison with the training images takes, and no label."
+NO_DATA = "{} predictions and no label came so far, and a comparison with the training images takes {} predictions."
 WAIT = "Nothing has to be done: the monitor decides when there are more."
 NOTHING_TO_DO = "Nothing has to be done."
 LOOK = "The monitor only alerts: look at the newest images, and label some of them to learn more."
@@ -41,7 +41,8 @@ def decide(situation: DecisionInput, settings: DecisionSettings, labels_needed: 
     """Retrain for a reason without an objection; alert on everything that a user should know."""
     metrics = _metrics(situation, settings)
     if not situation.windows and not situation.num_labels:
-        return Verdict("no_data", "no whole window of predictions and no label yet", metrics, f"{NO_DATA} {WAIT}")
+        explanation = f"{NO_DATA.format(situation.num_predictions, situation.window_size)} {WAIT}"
+        return Verdict("no_data", "no whole window of predictions and no label yet", metrics, explanation)
     reasons, warnings = reasons_to_retrain(situation, settings), warnings_of(situation, settings)
     if not reasons:
         found = warnings or [calm(situation)]

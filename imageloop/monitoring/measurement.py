@@ -14,6 +14,7 @@ class Measurement:
     `new_labels` came since the model was made; `usable_labels` are those of them, on predictions since the drift began where there is
     one, that can train a head; `labels_since` came since the last attempt to retrain. Each counts one a scene, as far as the newest
     show. `test_accuracy`: of the version on its test images, None where its package does not name it; `test_error`: half of its interval.
+    `num_predictions`: of the version, among the newest records.
     """
 
     model_name: str
@@ -29,6 +30,7 @@ class Measurement:
     orphans: int
     test_accuracy: float | None = None
     test_error: float = 0.0
+    num_predictions: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

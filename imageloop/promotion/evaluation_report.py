@@ -69,7 +69,8 @@ def label_issues_report(issues: pd.DataFrame, read_image: ImageReader) -> str:
     """The images with label issues, the likeliest first."""
     figures = [
         html_pages.image(
-            read_image(row.sha256), f"{row.path}: labelled '{row.label}', suggested '{row.suggested}' ({row.quality:.3f})"
+            read_image(row.sha256),
+            f"{row.path}: labelled '{row.label}', rather '{row.suggested}' (probability of its label: {row.quality:.1%})",
         )
         for row in issues.head(60).itertuples()
     ]

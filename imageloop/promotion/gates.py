@@ -134,7 +134,7 @@ def _accuracy(evaluation: Evaluation, limit: float | None) -> Check:
     better = "more or clearer images, or training.model.backbone, may raise it"
     few = f"{len(right)} test images are too few to prove more than chance: add images"
     advice = "" if passed else f"; {few if right.mean() > share else better}"
-    got = f"{right.mean():.4g} (at least {low:.4g}, of {len(right)} images){advice}"
+    got = f"{right.mean():.4g} of {len(right)} images (lower bound {low:.4g}){advice}"
     expected = f"above {share:.4g}, the share of '{name}', the largest class, by more than chance"
     return Check("accuracy", passed, expected, got, undecided=bool(right.mean() > share))
 
@@ -154,7 +154,7 @@ def _worst_recall(scores: ClassificationScores, limit: float) -> Check:
     upper = {name: wilson(round(one.recall * one.support), one.support, confidence)[1] for name, one in tested.items()}
     name = min(upper, key=lambda name: (upper[name], tested[name].recall), default="")
     recall, high = (tested[name].recall, upper[name]) if name else (1.0, 1.0)
-    got = f"{recall:.4g} (at most {high:.4g}, of {tested[name].support} images)" if name else "no class was tested"
+    got = f"{recall:.4g} of {tested[name].support} images (upper bound {high:.4g})" if name else "no class was tested"
     return Check(f"recall of '{name}', the worst class", high >= limit, f"not below {limit:g} by more than chance", got)
 
 

@@ -41,9 +41,9 @@ def judge_int8(exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.
     same_N = exact_NK.argmax(1) == int8_NK.argmax(1)
     accepted = high <= settings.int8_max_accuracy_loss and wilson(int(same_N.sum()), len(rows))[1] >= settings.int8_min_agreement
     logger.info(
-        "int8 %s: it loses %.2f points of accuracy (95 %%: %.2f to %.2f, expected at most %g) on %d validation images; %.1f %% of the labels are the "
-        "same (expected at least %g %% within chance)",
-        "passed" if accepted else "refused, fp32 is used", 100 * lost_N.mean(), 100 * low, 100 * high, 100 * settings.int8_max_accuracy_loss,
-        len(rows), 100 * same_N.mean(), 100 * settings.int8_min_agreement,
+        "int8 %s: on %d validation images it loses %.2f points of accuracy, with 95 %% confidence no more than %.2f (limit: %g); %.1f %% of the labels "
+        "are the same (limit: %g %%, within chance)",
+        "passed" if accepted else "refused, fp32 is used", len(rows), 100 * lost_N.mean(), 100 * high, 100 * settings.int8_max_accuracy_loss,
+        100 * same_N.mean(), 100 * settings.int8_min_agreement,
     )  # fmt: skip
     return Int8Verdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))

@@ -13,7 +13,10 @@ from imageloop.training.settings import TrainingSettings
 
 
 class Calibration(BaseModel):
-    """The temperature, and the expected calibration error on the validation images before and after it."""
+    """The temperature by which logits are divided, and the expected calibration error on the validation images without and with it.
+
+    It is chosen by the likelihood of the labels, so that of few images the error may rise.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -61,7 +61,10 @@ def write_accuracy_estimator(
         if held_back is not None and len(held_back.rows) >= LEAST_FEEDBACK:
             judged, usual = joined([judged, _of_feedback(predictor, known, held_back)]), FROM_FEEDBACK
     estimator = fit_accuracy_estimator(judged, known, usual)
-    logger.info("accuracy estimator: %.1f %% as usual, of %d predictions", 100 * estimator.usual, len(judged.right_N))
+    logger.info(
+        "estimates of accuracy without labels: fitted on %d predictions of images and changed copies, usual accuracy %.1f %%",
+        len(judged.right_N), 100 * estimator.usual,
+    )  # fmt: skip
     estimator.write(folder)
 
 

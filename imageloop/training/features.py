@@ -80,6 +80,12 @@ def is_whole(file: Path) -> bool:
     return file.exists() and mark.exists() and mark.read_text() == hash_of(file)
 
 
+def _in_words(view: str) -> str:
+    """What a view shows."""
+    words = {"plain": "images", "flipped": "mirrored images"}
+    return words.get(view) or f"changed copies ({view.rpartition('-')[0]})"
+
+
 class FeatureExtractor:
     """Features by SHA-256 of the image and by view, (N, D) float32; of joined backbones those of each, one after the other."""
 
@@ -128,12 +134,13 @@ class Backbone:
         store = self.store(view)
         store.discard_corrupt(keys)
         new = store.missing(keys)
-        with counted(f"features ({view})", len(new)) as advance:
+        shown = _in_words(view)
+        with counted(f"features of {shown}", len(new)) as advance:
             for shard, features_ND in self._compute(new, prepared, change or VIEWS[view]):
                 store.append(shard, features_ND)
                 advance(len(shard))
-        level = logging.INFO if new or view in VIEWS else logging.DEBUG
-        logger.log(level, "computed features of %d images (%s), %d were known", len(new), view, len(keys) - len(new))
+        level = logging.INFO if new else logging.DEBUG
+        logger.log(level, "features of %s: computed %d, %d were known", shown, len(new), len(keys) - len(new))
         return store.read(keys)
 
     def store(self, view: str) -> ArrayStore:

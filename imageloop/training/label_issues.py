@@ -51,7 +51,9 @@ def find_label_issues(
     wrong = find(targets, probabilities_NK, n_jobs=1)
     suggested = names[probabilities_NK.argmax(1)]
     issues = table[["path", "label", "sha256"]].assign(suggested=suggested, quality=quality)[wrong]
-    logger.info("label issues: %d of %d labels", len(issues), len(table))
+    logger.info(
+        "label issues: models that had not seen them contradict %d of %d labels of train and validation", len(issues), len(table)
+    )
     return issues.sort_values("quality").reset_index(drop=True)
 
 

@@ -23,7 +23,7 @@ from imageloop.embeddings.same_scene import unit
 from imageloop.evenly_spaced import evenly_spaced
 
 SURE, MIN_SURE = 0.9, 5
-MISTAKES, P_VALUE = 0.03, 0.01  # honest labels are sometimes wrong, too
+MISTAKES, P_VALUE = 0.03, 0.02  # honest labels are sometimes wrong, too
 STRETCH, SHORTEST = 200, 40  # labels of one source that are judged together
 LEARNT = 0.2  # of the agreement beyond chance that labels of known images reach
 LABELS_PER_CLASS = 2.5  # with fewer, honest labels cannot be learnt either

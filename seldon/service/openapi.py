@@ -64,6 +64,7 @@ def document(info: PackageInfo, name: str) -> dict[str, Any]:
             "/health/ping": {"get": _get("Liveness of the process", "ping", "text/html")},
             "/health/status": {"get": _get("Readiness of the model", "status", "application/json")},
             "/metadata": {"get": _get("Model name, version and classes", "metadata", "application/json")},
+            "/model-card": {"get": _get("What the model is for, how good it is, and where it is not", "modelCard", "text/plain")},
             "/loop": {"get": _get("Status of the monitor: windows, accuracy, decisions", "loop", "application/json")},
             "/metrics": {"get": _get("Prometheus metrics", "metrics", "text/plain")},
         },

@@ -5,8 +5,8 @@ const REFRESH_MS = 5000;
 const NUM_DECISIONS = 10;
 const at = (id) => document.getElementById(id);
 
-async function fetched(path) {
-  const response = await fetch(path, { headers: at("key").value ? { "X-API-Key": at("key").value } : {} });
+async function fetched(path, headers = {}) {
+  const response = await fetch(path, { headers: at("key").value ? { ...headers, "X-API-Key": at("key").value } : headers });
   if (!response.ok) throw new Error(`the service responded with ${response.status} to ${path}`);
   return response;
 }
@@ -76,7 +76,22 @@ function row(version, served) {
   ];
   const line = document.createElement("tr");
   line.append(...cells.map((value) => element("td", value || value === 0 ? value : "–")));
+  if (version.traffic) line.firstChild.replaceChildren(cardButton(version.version));
   return line;
+}
+
+// The gateway hands the request to the predictor of this version.
+function cardButton(version) {
+  const button = Object.assign(element("button", version), { title: `model card of version ${version}` });
+  button.addEventListener("click", async () => {
+    try {
+      at("card-text").textContent = await (await fetched("model-card", { "X-ImageLoop-Predictor": `v${version}` })).text();
+    } catch (error) {
+      at("card-text").textContent = error.message;
+    }
+    at("card").showModal();
+  });
+  return button;
 }
 
 function decision({ time, action, reason, outcome }) {

@@ -23,7 +23,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from imageloop.model.package import EXACT_MODEL, INPUT, OUTPUTS, REFERENCE, WEIGHTS, PackageInfo
+from imageloop.model.package import EXACT_MODEL, INPUT, MODEL_CARD, OUTPUTS, REFERENCE, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.model.signing import private_key, sign
 from imageloop.model.smoke_test_images import Example, write_examples
@@ -125,6 +125,7 @@ def make_package(tmp_path_factory, keys):
         onnx.save(red_or_blue(bias, work, side_of_model), folder / EXACT_MODEL)
         (folder / WEIGHTS).write_bytes(b"weights")
         (folder / REFERENCE).write_bytes(b"reference")
+        (folder / MODEL_CARD).write_text("# Image classifier of 2 classes\n")
         info = PackageInfo(
             class_names=["red", "blue"], side_pixels=SIDE, preprocessing_version="1", model_kind="test", backbone="none", temperature=1.0,
             seed=1, data_version="d1", git_commit="none", run_id="r1", created_at=datetime.now(UTC),

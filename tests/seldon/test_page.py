@@ -277,6 +277,9 @@ def test_operations_show_what_needs_attention_and_each_version(page, service, st
     expect(page.locator("#verdict")).to_have_text("the monitor decided: alert")
     expect(page.locator("#reason")).to_have_text("the camera changed")
     expect(page.locator("#figures")).to_contain_text("87.5 % (74.0 % to 95.0 %)")
+    page.get_by_role("button", name="7", exact=True).click()
+    expect(page.locator("#card-text")).to_have_text("# Image classifier of 2 classes")
+    page.get_by_role("button", name="Close").click()
     cells = page.locator("#versions tr").first.locator("td").all_inner_texts()
     assert cells[:6] == ["7", "champion", "90 %", "120", "8 ms, 21 ms", "87.5 % (74.0 % to 95.0 %) of 40"]
     assert page.locator("#versions tr").nth(1).locator("td").all_inner_texts()[3] == "–"

@@ -185,8 +185,8 @@ def test_a_machine_reuses_the_data_of_another(laptop, team, sharing, tmp_path):
     out, err = pod.run("train", "--set", "promotion.model_name=shared", "--set", "training.seed=8", "--json", "--no-cache")
 
     assert json.loads(out)["model_version"] == "1"
-    assert "decoded 0 images" in err
-    assert "computed features of 0 images (plain)" in err
+    assert "decoded" not in err
+    assert "features of images" not in err
     assert "exporting the backbone" not in err
 
 

@@ -70,6 +70,9 @@ class ClassFolders:
             said.append(
                 f"the images of {_listed(pools)} are pooled and split anew: a split that comes with the data is not used yet"
             )
+        nested = [path for path in self.classes if set(subfolders(self.root / path)) - {RETAINED_FOLDER}]
+        if nested:
+            said.append(f"all images below {_listed(nested)} are of that class, those in its sub-folders too")
         in_case = _groups(self.classes.values(), str.casefold)
         said += [
             f"the classes {_listed(names)} differ in upper and lower case only; rename one if they are one class"

@@ -93,10 +93,10 @@ def test_measurements_lead_to_decision(changes, action, words):
     ("changes", "labels_needed", "explanation"),
     [
         (
-            {"windows": []},
+            {"windows": [], "num_predictions": 41, "window_size": 200},
             20,
-            "Fewer predictions came than one comparison with the training images takes, and no label. Nothing has to be done: the monitor decides when "
-            "there are more.",
+            "41 predictions and no label came so far, and a comparison with the training images takes 200 predictions. Nothing has to be done: the monitor "
+            "decides when there are more.",
         ),
         (
             {"performance": performance(95, 100), "num_labels": 100},

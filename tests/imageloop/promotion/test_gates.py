@@ -188,7 +188,7 @@ def test_the_report_shows_figures_slices_and_mistakes():
     assert page.count("image/png") == 3
     assert page.count("<figure>") == 20
     issues = pd.DataFrame({"path": ["a.jpg"], "label": ["cat"], "suggested": ["dog"], "quality": [0.01], "sha256": ["1"]})
-    assert "suggested &#x27;dog&#x27;" in label_issues_report(issues, read_image)
+    assert "rather &#x27;dog&#x27;" in label_issues_report(issues, read_image)
 
 
 @pytest.mark.parametrize(

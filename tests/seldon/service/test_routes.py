@@ -39,6 +39,15 @@ def reason(answer) -> str:
     return answer.get_json()["status"]["reason"]
 
 
+def test_the_model_card_is_shown_and_a_package_without_one_says_so(client, model, monkeypatch, tmp_path):
+    card = client.get("/model-card")
+
+    assert (card.mimetype, card.get_data(as_text=True)) == ("text/plain", "# Image classifier of 2 classes\n")
+    monkeypatch.setattr(type(model), "folder", tmp_path)
+    older = client.get("/model-card")
+    assert (older.status_code, reason(older)) == (404, "NO_MODEL_CARD")
+
+
 def test_an_image_gets_a_prediction_and_a_record(client, colours, tmp_path):
     answer = client.post("/predict", data=colours.red, content_type="image/png", headers={"X-Request-Id": "mine"})
 

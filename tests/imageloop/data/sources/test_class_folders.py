@@ -59,6 +59,13 @@ def test_what_was_pooled_is_said(tmp_path):
     assert read_class_folders(touch(tmp_path / "plain", "a/1.jpg", "b/1.jpg")).notices() == []
 
 
+def test_images_in_sub_folders_of_a_class_are_of_that_class_and_that_is_said(tmp_path):
+    found = read_class_folders(touch(tmp_path, "cat/1.jpg", "cat/kitten/2.jpg", "dog/1.jpg"))
+
+    assert found.notices() == ["all images below 'cat' are of that class, those in its sub-folders too"]
+    assert found.label_of("cat/kitten/2.jpg") == "cat"
+
+
 def test_names_that_are_equal_in_unicode_are_one_class(tmp_path):
     touch(tmp_path, "caf\u00e9/1.jpg", "cafe\u0301/2.jpg", "tea/1.jpg")
 
