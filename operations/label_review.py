@@ -1,5 +1,6 @@
 """The labels that await approval: list them with their images, accept or reject them."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,12 +112,9 @@ def decide(settings: "MonitorSettings", decision: "Decision", request_ids: list[
     if bool(request_ids) == (source is not None):
         raise SettingsError(f"expected request ids or --source, got {'both' if source is not None else 'neither'}")
     name = settings.monitoring.model_name
-    database = open_database(Workspace.current(), settings.monitoring.database)
-    try:
+    with closing(open_database(Workspace.current(), settings.monitoring.database)) as database:
         labelled = database.review_requests(name, request_ids, decision)
         count = len(labelled) if source is None else database.review_source(name, source, decision)
-    finally:
-        database.close()
     if not count:
         of = f"of source '{source}'" if source is not None else f"of the requests {', '.join(request_ids)}"
         raise ImageLoopError(f"expected labels {of} for model '{name}', got none; see: python run.py labels list --model {name}")

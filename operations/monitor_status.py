@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,11 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
     from imageloop.lifecycle.feedback_for_training import open_database
     from imageloop.lifecycle.measure_predictions import stored_windows
 
-    database = open_database(workspace, settings.monitoring.database)
-    name, now = settings.monitoring.model_name, time.time()
-    decisions = database.decisions(name, NUM_SHOWN)
-    windows = stored_windows(database, name, NUM_SHOWN)
-    served = served_lately(database, name, now)
-    database.close()
+    with closing(open_database(workspace, settings.monitoring.database)) as database:
+        name, now = settings.monitoring.model_name, time.time()
+        decisions = database.decisions(name, NUM_SHOWN)
+        windows = stored_windows(database, name, NUM_SHOWN)
+        served = served_lately(database, name, now)
     status = {
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         "timestamp": now,

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -179,10 +179,8 @@ def _interrupted(settings: MonitorSettings, workspace: Workspace) -> list[Decisi
     """Decisions to retrain that have no outcome yet."""
     from imageloop.lifecycle.feedback_for_training import open_database
 
-    database = open_database(workspace, settings.monitoring.database)
-    decisions = [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
-    database.close()
-    return decisions
+    with closing(open_database(workspace, settings.monitoring.database)) as database:
+        return [one for one in database.decisions(settings.monitoring.model_name, NUM_SHOWN) if one.outcome is None]
 
 
 def _finish_interrupted(settings: MonitorSettings, workspace: Workspace) -> list[str]:
@@ -211,9 +209,8 @@ def _conclude(decision: Decision, outcome: str, settings: MonitorSettings, works
     """Store the outcome with the decision, and return it."""
     from imageloop.lifecycle.feedback_for_training import open_database
 
-    database = open_database(workspace, settings.monitoring.database)
-    database.conclude(decision.decision_id, outcome)
-    database.close()
+    with closing(open_database(workspace, settings.monitoring.database)) as database:
+        database.conclude(decision.decision_id, outcome)
     return outcome
 
 

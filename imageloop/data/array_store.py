@@ -32,7 +32,7 @@ WHOLE_ABOVE = 0.25
 CHECKED_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Place:
     shard: Path
     row: int

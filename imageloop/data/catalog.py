@@ -1,6 +1,7 @@
 """The catalog: one row for each file of the source, accepted or quarantined with a reason."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from imageloop.progress import track
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Row:
     file: FoundFile
     sha256: str | None
@@ -40,12 +41,25 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
         logger.warning("%s", notice)
     hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
     rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]
-    usable = {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name}
-    refused = decode_new(usable, store, side, limits)
+    refused = decode_new(
+        {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name},
+        store,
+        side,
+        limits,
+    )
     now = pd.Timestamp(datetime.now(UTC)).floor("s").as_unit("ns")
-    catalog = _quarantine_contradictions(pd.DataFrame([_describe(row, store, refused, limits) for row in rows]), store)
+    catalog = _quarantine_contradictions(_table(_describe(row, store, refused, limits) for row in rows), store)
     sources = [RETAINED_FOLDER if PurePosixPath(path).parent.name == RETAINED_FOLDER else source for path in catalog["path"]]
     return check_catalog(catalog.assign(group=_own_group, split="", source=sources, added_at=now)[_COLUMNS])
+
+
+def _table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
+    """Rows as columns, a row in memory at a time: as dictionaries those of many files would take more than all else."""
+    columns: dict[str, list[object]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return pd.DataFrame(columns)
 
 
 _COLUMNS = [

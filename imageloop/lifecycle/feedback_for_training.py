@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,11 +65,8 @@ def collected_records(folder: Path | None, workspace: Workspace, url: str | None
 
     Raises: DatabaseError.
     """
-    database = open_database(workspace, url)
-    try:
+    with closing(open_database(workspace, url)) as database:
         yield database, collect(folder, database) if folder is not None else Collected()
-    finally:
-        database.close()
 
 
 @dataclass(frozen=True)
@@ -138,14 +135,13 @@ def _too_few_images(champion: str, retained: pd.DataFrame, records: _Records, se
 
 
 def _read_records(settings: FeedbackSettings, model_name: str, champion: str, workspace: Workspace) -> _Records:
-    database = open_database(workspace, settings.database)
-    labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    recent = database.predictions(model_name, newest=settings.reference_predictions)
-    of_champion = labelled[labelled["model_version"] == champion].tail(MAX_LABELS)
-    predictions = database.recent_predictions(
-        model_name, newest=MAX_PREDICTIONS, since=float(of_champion["time"].min()) - 1 if len(of_champion) else 0.0
-    )
-    database.close()
+    with closing(open_database(workspace, settings.database)) as database:
+        labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
+        recent = database.predictions(model_name, newest=settings.reference_predictions)
+        of_champion = labelled[labelled["model_version"] == champion].tail(MAX_LABELS)
+        predictions = database.recent_predictions(
+            model_name, newest=MAX_PREDICTIONS, since=float(of_champion["time"].min()) - 1 if len(of_champion) else 0.0
+        )
     return _Records(labelled, recent, of_champion, predictions[predictions["model_version"] == champion])
 
 
@@ -195,10 +191,9 @@ def roles_of(request_ids: list[str], settings: FeedbackSettings, model_name: str
     if champion is None:
         return {}
     folder = registry.package(champion)
-    database = open_database(workspace, settings.database)
-    labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    asked = database.predictions_for(request_ids)
-    database.close()
+    with closing(open_database(workspace, settings.database)) as database:
+        labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
+        asked = database.predictions_for(request_ids)
     labelled, asked = seen_alike(registry, read_info(folder), labelled, asked)
     _, found = in_scenes(scene_distance_of(folder), labelled, asked)
     return {row.request_id: role_of(row.scene, settings.held_back) for row in found.itertuples()}
@@ -208,7 +203,6 @@ def labels_state(settings: FeedbackSettings, model_name: str, workspace: Workspa
     """A value for the cache key, which changes with a new label or a new champion."""
     if not settings.enabled:
         return "none"
-    database = open_database(workspace, settings.database)
-    words = ",".join([str(ModelRegistry(model_name).champion()), *database.newest_label_ids(model_name)])
-    database.close()
+    with closing(open_database(workspace, settings.database)) as database:
+        words = ",".join([str(ModelRegistry(model_name).champion()), *database.newest_label_ids(model_name)])
     return hashlib.sha256(words.encode()).hexdigest()[:16]

@@ -1,5 +1,7 @@
 """Judge the labels at hand as a retraining would, for a user who decides about those that await approval."""
 
+from contextlib import closing
+
 import numpy as np
 
 from imageloop.adapters.mlflow_registry import ModelRegistry
@@ -32,9 +34,8 @@ def judge_labels(settings: FeedbackSettings, model_name: str, workspace: Workspa
             f"expected a champion with a frozen backbone whose package holds known images, got version {champion}, which "
             + ("was made before 0.3; train it again" if info.backbone else "has features that were trained too")
         )
-    database = open_database(workspace, settings.database)
-    labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
-    database.close()
+    with closing(open_database(workspace, settings.database)) as database:
+        labelled = database.labelled(model_name, newest=READ_PER_LABEL * settings.max_labels)
     (alike,) = seen_alike(registry, info, labelled)
     known = estimator.known.embeddings_MD.astype(np.float32), estimator.known.classes_M
     scene = novelty.scene if novelty else 0.0

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +44,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         )
     folder = registry.package(serving)
     info = read_info(folder)
-    database = open_database(workspace, settings.database)
-    try:
+    with closing(open_database(workspace, settings.database)) as database:
         novelty, estimator = Novelty.read(folder), AccuracyEstimator.read(folder)
         scene = frozen_scene_distance(novelty, info)
         num_new = _new_windows(database, settings, serving, folder, info.class_names, scene, estimator)
@@ -79,8 +79,6 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
             test_error=(info.metrics.get("accuracy_high", 1.0) - info.metrics.get("accuracy_low", 0.0)) / 2,
             num_predictions=len(of_version),
         )
-    finally:
-        database.close()
 
 
 def _drift_began(windows: list[Window], settings: DecisionSettings) -> float | None:
@@ -122,8 +120,7 @@ def num_scenes(labels: pd.DataFrame, newest: pd.DataFrame, version: str) -> int:
 
 def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labels_needed: int, workspace: Workspace) -> Verdict:
     """Decide, and store the decision. A retraining is stored before it begins, so that a kill does not lose it."""
-    database = open_database(workspace, settings.database)
-    try:
+    with closing(open_database(workspace, settings.database)) as database:
         retrained = database.decisions(settings.model_name, max(NUM_ATTEMPTS, settings.decision.max_a_day), "retrain")
         attempts = [Attempt(one.time, one.outcome) for one in retrained]
         now = time.time()
@@ -141,8 +138,6 @@ def decide_and_keep(measurement: Measurement, settings: MonitoringSettings, labe
                 settings.model_name, Decision(uuid.uuid4().hex, now, verdict.action, verdict.reason, verdict.metrics, outcome)
             )
         return verdict
-    finally:
-        database.close()
 
 
 def _new_windows(

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -226,7 +227,5 @@ def _windows(settings: MonitorSettings) -> list[Window]:
     from imageloop.lifecycle.feedback_for_training import open_database
     from imageloop.lifecycle.measure_predictions import stored_windows
 
-    database = open_database(Workspace.current(), settings.monitoring.database)
-    windows = stored_windows(database, settings.monitoring.model_name, NUM_WINDOWS)
-    database.close()
-    return windows
+    with closing(open_database(Workspace.current(), settings.monitoring.database)) as database:
+        return stored_windows(database, settings.monitoring.model_name, NUM_WINDOWS)

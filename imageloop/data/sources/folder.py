@@ -13,13 +13,17 @@ from imageloop.errors import SettingsError
 SHAPE = "one folder a class with its images in it, or names like cat.12.jpg"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file below a source's folder: `name` is relative and POSIX, `label` is None where the class is unknown."""
+    """A file below a source's folder `root`: `name` is relative and POSIX, `label` is None where the class is unknown."""
 
-    path: Path
+    root: Path
     name: str
     label: str | None
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
 
     @property
     def has_portable_name(self) -> bool:
@@ -44,7 +48,7 @@ def list_files(folder: Path, classes: ClassFolders | None = None) -> Iterator[Fo
     classes = classes or read_class_folders(folder)
     for path in every_file(classes.root):
         name = path.relative_to(classes.root).as_posix()
-        yield FoundFile(path, name, classes.label_of(name))
+        yield FoundFile(classes.root, name, classes.label_of(name))
 
 
 def every_file(folder: Path, *, also_unreadable: bool = False) -> Iterator[Path]:

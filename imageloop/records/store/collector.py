@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,11 +93,8 @@ def main(folder: Path, url: str, linger_seconds: float = 0.0) -> None:
 
 def _pass(folder: Path, url: str) -> None:
     try:
-        database = Database(url)
-        try:
+        with closing(Database(url)) as database:
             collect(folder, database)
-        finally:
-            database.close()
     except DatabaseError as error:
         logger.warning("%s", error)
 
