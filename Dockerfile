@@ -1,5 +1,6 @@
 # Images from one file: `pipeline` runs the steps in a cluster, `serve` runs the prediction service, `serve-v2` MLServer (Open Inference Protocol).
 #   docker build --target serve -t imageloop-serve .
+#   docker build --target serve --build-arg ACCELERATOR=gpu -t imageloop-serve-gpu .
 #   docker build --target pipeline -t imageloop-pipeline .
 #checkov:skip=CKV_DOCKER_7:the base is named by its digest, in BASE
 # What is in them by name and hash: requirements/*.txt, and the base by its digest. Two builds of one commit hold the same files.
@@ -17,7 +18,9 @@ FROM installer AS serve-environment
 # hadolint ignore=DL3008
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 ENV CFLAGS=-g0
-COPY requirements/serving.txt /tmp/
+# ACCELERATOR=gpu: ONNX Runtime with CUDA and its libraries, some 3 GB more
+ARG ACCELERATOR=
+COPY requirements/serving${ACCELERATOR:+-$ACCELERATOR}.txt /tmp/serving.txt
 RUN uv venv /app/.venv && VIRTUAL_ENV=/app/.venv uv pip sync --require-hashes --no-cache /tmp/serving.txt
 COPY imageloop/*.py imageloop/
 COPY imageloop/data imageloop/data/
@@ -38,7 +41,7 @@ ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="ImageLoop service" org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${COMMIT}"
 COPY --from=serve-environment /app /app
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONPATH=/app HOME=/tmp IMAGELOOP_BIND=0.0.0.0 \
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONPATH=/app HOME=/tmp IMAGELOOP_BIND=0.0.0.0 NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     IMAGELOOP_VERIFICATION_KEY=/mnt/keys/signing.pub
 WORKDIR /app
 USER 10001

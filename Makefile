@@ -135,6 +135,7 @@ lock: | $(UV) ## resolve pyproject.toml anew into the locks
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group dev -o requirements/development.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group pipeline -c requirements/development.txt -o requirements/pipeline.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group serving -o requirements/serving.txt
+	$(UV) pip compile -q --generate-hashes --python-platform x86_64-manylinux_2_28 --python-version 3.12 --group serving-gpu -c requirements/serving.txt -o requirements/serving-gpu.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group v2 -o requirements/mlserver.txt
 	$(UV) pip compile -q --generate-hashes --universal --python-version 3.12 --group infrastructure -o requirements/infrastructure.txt
 

@@ -16,8 +16,20 @@ from numpy.typing import NDArray
 from imageloop.data.preprocessing import PreprocessedMessage, UInt8Array, preprocess, preprocess_message
 from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
-from imageloop.model.onnx_session import open_session
-from imageloop.model.package import BATCH, EXACT_MODEL, INPUT, INT8_MODEL, OUTPUTS, PackageInfo, open_package, read_info
+from imageloop.model.onnx_session import CUDA, GpuLostError, open_session, runs_on_gpu
+from imageloop.model.package import (
+    BATCH,
+    EXACT_MODEL,
+    FP16_MODEL,
+    GPU_BATCH,
+    INPUT,
+    INT8_MODEL,
+    OUTPUTS,
+    PRECISIONS,
+    PackageInfo,
+    open_package,
+    read_info,
+)
 from imageloop.usable_cores import usable_cores
 
 FloatArray = NDArray[np.float32]
@@ -59,12 +71,13 @@ class Predictor:
     def __init__(self, model: Path, info: PackageInfo, threads: int) -> None:
         self._session = open_session(model, threads)
         self.info = info
-        self.precision = "int8" if model.name == INT8_MODEL else "fp32"
+        self.precision = PRECISIONS.get(model.name, "fp32")
+        self.on_gpu = self._session.get_providers()[0] == CUDA
         self.limits = served_limits(info)
 
     @classmethod
     def load(cls, folder: Path, key: Path, threads: int | None = None, *, exact: bool = False) -> Self:
-        """Open a package after verifying it; int8 where it passed its gate, unless `exact` is asked for.
+        """Open a package after verifying it; int8, or on a GPU fp16, where it passed its gate, unless `exact` is asked for.
 
         Raises: PackageError, SignatureError.
         """
@@ -82,7 +95,8 @@ class Predictor:
         Raises: ImageRefusedError for the first content that is no usable image.
         """
         images_BSSC = images if isinstance(images, np.ndarray) else self._preprocess_each(images)
-        batches = [self._run(images_BSSC[start : start + BATCH])[:2] for start in range(0, len(images_BSSC), BATCH)]
+        size = GPU_BATCH if self.on_gpu else BATCH
+        batches = [self._run(images_BSSC[start : start + size])[:2] for start in range(0, len(images_BSSC), size)]
         if not batches:
             return Predictions([], np.empty((0, len(self.info.class_names)), np.float32), np.empty((0, 0), np.float32))
         probabilities_BK, embeddings_BD = (np.concatenate(parts) for parts in zip(*batches, strict=True))
@@ -142,9 +156,14 @@ class Predictor:
             return error
 
     def _run(self, images_BSSC: UInt8Array) -> list[FloatArray]:
-        return list(self._session.run(list(OUTPUTS), {INPUT: np.ascontiguousarray(images_BSSC)}))
+        try:
+            return list(self._session.run(list(OUTPUTS), {INPUT: np.ascontiguousarray(images_BSSC)}))
+        except Exception as error:
+            if self.on_gpu and "CUDA" in str(error):
+                raise GpuLostError(str(error).splitlines()[0]) from error
+            raise
 
 
 def _model_file(folder: Path, *, exact: bool) -> Path:
-    quantised = folder / INT8_MODEL
-    return quantised if quantised.exists() and not exact else folder / EXACT_MODEL
+    smaller = folder / (FP16_MODEL if runs_on_gpu() else INT8_MODEL)
+    return smaller if smaller.exists() and not exact else folder / EXACT_MODEL

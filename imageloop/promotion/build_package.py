@@ -12,10 +12,11 @@ from imageloop.code_fingerprint import core_fingerprint
 from imageloop.data.prepared_images import PreparedImages, in_batches
 from imageloop.errors import ImageLoopError
 from imageloop.evenly_spaced import evenly_spaced
+from imageloop.model.half_precision import to_half_precision
 from imageloop.model.int8_quantisation import is_convolutional, quantise
 from imageloop.model.network import Classifier
 from imageloop.model.onnx_export import attach_head, export_features
-from imageloop.model.package import EXACT_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
+from imageloop.model.package import EXACT_MODEL, FP16_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track, waiting
 from imageloop.promotion.int8_gate import Int8Verdict, judge_int8
@@ -39,7 +40,7 @@ def build_package(
     workspace: Workspace,
     target: Path,
 ) -> Int8Verdict | None:
-    """Write model.onnx, weights.pt, model.json and, where it passes, model.int8.onnx to the folder `target`.
+    """Write model.onnx, weights.pt, model.json and, where they pass, model.int8.onnx and model.fp16.onnx to the folder `target`.
 
     Raises: ImageLoopError if torch and ONNX do not give the same probabilities.
     """
@@ -58,9 +59,13 @@ def build_package(
     elif settings.int8:
         small = _quantised_file(features, images, settings, workspace)
         attach_head(small, target / INT8_MODEL, weight_KD, bias_K, temperature)
-        verdict = _judge_int8(trained, Predictor(target / INT8_MODEL, info, threads=2), images, settings, workspace)
+        verdict = _judge(trained, Predictor(target / INT8_MODEL, info, threads=2), images, settings, workspace)
         if not verdict.accepted:
             (target / INT8_MODEL).unlink()
+    if settings.fp16:
+        to_half_precision(target / EXACT_MODEL, target / FP16_MODEL)
+        if not _judge(trained, Predictor(target / FP16_MODEL, info, threads=2), images, settings, workspace).accepted:
+            (target / FP16_MODEL).unlink()
     (target / "features.onnx").unlink(missing_ok=True)
     return verdict
 
@@ -102,12 +107,14 @@ def _check_agreement(
     logger.info("torch and ONNX differ by at most %.2g", difference)
 
 
-def _judge_int8(
-    trained: TrainedModel, int8: Predictor, images: PreparedImages, settings: ExportSettings, workspace: Workspace
+def _judge(
+    trained: TrainedModel, smaller: Predictor, images: PreparedImages, settings: ExportSettings, workspace: Workspace
 ) -> Int8Verdict:
-    """Compare the int8 predictions with those of the exact model on the same validation images."""
+    """Compare the predictions of a less precise model with those of the exact one on the same validation images."""
     keys = images.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled predictions come after
-    batches = track(in_batches(images.open_store(workspace.prepared), keys, NUM_AT_ONCE), "try int8", len(keys), NUM_AT_ONCE)
-    int8_NK = np.concatenate([int8.predict(batch).probabilities for batch in batches])
-    exact_NK = softmax(trained.validation_logits_NK[: len(keys)] / int8.info.temperature, axis=1)
-    return judge_int8(exact_NK, int8_NK, trained.validation_targets_N[: len(keys)], settings)
+    batches = track(
+        in_batches(images.open_store(workspace.prepared), keys, NUM_AT_ONCE), f"try {smaller.precision}", len(keys), NUM_AT_ONCE
+    )
+    smaller_NK = np.concatenate([smaller.predict(batch).probabilities for batch in batches])
+    exact_NK = softmax(trained.validation_logits_NK[: len(keys)] / smaller.info.temperature, axis=1)
+    return judge_int8(exact_NK, smaller_NK, trained.validation_targets_N[: len(keys)], settings, smaller.precision)

@@ -1,4 +1,4 @@
-"""Whether an int8 model is as good as the exact one: judged by intervals, so that no single image decides.
+"""Whether an int8 or fp16 model is as good as the exact one: judged by intervals, so that no single image decides.
 
 Predictions flip on images between two classes, in both directions, and few validation images hold few of these. The probability of the right
 class shows a loss on every image: its mean is the accuracy of a calibrated model, and the difference of two models has a narrow interval.
@@ -30,10 +30,12 @@ class Int8Verdict:
     agreement: float
 
 
-def judge_int8(exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.int64], settings: ExportSettings) -> Int8Verdict:
+def judge_int8(
+    exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.int64], settings: ExportSettings, name: str = "int8"
+) -> Int8Verdict:
     """Accept a model whose loss is below the limit with 95 % confidence, and whose labels are not proved to differ too often.
 
-    `exact_NK`, `int8_NK`: calibrated probabilities.
+    `exact_NK`, `int8_NK`: calibrated probabilities. `name`: of the precision, as the log shows it.
     """
     rows = np.arange(len(targets_N))
     lost_N = (exact_NK[rows, targets_N] - int8_NK[rows, targets_N]).astype(np.float64)
@@ -41,9 +43,9 @@ def judge_int8(exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.
     same_N = exact_NK.argmax(1) == int8_NK.argmax(1)
     accepted = high <= settings.int8_max_accuracy_loss and wilson(int(same_N.sum()), len(rows))[1] >= settings.int8_min_agreement
     logger.info(
-        "int8 %s: on %d validation images it loses %.2f points of accuracy, with 95 %% confidence no more than %.2f (limit: %g); %.1f %% of the labels "
+        "%s %s: on %d validation images it loses %.2f points of accuracy, with 95 %% confidence no more than %.2f (limit: %g); %.1f %% of the labels "
         "are the same (limit: %g %%, within chance)",
-        "passed" if accepted else "refused, fp32 is used", len(rows), 100 * lost_N.mean(), 100 * high, 100 * settings.int8_max_accuracy_loss,
+        name, "passed" if accepted else "refused, fp32 is used", len(rows), 100 * lost_N.mean(), 100 * high, 100 * settings.int8_max_accuracy_loss,
         100 * same_N.mean(), 100 * settings.int8_min_agreement,
     )  # fmt: skip
     return Int8Verdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))

@@ -20,6 +20,7 @@ class ExportSettings(Settings):
     int8_min_agreement: float = Field(
         0.98, ge=0, le=1, description="share of validation images with the same label; fails if the shortfall is more than chance"
     )
+    fp16: bool = Field(False, description="an fp16 model for GPUs beside the exact one, only if it passes the same gate as int8")
     num_calibration_images: int = Field(
         64, ge=8, description="training images that set the ranges of the int8 model; more change nothing"
     )

@@ -103,7 +103,7 @@ class FeatureExtractor:
 
         Shapes: N keys -> (N, D) float32.
         """
-        return np.concatenate([backbone.extract(keys, view, prepared, change) for backbone in self._backbones], axis=1)
+        return _side_by_side([backbone.extract(keys, view, prepared, change) for backbone in self._backbones])
 
     def keep(self, keys: list[str], view: str, features_ND: FloatArray) -> None:
         """Store features that another process computed, of a single backbone. Shapes: N keys, (N, D) float32."""
@@ -112,7 +112,12 @@ class FeatureExtractor:
 
     def run(self, images_NSSC: UInt8Array) -> FloatArray:
         """The features of images, without storing them. Shapes: (N, S, S, 3) uint8 -> (N, D) float32."""
-        return np.concatenate([backbone.run(images_NSSC) for backbone in self._backbones], axis=1)
+        return _side_by_side([backbone.run(images_NSSC) for backbone in self._backbones])
+
+
+def _side_by_side(parts: list[FloatArray]) -> FloatArray:
+    """The features of each backbone after those of the one before; of one they are not copied, for they may take gigabytes."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 class Backbone:

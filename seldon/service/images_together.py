@@ -8,14 +8,14 @@ import numpy as np
 from imageloop.model.predictor import Predictor
 
 MAX_BATCH_VARIABLE, MAX_WAIT_VARIABLE = "IMAGELOOP_MAX_BATCH", "IMAGELOOP_MAX_WAIT_MS"
-MAX_BATCH = 4
+MAX_BATCH, MAX_BATCH_ON_GPU = 4, 16
 RUNS = 3
 MAX_LOSS = 1.05  # times as long for each image together as alone; handing over less often makes up for that
 
 
 def max_batch(predictor: Predictor) -> int:
     """The configured limit, or 1 where this machine needs longer for images that are computed together."""
-    limit = max(1, int(os.environ.get(MAX_BATCH_VARIABLE) or MAX_BATCH))
+    limit = max(1, int(os.environ.get(MAX_BATCH_VARIABLE) or (MAX_BATCH_ON_GPU if predictor.on_gpu else MAX_BATCH)))
     if limit == 1:
         return 1
     try:

@@ -25,6 +25,7 @@ from seldon.service import prometheus_metrics
 from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import Admission
 from seldon.service.image_facts import Facts, as_file, facts_of
+from seldon.service.lost_gpu import computed_or_ended
 from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction, tags_of
 from seldon.service.request_errors import RequestError, refused_image
 
@@ -160,9 +161,8 @@ class PredictionHandler:
     def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction | RequestError]]:
         """Run the model once on all images, and hand each request its own rows."""
         begun = time.time_ns()
-        found = self.predictor.predict(
-            seen[0].images_BSSC if len(seen) == 1 else np.concatenate([one.images_BSSC for one in seen])
-        )
+        images_BSSC = seen[0].images_BSSC if len(seen) == 1 else np.concatenate([one.images_BSSC for one in seen])
+        found = computed_or_ended(self.predictor.predict, images_BSSC)
         for one in seen:
             one.request.note("model", begun, images=len(found.labels))
         distances = self._novelty.distance(found.embeddings).tolist() if self._novelty else [None] * len(found.labels)
@@ -192,7 +192,8 @@ class PredictionHandler:
         try:
             request.refuse_abandoned()
             (content,) = request.contents
-            return [draw_heat_map(self.predictor, content) if drawn else self.predictor.explain(content)]
+            explain = partial(draw_heat_map, self.predictor) if drawn else self.predictor.explain
+            return [computed_or_ended(explain, content)]
         except ImageRefusedError as error:
             return [refused_image(error)]
 

@@ -34,6 +34,11 @@ class PodSettings(Settings):
         default_factory=lambda: {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
         description="no CPU limit: throttling slows the slowest responses down, and saves nothing",
     )
+    gpus: int = Field(
+        0,
+        ge=0,
+        description="GPUs of NVIDIA's that each pod asks for (`nvidia.com/gpu`), with the image of `--build-arg ACCELERATOR=gpu`",
+    )
     workers: int = Field(1, ge=1, description="worker processes of each pod, each with a copy of the model")
     compute_threads: int = Field(
         2,

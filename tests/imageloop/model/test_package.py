@@ -16,11 +16,12 @@ from imageloop.data.settings import Limits
 from imageloop.errors import ImageRefusedError
 from imageloop.model.backbones import Features, Normalisation
 from imageloop.model.class_activation_map import draw_heat_map
+from imageloop.model.half_precision import to_half_precision
 from imageloop.model.int8_quantisation import quantise, safe_ranges
 from imageloop.model.network import Classifier, baseline_features
 from imageloop.model.onnx_export import _folded, attach_head, export_features
 from imageloop.model.onnx_session import open_session
-from imageloop.model.package import EXACT_MODEL, WEIGHTS, PackageError, PackageInfo
+from imageloop.model.package import EXACT_MODEL, FP16_MODEL, INPUT, WEIGHTS, PackageError, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.model.pyfunc import _load_pyfunc
 from imageloop.model.signing import SignatureError, private_key, public_key, sign
@@ -271,6 +272,18 @@ def test_keys_are_private_and_a_named_key_must_be_there(workspace, monkeypatch):
     monkeypatch.setenv("IMAGELOOP_SIGNING_KEY", "/nowhere")
     with pytest.raises(SignatureError, match="IMAGELOOP_SIGNING_KEY"):
         private_key(workspace.keys)
+
+
+def test_an_fp16_copy_predicts_nearly_the_same(unsigned, tmp_path):
+    folder = shutil.copytree(unsigned[0], tmp_path / "half")
+    to_half_precision(folder / EXACT_MODEL, folder / FP16_MODEL)
+    images = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3)).astype(np.uint8)
+
+    exact, half = (open_session(folder / name, 1).run(None, {INPUT: images}) for name in (EXACT_MODEL, FP16_MODEL))
+
+    assert (folder / FP16_MODEL).stat().st_size < 0.6 * (folder / EXACT_MODEL).stat().st_size
+    assert [part.dtype for part in half] == [part.dtype for part in exact]
+    assert np.abs(exact[0] - half[0]).max() < 0.02
 
 
 def test_verifying_makes_no_key(workspace):

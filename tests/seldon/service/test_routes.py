@@ -2,12 +2,14 @@
 
 import base64
 import json
+import signal
 import time
 
 import pytest
 from flask import Flask
 from werkzeug.exceptions import ClientDisconnected
 
+from imageloop.model.onnx_session import GpuLostError
 from imageloop.model.package import PackageError
 from imageloop.records.record_reader import RecordTail
 from imageloop.records.record_types import decode_embedding
@@ -46,6 +48,22 @@ def test_the_model_card_is_shown_and_a_package_without_one_says_so(client, model
     monkeypatch.setattr(type(model), "folder", tmp_path)
     older = client.get("/model-card")
     assert (older.status_code, reason(older)) == (404, "NO_MODEL_CARD")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_gpu_that_is_lost_ends_the_process_and_its_callers_may_repeat(client, model, colours, monkeypatch, path):
+    def lost(*_: object) -> None:
+        raise GpuLostError("CUDA failure 999: unknown error")
+
+    signals = []
+    monkeypatch.setattr("os.kill", lambda _pid, number: signals.append(number))
+    for name in ("predict", "explain"):
+        monkeypatch.setattr(model.handler.predictor, name, lost)
+
+    answer = client.post(path, data=colours.red, content_type="image/png", headers={"Accept": "application/json"})
+
+    assert (answer.status_code, reason(answer), answer.headers["Retry-After"]) == (503, "GPU_LOST", "1")
+    assert signals == [signal.SIGTERM]
 
 
 def test_an_image_gets_a_prediction_and_a_record(client, colours, tmp_path):

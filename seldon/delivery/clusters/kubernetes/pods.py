@@ -12,6 +12,7 @@ USER = 10001  # as the image has it
 RECORDS = "/records"
 SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
 ENDING_SECONDS = 5  # of the time to end: for the collector's last pass
+GPU = "nvidia.com/gpu"
 PREDICTOR_LABEL = "imageloop.ai/predictor"
 PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the operator copies it to their Deployment
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -39,6 +40,8 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
             {"name": "keys", "secret": {"secretName": settings.verification_secret}},
         ],
     }  # fmt: skip
+    if settings.gpus:
+        pod["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
     component: dict[str, Any] = {"spec": PodSpec.model_validate(pod)}
     if settings.max_replicas is not None and settings.prometheus and deployment:
         component["kedaSpec"] = _scaled_object(predictor, settings, deployment)
@@ -61,6 +64,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
 
 def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
     given = {variable.name for variable in container.env}
+    gpus = {GPU: str(settings.gpus)} if settings.gpus else {}  # a limit is a request, too
     # The second port has the name that the operator expects; otherwise it adds one of its own.
     ports = {"http": PORT} | ({"metrics": protocol.metrics_port} if protocol.metrics_port != PORT else {})
     own = {
@@ -69,14 +73,14 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
         "GUNICORN_WORKERS": str(settings.workers),
         "IMAGELOOP_COMPUTE_THREADS": str(settings.compute_threads),
         "IMAGELOOP_DRAIN_SECONDS": str(settings.drain_seconds),
-    }
+    } | ({"IMAGELOOP_DEVICE": "cuda"} if gpus else {})  # and no slow prediction on a processor
     return Container.model_validate(
         dump(container)
         | {
             "env": [dump(variable) for variable in container.env]
             + [{"name": name, "value": value} for name, value in own.items() if name not in given],
             "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
-            "resources": settings.resources,
+            "resources": settings.resources | ({"limits": settings.resources.get("limits", {}) | gpus} if gpus else {}),
             "securityContext": RESTRICTED,
             "livenessProbe": dump(
                 Probe.model_validate(

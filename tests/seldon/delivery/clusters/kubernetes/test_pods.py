@@ -11,7 +11,7 @@ from seldon.delivery.manifest import dump
 from seldon.delivery.render_manifest import render
 
 IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
-EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4)
+EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4, gpus=1)
 
 
 @pytest.fixture
@@ -42,6 +42,16 @@ def unknown(value, schema, place="spec"):
                 yield from unknown(part, schema["properties"][name], f"{place}.{name}")
             elif not schema.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in schema:
                 yield f"{place}.{name}"
+
+
+def test_a_gpu_is_asked_for_with_its_toleration_and_needed(predictor):
+    pod = pod_of(complete(predictor, PodSettings(gpus=2)))
+
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"memory": "1Gi", "nvidia.com/gpu": "2"}
+    assert {"name": "IMAGELOOP_DEVICE", "value": "cuda"} in container["env"]
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert "tolerations" not in pod_of(complete(predictor, PodSettings()))
 
 
 @pytest.mark.parametrize("settings", [PodSettings(), EVERYTHING], ids=["least", "everything"])
