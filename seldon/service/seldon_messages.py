@@ -120,8 +120,13 @@ def checked_pixels(array: np.ndarray[Any, Any], side: int) -> UInt8Array:
         )
     if not 1 <= len(array) <= MAX_IMAGES:
         raise RequestError(422, "wrong_count", f"expected 1 to {MAX_IMAGES} images, got {len(array)}")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-        raise RequestError(422, "wrong_values", "expected pixels from 0 to 255, got others")
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise RequestError(422, "wrong_values", "expected pixels from 0 to 255, got values that are no numbers")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 255:
+        raise RequestError(422, "wrong_values", f"expected pixels from 0 to 255, got values from {low:g} to {high:g}")
+    if high <= 1 and array.dtype.kind == "f" and (array % 1).any():
+        raise RequestError(422, "wrong_values", "expected pixels from 0 to 255, got fractions from 0 to 1; multiply them by 255")
     return np.round(array).astype(np.uint8)
 
 

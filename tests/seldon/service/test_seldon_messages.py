@@ -68,3 +68,12 @@ def test_a_long_text_among_short_ones_takes_no_more_than_itself():
     tracemalloc.stop()
 
     assert peak < 50 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(300, "got values from 300 to 300"), (-1.5, "got values from -1.5 to -1.5"), (0.5, "got fractions from 0 to 1; multiply them by 255")],
+)  # fmt: skip
+def test_pixels_of_another_scale_are_refused_with_their_range(value, words):
+    with pytest.raises(RequestError, match=words):
+        parse_message({"data": {"ndarray": np.full((4, 4, 3), value).tolist()}}, 4)
