@@ -61,7 +61,8 @@ class AccuracyEstimator:
     """A logistic model of the signs of a prediction and of the mean distance of its window; where all images of a window are novel, its mean with the
     confidence, for the model says too little there and confidence too much.
 
-    `offset`: what the mean of its probabilities lacks to the accuracy on images as usual.
+    `offset`: what the mean of its probabilities lacks to the accuracy on images as usual. `distances_4`: theirs, from which images that lie apart
+    are distinguished (`images_apart`).
     """
 
     known: KnownImages
@@ -118,7 +119,7 @@ class AccuracyEstimator:
         return cls(
             KnownImages.of_arrays(arrays), arrays["mean"], arrays["scale"], arrays["coefficients"], float(arrays["intercept"]),
             Spread(*map(float, arrays["spread"])), float(arrays["usual"]), float(arrays["offset"]),
-            arrays.get("distances", np.full(4, np.inf)),
+            arrays.get("distances", np.full(4, np.inf)),  # of an older package: no image lies apart
         )  # fmt: skip
 
 
