@@ -18,11 +18,15 @@ tags: [imageloop]
 metrics: [accuracy]
 ---
 """
-INTENDED_USE = """To distinguish the classes below in images like those that it was trained on. Every image gets one of these classes: where an image shows none
-of them, the prediction is wrong, however high its probability. The service says with each prediction whether the image resembles the training images
-(`in_distribution`)."""
-SAME_SOURCE = """The test images come from the same source as the training images. With other cameras, light or objects the accuracy may be lower; the monitor
-measures such drift."""
+INTENDED_USE = (
+    "To distinguish these classes in images like those that it was trained on. Every image gets one of them: where an image shows none of "
+    "them, the prediction is wrong, however high its probability. The service says with each prediction whether the image resembles the training "
+    "images (`in_distribution`)."
+)
+SAME_SOURCE = (
+    "The test images come from the same source as the training images. With other cameras, light or objects the accuracy may be lower; the monitor "
+    "measures such drift."
+)
 NUM_NAMED = 20
 
 
@@ -47,7 +51,7 @@ def model_card(info: PackageInfo, evaluation: Evaluation, images: PreparedImages
             f"## Evaluation\n\n{_accuracy(evaluation)}\n\n{_table(('class', 'recall', '95 %', 'precision', 'test images'), _by_class(evaluation))}",
             f"{_table(('kind of image', 'accuracy', '95 %', 'test images'), _slices(evaluation))}" if evaluation.slices else "",
             "## Limitations\n",
-            *(f"- {one}" for one in [_weakest(evaluation), SAME_SOURCE.replace("\n", " ")] if one),
+            *(f"- {one}" for one in [_weakest(evaluation), SAME_SOURCE] if one),
             "",
         ]
     )
@@ -91,8 +95,11 @@ def _interval(interval: Interval) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
+    """A table whose columns are as wide in the text, too."""
+    lines = [[_cell(cell) for cell in line] for line in (header, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "".join(f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |\n" for line in lines)
 
 
 def _cell(text: str) -> str:

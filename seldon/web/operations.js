@@ -3,6 +3,7 @@
 
 const REFRESH_MS = 5000;
 const NUM_DECISIONS = 10;
+const HEAD = /^---\n[^]*?\n---\n+/; // of a model card, for programs
 const at = (id) => document.getElementById(id);
 
 async function fetched(path, headers = {}) {
@@ -85,7 +86,7 @@ function cardButton(version) {
   const button = Object.assign(element("button", version), { title: `model card of version ${version}` });
   button.addEventListener("click", async () => {
     try {
-      at("card-text").textContent = await (await fetched("model-card", { "X-ImageLoop-Predictor": `v${version}` })).text();
+      at("card-text").textContent = (await (await fetched("model-card", { "X-ImageLoop-Predictor": `v${version}` })).text()).replace(HEAD, "");
     } catch (error) {
       at("card-text").textContent = error.message;
     }
