@@ -16,10 +16,10 @@ from imageloop.model.half_precision import to_half_precision
 from imageloop.model.int8_quantisation import is_convolutional, quantise
 from imageloop.model.network import Classifier
 from imageloop.model.onnx_export import attach_head, export_features
-from imageloop.model.package import EXACT_MODEL, FP16_MODEL, INT8_MODEL, WEIGHTS, PackageInfo
+from imageloop.model.package import EXACT_MODEL, FP16_MODEL, INT8_MODEL, PRECISIONS, WEIGHTS, PackageInfo
 from imageloop.model.predictor import Predictor
 from imageloop.progress import track, waiting
-from imageloop.promotion.int8_gate import Int8Verdict, judge_int8
+from imageloop.promotion.precision_gate import PrecisionVerdict, judge_precision
 from imageloop.promotion.settings import ExportSettings
 from imageloop.training.features import exported_backbone, is_whole, seal
 from imageloop.training.settings import Transfer
@@ -39,8 +39,10 @@ def build_package(
     settings: ExportSettings,
     workspace: Workspace,
     target: Path,
-) -> Int8Verdict | None:
+) -> dict[str, PrecisionVerdict]:
     """Write model.onnx, weights.pt, model.json and, where they pass, model.int8.onnx and model.fp16.onnx to the folder `target`.
+
+    Returns: what was found of each less precise model, by its precision.
 
     Raises: ImageLoopError if torch and ONNX do not give the same probabilities.
     """
@@ -53,21 +55,24 @@ def build_package(
     attach_head(features, target / EXACT_MODEL, weight_KD, bias_K, temperature)
     exact = Predictor(target / EXACT_MODEL, info, threads=2)
     _check_agreement(model, temperature, exact, images, workspace)
-    verdict = None
+    verdicts, made = {}, []
     if settings.int8 and not is_convolutional(features):
         logger.info("only convolutional networks are quantised: fp32 is used")
     elif settings.int8:
         small = _quantised_file(features, images, settings, workspace)
         attach_head(small, target / INT8_MODEL, weight_KD, bias_K, temperature)
-        verdict = _judge(trained, Predictor(target / INT8_MODEL, info, threads=2), images, settings, workspace)
-        if not verdict.accepted:
-            (target / INT8_MODEL).unlink()
+        made.append(INT8_MODEL)
     if settings.fp16:
         to_half_precision(target / EXACT_MODEL, target / FP16_MODEL)
-        if not _judge(trained, Predictor(target / FP16_MODEL, info, threads=2), images, settings, workspace).accepted:
-            (target / FP16_MODEL).unlink()
+        made.append(FP16_MODEL)
+    for name in made:
+        verdict = verdicts[PRECISIONS[name]] = _judge(
+            trained, Predictor(target / name, info, threads=2), images, settings, workspace
+        )
+        if not verdict.accepted:
+            (target / name).unlink()
     (target / "features.onnx").unlink(missing_ok=True)
-    return verdict
+    return verdicts
 
 
 def _features_file(trained: TrainedModel, model: Classifier, side: int, workspace: Workspace, target: Path) -> Path:
@@ -109,7 +114,7 @@ def _check_agreement(
 
 def _judge(
     trained: TrainedModel, smaller: Predictor, images: PreparedImages, settings: ExportSettings, workspace: Workspace
-) -> Int8Verdict:
+) -> PrecisionVerdict:
     """Compare the predictions of a less precise model with those of the exact one on the same validation images."""
     keys = images.of_split("validation")["sha256"].tolist()  # the first rows; those of labelled predictions come after
     batches = track(
@@ -117,4 +122,4 @@ def _judge(
     )
     smaller_NK = np.concatenate([smaller.predict(batch).probabilities for batch in batches])
     exact_NK = softmax(trained.validation_logits_NK[: len(keys)] / smaller.info.temperature, axis=1)
-    return judge_int8(exact_NK, smaller_NK, trained.validation_targets_N[: len(keys)], settings, smaller.precision)
+    return judge_precision(exact_NK, smaller_NK, trained.validation_targets_N[: len(keys)], settings, smaller.precision)

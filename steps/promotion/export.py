@@ -52,7 +52,7 @@ def export(
     )
     folder = own_folder("export")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # the artifact store has its copy by then
-    verdict = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
-    if verdict:
-        log_metadata({"int8": vars(verdict)})
+    verdicts = build_package(trained_model, calibration.temperature, info, prepared, settings, Workspace.current(), folder)
+    if verdicts:
+        log_metadata({name: vars(verdict) for name, verdict in verdicts.items()})
     return ModelPackage(folder)

@@ -20,8 +20,8 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Int8Verdict:
-    """Whether the int8 model is in the package, and why: the loss of the probability of the right class, its interval, and the share of equal labels."""
+class PrecisionVerdict:
+    """Whether a less precise model is in the package, and why: the loss of the probability of the right class, its interval, and the share of equal labels."""
 
     accepted: bool
     accuracy_loss: float
@@ -30,17 +30,17 @@ class Int8Verdict:
     agreement: float
 
 
-def judge_int8(
-    exact_NK: FloatArray, int8_NK: FloatArray, targets_N: NDArray[np.int64], settings: ExportSettings, name: str = "int8"
-) -> Int8Verdict:
+def judge_precision(
+    exact_NK: FloatArray, smaller_NK: FloatArray, targets_N: NDArray[np.int64], settings: ExportSettings, name: str
+) -> PrecisionVerdict:
     """Accept a model whose loss is below the limit with 95 % confidence, and whose labels are not proved to differ too often.
 
-    `exact_NK`, `int8_NK`: calibrated probabilities. `name`: of the precision, as the log shows it.
+    `exact_NK`, `smaller_NK`: calibrated probabilities. `name`: of the precision.
     """
     rows = np.arange(len(targets_N))
-    lost_N = (exact_NK[rows, targets_N] - int8_NK[rows, targets_N]).astype(np.float64)
+    lost_N = (exact_NK[rows, targets_N] - smaller_NK[rows, targets_N]).astype(np.float64)
     low, high = mean_interval(lost_N)
-    same_N = exact_NK.argmax(1) == int8_NK.argmax(1)
+    same_N = exact_NK.argmax(1) == smaller_NK.argmax(1)
     accepted = high <= settings.int8_max_accuracy_loss and wilson(int(same_N.sum()), len(rows))[1] >= settings.int8_min_agreement
     logger.info(
         "%s %s: on %d validation images it loses %.2f points of accuracy, with 95 %% confidence no more than %.2f (limit: %g); %.1f %% of the labels "
@@ -48,4 +48,4 @@ def judge_int8(
         name, "passed" if accepted else "refused, fp32 is used", len(rows), 100 * lost_N.mean(), 100 * high, 100 * settings.int8_max_accuracy_loss,
         100 * same_N.mean(), 100 * settings.int8_min_agreement,
     )  # fmt: skip
-    return Int8Verdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))
+    return PrecisionVerdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imageloop.promotion.int8_gate import judge_int8
+from imageloop.promotion.precision_gate import judge_precision
 from imageloop.promotion.settings import ExportSettings
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def test_one_image_of_sixty_decides_nothing():
     int8 = nudged(exact, 0.002, 0.0, targets)
     int8[0] = [0.33, 0.34, 0.33]
 
-    verdict = judge_int8(exact, int8, targets, ExportSettings())
+    verdict = judge_precision(exact, int8, targets, ExportSettings(), "int8")
 
     assert verdict.accepted
     assert verdict.agreement == pytest.approx(59 / 60)
@@ -40,7 +40,7 @@ def test_one_image_of_sixty_decides_nothing():
 def test_a_loss_is_seen_where_hardly_a_label_changes():
     exact, targets = probabilities(200, 0.9)
 
-    verdict = judge_int8(exact, nudged(exact, 0.002, 0.05, targets), targets, ExportSettings())
+    verdict = judge_precision(exact, nudged(exact, 0.002, 0.05, targets), targets, ExportSettings(), "int8")
 
     assert verdict.agreement == 1
     assert verdict.accuracy_loss_low > 0.01
@@ -51,7 +51,7 @@ def test_labels_that_differ_too_often_are_refused_however_right_both_are():
     exact, targets = probabilities(400, 0.05)
     int8 = exact[:, [1, 0, 2]]
 
-    verdict = judge_int8(exact, int8, targets, ExportSettings(int8_max_accuracy_loss=1.0))
+    verdict = judge_precision(exact, int8, targets, ExportSettings(int8_max_accuracy_loss=1.0), "int8")
 
     assert not verdict.accepted
 
@@ -59,4 +59,4 @@ def test_labels_that_differ_too_often_are_refused_however_right_both_are():
 def test_few_images_that_differ_much_prove_nothing_good():
     exact, targets = probabilities(8, 0.5)
 
-    assert not judge_int8(exact, nudged(exact, 0.1, 0.0, targets), targets, ExportSettings()).accepted
+    assert not judge_precision(exact, nudged(exact, 0.1, 0.0, targets), targets, ExportSettings(), "int8").accepted
