@@ -8,7 +8,11 @@ from threading import Thread
 
 @contextmanager
 def loading(*modules: str) -> Iterator[None]:
-    """Load `modules`, which are expected next, beside the body, which should load none of them; what cannot be loaded fails where it is expected."""
+    """Load `modules`, which are expected next, beside the body; what cannot be loaded fails where it is expected.
+
+    The body must load none of them, nor what they load: where two threads load modules that import each other, Python may hand one of them a module that
+    is half loaded ("cannot import name ... from partially initialized module").
+    """
 
     def load() -> None:
         for module in modules:

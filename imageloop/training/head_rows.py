@@ -44,10 +44,10 @@ def head_rows(
     times = 1 if feedback.augmented else settings.feedback_weight  # there are as many copies as images
     with loading("torch._dynamo", "timm"):  # for the optimizer, whatever it compiles, and for the export
         seen = [extractor.extract(keys, view, store) for view in views]
-        if rehearsal_weight:
-            copies_CD, copied_C = copies_that_train(images, extractor, store, rehearsal_weight)
-        else:
-            copies_CD, copied_C = feedback.rows_of(feedback.copies, images.class_names)
+    if rehearsal_weight:  # not beside it: copies take torchvision, which timm loads, too
+        copies_CD, copied_C = copies_that_train(images, extractor, store, rehearsal_weight)
+    else:
+        copies_CD, copied_C = feedback.rows_of(feedback.copies, images.class_names)
     num_images = len(targets_N) * len(views)
     share = min(1.0, rehearsal_weight * num_images / max(1, len(copied_C))) if rehearsal_weight else 1.0
     features = [*seen, *[labelled_ND] * times, copies_CD]

@@ -1,5 +1,7 @@
 """Rehearsed copies as training rows of the first head, on drawn images whose features are drawn too."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,12 @@ from imageloop.data.ingestion import prepared_store
 from imageloop.data.prepared_images import prepare
 from imageloop.data.settings import Limits, SplitSettings
 from imageloop.data.splits import split_catalog
+from imageloop.training import head_rows
 from imageloop.training.batches import Drawn, rows_in_batches
+from imageloop.training.feedback_data import FeedbackData
 from imageloop.training.rehearsal import NUM_COPIES
 from imageloop.training.rehearsed_head import copies_that_train
+from imageloop.training.settings import Transfer
 
 SIZE, APART = 16, 4.0
 
@@ -61,6 +66,29 @@ def test_copies_that_cost_accuracy_on_unchanged_images_are_left_out(images, work
     assert copies_CD.shape == (0, SIZE)
     assert len(copied_C) == 0
     assert "rehearsed copies are left out" in caplog.text
+
+
+def test_copies_are_not_made_while_modules_are_loaded_beside(images, workspace, monkeypatch):
+    """Both load torchvision, and half a module may be what one of them gets."""
+    beside = []
+
+    @contextmanager
+    def loading(*_: str):
+        beside.append(True)
+        yield
+        beside.clear()
+
+    def copies(*arguments):
+        assert not beside
+        return copies_that_train(*arguments)
+
+    monkeypatch.setattr(head_rows, "loading", loading)
+    monkeypatch.setattr(head_rows, "copies_that_train", copies)
+    extractor, store = DrawnFeatures(images, mislead=False), images.open_store(workspace.prepared)
+
+    found = head_rows.head_rows(images, extractor, store, Transfer(), FeedbackData.none(), 0.2)
+
+    assert found.rehearsal_weight > 0
 
 
 def test_an_epoch_has_all_rows_and_another_share_of_the_drawn_ones():
