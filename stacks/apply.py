@@ -138,7 +138,9 @@ def activate(name: str, ours: list[str], client: "Client") -> None:
     if client.active_stack_model.name not in ours:
         before = last_used_stack()
         client.activate_stack(before if before and client.list_stacks(id=before).total else name)
-    remember_stack(str(client.active_stack_model.id))
+    active = client.active_stack_model
+    remember_stack(str(active.id))
+    print(f"stack '{active.name}' is active", file=sys.stderr)
 
 
 def is_applied(environment: dict[str, str]) -> bool:
@@ -226,7 +228,6 @@ def main(arguments: list[str]) -> None:
     applied = _apply_all(stacks, Client(), also_known=bool(options.files))
     if options.activate:
         activate(options.activate, names, Client())
-        print(f"stack '{Client().active_stack_model.name}' is active", file=sys.stderr)
     for tracker in (
         stack.components["experiment_tracker"].config for stack in applied if "experiment_tracker" in stack.components
     ):

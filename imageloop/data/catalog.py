@@ -41,7 +41,7 @@ def read_catalog(folder: Path, source: str, store: ArrayStore, side: int, limits
         logger.warning("%s", notice)
     hashes = list(track(in_threads(lambda file: sha256_of(file.path), files), "read", len(files)))
     rows = [_Row(file, sha256) for file, sha256 in zip(files, hashes, strict=True)]
-    refused = decode_new(
+    refused = decode_new(  # the paths are kept no longer than this: there may be millions
         {row.sha256: row.file.path for row in rows if row.sha256 and row.file.label and row.file.has_portable_name},
         store,
         side,

@@ -46,9 +46,10 @@ def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSess
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [CPU]
     if runs_on_gpu():
         onnxruntime.preload_dlls()  # CUDA's libraries of the installed packages
-    providers = [CUDA, CPU] if runs_on_gpu() else [CPU]
+        providers = [CUDA, CPU]
     session = onnxruntime.InferenceSession(model, options, providers=providers)
     if os.environ.get(DEVICE_VARIABLE) == "cuda" and session.get_providers()[0] != CUDA:
         raise SettingsError(

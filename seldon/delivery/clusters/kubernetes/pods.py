@@ -25,24 +25,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
     containers = [_service(predictor.container, settings, protocol)]
     if settings.database_secret and protocol.keeps_records:
         containers.append(_collector(predictor.container, settings))
-    pod = {
-        "containers": [dump(container) for container in containers],
-        "serviceAccountName": settings.service_account,
-        "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "terminationGracePeriodSeconds": settings.grace_seconds,
-        "topologySpreadConstraints": [_spread(predictor, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")],
-        "volumes": [
-            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
-            {"name": "records", "emptyDir": {"sizeLimit": "1Gi"}},
-            {"name": "keys", "secret": {"secretName": settings.verification_secret}},
-        ],
-    }  # fmt: skip
-    if settings.gpus:
-        pod["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
-    component: dict[str, Any] = {"spec": PodSpec.model_validate(pod)}
+    component: dict[str, Any] = {"spec": _pod(predictor, containers, settings)}
     if settings.max_replicas is not None and settings.prometheus and deployment:
         component["kedaSpec"] = _scaled_object(predictor, settings, deployment)
     elif settings.max_replicas is not None:
@@ -60,6 +43,28 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         }
     )
     return PredictorSpec.model_validate(dump(changed))
+
+
+def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSettings) -> PodSpec:
+    """The pod around a predictor's containers."""
+    pod: dict[str, Any] = {
+        "containers": [dump(container) for container in containers],
+        "serviceAccountName": settings.service_account,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": settings.grace_seconds,
+        "topologySpreadConstraints": [_spread(predictor, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+            {"name": "records", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "keys", "secret": {"secretName": settings.verification_secret}},
+        ],
+    }  # fmt: skip
+    if settings.gpus:
+        pod["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    return PodSpec.model_validate(pod)
 
 
 def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
