@@ -27,7 +27,7 @@ COPY imageloop/data imageloop/data/
 COPY imageloop/embeddings imageloop/embeddings/
 COPY imageloop/model imageloop/model/
 COPY imageloop/records imageloop/records/
-COPY seldon/__init__.py seldon/launcher.py seldon/microservice.py seldon/
+COPY seldon/__init__.py seldon/launcher.py seldon/microservice.py seldon/graph_units.py seldon/
 COPY seldon/service seldon/service/
 COPY seldon/web seldon/web/
 # Compiled one after the other and by hash: by several processes, or with the time of their making, files would differ from build to build.

@@ -27,9 +27,10 @@ from imageloop.model.predictor import Predictor
 from imageloop.records.record_writer import RecordWriter
 from imageloop.training.features import exported_backbone
 from imageloop.workspace_paths import Workspace
+from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import Admission
-from seldon.service.prediction_handler import PredictionHandler
-from seldon.service.prediction_requests import Identity
+from seldon.service.prediction_handler import PredictionHandler, Shared
+from seldon.service.prediction_requests import Identity, PredictionRequest
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as our launcher sets it
 
@@ -89,15 +90,15 @@ def one_answer() -> None:
         writer = RecordWriter(scratch / "records", lambda count: sys.exit(f"{count} records were lost"))
         known = Novelty.of(rng.normal(size=(400, 1280)).astype(np.float32), 2)
         handlers = {
-            "without": PredictionHandler(predictor, identity, Admission(), None, known),
-            "with": PredictionHandler(predictor, identity, Admission(), writer, known),
+            "without": PredictionHandler(predictor, identity, Shared(Admission(), ComputeThreads(1, 1)), known),
+            "with": PredictionHandler(predictor, identity, Shared(Admission(), ComputeThreads(1, 1), writer), known),
         }
         times: dict[str, list[float]] = {name: [] for name in handlers}
         for number in range(ROUNDS):
             for place, content in enumerate(contents):  # in pairs, each first as often as the other
                 for kept in sorted(handlers, reverse=bool((number + place) % 2)):
                     started = time.perf_counter()
-                    handlers[kept].answer([content], None, "http")
+                    handlers[kept].submit(PredictionRequest([content], None, "http")).result()
                     times[kept].append(1000 * (time.perf_counter() - started))
         beside = time.clock_gettime(
             time.pthread_getcpuclockid(next(t.ident for t in threading.enumerate() if t.name == "records"))

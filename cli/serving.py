@@ -78,6 +78,7 @@ def render(
     config: DeployConfig = None,
     overrides: Overrides = None,
     version: Version = None,
+    model: Model = None,
     json_output: Json = False,
 ) -> None:
     """Print the manifest of a version and apply nothing: for Git, or for a server that others change.
@@ -88,7 +89,8 @@ def render(
 
     if kind not in KINDS:
         fail(SettingsError(f"--as: expected {', '.join(KINDS[:-1])} or {KINDS[-1]}, got '{kind}'"))
-    settings = load(DeploySettings, config, overrides, **({} if version is None else {"version": version}))
+    preset = {"version": version} | deploy_presets(model)
+    settings = load(DeploySettings, config, overrides, **{name: value for name, value in preset.items() if value is not None})
 
     def work() -> dict[str, Any]:
         from operations.manifest_rendering import rendered

@@ -13,6 +13,7 @@ from imageloop.adapters.endpoint_evaluation import lies_elsewhere
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError, SettingsError
+from imageloop.model.served_versions import registered_version
 from imageloop.promotion.step_artifacts import RolloutRecord
 from imageloop.workspace_paths import Workspace
 from operations.training import SubmittedRun
@@ -22,6 +23,7 @@ from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings, LocalSettings, missing_image
 from seldon.delivery.deployer.active_deployer import active_cluster, active_deployer
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last, write_deployed
+from seldon.delivery.inference_graph import settings_of
 from seldon.delivery.manifest import PredictorSpec
 from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -71,7 +73,10 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
         settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
     settings = settings.on(deployer.config.cluster)
     _check_replicas(settings, deployer.config.cluster)
-    find_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
+    asked = (settings.version, *(settings.graph.with_versions if settings.graph else ()))
+    versions = [find_candidate(settings.model_name, one, also_refused=settings.allow_refused_version).version for one in asked]
+    if len(set(versions)) < len(versions):
+        raise SettingsError(f"graph.with_versions: expected versions that differ, got {', '.join(versions)}; name others")
     deployed = Deployed(
         cluster=deployer.config.cluster, namespace=settings.namespace, name=settings.name, registry=connect(), stack=stack,
         stack_id=stack_id,
@@ -132,21 +137,23 @@ def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed 
         namespace=last.namespace, name=last.name, model_name=served.model_name, replicas=served.replicas,
         image=served.container.image if served.container else None, environment=_given_environment(served, cluster),
     )  # fmt: skip
-    registry = ModelRegistry(served.model_name)
+    registry, version = ModelRegistry(served.model_name), registered_version(served.version)
     try:
-        registry.get(served.version)
+        registry.get(version)
     except UnknownVersionError:
         logger.warning("version %s served here, and the registry no longer has it; deploying the champion", served.version)
         return found
     logger.info("resuming version %s, which served here", served.version)
     champion = registry.champion()
-    if champion not in (None, served.version):
+    if champion not in (None, version):
         logger.info(
             "version %s is the champion, and its rollout did not finish; run: python run.py deploy --model %s",
             champion,
             served.model_name,
         )
-    return found.model_copy(update={"version": served.version, "allow_refused_version": before is not None})
+    return found.model_copy(
+        update={"version": version, "graph": settings_of(served.graph), "allow_refused_version": before is not None}
+    )
 
 
 def _cluster_of(cluster: ClusterSettings) -> str:
@@ -161,7 +168,7 @@ def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str
     if container is None:
         return {}
     usual = render_predictor(
-        version=served.version, model_name=served.model_name, model_uri="", replicas=1, image=container.image
+        version=registered_version(served.version), model_name=served.model_name, model_uri="", replicas=1, image=container.image
     )
     completed = cluster.complete(usual).container
     known = completed.env if completed else ()

@@ -9,7 +9,8 @@ from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings, m
 from seldon.delivery.deployer.active_deployer import active_cluster
 from seldon.delivery.kserve import inference_service
 from seldon.delivery.manifest import dump
-from seldon.delivery.render_manifest import render, render_predictor
+from seldon.delivery.render_candidate import render_candidate
+from seldon.delivery.render_manifest import render
 from seldon.delivery.rollouts.settings import DeploySettings
 from seldon.service.serving_protocols import SELDON, V2
 
@@ -28,10 +29,7 @@ def rendered(settings: DeploySettings, kind: Kind) -> dict[str, Any]:
         raise missing_image()
     chosen = choose_candidate(settings.model_name, settings.version, also_refused=settings.allow_refused_version)
     protocol = SELDON if kind == "seldon" else V2
-    predictor = render_predictor(
-        version=chosen.version, model_name=chosen.model_name, model_uri=chosen.uri, replicas=settings.replicas, traffic=100,
-        image=settings.image, environment=settings.environment, protocol=protocol,
-    )  # fmt: skip
+    predictor = render_candidate(chosen, settings, protocol).model_copy(update={"traffic": 100})
     pods = cluster.pods if isinstance(cluster, KubernetesSettings) else PodSettings()
     # KServe scales by itself
     deployment = f"{settings.namespace}/{settings.name}" if kind != "kserve" else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from imageloop.adapters.active_stack import active_stack_id
 from imageloop.adapters.zenml_client import open_store
 from imageloop.errors import ImageLoopError
+from imageloop.model.served_versions import registered_version, versions_in
 from imageloop.workspace_paths import Workspace
 from seldon.delivery.clusters.cluster_protocol import Cluster, DeploymentStatus, PredictorStatus, ReplicaStatus
 from seldon.delivery.clusters.open_cluster import open_cluster
@@ -111,7 +112,8 @@ def traffic_of(model_name: str) -> dict[str, int] | None:
     cluster = open_cluster(deployed.cluster, Workspace.current())
     manifests = cluster.belonging_to(deployed.namespace, deployed.name)
     parts = [(manifest, part) for manifest in manifests for part in manifest.spec.predictors if part.model_name == model_name]
-    return {part.version: manifest.weights.get(part.name, 0) for manifest, part in parts} or None
+    traffic = [(version, manifest.weights.get(part.name, 0)) for manifest, part in parts for version in versions_in(part.version)]
+    return dict(sorted(traffic, key=lambda share: share[1])) or None
 
 
 def address_of(name: str) -> str:
@@ -134,11 +136,14 @@ def roll_back(name: str | None = None, reason: str = "") -> RollbackResult:
     logger.info("version %s has all traffic again, after %.1f s", rollout.before, seconds)
     from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks
 
+    before = registered_version(rollout.before) if rollout.before else None
+    if rollout.version == before or len(versions_in(rollout.version)) > 1:  # it serves on, or their combination was at fault
+        return RollbackResult(deployed.namespace, deployed.name, rollout.version, rollout.before, seconds)
     workspace = Workspace.current()
     note_rollback(
         rollout.model_name,
         rollout.version,
-        rollout.before,
+        before,
         f"rolled back by hand{f': {reason}' if reason else ''}; "
         f"python run.py approve {rollout.version} --model {rollout.model_name} --reason TEXT makes it champion again",
         workspace,

@@ -10,11 +10,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from imageloop.embeddings.novelty import Novelty
+from imageloop.abandoned_work import own_folder
 from imageloop.embeddings.training_examples import TrainingExamples
-from imageloop.model.predictor import Predictor
 from imageloop.model.signing import public_key
-from imageloop.model.verify_package import verified_package
 from imageloop.prices import per_cpu_hour, per_gib_hour
 from imageloop.records.record_writer import RecordWriter
 from imageloop.records.retained_images import ImageRetention
@@ -25,11 +23,12 @@ from seldon.service.compute_threads import ComputeThreads
 from seldon.service.concurrency_limit import from_environment, num_workers
 from seldon.service.feedback_messages import parse_seldon_feedback
 from seldon.service.images_together import max_batch, max_wait_seconds
-from seldon.service.prediction_handler import PredictionHandler
+from seldon.service.prediction_handler import PredictionHandler, Shared
 from seldon.service.prediction_requests import Identity, PredictionRequest, ServedPrediction, source_of
 from seldon.service.request_errors import RequestError
 from seldon.service.request_log import RequestLog
 from seldon.service.seldon_messages import parse_message, prediction_message
+from seldon.service.served_graph import ServedGraph
 from seldon.service.serving_protocols import CLIENT_HEADER
 
 RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
@@ -39,15 +38,17 @@ THREADS_VARIABLE = "IMAGELOOP_COMPUTE_THREADS"
 class ImageClassifier:
     """Seldon's contract: `load` once in each worker, `predict_raw` for each message."""
 
-    def __init__(self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0") -> None:
-        """Verify the package; a process that must not serve it ends here.
+    def __init__(
+        self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0", graph: str = ""
+    ) -> None:
+        """Verify the package, or those of a `graph` of several versions; a process that must not serve them ends here.
 
         Raises: PackageError, SettingsError; SignatureError without a key.
         """
-        self._folder = Path(model_uri.removeprefix("file://"))
+        self._graph = ServedGraph.of(model_uri, model_version, graph)
         self._key = public_key(Workspace.current().keys)
         self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
-        self.info, self._verified_in = verified_package(self._folder, self._key), os.getpid()
+        self.info, self._verified_in = self._graph.verify(self._key), os.getpid()
         self._retention = ImageRetention.from_environment(
             os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.images_lost.labels(self._identity.predictor).inc()
         )
@@ -59,11 +60,10 @@ class ImageClassifier:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
         prometheus_metrics.ensure_folder()
         if self._verified_in != os.getpid():  # a worker that replaces another one may start weeks later
-            verified_package(self._folder, self._key)
-        predictor = Predictor.unsigned(self._folder, threads=1)
-        identity = self._identity
+            self._graph.verify(self._key)
+        predictors, identity = self._graph.open(), self._identity
         prometheus_metrics.model_info.labels(
-            identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictor.precision
+            identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictors[0].precision
         ).set(1)
         prometheus_metrics.price.labels(identity.predictor).set(per_cpu_hour())
         prometheus_metrics.memory_price.labels(identity.predictor).set(per_gib_hour())
@@ -71,11 +71,12 @@ class ImageClassifier:
         folder = os.environ.get(RECORDS_VARIABLE)
         self.request_log = RequestLog.from_environment(identity) if folder else None
         writer = RecordWriter(Path(folder), lost.inc, self.request_log.send if self.request_log else None) if folder else None
-        novelty, self.examples = Novelty.read(self._folder), TrainingExamples.read(self._folder)
+        self.examples = TrainingExamples.read(self.folder)
         threads = self._compute_threads()
         prometheus_metrics.cores.labels(identity.predictor).set(threads)
-        compute, admission = ComputeThreads(threads, max_batch(predictor), max_wait_seconds()), from_environment(threads)
-        self._handler = PredictionHandler(predictor, identity, admission, compute, writer, novelty, self._retention)
+        compute = ComputeThreads(threads, max_batch(predictors[0]), max_wait_seconds())
+        shared = Shared(from_environment(threads), compute, writer, self._retention)
+        self._handler = self._graph.handler(predictors, identity, shared, Path(folder) if folder else own_folder("router"))
 
     @staticmethod
     def _compute_threads() -> int:
@@ -97,8 +98,8 @@ class ImageClassifier:
 
     @property
     def folder(self) -> Path:
-        """The package that is served."""
-        return self._folder
+        """The package that is served; of a graph, that of its first version."""
+        return self._graph.members[0].folder
 
     @property
     def predictor_name(self) -> str:

@@ -45,6 +45,17 @@ def preprocess(content: bytes, side: int, limits: Limits) -> UInt8Array:
     return resize_and_crop(decode_one(content, side, limits)[0], side)
 
 
+def resize_preprocessed(images_BSSC: UInt8Array, side: int) -> UInt8Array:
+    """Preprocessed images for a model that sees fewer pixels.
+
+    Shapes: (B, S, S, 3) uint8 -> (B, side, side, 3) uint8.
+    """
+    if images_BSSC.shape[1] == side:
+        return images_BSSC
+    resized = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)) for image in images_BSSC]
+    return np.stack(resized) if resized else np.empty((0, side, side, 3), np.uint8)
+
+
 class PreprocessedMessage(NamedTuple):
     """The usable images of a message, (B, S, S, 3) uint8, with their numbers in it and their headers; and why the others are refused."""
 

@@ -20,6 +20,7 @@ from imageloop.lifecycle.feedback_images import ImagesByRequest
 from imageloop.lifecycle.last_blocks import FEWEST_IMAGES, embedded_by, right_without_image, with_last_blocks
 from imageloop.lifecycle.retraining_choice import choose_rung
 from imageloop.model.package import PackageInfo, read_info
+from imageloop.model.served_versions import registered_version
 from imageloop.monitoring.model_performance import measure_performance
 from imageloop.monitoring.settings import PerformanceSettings
 from imageloop.records.store.collector import Collected, collect
@@ -174,7 +175,7 @@ def _check_usable(feedback: FeedbackData, settings: FeedbackSettings, num_labels
 def seen_alike(registry: ModelRegistry, package: PackageInfo, *tables: pd.DataFrame) -> list[pd.DataFrame]:
     """Keep of each table the predictions with an embedding by the same backbone."""
     seen = sorted({version for table in tables for version in table["model_version"]})
-    infos = {version: read_info(registry.package(version)) for version in seen}
+    infos = {version: read_info(registry.package(registered_version(version))) for version in seen}
     alike = [
         version
         for version, info in infos.items()

@@ -14,6 +14,7 @@ from imageloop.embeddings.novelty import Novelty
 from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.model.package import read_info
+from imageloop.model.served_versions import registered_version
 from imageloop.monitoring.decision_input import Attempt, DecisionInput
 from imageloop.monitoring.decisions import Verdict, decide
 from imageloop.monitoring.findings import violated_windows
@@ -42,7 +43,7 @@ def measure(settings: MonitoringSettings, labels_needed: int, version: str | Non
         raise ImageLoopError(
             f"expected a version of '{settings.model_name}' that serves, got none; run: python run.py deploy --model {settings.model_name}"
         )
-    folder = registry.package(serving)
+    folder = registry.package(registered_version(serving))
     info = read_info(folder)
     with closing(open_database(workspace, settings.database)) as database:
         novelty, estimator = Novelty.read(folder), AccuracyEstimator.read(folder)

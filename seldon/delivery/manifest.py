@@ -62,14 +62,14 @@ class EnvVar(Part):
 
 
 class Graph(Part):
-    """One model; graphs of several are not supported."""
+    """A unit: a model, or what joins its children (seldon.delivery.inference_graph)."""
 
     name: str = CONTAINER
     type: str = "MODEL"
     model_uri: str | None = None
     env_secret_ref_name: str | None = None
     parameters: tuple[Parameter, ...] = ()
-    children: tuple[dict[str, Any], ...] = ()
+    children: "tuple[Graph, ...]" = ()
     implementation: str | None = None
 
 
@@ -89,6 +89,8 @@ class Probe(Part):
 class Container(Part):
     name: str = CONTAINER
     image: str | None = None
+    command: tuple[str, ...] | None = None
+    ports: tuple[dict[str, Any], ...] | None = None
     env: tuple[EnvVar, ...] = ()
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
@@ -113,10 +115,11 @@ class PredictorSpec(Part):
     component_specs: tuple[ComponentSpec, ...] = ()
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
+    svc_orch_spec: dict[str, Any] | None = None
 
     @property
     def version(self) -> str:
-        """Return the version of the model that the predictor serves."""
+        """Return the version of the model that the predictor serves; all of them where it serves several, as `4+3`."""
         return self._parameter("model_version", "0")
 
     @property

@@ -160,7 +160,7 @@ class ServiceApp:
             raise
         if not of_images:
             return to_json(self.model.seldon_response(predictions))
-        return to_json(whole(predictions)[0].shown() | self.model.handler.context(caller.begun))
+        return to_json(whole(predictions)[0].shown() | self.model.handler.context(predictions, caller.begun))
 
     async def _hand_over(self, scope: Scope, caller: Caller, send: Send) -> None:
         """Let Seldon's app respond. It runs to its end though the caller goes: a thread of its may wait for its response to be taken."""

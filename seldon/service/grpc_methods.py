@@ -112,7 +112,7 @@ class GrpcMethods:
         reply = message_class("ModelInferResponse")(
             model_name=model_name, model_version=version, id=message.id, outputs=outputs, raw_output_contents=raw
         )
-        identity = self._model.handler.model_identity()
+        identity = self._model.handler.model_identity(predictions)
         for name in ("predictor", "precision"):
             reply.parameters[name].string_param = identity[name]
         return _packed(reply)

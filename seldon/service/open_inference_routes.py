@@ -61,7 +61,7 @@ class OpenInferenceViews:
             raise wrong_type("application/json, application/octet-stream")
         given = parse_inference(read_body(), _json_bytes(), self._model.info.side_pixels)
         predictions = whole(self._model.handler.submit(handed_in(given.contents, "v2")).result())
-        identity = self._model.handler.model_identity()
+        identity = self._model.handler.model_identity(predictions)
         parameters = {name: identity[name] for name in ("predictor", "precision")}
         body, json_bytes = inference_response(given, self._served, predictions, parameters)
         if json_bytes is None:

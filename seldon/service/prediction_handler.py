@@ -3,12 +3,12 @@
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,21 +47,21 @@ class _Images:
     refused: dict[int, RequestError]
 
 
+class Shared(NamedTuple):
+    """What the handlers of one process share."""
+
+    admission: Admission
+    compute: ComputeThreads
+    writer: RecordWriter | None = None
+    retention: ImageRetention | None = None
+
+
 class PredictionHandler:
     """Predicts with one model in one process, on the threads of `compute`."""
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        identity: Identity,
-        admission: Admission,
-        compute: ComputeThreads,
-        writer: RecordWriter | None,
-        novelty: Novelty | None = None,
-        retention: ImageRetention | None = None,
-    ) -> None:
-        self.predictor, self.identity, self.admission, self._compute = predictor, identity, admission, compute
-        self._writer, self._novelty, self._retention = writer, novelty, retention
+    def __init__(self, predictor: Predictor, identity: Identity, shared: Shared, novelty: Novelty | None = None) -> None:
+        self.predictor, self.identity, self._novelty = predictor, identity, novelty
+        self.admission, self._compute, self._writer, self._retention = shared
 
     def submit(self, request: PredictionRequest) -> "Future[list[ServedPrediction | RequestError]]":
         """Queue the images of a request; the result is a prediction for each of them, or why it was refused, in their order.
@@ -98,13 +98,14 @@ class PredictionHandler:
 
     def tags(self, predictions: "list[ServedPrediction | RequestError]") -> dict[str, Any]:
         """Return the tags of a Seldon response."""
-        return tags_of(predictions) | self.model_identity()
+        return tags_of(predictions) | self.model_identity(predictions)
 
-    def context(self, begun: float) -> dict[str, Any]:
+    def context(self, predictions: "Sequence[ServedPrediction | RequestError]", begun: float) -> dict[str, Any]:
         """What `/predict` says beside its predictions: the model, and the time since the request began."""
-        return {"model": self.model_identity(), "milliseconds": round(1000 * (time.perf_counter() - begun), 1)}
+        return {"model": self.model_identity(predictions), "milliseconds": round(1000 * (time.perf_counter() - begun), 1)}
 
-    def model_identity(self) -> dict[str, str]:
+    def model_identity(self, _predictions: "Sequence[ServedPrediction | RequestError]" = ()) -> dict[str, str]:
+        """The model that made the predictions."""
         return {
             "model": self.identity.model_name,
             "version": self.identity.model_version,
@@ -200,7 +201,7 @@ class PredictionHandler:
     def _serve(self, request_id: str, label: str, probabilities: list[float], novelty: float | None) -> ServedPrediction:
         values = dict(zip(self.predictor.info.class_names, probabilities, strict=True))
         known = None if novelty is None or self._novelty is None else novelty <= self._novelty.limit
-        return ServedPrediction(request_id, label, values[label], values, novelty, known)
+        return ServedPrediction(request_id, label, values[label], values, novelty, known, self.identity.model_version)
 
     def _store(self, prediction: ServedPrediction, seen: Seen, request: PredictionRequest, milliseconds: float) -> None:
         content, facts, embedding_D = seen

@@ -38,6 +38,7 @@ class ServedPrediction:
     probabilities: dict[str, float]
     novelty: float | None = None
     in_distribution: bool | None = None
+    model_version: str = ""
 
     def shown(self) -> dict[str, Any]:
         """The prediction as `/predict` responds with it."""

@@ -26,6 +26,11 @@ predictions = Counter("imageloop_predictions_total", "Predictions by label", ["p
 confidence = Histogram("imageloop_confidence", "Probability of the predicted class", ["predictor"], buckets=CONFIDENCE_BUCKETS)
 out_of_distribution = Counter("imageloop_out_of_distribution_total", "Images that are out of distribution", ["predictor"])
 feedback = Counter("imageloop_feedback_total", "Feedback received, by ground truth", ["predictor", "label"])
+routed_feedback = Counter(
+    "imageloop_routed_feedback_total",
+    "Feedback that a router learnt from, by the version that predicted",
+    ["predictor", "version"],
+)
 refused = Counter("imageloop_refused_total", "Rejected requests, by reason", ["predictor", "reason"])
 records_lost = Counter("imageloop_records_lost_total", "Records that could not be stored", ["predictor"])
 images_lost = Counter("imageloop_images_lost_total", "Images for labelling that could not be stored", ["predictor"])

@@ -136,14 +136,14 @@ class _Service:
         return None if images is None else partial(self.predict_list, images)
 
     def predict(self) -> Response:
-        (prediction,) = whole(self._predict([read_body()]))
-        return json_response(prediction.shown() | self._model.handler.context(g.begun))
+        predictions = whole(self._predict([read_body()]))
+        return json_response(predictions[0].shown() | self._model.handler.context(predictions, g.begun))
 
     def predict_list(self, images: Any) -> Response:
         """Predict the images of `{"images": [base64, ...]}`; a bad one has an error in its place."""
         predictions = self._predict(encoded_images(images))
         shown = [one.shown() if isinstance(one, ServedPrediction) else {"error": one.shown()} for one in predictions]
-        return json_response({"predictions": shown} | self._model.handler.context(g.begun))
+        return json_response({"predictions": shown} | self._model.handler.context(predictions, g.begun))
 
     def _predict(self, contents: list[bytes]) -> list[ServedPrediction | RequestError]:
         return self._model.handler.submit(handed_in(contents, "http")).result()

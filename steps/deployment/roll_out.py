@@ -1,6 +1,7 @@
 """Roll the candidate out, stage after stage."""
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated
 
 from zenml import log_metadata, step
@@ -10,6 +11,7 @@ from imageloop.adapters.mlflow_tracking import connect
 from imageloop.lifecycle.choose_version import check_same_classes, check_still_deployable, package_of
 from imageloop.lifecycle.compare_with_champion import taught_by
 from imageloop.lifecycle.rollback import note_rollback, record_noted_rollbacks, record_verdict
+from imageloop.model.served_versions import registered_version, versions_in
 from imageloop.promotion.step_artifacts import Candidate, RolloutRecord
 from imageloop.workspace_paths import Workspace
 from materializers.json_record import RecordMaterializer
@@ -17,7 +19,7 @@ from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.manifest import PredictorSpec, scaled_between
-from seldon.delivery.render_manifest import render_predictor
+from seldon.delivery.render_candidate import render_candidate
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout
 from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, settled
@@ -31,7 +33,8 @@ def _record_rollback(candidate: Candidate, rollout: Rollout, registry: str) -> N
     """Write the note first: an unreachable registry must not lose the reason for the rollback."""
     workspace = Workspace.current()
     if rollout.unfit:
-        note_rollback(candidate.model_name, candidate.version, rollout.before, rollout.reason, workspace, registry=registry)
+        before = registered_version(rollout.before) if rollout.before else None
+        note_rollback(candidate.model_name, candidate.version, before, rollout.reason, workspace, registry=registry)
     try:
         if rollout.unfit:
             record_noted_rollbacks(workspace)
@@ -40,15 +43,16 @@ def _record_rollback(candidate: Candidate, rollout: Rollout, registry: str) -> N
         logger.warning("the rollback of version %s could not be recorded: %s", candidate.version, error)
 
 
-def _unfair_images(candidate: Candidate, stable: PredictorSpec | None) -> frozenset[str]:
-    """SHA-256 of the images that trained the version that serves, so far as this machine knows them."""
-    if stable is None or stable.model_name != candidate.model_name:
-        return frozenset()
-    try:
-        return frozenset(taught_by(ModelRegistry(candidate.model_name), [stable.version], Workspace.current()))
-    except UnknownVersionError as error:
-        logger.warning("the images that trained version %s, which serves, are not known: %s", stable.version, error)
-        return frozenset()
+def _unfair_images(candidate: Candidate, stable: PredictorSpec | None, beside: Sequence[str]) -> frozenset[str]:
+    """SHA-256 of the images that trained the version that serves, or one that shall serve `beside` the candidate, as far as they are known."""
+    serving = versions_in(stable.version) if stable and stable.model_name == candidate.model_name else []
+    found: set[str] = set()
+    for version in {*serving, *beside}:
+        try:
+            found |= taught_by(ModelRegistry(candidate.model_name), [version], Workspace.current())
+        except UnknownVersionError as error:
+            logger.warning("the images that trained version %s are not known: %s", version, error)
+    return frozenset(found)
 
 
 def _record_of(rollout: Rollout, settings: DeploySettings, cluster: Cluster) -> RolloutRecord:
@@ -80,24 +84,18 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
         except Exception as error:
             logger.warning("the verdict of stage '%s' could not be recorded: %s", stage, error)
 
-    deployer = active_deployer()
-    predictor = render_predictor(
-        version=candidate.version,
-        model_name=candidate.model_name,
-        model_uri=candidate.uri,
-        replicas=settings.replicas,
-        image=settings.image,
-        environment=settings.environment,
-    )
+    deployer, folder = active_deployer(), package_of(candidate)
+    predictor = render_candidate(candidate, settings)
     if isinstance(deployer.cluster, LocalCluster):  # pods are scaled by the cluster
         predictor = scaled_between(predictor, settings.replicas, settings.max_replicas)
-    folder, registry = package_of(candidate), connect()
+    registry = connect()
     registered = check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     serving = deployer.cluster.get(settings.namespace, settings.name)
     stable = settled(serving) if serving else None
     if stable is not None and not settings.allow_class_change:
-        check_same_classes(candidate, folder, stable.model_name, stable.version)
-    package = CandidatePackage(folder, _unfair_images(candidate, stable), registered.overruled)
+        check_same_classes(candidate, folder, stable.model_name, registered_version(stable.version))
+    beside = settings.graph.with_versions if settings.graph else ()
+    package = CandidatePackage(folder, _unfair_images(candidate, stable, beside), registered.overruled, of_several=bool(beside))
     try:
         rollout = deployer.roll_out(settings, predictor, report, package, "deployment", "roll_out")
     except RolloutStoppedError as error:

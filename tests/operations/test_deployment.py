@@ -12,6 +12,8 @@ from seldon.delivery.clusters.kubernetes import pods
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
 from seldon.delivery.deployer.last_deployment import Deployed, read_last, write_deployed
+from seldon.delivery.graph_settings import Combiner, Router
+from seldon.delivery.inference_graph import render_graph
 from seldon.delivery.manifest import OngoingRollout
 from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
@@ -92,6 +94,15 @@ def test_the_served_version_is_resumed_with_its_settings(champion, complete):
         namespace="staging", name="pets", model_name="served", version="1", replicas=3, image=IMAGE, environment=GIVEN,
         allow_refused_version=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("graph", [Combiner(with_versions=("1",)), Router(with_versions=("1",), method="epsilon_greedy")])
+def test_several_versions_that_served_together_are_resumed_together(champion, graph):
+    served = render_graph(graph, [predictor_of("2"), predictor_of("1")])
+    found = _settings_to_resume(cluster_with(render("pets", "staging", [served])), LocalSettings(), STAGING)
+
+    assert (found.version, found.graph, found.environment) == ("2", graph, GIVEN)
+    assert DeploySettings(**found.model_dump(exclude_unset=True)) == found  # as ZenML hands them on
 
 
 @pytest.mark.parametrize(("came_from", "version", "refused_too"), [("v1", "1", True), (None, "2", False)])

@@ -120,14 +120,21 @@ def keys(tmp_path_factory) -> Path:
 def make_package(tmp_path_factory, keys):
     """A signed package: make_package(bias=0, work=0, side_of_model=32, examples=True); `examples`: smoke-test and test images."""
 
-    def make(bias: float = 0.0, work: int = 0, side_of_model: int = SIDE, examples: bool = True) -> Path:
+    def make(
+        bias: float = 0.0,
+        work: int = 0,
+        side_of_model: int = SIDE,
+        examples: bool = True,
+        side: int = SIDE,
+        class_names: tuple[str, ...] = ("red", "blue"),
+    ) -> Path:
         folder = tmp_path_factory.mktemp("package")
         onnx.save(red_or_blue(bias, work, side_of_model), folder / EXACT_MODEL)
         (folder / WEIGHTS).write_bytes(b"weights")
         (folder / REFERENCE).write_bytes(b"reference")
         (folder / MODEL_CARD).write_text("# Image classifier of 2 classes\n")
         info = PackageInfo(
-            class_names=["red", "blue"], side_pixels=SIDE, preprocessing_version="1", model_kind="test", backbone="none", temperature=1.0,
+            class_names=list(class_names), side_pixels=side, preprocessing_version="1", model_kind="test", backbone="none", temperature=1.0,
             seed=1, data_version="d1", git_commit="none", run_id="r1", created_at=datetime.now(UTC),
         )  # fmt: skip
         info.write(folder)

@@ -141,7 +141,7 @@ class RolloutRun:
 
     def _smoke_test(self) -> list[str]:
         predictor = (self.settings.namespace, self.settings.name, self.candidate.name)
-        results = smoke_test(self.cluster.caller(*predictor), self.package.folder)
+        results = smoke_test(self.cluster.caller(*predictor), self.package.folder, as_packaged=not self.package.of_several)
         deadline = time.monotonic() + METRICS_SECONDS
         while not (expositions := self.cluster.exposition(*predictor)):
             if time.monotonic() > deadline:

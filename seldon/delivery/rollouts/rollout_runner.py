@@ -35,7 +35,7 @@ class RolloutStoppedError(ImageLoopError):
             + (
                 ""
                 if rollout.unfit or rollout.unproved
-                else "; the version is not at fault: once the cause is mended, deploy it again"
+                else "; the version keeps its title: once the cause is mended, deploy it again"
             )
         )
         self.rollout = rollout
@@ -88,7 +88,12 @@ def _has_same_bounds(stable: PredictorSpec, candidate: PredictorSpec) -> bool:
 
 
 def _speaks_against(candidate: PredictorSpec, error: ImageLoopError) -> bool:
-    """Whether the version is at fault; where the stable version's replicas end too, the cluster is."""
+    """Whether the version is at fault; where the stable version's replicas end too, the cluster is.
+
+    Where several versions serve together, none of them is: each keeps its title.
+    """
+    if candidate.graph.children:
+        return False
     if isinstance(error, ReplicaEndedError):
         return error.predictor == candidate.name
     return isinstance(error, UnfitVersionError)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from imageloop.settings import Settings
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings
+from seldon.delivery.graph_settings import GraphSettings
 
 DEFAULT_NAMESPACE = "default"
 Percent = Annotated[int, Field(ge=1, le=99)]
@@ -144,6 +145,9 @@ class DeploySettings(Settings):
         le=64,
         description="on this machine `watch` scales between `replicas` and this number by the requests in flight; on a cluster "
         "`pods.max_replicas` does",
+    )
+    graph: GraphSettings | None = Field(
+        None, description="serve further versions beside `version`; by default one version serves"
     )
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()

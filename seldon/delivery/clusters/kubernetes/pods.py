@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from seldon.delivery.clusters.settings import PodSettings
-from seldon.delivery.manifest import ComponentSpec, Container, EnvVar, PodSpec, PredictorSpec, Probe, dump
+from seldon.delivery.manifest import ComponentSpec, Container, EnvVar, Graph, PodSpec, PredictorSpec, Probe, dump
 from seldon.service.serving_protocols import PORT, SELDON, Protocol
 
 USER = 10001  # as the image has it
@@ -22,7 +22,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
     """The same predictor with pods as the pod security standard `restricted` wants them. `deployment`: its namespace/name."""
     if predictor.container is None:
         return predictor
-    containers = [_service(predictor.container, settings, protocol)]
+    containers = [_service(container, settings, protocol) for container in predictor.component_specs[0].spec.containers]
     if settings.database_secret and protocol.keeps_records:
         containers.append(_collector(predictor.container, settings))
     component: dict[str, Any] = {"spec": _pod(predictor, containers, settings)}
@@ -30,7 +30,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         component["kedaSpec"] = _scaled_object(predictor, settings, deployment)
     elif settings.max_replicas is not None:
         component["hpaSpec"] = _autoscaling(predictor.replicas, settings)
-    graph = predictor.graph.model_copy(update={"env_secret_ref_name": settings.storage_secret})
+    graph = _with_secret(predictor.graph, settings)
     scraped = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(protocol.metrics_port)}
     runs = json.dumps([component["spec"].model_dump(mode="json"), graph.model_dump(mode="json")], sort_keys=True)
     known = {PROCESS_ANNOTATION: hashlib.sha256(runs.encode()).hexdigest()[:16]}
@@ -43,6 +43,12 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         }
     )
     return PredictorSpec.model_validate(dump(changed))
+
+
+def _with_secret(graph: Graph, settings: PodSettings) -> Graph:
+    """The graph whose storage initializers can read the packages."""
+    children = tuple(_with_secret(child, settings) for child in graph.children)
+    return graph.model_copy(update={"env_secret_ref_name": settings.storage_secret, "children": children})
 
 
 def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSettings) -> PodSpec:
@@ -84,7 +90,8 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
         | {
             "env": [dump(variable) for variable in container.env]
             + [{"name": name, "value": value} for name, value in own.items() if name not in given],
-            "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
+            "ports": container.ports
+            or [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
             "resources": settings.resources | ({"limits": settings.resources.get("limits", {}) | gpus} if gpus else {}),
             "securityContext": RESTRICTED,
             "livenessProbe": dump(
@@ -93,7 +100,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
                 )
             ),
             "volumeMounts": [
-                {"name": "scratch", "mountPath": SCRATCH},
+                {"name": "scratch", "mountPath": SCRATCH} | ({"subPath": container.name} if container.ports else {}),
                 {"name": "records", "mountPath": RECORDS},
                 {"name": "keys", "mountPath": "/mnt/keys", "readOnly": True},
             ],

@@ -20,6 +20,7 @@ from seldon.delivery.clusters.local import envoy_config
 from seldon.delivery.clusters.local.deployment_state import DeploymentState, Replica, Store
 from seldon.delivery.clusters.local.site_folders import SITE_VARIABLE, Layout, free_port
 from seldon.delivery.clusters.local.supervisor import Supervisor
+from seldon.delivery.inference_graph import process_parameters
 from seldon.delivery.manifest import Manifest, PredictorSpec, bounds_of
 
 logger = logging.getLogger(__name__)
@@ -107,8 +108,6 @@ class Replicas:
         home = self._layout.replicas / name
         home.mkdir(parents=True, exist_ok=True)
         most = (bounds_of(predictor) or (0, predictor.replicas))[1]
-        parameters = [{"name": "model_uri", "value": predictor.graph.model_uri, "type": "STRING"}]
-        parameters += [{"name": part.name, "value": part.value, "type": part.type} for part in predictor.graph.parameters]
         environment = {
             "GUNICORN_WORKERS": "1",
             "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // most)),
@@ -120,7 +119,7 @@ class Replicas:
             "PYTHONPATH": str(PROJECT),
             "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(replica.port),
             "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(replica.grpc_port),
-            "PREDICTIVE_UNIT_PARAMETERS": json.dumps(parameters),
+            "PREDICTIVE_UNIT_PARAMETERS": json.dumps(process_parameters(predictor.graph)),
             "PREDICTIVE_UNIT_ID": predictor.graph.name,
             "PREDICTOR_ID": predictor.name,
             "SELDON_DEPLOYMENT_ID": manifest.metadata.name,

@@ -1,8 +1,7 @@
 """What of a manifest one machine can honour. Nothing is ignored in silence: it is refused, or named."""
 
-from pathlib import Path
-
 from seldon.delivery.clusters.cluster_protocol import NotBegunError
+from seldon.delivery.inference_graph import impossible_graph, impossible_uri
 from seldon.delivery.manifest import Manifest, PredictorSpec
 
 
@@ -36,17 +35,17 @@ def named_here(manifest: Manifest) -> list[str]:
 
 def _impossible(predictor: PredictorSpec) -> str | None:  # noqa: PLR0911
     graph = predictor.graph
-    if graph.children or graph.type != "MODEL":
-        return "expected a graph of one model, got more; the cluster 'local' runs no Seldon engine"
+    if reason := impossible_graph(graph):
+        return reason
     if graph.implementation not in (None, "", "UNKNOWN_IMPLEMENTATION"):
         return f"expected our own microservice, got the implementation '{graph.implementation}'"
     if (predictor.model_extra or {}).get("explainer"):
         return "expected no explainer, got one; use POST /explain of the service instead"
-    if len(predictor.component_specs) > 1 or any(len(spec.spec.containers) > 1 for spec in predictor.component_specs):
-        return "expected one container, got several"
-    uri = graph.model_uri or ""
-    if not uri.startswith("file://") or not Path(uri.removeprefix("file://")).is_dir():
-        return f"expected modelUri to name a folder on this machine (file:///...), got '{uri}'"
+    units = 1 + len(graph.children)
+    if len(predictor.component_specs) > 1 or any(len(spec.spec.containers) > units for spec in predictor.component_specs):
+        return "expected one container for each unit, got more"
+    if not graph.children and (reason := impossible_uri(graph.model_uri)):
+        return reason
     unset = [variable.name for variable in (predictor.container.env if predictor.container else ()) if variable.value_from]
     if unset:
         return f"expected values in env, got valueFrom for {', '.join(unset)}; the cluster 'local' has no secrets, set them in its environment"
