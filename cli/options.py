@@ -8,6 +8,7 @@ import typer
 
 from cli.command import fail
 from imageloop.errors import SettingsError
+from imageloop.settings import deployment_of
 
 DEFAULT_MODEL = "imageloop"
 CRON_FIELDS = 5
@@ -51,11 +52,6 @@ MonitorConfig = Annotated[
     Path | None, typer.Option(help="A YAML file with what differs from the defaults, see configs/monitor.yaml.")
 ]
 Version = Annotated[str | None, typer.Option(help="A version of the registry; by default the champion.")]
-
-
-def deployment_of(model: str) -> str:
-    """The name of a model's deployment, which Kubernetes wants in lower case and with hyphens."""
-    return model.lower().replace("_", "-").strip("-")
 
 
 def train_presets(model: str | None) -> dict[str, str]:

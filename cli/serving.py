@@ -16,17 +16,19 @@ from cli.options import (
     Place,
     Version,
     deploy_presets,
-    deployment_of,
     place_of,
 )
 from imageloop.errors import SettingsError
+from imageloop.settings import deployment_of
 
 if TYPE_CHECKING:
     from operations.deployment import DeploymentResult
     from operations.evaluation import EndpointEvaluation
     from operations.manifest_rendering import Kind
+    from operations.model_server import DeployedModels
     from operations.serving import RollbackResult, ServingStatus, StoppedDeployments
     from operations.training import SubmittedRun
+    from seldon.delivery.rollouts.settings import DeploySettings
 
 PANEL = "Serve"
 KINDS = ("seldon", "seldon-v2", "kserve")
@@ -59,6 +61,9 @@ def deploy(
 
     preset = {"version": version} | deploy_presets(model) | ({"allow_class_change": True} if allow_class_change else {})
     settings = load(DeploySettings, config, overrides, **{name: value for name, value in preset.items() if value is not None})
+    if settings.models:
+        _deploy_models(settings, model, json_output)
+        return
     if resume and (config or overrides or version or model or allow_class_change):
         fail(SettingsError("--resume deploys what served before: expected no other option, got one; leave out one of them"))
 
@@ -68,6 +73,17 @@ def deploy(
         return deployment.deploy(settings, resume=resume)
 
     run("deploy", work, serving_text.deployment, json_output)
+
+
+def _deploy_models(settings: "DeploySettings", model: str | None, json_output: bool) -> None:  # noqa: FBT001
+    """Deploy the models of a server, or `model` alone."""
+
+    def work() -> "DeployedModels":
+        from operations import model_server
+
+        return model_server.deploy_models(settings, only=model)
+
+    run("deploy", work, serving_text.deployed_models, json_output)
 
 
 def render(

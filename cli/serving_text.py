@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from operations.deployment import DeploymentResult
     from operations.evaluation import EndpointEvaluation
+    from operations.model_server import DeployedModels
     from operations.serving import RollbackResult, ServedDeployment, ServingStatus, StoppedDeployments
     from operations.training import SubmittedRun
 
@@ -38,6 +39,16 @@ def deployment(result: "DeploymentResult | SubmittedRun") -> "RenderableType":
         prediction = f"{tried.label} ({percent(tried.probability)}) in {tried.milliseconds} ms"
         rows.append(("sample", f"an image of '{tried.expected}': {prediction}"))
     return Group("", summary(*rows), "", lines("next:", f"  {program()} run.py status", f"  {program()} run.py down"))
+
+
+def deployed_models(result: "DeployedModels") -> "RenderableType":
+    """Show each model of a server with its version and address."""
+    from rich.console import Group
+
+    shown = table("deployment", "version", "outcome", "address")
+    for one in result.deployments:
+        shown.add_row(f"{one.namespace}/{one.name}", one.version, one.outcome, f"{one.url}/")
+    return Group("", shown, "", lines("next:", f"  {program()} run.py status", f"  {program()} run.py down"))
 
 
 def manifest(result: dict[str, Any]) -> str:

@@ -20,3 +20,8 @@ def is_url(location: str) -> bool:
 def absolute(location: str) -> str:
     """A path from the root, and an address as it is."""
     return location if "://" in location else str(Path(location).expanduser().absolute())
+
+
+def deployment_of(model: str) -> str:
+    """The name of a model's deployment, which Kubernetes wants in lower case and with hyphens."""
+    return model.lower().replace("_", "-").strip("-")

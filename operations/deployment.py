@@ -13,19 +13,15 @@ from imageloop.adapters.endpoint_evaluation import lies_elsewhere
 from imageloop.adapters.zenml_client import check_parts, finished_run, open_stack, runs_elsewhere
 from imageloop.adapters.zenml_runs import named_run
 from imageloop.errors import ImageLoopError, SettingsError
-from imageloop.model.served_versions import registered_version
 from imageloop.promotion.step_artifacts import RolloutRecord
 from imageloop.workspace_paths import Workspace
+from operations.resume_settings import settings_to_resume
 from operations.training import SubmittedRun
 from seldon.delivery.clusters.api_keys import read_keys
-from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.open_cluster import open_cluster
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings, LocalSettings, missing_image
 from seldon.delivery.deployer.active_deployer import active_cluster, active_deployer
 from seldon.delivery.deployer.last_deployment import Deployed, read_deployed, read_last, write_deployed
-from seldon.delivery.inference_graph import settings_of
-from seldon.delivery.manifest import PredictorSpec
-from seldon.delivery.render_manifest import render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
 
 logger = logging.getLogger(__name__)
@@ -70,7 +66,7 @@ def deploy(settings: DeploySettings, *, resume: bool = False) -> DeploymentResul
     deployer, stack, stack_id = active_deployer(), client.active_stack_model.name, str(client.active_stack_model.id)
     if resume:
         last = read_deployed(Workspace.current(), stack_id) or read_last(Workspace.current())
-        settings = _settings_to_resume(deployer.cluster, deployer.config.cluster, last)
+        settings = settings_to_resume(deployer.cluster, deployer.config.cluster, last)
     settings = settings.on(deployer.config.cluster)
     _check_replicas(settings, deployer.config.cluster)
     asked = (settings.version, *(settings.graph.with_versions if settings.graph else ()))
@@ -102,77 +98,27 @@ def check_deployable(settings: DeploySettings) -> None:
 
 
 def _check_replicas(settings: DeploySettings, cluster: ClusterSettings) -> None:
-    """Raises: SettingsError where replicas could not start: pods without a container image, an environment that retains no images."""
+    """Raises: SettingsError where replicas could not start: pods without a container image, an environment that retains no images; and for
+    what a cluster serves in another way.
+    """
     if isinstance(cluster, LocalSettings):  # its replicas have this environment
         from imageloop.records.retained_images import ImageRetention
 
         ImageRetention.from_environment(str(Workspace.current().state), lambda: None)
-    if isinstance(cluster, KubernetesSettings) and settings.image is None:
+    if not isinstance(cluster, KubernetesSettings):
+        return
+    if settings.image is None:
         raise missing_image()
-
-
-def _settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed | None) -> DeploySettings:
-    """The settings of the last deployment; the champion where there was none, or the registry no longer has that version.
-
-    A newer champion may be one whose canary was interrupted: it takes over by a rollout of its own, not by a restart.
-
-    Raises: SettingsError where it was deployed to another cluster than that of the active stack.
-    """
-    from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
-    from seldon.delivery.rollouts.rollout_runner import settled
-
-    if last is None:
-        return DeploySettings()
-    if _cluster_of(last.cluster) != _cluster_of(here):
+    if settings.server is not None:
         raise SettingsError(
-            f"--resume: expected the stack whose cluster '{last.namespace}/{last.name}' was deployed to ({_cluster_of(last.cluster)}), "
-            f"got the active stack with another cluster ({_cluster_of(here)}); run: zenml stack set NAME"
+            "server: expected the local cluster, got kubernetes, where each model has pods of its own; unset server, and let the pods scale "
+            "(pods.max_replicas)"
         )
-    manifest = cluster.get(last.namespace, last.name)
-    if manifest is None:
-        return DeploySettings()
-    before = settled(manifest)
-    served = before or manifest.spec.predictors[0]  # a first rollout that was cut off is carried out again
-    found = DeploySettings(
-        namespace=last.namespace, name=last.name, model_name=served.model_name, replicas=served.replicas,
-        image=served.container.image if served.container else None, environment=_given_environment(served, cluster),
-    )  # fmt: skip
-    registry, version = ModelRegistry(served.model_name), registered_version(served.version)
-    try:
-        registry.get(version)
-    except UnknownVersionError:
-        logger.warning("version %s served here, and the registry no longer has it; deploying the champion", served.version)
-        return found
-    logger.info("resuming version %s, which served here", served.version)
-    champion = registry.champion()
-    if champion not in (None, version):
-        logger.info(
-            "version %s is the champion, and its rollout did not finish; run: python run.py deploy --model %s",
-            champion,
-            served.model_name,
+    if settings.graph is not None:
+        raise SettingsError(
+            "graph: expected the local cluster, got kubernetes, where Seldon's executor answers for the versions, so a rollout cannot compare "
+            "them; apply the manifest yourself: python run.py render --config FILE"
         )
-    return found.model_copy(
-        update={"version": version, "graph": settings_of(served.graph), "allow_refused_version": before is not None}
-    )
-
-
-def _cluster_of(cluster: ClusterSettings) -> str:
-    """A cluster by its identity: neither its version nor its address matters."""
-    within = cluster.folder if isinstance(cluster, LocalSettings) else cluster.context
-    return f"{cluster.kind} {within}" if within else cluster.kind
-
-
-def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str]:
-    """The environment variables that were set for this deployment alone."""
-    container = served.container
-    if container is None:
-        return {}
-    usual = render_predictor(
-        version=registered_version(served.version), model_name=served.model_name, model_uri="", replicas=1, image=container.image
-    )
-    completed = cluster.complete(usual).container
-    known = completed.env if completed else ()
-    return {variable.name: variable.value for variable in container.env if variable.value is not None and variable not in known}
 
 
 @contextmanager

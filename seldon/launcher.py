@@ -39,8 +39,8 @@ from seldon.service.asgi_worker import ServiceWorker, drain_seconds
 from seldon.service.concurrency_limit import num_workers
 
 if TYPE_CHECKING:
-    from seldon.microservice import ImageClassifier
     from seldon.service.asgi_app import ServiceApp
+    from seldon.service.model_server_app import ModelServerApp
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 MAPPED_BYTES = 8 * 2**20
@@ -52,9 +52,10 @@ class Application(BaseApplication):
     The process that keeps the workers alive imports none of what they need, and so takes little memory.
     """
 
+    WORKER: type[ServiceWorker] = ServiceWorker
+
     def __init__(self) -> None:
-        self._model: ImageClassifier | None = None
-        self._service: ServiceApp | None = None
+        self._service: ServiceApp | ModelServerApp | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -63,7 +64,7 @@ class Application(BaseApplication):
         settings = {
             "bind": f"{host}:{port}",
             "workers": num_workers(),
-            "worker_class": ServiceWorker,
+            "worker_class": self.WORKER,
             "threads": 1,
             "asgi_lifespan": "off",
             "asgi_disconnect_grace_period": 0,
@@ -81,20 +82,21 @@ class Application(BaseApplication):
 
     def _end_worker(self) -> None:
         """Flush the records and exit. Python's own shutdown destroys the model while threads still use it: it aborts, or hangs."""
-        if self._model is not None:
-            self._model.close()
         if self._service is not None:
             self._service.close()
         logging.shutdown()
         os._exit(0)
 
+    def open(self) -> "ServiceApp | ModelServerApp":
+        """What a worker serves. Raises: ImageLoopError, TypeError where it cannot be opened."""
+        from seldon.service.seldon_app import open_model, service_app
+
+        return service_app(open_model())
+
     def load(self) -> Any:
         """Load the model in each worker. One that cannot load would be replaced for ever; this exit code ends the service instead."""
         try:
-            from seldon.service.seldon_app import open_model, service_app
-
-            self._model = open_model()
-            self._service = service_app(self._model)
+            self._service = self.open()
             return self._service
         except (ImageLoopError, TypeError) as error:
             logging.getLogger(__name__).critical("%s", error)
@@ -137,14 +139,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False)
 
 
-def main() -> None:
+def serve(application: type[Application]) -> None:
     """Serve until SIGTERM."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     prometheus_metrics.start_afresh(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    Application().run()
+    application().run()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Application)

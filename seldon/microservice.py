@@ -29,28 +29,42 @@ from seldon.service.request_errors import RequestError
 from seldon.service.request_log import RequestLog
 from seldon.service.seldon_messages import parse_message, prediction_message
 from seldon.service.served_graph import ServedGraph
+from seldon.service.serving_place import ServingPlace
 from seldon.service.serving_protocols import CLIENT_HEADER
 
-RECORDS_VARIABLE = "IMAGELOOP_RECORDS"
 THREADS_VARIABLE = "IMAGELOOP_COMPUTE_THREADS"
+
+
+def compute_threads() -> int:
+    """The configured number, by default this worker's share of the cores that the service may use."""
+    return int(os.environ.get(THREADS_VARIABLE) or max(1, usable_cores() // num_workers()))
 
 
 class ImageClassifier:
     """Seldon's contract: `load` once in each worker, `predict_raw` for each message."""
 
     def __init__(
-        self, model_uri: str = "/mnt/models", model_name: str = "imageloop", model_version: str = "0", graph: str = ""
+        self,
+        model_uri: str = "/mnt/models",
+        model_name: str = "imageloop",
+        model_version: str = "0",
+        graph: str = "",
+        *,
+        place: ServingPlace | None = None,
     ) -> None:
         """Verify the package, or those of a `graph` of several versions; a process that must not serve them ends here.
 
+        `place`: by default that of the environment.
         Raises: PackageError, SettingsError; SignatureError without a key.
         """
         self._graph = ServedGraph.of(model_uri, model_version, graph)
         self._key = public_key(Workspace.current().keys)
-        self._identity = Identity(model_name, model_version, os.environ.get("PREDICTOR_ID") or "default")
+        self._place = place or ServingPlace.from_environment()
+        self._identity = Identity(model_name, model_version, self._place.predictor, self._place.scope)
         self.info, self._verified_in = self._graph.verify(self._key), os.getpid()
         self._retention = ImageRetention.from_environment(
-            os.environ.get(RECORDS_VARIABLE), lambda: prometheus_metrics.images_lost.labels(self._identity.predictor).inc()
+            str(self._place.records) if self._place.records else None,
+            lambda: prometheus_metrics.images_lost.labels(self._identity.label).inc(),
         )
         self._handler: PredictionHandler | None = None
         self.examples: TrainingExamples | None = None
@@ -63,30 +77,25 @@ class ImageClassifier:
             self._graph.verify(self._key)
         predictors, identity = self._graph.open(), self._identity
         prometheus_metrics.model_info.labels(
-            identity.predictor, identity.model_name, identity.model_version, self.info.data_version, predictors[0].precision
+            identity.label, identity.model_name, identity.model_version, self.info.data_version, predictors[0].precision
         ).set(1)
-        prometheus_metrics.price.labels(identity.predictor).set(per_cpu_hour())
-        prometheus_metrics.memory_price.labels(identity.predictor).set(per_gib_hour())
-        lost = prometheus_metrics.records_lost.labels(identity.predictor)
-        folder = os.environ.get(RECORDS_VARIABLE)
+        prometheus_metrics.price.labels(identity.label).set(per_cpu_hour())
+        prometheus_metrics.memory_price.labels(identity.label).set(per_gib_hour())
+        lost = prometheus_metrics.records_lost.labels(identity.label)
+        folder = self._place.records
         self.request_log = RequestLog.from_environment(identity) if folder else None
-        writer = RecordWriter(Path(folder), lost.inc, self.request_log.send if self.request_log else None) if folder else None
+        writer = RecordWriter(folder, lost.inc, self.request_log.send if self.request_log else None) if folder else None
         self.examples = TrainingExamples.read(self.folder)
-        threads = self._compute_threads()
-        prometheus_metrics.cores.labels(identity.predictor).set(threads)
-        compute = ComputeThreads(threads, max_batch(predictors[0]), max_wait_seconds())
+        threads = compute_threads()
+        prometheus_metrics.cores.labels(identity.label).set(threads)
+        compute = self._place.compute or ComputeThreads(threads, max_batch(predictors[0]), max_wait_seconds())
         shared = Shared(from_environment(threads), compute, writer, self._retention)
-        self._handler = self._graph.handler(predictors, identity, shared, Path(folder) if folder else own_folder("router"))
-
-    @staticmethod
-    def _compute_threads() -> int:
-        """The configured number, by default this worker's share of the cores that the service may use."""
-        return int(os.environ.get(THREADS_VARIABLE) or max(1, usable_cores() // num_workers()))
+        self._handler = self._graph.handler(predictors, identity, shared, folder or own_folder("router"))
 
     def close(self) -> None:
-        """Before the process ends: write the records that wait."""
+        """Before the process or the model ends: finish what is computed, and write the records that wait."""
         if self._handler is not None:
-            self._handler.close()
+            self._handler.close(end_threads=self._place.compute is None)
 
     @property
     def model_name(self) -> str:
@@ -102,8 +111,9 @@ class ImageClassifier:
         return self._graph.members[0].folder
 
     @property
-    def predictor_name(self) -> str:
-        return self._identity.predictor
+    def metrics_label(self) -> str:
+        """The predictor as metrics name it."""
+        return self._identity.label
 
     @property
     def handler(self) -> PredictionHandler:

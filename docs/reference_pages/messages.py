@@ -13,7 +13,7 @@ ROOMS = {
     "Monitoring and records": ("imageloop/monitoring", "imageloop/records"),
     "MLflow, ZenML, DVC, Git": ("imageloop/adapters", "steps", "pipelines", "materializers"),
     "Deployment": ("seldon/delivery",),
-    "Service": ("seldon/service", "seldon/launcher.py", "seldon/microservice.py", "seldon/v2_runtime.py"),
+    "Service": ("seldon/service", "seldon/launcher.py", "seldon/microservice.py", "seldon/model_server.py", "seldon/graph_units.py", "seldon/v2_runtime.py"),
     "Everywhere": ("imageloop",),
 }  # fmt: skip
 MIN_WORDS = 3  # shorter ones are names of a reason, which other tables explain

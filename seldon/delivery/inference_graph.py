@@ -17,9 +17,6 @@ from seldon.service.serving_protocols import PORT
 
 UNITS = {"COMBINER": "MeanCombiner", "ROUTER": "BanditRouter"}  # of seldon.graph_units
 SIGNS = {"COMBINER": MEAN, "ROUTER": CHOICE}
-EXECUTOR = {
-    "env": [{"name": "SELDON_ENABLE_ROUTING_INJECTION", "value": "true"}]
-}  # so that feedback can say which child predicted
 WORDS = {"COMBINER": "-with-", "ROUTER": "-or-"}  # in names of predictors
 
 
@@ -47,7 +44,6 @@ def render_graph(settings: GraphSettings, models: Sequence[PredictorSpec]) -> Pr
             "name": f"v{versions[0]}{WORDS[kind]}{'-'.join(versions[1:])}",
             "graph": Graph(name=name, type=kind, parameters=tuple(parameters), children=children),
             "component_specs": (ComponentSpec(spec=PodSpec(containers=tuple(containers))),),
-            "svc_orch_spec": EXECUTOR if kind == "ROUTER" else None,
             "annotations": {name: value for name, value in first.annotations.items() if name != "seldon.io/no-engine"},
         }
     )

@@ -115,7 +115,6 @@ class PredictorSpec(Part):
     component_specs: tuple[ComponentSpec, ...] = ()
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
-    svc_orch_spec: dict[str, Any] | None = None
 
     @property
     def version(self) -> str:

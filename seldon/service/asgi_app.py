@@ -107,7 +107,10 @@ class ServiceApp:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Before the process ends: send the spans and records that wait."""
+        """Before the process or the model ends: write the records that wait, and send spans."""
+        self.model.close()
+        for app in (self._flask, self._health):
+            app.executor.shutdown(wait=False)
         for signal in (self.tracing, self.model.request_log):
             if signal is not None:
                 signal.flush()
@@ -119,7 +122,7 @@ class ServiceApp:
 
     async def _answer(self, request: _ShortRequest, caller: Caller, send: Send) -> bool:
         """Predict, and respond; False where Seldon's app must, with the error that `caller` then has."""
-        predictor = self.model.predictor_name
+        predictor = self.model.metrics_label
         with ExitStack() as held:
             try:
                 held.enter_context(self.model.handler.admission.receiving(request.body_bytes))
@@ -145,7 +148,7 @@ class ServiceApp:
 
     def _count(self, request: _ShortRequest, caller: Caller, code: int) -> None:
         if not request.of_rollout:
-            prometheus_metrics.count_request(self.model.predictor_name, request.path, code, caller.begun)
+            prometheus_metrics.count_request(self.model.metrics_label, request.path, code, caller.begun)
 
     async def _predicted(self, request: _ShortRequest, caller: Caller, held: ExitStack) -> bytes:
         """The body of the response. What is `held` for the request is kept as long as it is computed, though its caller has gone."""

@@ -77,12 +77,19 @@ class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     until its time is up. Their requests are over: this one waits for requests.
     """
 
-    async def _serve(self) -> None:
+    async def start_beside(self) -> Any:
+        """Start what is served beside HTTP; the result has a coroutine `stop` for its end, or is None.
+
+        Raises: ImageLoopError where that is impossible.
+        """
         from seldon.service.grpc_server import start_grpc  # the process that keeps the workers alive does not need it
 
+        return await start_grpc(self.asgi)
+
+    async def _serve(self) -> None:
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
         try:
-            self._grpc = await start_grpc(self.asgi)
+            self._beside = await self.start_beside()
         except ImageLoopError as error:  # as a model that cannot be loaded: another worker would meet it again
             logger.critical("%s", error)
             logging.shutdown()
@@ -109,5 +116,5 @@ class ServiceWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         deadline = self.loop.time() + self.cfg.graceful_timeout
         while self.asgi.in_flight and self.loop.time() < deadline and not self._quick_shutdown:
             await asyncio.sleep(POLL_SECONDS)
-        if self._grpc is not None:
-            await self._grpc.stop(0)
+        if self._beside is not None:
+            await self._beside.stop(0)

@@ -24,6 +24,12 @@ class Admission:
         self._bodies_bytes, self._held_bytes = bodies_bytes, 0
         self._counting = threading.Lock()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request holds anything, also none whose caller has gone."""
+        with self._counting:
+            return not self._num_held and not self._held_bytes
+
     @contextmanager
     def admitted(self, body_bytes: int = 0, *, large: bool = False) -> Iterator[None]:
         """Hold a slot and the memory of the body for a request from its head to its response; `large` ones have half of the slots.

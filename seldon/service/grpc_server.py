@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -47,20 +48,17 @@ OPTIONS = (
 logger = logging.getLogger(__name__)
 
 
-class GrpcServer:
-    """Serves one app; its calls are among the app's requests in flight."""
+Answer = Callable[[bytes, Any], Awaitable[bytes]]  # from a call's bytes and gRPC's context
 
-    def __init__(self, app: "ServiceApp") -> None:
-        self._app = app
+
+class GrpcServer:
+    """Serves whatever answers a call; `answering` gives that by a call's path, None for a path that nothing answers."""
+
+    def __init__(self, answering: Callable[[str], Answer | None]) -> None:
         # a port that is shared without need could be another replica's too, which would get calls of this one
         options = (*OPTIONS, ("grpc.so_reuseport", int(num_workers() > 1)))
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
-        for service, methods in GrpcMethods(app).by_service().items():
-            handlers = {
-                name: grpc.unary_unary_rpc_method_handler(self._answering(f"/{service}/{name}", method))
-                for name, method in methods.items()
-            }
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._server.add_generic_rpc_handlers((_Handlers(answering),))
 
     async def start(self, port: int) -> None:
         """Raises: RuntimeError where the port is taken."""
@@ -71,7 +69,33 @@ class GrpcServer:
         """Take no more calls, and give those that run so long to end."""
         await self._server.stop(seconds)
 
-    def _answering(self, path: str, method: Method) -> Any:
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, answering: Callable[[str], Answer | None]) -> None:
+        self._answering = answering
+
+    def service(self, handler_call_details: Any) -> Any:
+        """gRPC's handler of a call, None where nothing answers it."""
+        answer = self._answering(handler_call_details.method)
+        return None if answer is None else grpc.unary_unary_rpc_method_handler(answer)
+
+
+class GrpcCalls:
+    """The calls of one app, which are among its requests in flight."""
+
+    def __init__(self, app: "ServiceApp") -> None:
+        self._app = app
+        self._answers = {
+            f"/{service}/{name}": self._answer(f"/{service}/{name}", method)
+            for service, methods in GrpcMethods(app).by_service().items()
+            for name, method in methods.items()
+        }
+
+    def answering(self, path: str) -> Answer | None:
+        """What answers the calls of a path."""
+        return self._answers.get(path)
+
+    def _answer(self, path: str, method: Method) -> Answer:
         """What gRPC calls with the bytes of a message."""
         is_work = path.rpartition("/")[2] in PREDICTING
 
@@ -109,7 +133,7 @@ class GrpcServer:
 
     @property
     def _predictor(self) -> str:
-        return self._app.model.predictor_name
+        return self._app.model.metrics_label
 
     def _hold(self, call: Call, path: str, num_bytes: int) -> None:
         """Hold the memory of a message for a call. Raises: RequestError where there is too little."""
@@ -117,14 +141,18 @@ class GrpcServer:
         call.held.enter_context(prometheus_metrics.in_flight.labels(self._predictor, path).track_inprogress())
 
     async def _refuse(self, context: Any, error: RequestError) -> bytes:
-        """End a call with the status of an error, and its reason as HTTP names it."""
         prometheus_metrics.refused.labels(self._predictor, error.reason).inc()
-        if error.retry_after_seconds is not None:
-            seconds = error.retry_after_seconds  # for callers, and for gRPC's own retries, which take it out
-            context.set_trailing_metadata((("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(1000 * seconds))))
-        status = STATUS.get(error.code, grpc.StatusCode.INTERNAL)
-        await context.abort(status, f"{error.reason.upper()}: {error.info}")
-        return b""  # never: `abort` raises
+        return await refuse_call(context, error)
+
+
+async def refuse_call(context: Any, error: RequestError) -> bytes:
+    """End a call with the status of an error, and its reason as HTTP names it."""
+    if error.retry_after_seconds is not None:
+        seconds = error.retry_after_seconds  # for callers, and for gRPC's own retries, which take it out
+        context.set_trailing_metadata((("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(1000 * seconds))))
+    status = STATUS.get(error.code, grpc.StatusCode.INTERNAL)
+    await context.abort(status, f"{error.reason.upper()}: {error.info}")
+    return b""  # never: `abort` raises
 
 
 async def start_grpc(app: "ServiceApp") -> GrpcServer | None:
@@ -132,7 +160,7 @@ async def start_grpc(app: "ServiceApp") -> GrpcServer | None:
     port = os.environ.get(PORT_VARIABLE)
     if not port:
         return None
-    server = GrpcServer(app)
+    server = GrpcServer(GrpcCalls(app).answering)
     try:
         await server.start(int(port))
     except RuntimeError as error:

@@ -86,13 +86,14 @@ class PredictionHandler:
         record = {"kind": "feedback", "time": _now(), "request_id": request_id, "ground_truth": ground_truth, "source": source}
         if self._writer is not None and not self._writer.write_through(record | {"feedback_id": uuid.uuid4().hex}):
             raise RequestError(503, "not_kept", "the label could not be written; send it again", retry_after_seconds=5)
-        prometheus_metrics.feedback.labels(self.identity.predictor, ground_truth).inc()
+        prometheus_metrics.feedback.labels(self.identity.label, ground_truth).inc()
         if self._retention is not None:
             self._retention.set_ground_truth(request_id, ground_truth)
 
-    def close(self) -> None:
+    def close(self, *, end_threads: bool = True) -> None:
         """Finish what is computed, and write the records that wait."""
-        self._compute.close()
+        if end_threads:
+            self._compute.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -121,7 +122,7 @@ class PredictionHandler:
         predictions = iter(self._predict(usable) if usable else [])
         results = [next(predictions) if isinstance(one, _Images) else one for one in seen]
         if any(request.stored for request in requests):
-            prometheus_metrics.cpu_seconds.labels(self.identity.predictor).inc(time.thread_time() - begun_cpu)
+            prometheus_metrics.cpu_seconds.labels(self.identity.label).inc(time.thread_time() - begun_cpu)
         return results
 
     def _see(self, request: PredictionRequest) -> "_Images | RequestError":
@@ -150,14 +151,13 @@ class PredictionHandler:
         if self._writer is None:
             return _Images(request, images_BSSC, numbers, [dict for _ in numbers], refused)
         # before the model: the pixels are still in the processor's cache
-        usable = [contents[number] for number in numbers]
-        facts = [facts_of(*one) for one in zip(usable, images_BSSC, containers, strict=True)]
+        facts = [facts_of(contents[number], *rest) for number, *rest in zip(numbers, images_BSSC, containers, strict=True)]
         return _Images(request, images_BSSC, numbers, facts, refused)
 
     def _count_refused(self, errors: dict[int, RequestError]) -> None:
         """Count the images that are refused within a request that is answered."""
         for error in errors.values():
-            prometheus_metrics.refused.labels(self.identity.predictor, error.reason).inc()
+            prometheus_metrics.refused.labels(self.identity.label, error.reason).inc()
 
     def _predict(self, seen: list[_Images]) -> Iterator[list[ServedPrediction | RequestError]]:
         """Run the model once on all images, and hand each request its own rows."""
@@ -205,10 +205,10 @@ class PredictionHandler:
 
     def _store(self, prediction: ServedPrediction, seen: Seen, request: PredictionRequest, milliseconds: float) -> None:
         content, facts, embedding_D = seen
-        prometheus_metrics.predictions.labels(self.identity.predictor, self.identity.model_version, prediction.label).inc()
-        prometheus_metrics.confidence.labels(self.identity.predictor).observe(prediction.probability)
+        prometheus_metrics.predictions.labels(self.identity.label, self.identity.model_version, prediction.label).inc()
+        prometheus_metrics.confidence.labels(self.identity.label).observe(prediction.probability)
         if prediction.in_distribution is False:
-            prometheus_metrics.out_of_distribution.labels(self.identity.predictor).inc()
+            prometheus_metrics.out_of_distribution.labels(self.identity.label).inc()
         if self._retention is not None:
             for_labelling = prediction.probability < UNCERTAIN_BELOW or prediction.in_distribution is False
             self._retention.keep(prediction.request_id, prediction.label, as_file(content), for_labelling=for_labelling)

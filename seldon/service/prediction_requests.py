@@ -18,11 +18,17 @@ SOURCE_SALT = os.environ.get(SALT_VARIABLE, "imageloop").encode()
 
 @dataclass(frozen=True)
 class Identity:
-    """The model, its version, and the predictor that serves it."""
+    """The model, its version, and the predictor that serves it. `scope`: as of `ServingPlace`."""
 
     model_name: str
     model_version: str
     predictor: str
+    scope: str = ""
+
+    @property
+    def label(self) -> str:
+        """The predictor in the metrics of its process."""
+        return f"{self.scope}/{self.predictor}" if self.scope else self.predictor
 
 
 @dataclass(frozen=True)

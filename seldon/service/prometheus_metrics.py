@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from seldon.service.monitor_metrics import LoopCollector
 from seldon.service.process_metrics import ReplicaProcesses
@@ -47,6 +49,12 @@ model_info = Gauge(
     "imageloop_model_info", "Model, version and precision of the predictor",
     ["predictor", "model", "version", "data_version", "precision"], multiprocess_mode="max",
 )  # fmt: skip
+model_loaded = Gauge(
+    "imageloop_model_loaded", "Whether a model of several is in memory", ["predictor"], multiprocess_mode="livesum"
+)
+model_loads = Counter("imageloop_model_loads_total", "How often a model of several was loaded", ["predictor"])
+model_load_seconds = Counter("imageloop_model_load_seconds_total", "Seconds that its loading took, in total", ["predictor"])
+model_unloads = Counter("imageloop_model_unloads_total", "How often a model of several was unloaded", ["predictor"])
 
 
 def count_request(predictor: str, route: str, code: int, begun: float) -> None:
@@ -66,6 +74,43 @@ def exposition() -> tuple[bytes, str]:
     if MULTIPROCESS_VARIABLE in os.environ:  # else Prometheus' own collector is in the registry
         loop.register(ReplicaProcesses())
     return generate_latest(registry) + generate_latest(loop), CONTENT_TYPE_LATEST
+
+
+class _OfPredictor(Collector):
+    """The metrics of one predictor among several in a process, under its own name."""
+
+    def __init__(self, registry: Collector, label: str, predictor: str) -> None:
+        self._registry, self._label, self._predictor = registry, label, predictor
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            own = [one for one in metric.samples if one.labels.get("predictor") == self._label]
+            if own:
+                found = Metric(metric.name, metric.documentation, metric.type)
+                found.samples = [one._replace(labels={**one.labels, "predictor": self._predictor}) for one in own]
+                yield found
+
+
+def exposition_of(label: str, predictor: str) -> tuple[bytes, str]:
+    """The metrics of one of several predictors of this process, as `predictor`, and their content type. `label`: its name in the process."""
+    registry = CollectorRegistry()
+    registry.register(_OfPredictor(_workers(), label, predictor))
+    registry.register(LoopCollector())
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def exposition_of_process() -> tuple[bytes, str]:
+    """What the process takes of its machine, without the metrics of its predictors."""
+    registry = CollectorRegistry()
+    registry.register(ReplicaProcesses())
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _workers() -> CollectorRegistry:
+    """The metrics of all workers of this process."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def ensure_folder() -> None:

@@ -95,7 +95,7 @@ class _Service:
 
     def __init__(self, model: "ImageClassifier") -> None:
         self._model = model
-        self.errors = ErrorHandlers(model.predictor_name)
+        self.errors = ErrorHandlers(model.metrics_label)
 
     def begin(self) -> Response | None:
         """Admit the request, reject what no route accepts, and handle raw images and feedback before Seldon's own routes do."""
@@ -200,8 +200,8 @@ class _Service:
             response.headers["X-Request-Id"] = identity
         route = route_of(request.path)
         if route is not None and not of_rollout():
-            prometheus_metrics.count_request(self._model.predictor_name, route, response.status_code, g.begun)
-            prometheus_metrics.cpu_seconds.labels(self._model.predictor_name).inc(time.thread_time() - g.begun_cpu)
+            prometheus_metrics.count_request(self._model.metrics_label, route, response.status_code, g.begun)
+            prometheus_metrics.cpu_seconds.labels(self._model.metrics_label).inc(time.thread_time() - g.begun_cpu)
         return response
 
     def release(self, _error: BaseException | None) -> None:
@@ -216,7 +216,7 @@ class _Service:
             size = declared_bytes()
             stack.enter_context(self._model.handler.admission.admitted(size, large=size > LARGE_FILE_BYTES))
             route = route_of(request.path)
-            stack.enter_context(prometheus_metrics.in_flight.labels(self._model.predictor_name, route).track_inprogress())
+            stack.enter_context(prometheus_metrics.in_flight.labels(self._model.metrics_label, route).track_inprogress())
             g.admitted = stack.pop_all()
 
     def _refuse_method(self) -> Response:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,14 @@ class VersionRouter(PredictionHandler):
         """Queue the images of a request for the version that the bandit chooses, which learns nothing of one that is not stored."""
         version = self._choose()
         result = self._handlers[version].submit(_for_side(request, self._handlers[version].predictor.info.side_pixels))
-        if request.stored:
-            result.add_done_callback(lambda done: self._note(version, done))
-        return result
+        if not request.stored:
+            return result
+        noted: Future[list[ServedPrediction | RequestError]] = (
+            Future()
+        )  # so that no feedback comes before its prediction is known
+        result.add_done_callback(partial(self._note, version, noted))
+        noted.add_done_callback(lambda done: result.cancel() if done.cancelled() else None)
+        return noted
 
     def store_feedback(self, request_id: str, ground_truth: str, source: str) -> None:
         super().store_feedback(request_id, ground_truth, source)
@@ -48,7 +54,7 @@ class VersionRouter(PredictionHandler):
             logger.warning("the router could not learn from a label: %s", error)
             return
         if version is not None:
-            prometheus_metrics.routed_feedback.labels(self.identity.predictor, version).inc()
+            prometheus_metrics.routed_feedback.labels(self.identity.label, version).inc()
 
     def model_identity(self, predictions: "Sequence[ServedPrediction | RequestError]" = ()) -> dict[str, str]:
         """The version that made the predictions; without any, all of them."""
@@ -62,14 +68,19 @@ class VersionRouter(PredictionHandler):
             logger.warning("the router could not read what it learnt: %s", error)
             return next(iter(self._handlers))
 
-    def _note(self, version: str, done: "Future[Any]") -> None:
-        if done.cancelled() or done.exception() is not None:
+    def _note(self, version: str, noted: "Future[Any]", done: "Future[Any]") -> None:
+        """Remember which version predicted, then hand the predictions on."""
+        if done.cancelled() or not noted.set_running_or_notify_cancel():
+            return
+        if (failed := done.exception()) is not None:
+            noted.set_exception(failed)
             return
         served = [(one.request_id, one.label) for one in done.result() if isinstance(one, ServedPrediction)]
         try:
             self._bandit.note_served(version, served)
         except sqlite3.Error as error:
             logger.warning("the router could not remember a prediction: %s", error)
+        noted.set_result(done.result())
 
 
 def _for_side(request: PredictionRequest, side: int) -> PredictionRequest:

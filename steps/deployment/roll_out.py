@@ -19,6 +19,7 @@ from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.manifest import PredictorSpec, scaled_between
+from seldon.delivery.model_server_settings import shared
 from seldon.delivery.render_candidate import render_candidate
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout
@@ -87,7 +88,7 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
     deployer, folder = active_deployer(), package_of(candidate)
     predictor = render_candidate(candidate, settings)
     if isinstance(deployer.cluster, LocalCluster):  # pods are scaled by the cluster
-        predictor = scaled_between(predictor, settings.replicas, settings.max_replicas)
+        predictor = shared(scaled_between(predictor, settings.replicas, settings.max_replicas), settings.server)
     registry = connect()
     registered = check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     serving = deployer.cluster.get(settings.namespace, settings.name)

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from imageloop.errors import ImageLoopError, SettingsError
-from operations import deployment
-from operations.deployment import _remembered, _settings_to_resume
+from operations import deployment, model_server
+from operations.deployment import DeploymentResult, _check_replicas, _remembered
+from operations.model_server import deploy_models
+from operations.resume_settings import settings_to_resume
 from seldon.delivery.clusters.kubernetes import pods
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.delivery.clusters.settings import KubernetesSettings, LocalSettings, PodSettings
@@ -15,6 +17,7 @@ from seldon.delivery.deployer.last_deployment import Deployed, read_last, write_
 from seldon.delivery.graph_settings import Combiner, Router
 from seldon.delivery.inference_graph import render_graph
 from seldon.delivery.manifest import OngoingRollout
+from seldon.delivery.model_server_settings import ServerSettings, shared
 from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.settings import DeploySettings
 
@@ -88,7 +91,7 @@ def champion(monkeypatch):
 @pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])
 def test_the_served_version_is_resumed_with_its_settings(champion, complete):
     manifest = render("pets", "staging", [predictor_of("1", complete)])
-    found = _settings_to_resume(cluster_with(manifest, complete), LocalSettings(), STAGING)
+    found = settings_to_resume(cluster_with(manifest, complete), LocalSettings(), STAGING)
 
     assert found == DeploySettings(
         namespace="staging", name="pets", model_name="served", version="1", replicas=3, image=IMAGE, environment=GIVEN,
@@ -99,7 +102,7 @@ def test_the_served_version_is_resumed_with_its_settings(champion, complete):
 @pytest.mark.parametrize("graph", [Combiner(with_versions=("1",)), Router(with_versions=("1",), method="epsilon_greedy")])
 def test_several_versions_that_served_together_are_resumed_together(champion, graph):
     served = render_graph(graph, [predictor_of("2"), predictor_of("1")])
-    found = _settings_to_resume(cluster_with(render("pets", "staging", [served])), LocalSettings(), STAGING)
+    found = settings_to_resume(cluster_with(render("pets", "staging", [served])), LocalSettings(), STAGING)
 
     assert (found.version, found.graph, found.environment) == ("2", graph, GIVEN)
     assert DeploySettings(**found.model_dump(exclude_unset=True)) == found  # as ZenML hands them on
@@ -112,17 +115,78 @@ def test_after_an_interrupted_rollout_the_stable_version_resumes_or_the_first_is
     parts = [predictor_of("1").model_copy(update={"traffic": 90}), predictor_of("2").model_copy(update={"traffic": 10})]
     ongoing = OngoingRollout(strategy="canary", from_predictor=came_from, to_predictor="v2")
     manifest = render("pets", "staging", parts if came_from else [predictor_of("2")])
-    found = _settings_to_resume(
+    found = settings_to_resume(
         cluster_with(manifest.with_predictors(list(manifest.spec.predictors), ongoing)), LocalSettings(), STAGING
     )
 
     assert (found.version, found.allow_refused_version, found.name) == (version, refused_too, "pets")
 
 
+def result_of(name: str) -> DeploymentResult:
+    return DeploymentResult(
+        name=name, namespace="default", version="1", before=None, outcome="promoted", reason="", url=f"http://h/{name}", exposure=0.0,
+        smoke=[], verdicts=[], stack="local", run="r", tried=None, seconds=1.0,
+    )  # fmt: skip
+
+
+MODELS = {"Big_Cats": {"warm": True}, "dogs": {"version": 3}}
+SHELF = DeploySettings.model_validate({"server": {"name": "shelf", "memory_mb": 300}, "models": MODELS, "replicas": 1})
+
+
+def test_each_model_of_a_server_is_deployed_and_one_that_fails_leaves_the_others(monkeypatch):
+    asked = []
+
+    def deploy(settings):
+        asked.append(settings)
+        if settings.model_name == "Big_Cats":
+            raise ImageLoopError("it has no champion")
+        return result_of(settings.name)
+
+    monkeypatch.setattr(model_server, "deploy", deploy)
+    with pytest.raises(
+        ImageLoopError, match="expected 2 models to be deployed, got 1 that failed: 'Big_Cats': it has no champion"
+    ):
+        deploy_models(SHELF)
+    assert [(one.model_name, one.name, one.version, one.replicas, one.models) for one in asked] == [
+        ("Big_Cats", "big-cats", None, 1, {}), ("dogs", "dogs", "3", 1, {}),
+    ]  # fmt: skip
+    assert [one.server for one in asked] == [ServerSettings(name="shelf", memory_mb=300, warm=warm) for warm in (True, False)]
+    assert [one.name for one in deploy_models(SHELF, "dogs").deployments] == ["dogs"]
+    with pytest.raises(SettingsError, match="expected one of the models Big_Cats, dogs, got 'birds'"):
+        deploy_models(SHELF, "birds")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"server": None}, "expected a server for the models Big_Cats, dogs"),
+        ({"server": {"name": "pets"}, "name": "pets"}, "expected a server with a name of its own"),
+        ({"environment": {"A": "1"}}, "expected no environment"),
+        ({"max_replicas": 4}, "expected no max_replicas"),
+    ],
+)
+def test_settings_that_models_of_one_server_cannot_have_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        DeploySettings.model_validate(SHELF.model_dump() | wrong)
+
+
+@pytest.mark.parametrize("part", [{"server": {"name": "shelf"}}, {"graph": {"kind": "combiner", "with_versions": ["1"]}}])
+def test_what_a_cluster_serves_in_another_way_is_refused_before_a_rollout(part):
+    settings = DeploySettings.model_validate({"image": IMAGE, **part})
+    with pytest.raises(SettingsError, match="expected the local cluster, got kubernetes"):
+        _check_replicas(settings, KubernetesSettings(context="prod"))
+
+
+def test_a_model_of_a_server_is_resumed_there(champion):
+    served = shared(predictor_of("1").model_copy(update={"component_specs": ()}), SHELF.of_model("dogs").server)
+    found = settings_to_resume(cluster_with(render("pets", "staging", [served])), LocalSettings(), STAGING)
+    assert found.server == SHELF.of_model("dogs").server
+
+
 def test_without_a_deployment_the_champion_serves_and_other_clusters_are_ignored(champion):
-    assert _settings_to_resume(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
-    assert _settings_to_resume(cluster_with(None), LocalSettings(), None) == DeploySettings()
+    assert settings_to_resume(cluster_with(None), LocalSettings(), STAGING) == DeploySettings()
+    assert settings_to_resume(cluster_with(None), LocalSettings(), None) == DeploySettings()
     with pytest.raises(
         SettingsError, match=r"was deployed to \(local\), got the active stack with another cluster \(kubernetes prod\)"
     ):
-        _settings_to_resume(cluster_with(None), KubernetesSettings(context="prod"), STAGING)
+        settings_to_resume(cluster_with(None), KubernetesSettings(context="prod"), STAGING)

@@ -98,6 +98,7 @@ def test_the_operator_takes_a_graph(predictor_spec, settings, pods, crd):
     assert {mount["subPath"] for container in served for mount in container["volumeMounts"] if mount["name"] == "scratch"} == set(
         units
     )
+    assert ("svcOrchSpec" in predictor) == (settings.kind == "router")
     assert "seldon.io/no-engine" not in predictor["annotations"]
     assert all(child["modelUri"] and child["type"] == "MODEL" for child in graph["children"])
     assert settings_of(rendered(predictor_spec, settings).graph) == settings

@@ -14,6 +14,7 @@ from seldon.delivery.clusters.cluster_protocol import (
     UnfitVersionError,
 )
 from seldon.delivery.manifest import Manifest, PredictorSpec, bounds_of
+from seldon.delivery.model_server_settings import server_of
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout, RolloutRun
 from seldon.delivery.rollouts.rollout_verdicts import Verdict
@@ -56,7 +57,7 @@ def roll_out(
         before = undo_interrupted(cluster, settings.namespace, settings.name)
         stable = _serving(before) if before else None
         rollout = Rollout("promoted", candidate.version, stable.version if stable else None)
-        if before and stable and stable.is_same_process_as(candidate) and _has_same_bounds(stable, candidate):
+        if before and stable and stable.is_same_process_as(candidate) and _has_same_numbers(stable, candidate):
             cluster.apply(before)  # starts again whatever of it had died
             return Rollout("unchanged", candidate.version, stable.version, "this version serves already")
         run = RolloutRun(
@@ -81,9 +82,11 @@ def roll_out(
         return rollout
 
 
-def _has_same_bounds(stable: PredictorSpec, candidate: PredictorSpec) -> bool:
-    """Whether the same number of replicas is asked for, or the same bounds, between which some other number runs now."""
+def _has_same_numbers(stable: PredictorSpec, candidate: PredictorSpec) -> bool:
+    """Whether the same number of replicas is asked for, or the same bounds, between which some other number runs now; and the same memory."""
     bounds = bounds_of(candidate)
+    if server_of(stable) != server_of(candidate):
+        return False
     return bounds_of(stable) == bounds and (bounds is not None or stable.replicas == candidate.replicas)
 
 

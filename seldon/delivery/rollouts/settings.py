@@ -1,12 +1,14 @@
 """Settings of a rollout: its strategy, and when a candidate is rolled back."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from imageloop.settings import Settings
+from imageloop.errors import SettingsError
+from imageloop.settings import Settings, deployment_of
 from seldon.delivery.clusters.settings import ClusterSettings, KubernetesSettings
 from seldon.delivery.graph_settings import GraphSettings
+from seldon.delivery.model_server_settings import ModelEntry, ServerSettings
 
 DEFAULT_NAMESPACE = "default"
 Percent = Annotated[int, Field(ge=1, le=99)]
@@ -149,6 +151,13 @@ class DeploySettings(Settings):
     graph: GraphSettings | None = Field(
         None, description="serve further versions beside `version`; by default one version serves"
     )
+    server: ServerSettings | None = Field(
+        None, description="on this machine: processes that several models share; by default each replica is a process of its own"
+    )
+    models: dict[str, ModelEntry] = Field(
+        default_factory=dict,
+        description="deploy each of these models, by name, to the same server; each has a deployment of its own",
+    )
     strategy: Strategy = Rolling()
     judge: JudgeSettings = JudgeSettings()
     afterwards: AfterwardsSettings = AfterwardsSettings()
@@ -163,7 +172,27 @@ class DeploySettings(Settings):
     def _may_grow(self) -> Self:
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ValueError(f"expected max_replicas of at least replicas ({self.replicas}), got {self.max_replicas}")
+        if self.server is not None and (self.environment or self.max_replicas is not None):
+            name = "environment" if self.environment else "max_replicas"
+            raise ValueError(
+                f"expected no {name} for a model that shares its processes with others (server), got one; unset either"
+            )
+        if self.server is not None and self.server.name == self.name:
+            raise ValueError(f"expected a server with a name of its own, got that of the deployment ({self.name}); rename it")
+        if self.models and self.server is None:
+            raise ValueError(f"expected a server for the models {', '.join(self.models)}, got none; set server.name")
         return self
+
+    def of_model(self, name: str) -> Self:
+        """The settings of one of `models`.
+
+        Raises: SettingsError where it is none of them.
+        """
+        entry, server = self.models.get(name), self.server
+        if entry is None or server is None:
+            raise SettingsError(f"expected one of the models {', '.join(self.models)}, got '{name}'; add it to models")
+        own: dict[str, Any] = {"model_name": name, "name": deployment_of(name), "version": entry.version, "models": {}}
+        return self.model_validate(self.model_dump() | own | {"server": server.model_dump() | {"warm": entry.warm}})
 
     def on(self, cluster: ClusterSettings) -> Self:
         """These settings with the namespace and the container image of a stack's cluster, where they name none."""

@@ -247,7 +247,7 @@ def test_before_it_is_loaded_it_is_not_ready(package, keys, monkeypatch):
 
 def test_a_loaded_one_is_ready(model):
     assert model.health_status() == ["7"]
-    assert (model.model_name, model.predictor_name) == ("colours", "v7")
+    assert (model.model_name, model.metrics_label) == ("colours", "v7")
 
 
 def test_another_key_is_refused_before_anything_is_opened(package, tmp_path, monkeypatch):

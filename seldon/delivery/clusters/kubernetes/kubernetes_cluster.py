@@ -53,11 +53,6 @@ class KubernetesCluster:
         """Raises: SettingsError without an image to run, DeploymentError with a package that only this machine has."""
         if predictor.container is None or not predictor.container.image:
             raise missing_image()
-        if predictor.graph.children:
-            raise SettingsError(
-                "graph: expected the local cluster, got kubernetes, where Seldon's executor answers for the versions and a rollout cannot compare "
-                "them; apply the manifest yourself: python run.py render --config FILE"
-            )
         if (predictor.graph.model_uri or "").startswith("file:"):
             raise DeploymentError(
                 f"expected the package where pods can read it, got '{predictor.graph.model_uri}'; where MLflow hands its files on itself, "

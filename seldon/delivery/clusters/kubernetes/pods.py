@@ -13,6 +13,10 @@ RECORDS = "/records"
 SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of its own
 ENDING_SECONDS = 5  # of the time to end: for the collector's last pass
 GPU = "nvidia.com/gpu"
+COLLECTOR = "collector"
+EXECUTOR = {
+    "env": [{"name": "SELDON_ENABLE_ROUTING_INJECTION", "value": "true"}]
+}  # so that feedback can say which child predicted
 PREDICTOR_LABEL = "imageloop.ai/predictor"
 PROCESS_ANNOTATION = "imageloop.ai/process"  # of what runs in the pods; the operator copies it to their Deployment
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -22,7 +26,8 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
     """The same predictor with pods as the pod security standard `restricted` wants them. `deployment`: its namespace/name."""
     if predictor.container is None:
         return predictor
-    containers = [_service(container, settings, protocol) for container in predictor.component_specs[0].spec.containers]
+    units = [container for container in predictor.component_specs[0].spec.containers if container.name != COLLECTOR]
+    containers = [_service(container, settings, protocol, alone=len(units) == 1) for container in units]
     if settings.database_secret and protocol.keeps_records:
         containers.append(_collector(predictor.container, settings))
     component: dict[str, Any] = {"spec": _pod(predictor, containers, settings)}
@@ -41,6 +46,7 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
             "annotations": predictor.annotations | scraped | known,
             "labels": predictor.labels | {PREDICTOR_LABEL: predictor.name},
         }
+        | ({"svcOrchSpec": EXECUTOR} if graph.type == "ROUTER" else {})
     )
     return PredictorSpec.model_validate(dump(changed))
 
@@ -73,7 +79,7 @@ def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSet
     return PodSpec.model_validate(pod)
 
 
-def _service(container: Container, settings: PodSettings, protocol: Protocol) -> Container:
+def _service(container: Container, settings: PodSettings, protocol: Protocol, *, alone: bool) -> Container:
     given = {variable.name for variable in container.env}
     gpus = {GPU: str(settings.gpus)} if settings.gpus else {}  # a limit is a request, too
     # The second port has the name that the operator expects; otherwise it adds one of its own.
@@ -100,7 +106,7 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol) ->
                 )
             ),
             "volumeMounts": [
-                {"name": "scratch", "mountPath": SCRATCH} | ({"subPath": container.name} if container.ports else {}),
+                {"name": "scratch", "mountPath": SCRATCH} | ({"subPath": container.name} if not alone else {}),
                 {"name": "records", "mountPath": RECORDS},
                 {"name": "keys", "mountPath": "/mnt/keys", "readOnly": True},
             ],
@@ -112,7 +118,7 @@ def _collector(container: Container, settings: PodSettings) -> Container:
     """Return the collector, a sidecar from the same image. It outlives the service in a pod that ends, to store its last records."""
     return Container.model_validate(
         {
-            "name": "collector",
+            "name": COLLECTOR,
             "image": container.image,
             "command": ["python", "-m", "imageloop.records.store.collector", RECORDS, str(max(0, settings.grace_seconds - ENDING_SECONDS))],
             "env": [dump(EnvVar(name="IMAGELOOP_DATABASE", value_from={"secretKeyRef": {"name": settings.database_secret, "key": "url"}}))],

@@ -11,7 +11,7 @@ from seldon.delivery.manifest import Manifest
 
 class Replica(BaseModel):
     """A process that serves one predictor; `process` identifies the part of the manifest it was started for. `grpc_port`: 0 for one that an
-    earlier release started.
+    earlier release started; `host`: the process of several models that holds it, empty where it is a process by itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -21,6 +21,12 @@ class Replica(BaseModel):
     port: int
     process: str
     grpc_port: int = 0
+    host: str = ""
+
+    @property
+    def program(self) -> str:
+        """The supervisor's name of its process."""
+        return self.host or self.name
 
 
 class DeploymentState(BaseModel):

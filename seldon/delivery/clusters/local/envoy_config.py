@@ -14,6 +14,7 @@ from seldon.delivery.clusters.gateway_scopes import TYPE, address, http_filter, 
 from seldon.delivery.clusters.local.envoy_grpc import endpoints, grpc_name, grpc_routes, over_http2
 from seldon.delivery.clusters.local.envoy_replies import local_replies, nothing_here
 from seldon.delivery.clusters.local.envoy_routes import Deployment, Upstream, cluster_name, own_names, routes_of
+from seldon.delivery.clusters.local.envoy_servers import server_routes
 from seldon.delivery.clusters.local.envoy_traces import receiver_cluster, tracing_of
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
 from seldon.service.serving_protocols import CLIENT_HEADER
@@ -133,6 +134,7 @@ def write_routes(
 ) -> None:
     """Write the routes; only once Envoy has the upstreams, or requests would fail."""
     routes = [route for deployment in deployments for route in routes_of(deployment, settings, keys)]
+    routes += server_routes(deployments, settings, keys)
     for deployment in deployments:
         routes += grpc_routes(deployment, settings, keys, alone=len(deployments) == 1)
     if deployments:

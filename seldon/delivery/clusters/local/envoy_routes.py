@@ -1,7 +1,7 @@
 """The gateway's routes: which path leads to which predictor, with which share, and with which scope."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,18 +45,26 @@ def cluster_name(key: str, predictor: str) -> str:
 def routes_of(deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey]) -> list[dict[str, Any]]:
     """Return the routes of a deployment, for each path."""
     prefix = f"/seldon/{deployment.manifest.key}/"
-    routes = []
-    guarded = [(scope, [prefix + path for path in paths]) for scope, paths in PATHS_OF_SCOPES]
-    for scope, paths in [*guarded, ("predict", [prefix])]:
-        for path in paths:
-            match = {"prefix": path} if path == prefix else {"path": path}
-            rewrite = {"prefix_rewrite": "/" if path == prefix else "/" + path.removeprefix(prefix)}
-            routes += routes_to(deployment, settings, keys, scope, match, rewrite=rewrite)
     without_slash = {
         "match": {"path": prefix.rstrip("/")},
         "redirect": {"path_redirect": prefix, "response_code": "PERMANENT_REDIRECT"},
     }
-    return [*routes, without_slash | open_to_all(keys)]
+    return [*routes_below(prefix, deployment, settings, keys), without_slash | open_to_all(keys)]
+
+
+def routes_below(
+    prefix: str, deployment: Deployment, settings: GatewaySettings, keys: list[ApiKey], headers: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The routes from the paths below `prefix` to a deployment, for requests with these headers."""
+    routes = []
+    chosen = {"headers": list(headers)} if headers else {}
+    guarded = [(scope, [prefix + path for path in paths]) for scope, paths in PATHS_OF_SCOPES]
+    for scope, paths in [*guarded, ("predict", [prefix])]:
+        for path in paths:
+            match = ({"prefix": path} if path == prefix else {"path": path}) | chosen
+            rewrite = {"prefix_rewrite": "/" if path == prefix else "/" + path.removeprefix(prefix)}
+            routes += routes_to(deployment, settings, keys, scope, match, rewrite=rewrite)
+    return routes
 
 
 def routes_to(

@@ -19,7 +19,8 @@ from seldon.delivery.clusters.local.deployment_state import DeploymentState, Sto
 from seldon.delivery.clusters.local.envoy_process import Gateway
 from seldon.delivery.clusters.local.envoy_routes import PREDICTOR_HEADER
 from seldon.delivery.clusters.local.gateway_settings import GatewaySettings
-from seldon.delivery.clusters.local.replicas import Replicas, get
+from seldon.delivery.clusters.local.http_checks import get
+from seldon.delivery.clusters.local.replicas import Replicas
 from seldon.delivery.clusters.local.site_folders import Layout
 from seldon.delivery.clusters.local.supervisor import Supervisor
 from seldon.delivery.clusters.local.unsupported_fields import named_here, refuse_impossible
@@ -205,7 +206,9 @@ class LocalCluster:
     def metrics_addresses(self) -> list[str]:
         """List the addresses that Prometheus scrapes: each replica, and the gateway."""
         site = self._store.site()
-        ports = [replica.port for state in self._store.deployments() for replica in state.replicas]
+        ports = [
+            replica.port for state in self._store.deployments() for replica in state.replicas
+        ] + self._replicas.servers.ports()
         addresses = [f"http://127.0.0.1:{port}/metrics" for port in ports]
         return addresses + [f"http://127.0.0.1:{port}{envoy_config.METRICS_PATH}" for port in (site.admin_ports if site else ())]
 

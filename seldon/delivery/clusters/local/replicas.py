@@ -1,37 +1,33 @@
 """The replicas of one machine: processes of the serving environment that the supervisor keeps alive."""
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from imageloop.code_fingerprint import source_fingerprint
 from imageloop.usable_cores import usable_cores
 from imageloop.workspace_paths import PROJECT
 from seldon.delivery.clusters.cluster_protocol import DeploymentError, PredictorStatus, ReplicaEndedError, ReplicaStatus
 from seldon.delivery.clusters.local import envoy_config
 from seldon.delivery.clusters.local.deployment_state import DeploymentState, Replica, Store
+from seldon.delivery.clusters.local.http_checks import get
+from seldon.delivery.clusters.local.model_servers import ModelServers
+from seldon.delivery.clusters.local.process_digests import code_digest, process_digest
 from seldon.delivery.clusters.local.site_folders import SITE_VARIABLE, Layout, free_port
 from seldon.delivery.clusters.local.supervisor import Supervisor
 from seldon.delivery.inference_graph import process_parameters
 from seldon.delivery.manifest import Manifest, PredictorSpec, bounds_of
+from seldon.delivery.model_server_settings import server_of
 
 logger = logging.getLogger(__name__)
 READY_SECONDS = 60.0
 HANGS_SECONDS = 10.0
 MAX_LOGS = 20  # of replicas that are gone
 DEFAULT_HEALTH_PATH = "/health/status"
-SERVED_CODE = (  # as the Dockerfile copies it
-    "imageloop/data", "imageloop/embeddings", "imageloop/model", "imageloop/records",
-    "seldon/service", "seldon/launcher.py", "seldon/microservice.py",
-)  # fmt: skip
 
 
 class Replicas:
@@ -44,12 +40,13 @@ class Replicas:
         self._python = python
         self._environment = dict(environment or {})
         self._reserved_ports: set[int] = set()
+        self.servers = ModelServers(layout, supervisor, self._free_port, self._start_server)
 
     def restart_others(self, manifest: Manifest) -> None:
         """Start the replicas of the site's other deployments that a killed supervisor had kept; one that fails is logged."""
         states = self._supervisor.states()
         for state in self._store.deployments():
-            if state.manifest.key != manifest.key and any(replica.name not in states for replica in state.replicas):
+            if state.manifest.key != manifest.key and any(replica.program not in states for replica in state.replicas):
                 try:
                     kept, started = self.start_missing(state.manifest, state.replicas)
                 except DeploymentError as error:
@@ -69,16 +66,21 @@ class Replicas:
                     for replica in have
                     if replica.predictor == predictor.name
                     and replica.process == process_digest(predictor)
-                    and states.get(replica.name) in ("RUNNING", "STARTING")
+                    and states.get(replica.program) in ("RUNNING", "STARTING")
+                    and (not replica.host or self.servers.knows(replica))
                     and self._responds(replica, health_path(manifest, predictor.name))
                 ][: predictor.replicas]
                 kept += fitting
-                started += [self._start(manifest, predictor) for _ in range(predictor.replicas - len(fitting))]
+                for _ in range(predictor.replicas - len(fitting)):
+                    started.append(
+                        self._start(manifest, predictor, {one.host for one in kept + started if one.predictor == predictor.name})
+                    )
             for replica in kept + started:
                 self._wait_for(replica, health_path(manifest, replica.predictor))
+            self._settle(manifest, kept + started)
         except BaseException:
             for replica in started:
-                self._supervisor.remove(replica.name)
+                self.servers.remove(replica) if replica.host else self._supervisor.remove(replica.name)
             raise
         return kept, started
 
@@ -101,42 +103,69 @@ class Replicas:
         self._reserved_ports.add(port)
         return port
 
-    def _start(self, manifest: Manifest, predictor: PredictorSpec) -> Replica:
+    def _start(self, manifest: Manifest, predictor: PredictorSpec, hosts: set[str]) -> Replica:
+        """Start a replica; where it is one in a process of several models, in another one than `hosts`."""
         name = f"{manifest.metadata.namespace}--{manifest.metadata.name}--{predictor.name}--{uuid.uuid4().hex[:6]}"
         ports = {"port": self._free_port(), "grpc_port": self._free_port()}
         replica = Replica(name=name, predictor=predictor.name, process=process_digest(predictor), **ports)
+        if (server := server_of(predictor)) is not None:
+            names = self.servers.hosts(manifest, server, predictor.replicas, code_digest()[:8])
+            replica = replica.model_copy(update={"host": next(one for one in names if one not in hosts)})
+            self.servers.add(replica, manifest, predictor, server)
+            return replica
         home = self._layout.replicas / name
         home.mkdir(parents=True, exist_ok=True)
         most = (bounds_of(predictor) or (0, predictor.replicas))[1]
-        environment = {
-            "GUNICORN_WORKERS": "1",
-            "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // most)),
-            **self._environment,
-            **{variable.name: variable.value or "" for variable in (predictor.container.env if predictor.container else ())},
-            "HOME": str(home),
-            "XDG_RUNTIME_DIR": str(home),
-            "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
-            "PYTHONPATH": str(PROJECT),
-            "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(replica.port),
+        given = {variable.name: variable.value or "" for variable in (predictor.container.env if predictor.container else ())}
+        environment = self._environment_of(home, replica.port, most, given) | {
             "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(replica.grpc_port),
             "PREDICTIVE_UNIT_PARAMETERS": json.dumps(process_parameters(predictor.graph)),
             "PREDICTIVE_UNIT_ID": predictor.graph.name,
             "PREDICTOR_ID": predictor.name,
             "SELDON_DEPLOYMENT_ID": manifest.metadata.name,
             "IMAGELOOP_RECORDS": str(self._layout.records / manifest.metadata.namespace / manifest.metadata.name),
-            "IMAGELOOP_MONITOR_STATUS": str(self._layout.folder / "monitor_status.json"),
-            SITE_VARIABLE: str(self._layout.folder),
         }
         self._supervisor.add(name, [str(self._python), "-m", "seldon.launcher"], environment)
         return replica
 
+    def _start_server(self, name: str, home: Path, port: int, number: int) -> None:
+        """Start a process of several models, one of `number` alike."""
+        environment = self._environment_of(home, port, number, {})
+        self._supervisor.add(name, [str(self._python), "-m", "seldon.model_server", str(home)], environment)
+
+    def _environment_of(self, home: Path, port: int, number: int, given: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a process with a folder of its own, one of `number` that share the cores. `given`: by the manifest."""
+        return {
+            "GUNICORN_WORKERS": "1",
+            "IMAGELOOP_COMPUTE_THREADS": str(max(1, usable_cores() // number)),
+            **self._environment,
+            **given,
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home),
+            "PROMETHEUS_MULTIPROC_DIR": str(home / "metrics"),
+            "PYTHONPATH": str(PROJECT),
+            "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(port),
+            "IMAGELOOP_MONITOR_STATUS": str(self._layout.folder / "monitor_status.json"),
+            SITE_VARIABLE: str(self._layout.folder),
+        }
+
+    def _settle(self, manifest: Manifest, replicas: list[Replica]) -> None:
+        """Hand the newest settings of a server to its processes."""
+        for replica in replicas:
+            predictor = manifest.predictor(replica.predictor)
+            if replica.host and predictor is not None and (server := server_of(predictor)) is not None:
+                self.servers.settle(replica, server)
+
     def _wait_for(self, replica: Replica, path: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while get(replica.port, path) is None:
-            state = self._supervisor.states().get(replica.name)
+            state = self._supervisor.states().get(replica.program)
+            failure = self.servers.failure(replica) if replica.host else None
+            if failure:
+                raise ReplicaEndedError(replica.predictor, f"'{replica.predictor}' cannot be loaded: {failure}")
             ended = state in ("BACKOFF", "FATAL", "EXITED")
             if ended or time.monotonic() > deadline:
-                reason = f"a replica of '{replica.predictor}' did not get ready ({state}): {self._last_message(replica.name)}"
+                reason = f"a replica of '{replica.predictor}' did not get ready ({state}): {self._last_message(replica.program)}"
                 raise ReplicaEndedError(replica.predictor, reason) if ended else DeploymentError(reason)
             time.sleep(0.05)
 
@@ -152,7 +181,10 @@ class Replicas:
 
     def retire(self) -> None:
         """End the processes that no deployment has any more, once they have finished their requests."""
-        kept = {replica.name for state in self._store.deployments() for replica in state.replicas} | set(envoy_config.NAMES)
+        replicas = [replica for state in self._store.deployments() for replica in state.replicas]
+        kept = {replica.program for replica in replicas} | set(envoy_config.NAMES)
+        hosts = {replica.host for replica in replicas if replica.host}
+        self.servers.retain({host: {replica.name for replica in replicas if replica.host == host} for host in hosts})
         surplus = [name for name in self._supervisor.states() if name not in kept]
         time.sleep(0.2 if surplus else 0)  # a request that the gateway had routed already reaches its replica
         for name in surplus:
@@ -172,7 +204,7 @@ class Replicas:
             ReplicaStatus(
                 name=replica.name,
                 ready=get(replica.port, path) is not None,
-                restarts=max(0, self._supervisor.starts(replica.name) - 1),
+                restarts=max(0, self._supervisor.starts(replica.program) - 1),
                 address=f"http://127.0.0.1:{replica.port}",
             )
             for replica in state.replicas
@@ -188,13 +220,6 @@ class Replicas:
         )
 
 
-def process_digest(predictor: PredictorSpec) -> str:
-    """Hash what a replica runs: its part of the manifest, the code, and the lock of the packages, which are its image here."""
-    places = [*sorted((PROJECT / "imageloop").glob("*.py")), *(PROJECT / place for place in SERVED_CODE)]
-    code = source_fingerprint(*places) + (PROJECT / "requirements" / "serving.txt").read_text()
-    return hashlib.sha256(f"{predictor.process()} {code}".encode()).hexdigest()[:16]
-
-
 def _modified(file: Path) -> float:
     return file.stat().st_mtime if file.exists() else 0.0
 
@@ -205,15 +230,6 @@ def health_path(manifest: Manifest, name: str) -> str:
     container = predictor.container if predictor else None
     probe = container.readiness_probe if container else None
     return probe.http_get.path if probe and probe.http_get else DEFAULT_HEALTH_PATH
-
-
-def get(port: int, path: str) -> str | None:
-    """The text at a replica's path, None where it does not respond with success."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
-            return str(response.read().decode())
-    except (OSError, urllib.error.URLError, ValueError):
-        return None
 
 
 def serving_python() -> Path:

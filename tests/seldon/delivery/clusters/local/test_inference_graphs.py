@@ -75,7 +75,8 @@ def test_a_router_learns_which_version_is_right(make_cluster, predictor_spec, pa
     assert eventually(
         lambda: Counter(predict(call, url, colours.red)["model"]["version"] for _ in range(20))["2"] >= 16, seconds=20
     ), served
-    lines = [json.loads(line) for file in cluster.records("default", "pets").rglob("*.jsonl") for line in file.open()]
+    texts = [file.read_text() for file in cluster.records("default", "pets").rglob("*.jsonl")]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
     assert {line["model_version"] for line in lines if line["kind"] == "prediction"} == {"1", "2"}
     exposition = "".join(cluster.exposition("default", "pets", "v2-or-1").values())
     assert 'imageloop_routed_feedback_total{predictor="v2-or-1",version="1"}' in exposition

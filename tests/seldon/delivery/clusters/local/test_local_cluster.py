@@ -358,7 +358,7 @@ def changed(manifest: Manifest, **predictor) -> Manifest:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"graph": {"name": "a", "children": [{"name": "b"}], "modelUri": "file:///"}}, "graph of one model"),
+        ({"graph": {"name": "a", "children": [{"name": "b"}], "modelUri": "file:///"}}, "a COMBINER or a ROUTER of models"),
         ({"graph": {"name": "a", "modelUri": "s3://bucket/model"}}, "a folder on this machine"),
         ({"graph": {"name": "a", "implementation": "TENSORFLOW_SERVER", "modelUri": "file:///"}}, "TENSORFLOW_SERVER"),
         ({"explainer": {"type": "AnchorImages"}}, "no explainer"),
