@@ -125,6 +125,9 @@ bench-rollouts: .venv/.synced ## how surely a worse version is stopped, how rare
 bench-autoscaling: .venv/.synced .venv-serving/.synced ## replicas that follow a load, second by second
 	$(PYTHON) -m benchmarks.autoscaling
 
+bench-models: .venv/.synced .venv-serving/.synced ## many models in one process, beside a process for each
+	$(PYTHON) -m benchmarks.shared_processes
+
 bench-served-rollouts: .venv/.synced .venv-serving/.synced ## what becomes of versions whose loss is known, through the gateway
 	$(PYTHON) -m benchmarks.served_rollouts
 
@@ -175,4 +178,4 @@ clean: ## remove the environments and all caches; keys, registry and raw images 
 	python3 -m venv .tools || { echo "error: expected Python's venv module to install uv; apt-get install python3-venv, or install uv yourself" >&2; exit 1; }
 	.tools/bin/pip install -q uv==$(UV_VERSION)
 
-.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-fine-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-last-blocks bench-repeated-looks bench-drift-libraries bench-loop bench-rollouts bench-autoscaling bench-served-rollouts bench-serving drill lock lock-cpu clean
+.PHONY: help demo demo-loop monitoring ui down setup test acceptance coverage check docs docs-reference release format bench-data bench-training bench-presets bench-tuning bench-fine-tuning bench-prediction bench-scale bench-gpu bench-waiting bench-records bench-drift bench-drift-augmentation bench-last-blocks bench-repeated-looks bench-drift-libraries bench-loop bench-rollouts bench-autoscaling bench-models bench-served-rollouts bench-serving drill lock lock-cpu clean

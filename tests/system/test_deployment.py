@@ -420,6 +420,31 @@ def test_two_models_serve_side_by_side(site, deployed, labelled):
     assert "expected a deployment 'nobody', got only: " in error
 
 
+def test_models_share_processes_and_versions_serve_together(site, deployed, third, tmp_path):
+    shelf = tmp_path / "shelf.yaml"
+    models = {"My_second": {"warm": True}, MODEL: {"version": int(deployed["version"])}}
+    shelf.write_text(yaml.safe_dump({"server": {"name": "shelf", "memory_mb": 600}, "replicas": 1, "models": models}))
+    champion = site.json("versions", "--model", MODEL)["champion"]
+
+    shared = site.json("deploy", "--config", str(shelf))["deployments"]
+    together = ("--set", "graph.kind=combiner", "--set", f"graph.with_versions=[{third}]", "--set", "allow_refused_version=true")
+    (combined,) = site.json("deploy", "--config", str(shelf), "--model", MODEL, *together)["deployments"]
+    draw_image("cat", (9, 1), AS_USUAL).save(image := io.BytesIO(), "PNG")
+    answer = post(f"{combined['url']}/predict", image.getvalue(), "image/png")
+    monitored = site.json("monitor", "--model", MODEL)
+    back = site.json("rollback", "--model", MODEL)
+    _, error = site.run("deploy", "--config", str(shelf), "--model", "nobody", expect=1)
+    _, same = site.run("deploy", "--model", MODEL, "--set", "graph={kind: router, with_versions: [1, 1]}", expect=1)
+
+    whole = f"{deployed['version']}+{third}"
+    assert [(one["name"], one["outcome"]) for one in shared] == [("my-second", "promoted"), (MODEL, "promoted")]
+    assert (combined["version"], answer["model"]["version"], monitored["version"]) == (whole, whole, whole)
+    assert (back["from_version"], back["to_version"]) == (whole, deployed["version"])
+    assert site.json("versions", "--model", MODEL)["champion"] == champion
+    assert f"expected one of the models My_second, {MODEL}, got 'nobody'" in error
+    assert "expected versions that differ" in same
+
+
 def test_a_wrong_setting_is_refused_before_anything_starts(site):
     _, error = site.run("deploy", "--set", "strategy.kind=canary", "--set", "strategy.steps=[50,10]", expect=2)
 
