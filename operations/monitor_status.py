@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from imageloop.atomic_files import replacing
+from imageloop.errors import ImageLoopError
 from imageloop.workspace_paths import Workspace
 from operations.served_versions import served_lately, versions_shown
+from seldon.delivery.clusters.settings import KubernetesSettings
+from seldon.delivery.deployer.active_deployer import active_cluster
 from steps.pipeline_settings import MonitorSettings
 
 if TYPE_CHECKING:
@@ -92,6 +95,21 @@ def publish(workspace: Workspace, status: dict[str, Any]) -> None:
     with replacing(file) as aside:
         aside.write_text(json.dumps(status, indent=1))
     push_metrics(status)
+    _show_in_pods(status)
+
+
+def _show_in_pods(status: dict[str, Any]) -> None:
+    """Hand the status to the pods of a cluster; one that refuses it is logged: a monitoring run is worth more than its page."""
+    cluster = active_cluster()
+    if not isinstance(cluster, KubernetesSettings):
+        return
+    from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster  # its client is heavy
+
+    namespace, _, name = status["deployment"].partition("/")
+    try:
+        KubernetesCluster(cluster).show_monitor(namespace, name, json.dumps(status))
+    except ImageLoopError as error:
+        logger.warning("the pods cannot show the status of the monitor: %s", error)
 
 
 def read_memory(workspace: Workspace) -> dict[str, Any]:

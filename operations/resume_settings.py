@@ -40,7 +40,7 @@ def settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed |
     served = before or manifest.spec.predictors[0]  # a first rollout that was cut off is carried out again
     found = DeploySettings(
         namespace=last.namespace, name=last.name, model_name=served.model_name, replicas=served.replicas,
-        image=served.container.image if served.container else None, environment=_given_environment(served, cluster),
+        image=served.container.image if served.container else None, environment=_given_environment(served, cluster, manifest.key),
     )  # fmt: skip
     registry, version = ModelRegistry(served.model_name), registered_version(served.version)
     try:
@@ -72,7 +72,7 @@ def _cluster_of(cluster: ClusterSettings) -> str:
     return f"{cluster.kind} {within}" if within else cluster.kind
 
 
-def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str]:
+def _given_environment(served: PredictorSpec, cluster: Cluster, deployment: str) -> dict[str, str]:
     """The environment variables that were set for this deployment alone."""
     container = served.container
     if container is None:
@@ -80,6 +80,6 @@ def _given_environment(served: PredictorSpec, cluster: Cluster) -> dict[str, str
     usual = render_predictor(
         version=registered_version(served.version), model_name=served.model_name, model_uri="", replicas=1, image=container.image
     )
-    completed = cluster.complete(usual).container
+    completed = cluster.complete(usual, deployment).container
     known = completed.env if completed else ()
     return {variable.name: variable.value for variable in container.env if variable.value is not None and variable not in known}

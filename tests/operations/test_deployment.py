@@ -67,15 +67,15 @@ IMAGE = f"registry.example/serve@sha256:{'0' * 64}"
 GIVEN = {"IMAGELOOP_RETAIN_IMAGES_FOR": "age1abc", "GUNICORN_WORKERS": "4"}
 
 
-def cluster_with(manifest, complete=lambda predictor: predictor) -> SimpleNamespace:
+def cluster_with(manifest, complete=lambda predictor, _deployment="": predictor) -> SimpleNamespace:
     return SimpleNamespace(get=lambda *_: manifest, complete=complete)
 
 
-def in_pods(predictor):
-    return pods.complete(predictor, PodSettings(database_secret="records"))
+def in_pods(predictor, deployment="staging/pets"):
+    return pods.complete(predictor, PodSettings(database_secret="records"), deployment=deployment)
 
 
-def predictor_of(version: str, complete=lambda predictor: predictor):
+def predictor_of(version: str, complete=lambda predictor, _deployment="": predictor):
     rendered = render_predictor(
         version=version, model_name="served", model_uri="s3://b/p", replicas=3, traffic=100, image=IMAGE, environment=GIVEN
     )
@@ -88,7 +88,7 @@ def champion(monkeypatch):
     monkeypatch.setattr("imageloop.adapters.mlflow_registry.ModelRegistry", lambda _name: registry)
 
 
-@pytest.mark.parametrize("complete", [lambda predictor: predictor, in_pods], ids=["local", "kubernetes"])
+@pytest.mark.parametrize("complete", [lambda predictor, _deployment="": predictor, in_pods], ids=["local", "kubernetes"])
 def test_the_served_version_is_resumed_with_its_settings(champion, complete):
     manifest = render("pets", "staging", [predictor_of("1", complete)])
     found = settings_to_resume(cluster_with(manifest, complete), LocalSettings(), STAGING)

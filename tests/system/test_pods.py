@@ -5,6 +5,7 @@ The API server checks schemas, roles and pod security; the pods are processes wi
 
 import base64
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -285,6 +286,9 @@ def test_a_schedule_monitors_in_pods(cluster, deployed):
     assert [pod["status"]["phase"] for step in ("run_monitoring", "collect", "measure", "decide") for pod in cluster.pods(step)] == ["Succeeded"] * 4, cluster.kubelet.logs()[-9000:]  # fmt: skip
     assert removed["removed"]
     assert cluster.server.core.of_kind("cronjobs") == []
+    (config_map,) = cluster.server.core.of_kind("configmaps")
+    status = json.loads(config_map["data"]["status.json"])  # which pods mount, for the page of operations
+    assert (status["model"], status["action"], status["deployment"].rpartition("/")[2]) == (MODEL, "no_data", deployed["name"])
 
 
 def test_a_scheduled_batch_prediction_runs_in_pods(cluster, trained, s3, sharing, tmp_path):

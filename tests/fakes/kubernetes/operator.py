@@ -10,7 +10,7 @@ from seldon.delivery.clusters.cluster_protocol import DeploymentError
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.manifest import Manifest, dump
 
-IN_PODS = ("IMAGELOOP_RECORDS", "IMAGELOOP_VERIFICATION_KEY")  # the paths of volumes
+IN_PODS = ("IMAGELOOP_RECORDS", "IMAGELOOP_VERIFICATION_KEY", "IMAGELOOP_MONITOR_STATUS")  # the paths of volumes
 
 
 class Operator:

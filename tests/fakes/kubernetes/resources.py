@@ -11,7 +11,7 @@ from typing import Any
 import kubernetes_validate
 
 KUBERNETES = "1.35"
-KINDS = {"pods": "Pod", "secrets": "Secret", "jobs": "Job", "cronjobs": "CronJob"}
+KINDS = {"pods": "Pod", "secrets": "Secret", "jobs": "Job", "cronjobs": "CronJob", "configmaps": "ConfigMap"}
 VERSIONS = {"jobs": "batch/v1", "cronjobs": "batch/v1"}
 PATH = re.compile(
     r"^/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[^/]+)"

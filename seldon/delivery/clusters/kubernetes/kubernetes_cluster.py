@@ -27,6 +27,7 @@ from seldon.delivery.clusters.kubernetes.deployment_status import (
     predictor_status,
 )
 from seldon.delivery.clusters.kubernetes.lease import Lease
+from seldon.delivery.clusters.kubernetes.monitor_status import write_status
 from seldon.delivery.clusters.kubernetes.pod_metrics import metrics_of
 from seldon.delivery.clusters.kubernetes.pods import PREDICTOR_LABEL, complete
 from seldon.delivery.clusters.settings import KubernetesSettings, missing_image
@@ -80,6 +81,10 @@ class KubernetesCluster:
         self._wait(
             manifest, self._settings.ready_timeout_seconds, had_failed=(before.get("status") or {}).get("state") == "Failed"
         )
+
+    def show_monitor(self, namespace: str, name: str, status: str) -> None:
+        """Write the newest status of the monitor of a deployment, as JSON, where its pods find it. Raises: DeploymentError."""
+        write_status(self._api.client(), namespace, name, status, self._timeout)
 
     def repair(self) -> list[str]:
         """Kubernetes and Seldon's operator do so."""

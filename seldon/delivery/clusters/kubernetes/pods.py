@@ -4,8 +4,10 @@ import hashlib
 import json
 from typing import Any
 
+from seldon.delivery.clusters.kubernetes.monitor_status import KEY, config_map_of
 from seldon.delivery.clusters.settings import PodSettings
 from seldon.delivery.manifest import ComponentSpec, Container, EnvVar, Graph, PodSpec, PredictorSpec, Probe, dump
+from seldon.service.monitor_metrics import LOOP_VARIABLE
 from seldon.service.serving_protocols import PORT, SELDON, Protocol
 
 USER = 10001  # as the image has it
@@ -14,6 +16,7 @@ SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - of the container, and a volume of 
 ENDING_SECONDS = 5  # of the time to end: for the collector's last pass
 GPU = "nvidia.com/gpu"
 COLLECTOR = "collector"
+MONITOR, MONITOR_FOLDER = "monitor", "/mnt/monitor"
 EXECUTOR = {
     "env": [{"name": "SELDON_ENABLE_ROUTING_INJECTION", "value": "true"}]
 }  # so that feedback can say which child predicted
@@ -28,9 +31,12 @@ def complete(predictor: PredictorSpec, settings: PodSettings, protocol: Protocol
         return predictor
     units = [container for container in predictor.component_specs[0].spec.containers if container.name != COLLECTOR]
     containers = [_service(container, settings, protocol, alone=len(units) == 1) for container in units]
+    monitored = deployment if protocol.keeps_records else ""
+    if monitored:
+        containers = [_with_monitor(container) for container in containers]
     if settings.database_secret and protocol.keeps_records:
         containers.append(_collector(predictor.container, settings))
-    component: dict[str, Any] = {"spec": _pod(predictor, containers, settings)}
+    component: dict[str, Any] = {"spec": _pod(predictor, containers, settings, monitored)}
     if settings.max_replicas is not None and settings.prometheus and deployment:
         component["kedaSpec"] = _scaled_object(predictor, settings, deployment)
     elif settings.max_replicas is not None:
@@ -57,7 +63,7 @@ def _with_secret(graph: Graph, settings: PodSettings) -> Graph:
     return graph.model_copy(update={"env_secret_ref_name": settings.storage_secret, "children": children})
 
 
-def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSettings) -> PodSpec:
+def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSettings, deployment: str) -> PodSpec:
     """The pod around a predictor's containers."""
     pod: dict[str, Any] = {
         "containers": [dump(container) for container in containers],
@@ -74,6 +80,9 @@ def _pod(predictor: PredictorSpec, containers: list[Container], settings: PodSet
             {"name": "keys", "secret": {"secretName": settings.verification_secret}},
         ],
     }  # fmt: skip
+    if deployment:  # the ConfigMap may come later: the kubelet then brings it
+        monitor = {"name": config_map_of(deployment.rpartition("/")[2]), "optional": True}
+        pod["volumes"].append({"name": MONITOR, "configMap": monitor})
     if settings.gpus:
         pod["tolerations"] = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
     return PodSpec.model_validate(pod)
@@ -112,6 +121,15 @@ def _service(container: Container, settings: PodSettings, protocol: Protocol, *,
             ],
         }
     )
+
+
+def _with_monitor(container: Container) -> Container:
+    """The container with the status of the monitor."""
+    given = dump(container)
+    env = [one for one in given["env"] if one["name"] != LOOP_VARIABLE]
+    env.append({"name": LOOP_VARIABLE, "value": f"{MONITOR_FOLDER}/{KEY}"})
+    mounts = [*given["volumeMounts"], {"name": MONITOR, "mountPath": MONITOR_FOLDER, "readOnly": True}]
+    return Container.model_validate(given | {"env": env, "volumeMounts": mounts})
 
 
 def _collector(container: Container, settings: PodSettings) -> Container:

@@ -67,6 +67,17 @@ def test_deployments_of_others_are_not_stopped(cluster, manifest, predictor_spec
     assert cluster.belonging_to("site", "pets") == [manifest]
 
 
+def test_the_status_of_the_monitor_is_written_for_the_pods(cluster, server):
+    for status in ('{"action": "nothing"}', '{"action": "alert"}'):
+        cluster.show_monitor("site", "pets", status)
+        assert server.core.objects["configmaps", "site", "imageloop-monitor-pets"]["data"] == {"status.json": status}
+    server.fault = (403, "configmaps is forbidden")
+    with pytest.raises(
+        DeploymentError, match=r"could not write the ConfigMap 'site/imageloop-monitor-pets'.*configmaps is forbidden"
+    ):
+        cluster.show_monitor("site", "pets", "{}")
+
+
 def test_other_weights_are_another_generation_that_is_waited_for(cluster, server, manifest, predictor_spec):
     cluster.apply(manifest)
     server.seconds_to_ready = 0.7

@@ -5,10 +5,12 @@ import pytest
 
 from imageloop.errors import SettingsError
 from seldon.delivery.clusters.kubernetes.kubernetes_cluster import KubernetesCluster
+from seldon.delivery.clusters.kubernetes.monitor_status import config_map_of
 from seldon.delivery.clusters.kubernetes.pods import complete
 from seldon.delivery.clusters.settings import KubernetesSettings, PodSettings
 from seldon.delivery.manifest import dump
 from seldon.delivery.render_manifest import render
+from seldon.service.serving_protocols import V2
 
 IMAGE = f"registry.example/imageloop-serve@sha256:{'0' * 64}"
 EVERYTHING = PodSettings(database_secret="records", storage_secret="rclone", max_replicas=6, in_flight_per_replica=4, gpus=1)
@@ -42,6 +44,19 @@ def unknown(value, schema, place="spec"):
                 yield from unknown(part, schema["properties"][name], f"{place}.{name}")
             elif not schema.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in schema:
                 yield f"{place}.{name}"
+
+
+def test_the_status_of_the_monitor_is_mounted_where_it_is_written(predictor, crd):
+    once = complete(predictor, EVERYTHING, deployment="site/pets")
+    jsonschema.Draft202012Validator(crd).validate(dump(render("pets", "site", [once])))
+    pod = pod_of(once)
+    assert {"name": "monitor", "configMap": {"name": config_map_of("pets"), "optional": True}} in pod["volumes"]
+    service, collector = pod["containers"]
+    assert {"name": "monitor", "mountPath": "/mnt/monitor", "readOnly": True} in service["volumeMounts"]
+    assert {"name": "IMAGELOOP_MONITOR_STATUS", "value": "/mnt/monitor/status.json"} in service["env"]
+    assert "monitor" not in {mount["name"] for mount in collector["volumeMounts"]}
+    assert complete(once, EVERYTHING, deployment="site/pets") == once
+    assert "monitor" not in {volume["name"] for volume in pod_of(complete(predictor, EVERYTHING, V2, "site/pets"))["volumes"]}
 
 
 def test_a_gpu_is_asked_for_with_its_toleration_and_needed(predictor):
