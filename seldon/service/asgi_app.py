@@ -113,7 +113,7 @@ class ServiceApp:
             app.executor.shutdown(wait=False)
         for signal in (self.tracing, self.model.request_log):
             if signal is not None:
-                signal.flush()
+                signal.close()
 
     async def _handle(self, scope: Scope, caller: Caller, send: Send) -> None:
         request = _ShortRequest.of(scope)

@@ -17,6 +17,7 @@ from seldon.service.hosted_models import HostedModel, HostedModels
 from seldon.service.json_encoding import to_json
 from seldon.service.model_repository import MIB, ModelRepository, Slot, resident_bytes
 from seldon.service.request_errors import RequestError
+from seldon.service.routes import route_of
 from seldon.service.serving_protocols import SELDON, V2
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,8 @@ class ModelServerApp:
                 await app(scope, receive, send)
         except RequestError as error:
             prometheus_metrics.refused.labels(slot.label, error.reason).inc()
-            prometheus_metrics.count_request(
-                slot.label, scope["path"] if scope["path"] == "/predict" else "other", error.code, begun
-            )
+            if (route := route_of(scope["path"])) is not None:
+                prometheus_metrics.count_request(slot.label, route, error.code, begun)
             await _refuse(send, error)
 
     async def _answer_health(self, slot: Slot, path: str, send: Send) -> None:

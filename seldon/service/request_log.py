@@ -10,7 +10,7 @@ import time
 from typing import Any, Self
 
 from seldon.service.prediction_requests import Identity
-from seldon.service.telemetry import flush, is_configured, resource_of
+from seldon.service.telemetry import end, is_configured, resource_of
 
 NOT_SENT = ("embedding",)
 ATTRIBUTES = (
@@ -64,6 +64,6 @@ class RequestLog:
             )
         )
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Send what waits, for a short time."""
-        flush(self._provider)
+        end(self._provider)

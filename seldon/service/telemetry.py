@@ -24,8 +24,8 @@ def resource_of(identity: Identity) -> Any:
     return Resource.create(service | served)
 
 
-def flush(provider: Any) -> None:
-    """Send what waits, for a short time; the SDK itself waits for as long as its endpoint may take."""
-    sending = threading.Thread(target=provider.force_flush, daemon=True)
+def end(provider: Any) -> None:
+    """Send what waits, for a short time, and end the SDK's thread; the SDK itself waits for as long as its endpoint may take."""
+    sending = threading.Thread(target=provider.shutdown, daemon=True)
     sending.start()
     sending.join(FLUSH_SECONDS)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from seldon.service.prediction_requests import Identity, Stage
-from seldon.service.telemetry import flush, is_configured, resource_of
+from seldon.service.telemetry import end, is_configured, resource_of
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 CONTEXT_HEADERS = (b"traceparent", b"tracestate")
@@ -51,9 +51,9 @@ class Tracing:
         finally:
             self.record(scope, begun, status, stages)
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Send what waits, for a short time."""
-        flush(self._provider)
+        end(self._provider)
 
     def record(self, scope: dict[str, Any], begun: int, status: int, stages: list[Stage]) -> None:
         """Make the span of a request that is over, with its stages; `begun` in nanoseconds since 1970."""

@@ -1,5 +1,9 @@
 """Where models are opened: what is decided without a GPU, which no test here has."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -74,3 +78,19 @@ def test_only_an_error_of_the_gpu_is_taken_for_a_lost_one(on_gpu, text, error):
     with pytest.raises(RuntimeError) as raised:
         predictor._run(np.zeros((1, 8, 8, 3), np.uint8))
     assert type(raised.value) is error
+
+
+def test_onnx_runtime_sends_nothing_and_leaves_no_id_of_the_device(tmp_path):
+    """Its wheels do both by default; in a process of its own, for the library reads the environment once."""
+    code = (
+        "from imageloop.model.onnx_session import open_session\n"
+        "from onnx import TensorProto, helper\n"
+        "x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in 'xy')\n"
+        "graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', [x], [y])\n"
+        "model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)\n"
+        "open_session(model.SerializeToString(), 1)\n"
+    )
+    unset = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CI")}
+    subprocess.run([sys.executable, "-c", code], env=unset | {"HOME": str(tmp_path)}, check=True)
+
+    assert list(tmp_path.rglob("*onnxruntime*")) == []

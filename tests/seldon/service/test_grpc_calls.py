@@ -12,7 +12,7 @@ from imageloop.errors import ImageLoopError
 from imageloop.records.record_reader import RecordTail
 from seldon.delivery.clusters.local.site_folders import free_port
 from seldon.service import prometheus_metrics
-from seldon.service.grpc_server import PORT_VARIABLE, GrpcServer, start_grpc
+from seldon.service.grpc_server import PORT_VARIABLE, GrpcCalls, GrpcServer, start_grpc
 from seldon.service.open_inference_proto import SERVICE, message_class
 from seldon.service.process_metrics import NAMES, ReplicaProcesses
 from seldon.service.request_errors import RequestError
@@ -41,7 +41,7 @@ def ask(app):
 
     def call(path: str, content: bytes, response: str = "ModelInferResponse", **options):
         async def main():
-            server, port = GrpcServer(app), free_port()
+            server, port = GrpcServer(GrpcCalls(app).answering), free_port()
             await server.start(port)
             try:
                 async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
