@@ -3,6 +3,7 @@
 make bench-models
 """
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -99,10 +100,11 @@ def _memory(cluster: LocalCluster) -> float:
     """The memory of all that serves, in MB; pages that processes share are counted once (PSS)."""
     site, found = str(cluster.logs().parent), 0
     for process in psutil.process_iter():
-        command = " ".join(process.cmdline())
-        serves = "seldon.launcher" in command or "seldon.model_server" in command
-        if serves and process.environ().get(SITE_VARIABLE) == site:
-            found += process.memory_full_info().pss
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            command = " ".join(process.cmdline())
+            serves = "seldon.launcher" in command or "seldon.model_server" in command
+            if serves and process.environ().get(SITE_VARIABLE) == site:
+                found += process.memory_full_info().pss
     return found / 2**20
 
 

@@ -17,6 +17,7 @@ from seldon.service.serving_protocols import PORT
 
 UNITS = {"COMBINER": "MeanCombiner", "ROUTER": "BanditRouter"}  # of seldon.graph_units
 SIGNS = {"COMBINER": MEAN, "ROUTER": CHOICE}
+DEFAULTS = {"model_version": "0", "method": "thompson", "epsilon": "0.1"}  # of a manifest that was written by hand
 WORDS = {"COMBINER": "-with-", "ROUTER": "-or-"}  # in names of predictors
 
 
@@ -103,4 +104,4 @@ def impossible_uri(uri: str | None) -> str | None:
 
 
 def _value(unit: Graph, name: str) -> str:
-    return next(part.value for part in unit.parameters if part.name == name)
+    return next((part.value for part in unit.parameters if part.name == name), DEFAULTS[name])
