@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -180,7 +180,8 @@ def _keys_beside(location: list[str], model: type[BaseModel]) -> list[str]:
     current: Any = model
     for part in location[:-1]:
         field = getattr(current, "model_fields", {}).get(part)
-        current = field.annotation if field is not None else _variant(current, part) or current
+        inner = field.annotation if field is not None else _variant(current, part) or current
+        current = get_args(inner)[1] if get_origin(inner) is dict and field is None else inner  # the name of an entry
     return sorted(getattr(current, "model_fields", {}))
 
 

@@ -143,7 +143,7 @@ def roll_back(name: str | None = None, reason: str = "") -> RollbackResult:
     note_rollback(
         rollout.model_name,
         rollout.version,
-        before,
+        rollout.before,
         f"rolled back by hand{f': {reason}' if reason else ''}; "
         f"python run.py approve {rollout.version} --model {rollout.model_name} --reason TEXT makes it champion again",
         workspace,

@@ -34,10 +34,10 @@ class ModelServerWorker(ServiceWorker):
         await self.asgi.stop_listening()
 
     async def _follow(self, folder: Path) -> None:
-        from seldon.service.hosted_models import FILE, HostedModels, write_failures
+        from seldon.service.hosted_models import FILE, HostedModels, LoadFailure, write_failures
         from seldon.service.model_repository import failures_of
 
-        file, seen, failures = folder / FILE, 0, dict[str, str]()
+        file, seen, failures = folder / FILE, 0, dict[str, LoadFailure]()
         while True:
             changed = file.stat().st_mtime_ns if file.exists() else 0
             if changed != seen:

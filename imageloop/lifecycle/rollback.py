@@ -8,6 +8,7 @@ from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionErro
 from imageloop.adapters.mlflow_tracking import connect
 from imageloop.adapters.registered_version import ROLLED_BACK, ROLLOUT
 from imageloop.atomic_files import replacing
+from imageloop.model.served_versions import versions_in
 from imageloop.workspace_paths import Workspace
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def record_verdict(run_id: str, stage: str, metrics: dict[str, Any]) -> None:
 def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: Workspace) -> None:
     """Mark a version as rolled back; where it is the champion, the version that serves becomes champion again.
 
+    `good`: may name several versions that serve together; the first of them that may be champion becomes it.
     Raises: UnknownVersionError.
     """
     registry = ModelRegistry(model_name)
@@ -37,8 +39,16 @@ def revoke(model_name: str, bad: str, good: str | None, reason: str, workspace: 
         registry.set_verdict(bad, "rollback", ROLLED_BACK)
         registry.set_tag(bad, "reason", reason[:500])
         registry.set_tag(bad, ROLLOUT, json.dumps({"outcome": "rolled_back"}))
-        if good is not None and registry.champion() == bad:
-            registry.promote(good)
+        if good is not None and registry.champion() == bad and (heir := _heir(registry, bad, good)) is not None:
+            registry.promote(heir)
+
+
+def _heir(registry: ModelRegistry, bad: str, good: str) -> str | None:
+    """The version that becomes champion; of several none that was never approved, or is the bad one itself."""
+    versions = versions_in(good)
+    if len(versions) == 1:
+        return good
+    return next((one for one in versions if one != bad and registry.get(one).verdict == "advance"), None)
 
 
 def note_rollback(

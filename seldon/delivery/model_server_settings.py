@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from imageloop.settings import Settings
-from seldon.delivery.graph_settings import VersionText
+from seldon.delivery.graph_settings import GraphSettings, VersionText
 from seldon.delivery.manifest import PredictorSpec
 
 SERVER = "imageloop.ai/server"  # an annotation: its processes serve the predictor
@@ -15,7 +15,7 @@ class ServerSettings(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=30)
     memory_mb: int = Field(
-        1024, ge=200, description="of each process; beyond it the model that was not used for longest is unloaded"
+        1024, ge=256, description="of each process; beyond it the model that was not used for longest is unloaded"
     )
     warm: bool = Field(False, description="keep this model in memory")
 
@@ -25,6 +25,7 @@ class ModelEntry(Settings):
 
     version: VersionText | None = Field(None, description="version of the registry; by default the champion")
     warm: bool = Field(False, description="keep this model in memory")
+    graph: GraphSettings | None = Field(None, description="serve further versions of this model beside `version`")
 
 
 def shared(predictor: PredictorSpec, settings: ServerSettings | None) -> PredictorSpec:
@@ -40,4 +41,5 @@ def server_of(predictor: PredictorSpec) -> ServerSettings | None:
     name = predictor.annotations.get(SERVER)
     if name is None:
         return None
-    return ServerSettings(name=name, memory_mb=int(predictor.labels[MEMORY]), warm=predictor.labels[WARM] == "true")
+    memory_mb, warm = int(predictor.labels[MEMORY]), predictor.labels[WARM] == "true"
+    return ServerSettings.model_construct(name=name, memory_mb=memory_mb, warm=warm)  # also where a limit has changed since

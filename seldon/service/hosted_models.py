@@ -49,13 +49,23 @@ class HostedModels(BaseModel):
             aside.write_text(self.model_dump_json(indent=1))
 
 
-def read_failures(folder: Path) -> dict[str, str]:
+class LoadFailure(BaseModel):
+    """Why a model could not be loaded. `of_model`: by its own fault, and not for memory or a port."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    of_model: bool
+
+
+def read_failures(folder: Path) -> dict[str, LoadFailure]:
     """Why models could not be loaded, by slot, as their process wrote it."""
     file = folder / STATUS_FILE
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return {slot: LoadFailure.model_validate(failure) for slot, failure in found.items()}
 
 
-def write_failures(folder: Path, failures: dict[str, str]) -> None:
+def write_failures(folder: Path, failures: dict[str, LoadFailure]) -> None:
     """Write why models cannot be loaded, for whoever added them."""
     with replacing(folder / STATUS_FILE) as aside:
-        aside.write_text(json.dumps(failures, indent=1))
+        aside.write_text(json.dumps({slot: failure.model_dump() for slot, failure in failures.items()}, indent=1))

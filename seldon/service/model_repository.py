@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imageloop.errors import ImageLoopError
 from seldon.service import prometheus_metrics
-from seldon.service.hosted_models import HostedModel
+from seldon.service.hosted_models import HostedModel, LoadFailure
 from seldon.service.request_errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FIRST_GUESS = 64 * MIB  # of a model that was never loaded; Lite0 takes about ha
 class Slot:
     """A model and what is known of it. `app`: None while it is not loaded; `users`: requests that hold it.
 
-    `num_bytes`: by how much the process grew when it was loaded last; `error`: why it cannot be loaded.
+    `num_bytes`: by how much the process grew when it was loaded last; `failure`: why it cannot be loaded.
     """
 
     model: HostedModel
@@ -40,7 +40,7 @@ class Slot:
     users: int = 0
     used_at: float = 0.0
     num_bytes: int = 0
-    error: str = ""
+    failure: LoadFailure | None = None
     failed_at: float = field(default=float("-inf"))
 
     @property
@@ -88,13 +88,11 @@ class ModelRepository:
             try:
                 app = await asyncio.to_thread(self._open_app, slot.model)
             except Exception as error:
-                slot.error = (
-                    str(error) if isinstance(error, ImageLoopError | TypeError) else f"it failed ({type(error).__name__})"
-                )
-                slot.failed_at = time.monotonic()
-                logger.exception("the model '%s' cannot be loaded: %s", slot.model.slot, slot.error)
+                reason = str(error) if isinstance(error, ImageLoopError | TypeError) else f"it failed ({type(error).__name__})"
+                slot.failure, slot.failed_at = LoadFailure(message=reason, of_model=True), time.monotonic()
+                logger.exception("the model '%s' cannot be loaded: %s", slot.model.slot, reason)
                 raise _unavailable(slot) from error
-            slot.app, slot.error = app, ""
+            slot.app, slot.failure = app, None
             slot.num_bytes = max(resident_bytes() - before, 0) or slot.num_bytes
             prometheus_metrics.model_loads.labels(slot.label).inc()
             prometheus_metrics.model_load_seconds.labels(slot.label).inc(time.monotonic() - begun)
@@ -115,6 +113,8 @@ class ModelRepository:
     async def _make_room(self, slot: Slot) -> None:
         """Raises: RequestError where models that are in use, or warm, leave too little memory."""
         needed, deadline = slot.num_bytes or FIRST_GUESS, time.monotonic() + WAIT_SECONDS
+        if slot.model.warm:
+            needed += FIRST_GUESS  # warm models leave room for one that is not
         while True:
             await self._shrink_to(self.memory_bytes - needed)
             loaded = [one for one in self.slots.values() if one.app is not None]
@@ -127,7 +127,7 @@ class ModelRepository:
             503,
             "no_memory",
             f"expected memory for the model '{slot.model.parameters['model_name']}', got none within {self.memory_bytes // MIB} MB: "
-            f"{len(loaded)} loaded models are in use or warm; try again, or deploy with a larger server.memory_mb",
+            f"{len(loaded)} loaded models are in use or warm; try again, or deploy with a larger server.memory_mb or fewer warm models",
             retry_after_seconds=1,
         )
 
@@ -151,9 +151,9 @@ class ModelRepository:
         logger.info("unloaded '%s'; the process takes %d MB", slot.model.slot, resident_bytes() / MIB)
 
 
-def failures_of(slots: Iterable[Slot]) -> dict[str, str]:
+def failures_of(slots: Iterable[Slot]) -> dict[str, LoadFailure]:
     """Why models could not be loaded, by slot."""
-    return {slot.model.slot: slot.error for slot in slots if slot.error}
+    return {slot.model.slot: slot.failure for slot in slots if slot.failure is not None}
 
 
 def resident_bytes() -> int:
@@ -173,6 +173,7 @@ def _return_memory() -> None:
 
 
 def _unavailable(slot: Slot) -> RequestError:
-    return RequestError(
-        503, "not_loaded", f"expected a model that can be loaded, got: {slot.error}", retry_after_seconds=round(AGAIN_SECONDS)
-    )
+    """What a caller gets; the reason may name files of the server, and is for those who deployed the model."""
+    name = slot.model.parameters["model_name"]
+    info = f"expected the model '{name}' to be loaded, got an error of its package; who deployed it finds it in the process' log"
+    return RequestError(503, "not_loaded", info, retry_after_seconds=round(AGAIN_SECONDS))

@@ -13,7 +13,7 @@ from seldon.service import prometheus_metrics
 from seldon.service.asgi_app import HEADERS, READY, Scope, Send, ServiceApp
 from seldon.service.callers import Receive
 from seldon.service.grpc_server import Answer, GrpcCalls, GrpcServer, refuse_call
-from seldon.service.hosted_models import HostedModel, HostedModels
+from seldon.service.hosted_models import HostedModel, HostedModels, LoadFailure
 from seldon.service.json_encoding import to_json
 from seldon.service.model_repository import MIB, ModelRepository, Slot, resident_bytes
 from seldon.service.request_errors import RequestError
@@ -83,8 +83,10 @@ class ModelServerApp:
     async def _answer_health(self, slot: Slot, path: str, send: Send) -> None:
         if path in READY and self.is_ending:
             await _refuse(send, RequestError(503, "ending", "expected a service that goes on, got one that ends"))
-        elif path != SELDON.live_path and (slot.error or not slot.model.proved):
-            await _refuse(send, RequestError(503, "not_loaded", slot.error or "the model is being loaded for the first time"))
+        elif path != SELDON.live_path and (slot.failure is not None or not slot.model.proved):
+            await _refuse(
+                send, RequestError(503, "not_loaded", "expected a model that can be loaded, got one that is not; see /models")
+            )
         else:
             await _send(send, 200, to_json([slot.model.parameters["model_version"]]), "application/json")
 
@@ -109,7 +111,7 @@ class ModelServerApp:
                 "loaded": slot.app is not None,
                 "warm": slot.model.warm,
                 "mb": round(slot.num_bytes / MIB, 1),
-                "error": slot.error or None,
+                "error": slot.failure.message if slot.failure else None,
             }
             for slot in self.repository.slots.values()
         ]
@@ -140,7 +142,8 @@ class ModelServerApp:
                 await server.start(model.grpc_port)
                 listeners.append(server)
         except (OSError, RuntimeError) as error:
-            slot.error = f"expected the ports {model.port} and {model.grpc_port} to be free, got: {error}"
+            message = f"expected the ports {model.port} and {model.grpc_port} to be free, got: {error}"
+            slot.failure = LoadFailure(message=message, of_model=False)
             return
         self._listeners[model.slot] = listeners
         if model.proved and not model.warm:
@@ -148,7 +151,7 @@ class ModelServerApp:
         try:
             await self.repository.load(slot)
         except RequestError as error:
-            slot.error = slot.error or error.info
+            slot.failure = slot.failure or LoadFailure(message=error.info, of_model=False)
             return
         slot.model = slot.model.model_copy(update={"proved": True})
 

@@ -19,7 +19,7 @@ from seldon.delivery.clusters.cluster_protocol import Cluster
 from seldon.delivery.clusters.local.local_cluster import LocalCluster
 from seldon.delivery.deployer.active_deployer import active_deployer
 from seldon.delivery.manifest import PredictorSpec, scaled_between
-from seldon.delivery.model_server_settings import shared
+from seldon.delivery.model_server_settings import server_of, shared
 from seldon.delivery.render_candidate import render_candidate
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
 from seldon.delivery.rollouts.rollout_run import Rollout
@@ -34,8 +34,7 @@ def _record_rollback(candidate: Candidate, rollout: Rollout, registry: str) -> N
     """Write the note first: an unreachable registry must not lose the reason for the rollback."""
     workspace = Workspace.current()
     if rollout.unfit:
-        before = registered_version(rollout.before) if rollout.before else None
-        note_rollback(candidate.model_name, candidate.version, before, rollout.reason, workspace, registry=registry)
+        note_rollback(candidate.model_name, candidate.version, rollout.before, rollout.reason, workspace, registry=registry)
     try:
         if rollout.unfit:
             record_noted_rollbacks(workspace)
@@ -93,6 +92,12 @@ def roll_out(candidate: Candidate, settings: DeploySettings) -> Annotated[Rollou
     registered = check_still_deployable(candidate, also_refused=settings.allow_refused_version)
     serving = deployer.cluster.get(settings.namespace, settings.name)
     stable = settled(serving) if serving else None
+    if settings.server is None and stable is not None and (left := server_of(stable)) is not None:
+        logger.warning(
+            "'%s' leaves the server '%s' for processes of its own; deploy it by the file of the server to keep it there",
+            settings.name,
+            left.name,
+        )
     if stable is not None and not settings.allow_class_change:
         check_same_classes(candidate, folder, stable.model_name, registered_version(stable.version))
     beside = settings.graph.with_versions if settings.graph else ()

@@ -134,18 +134,19 @@ SHELF = DeploySettings.model_validate({"server": {"name": "shelf", "memory_mb": 
 
 
 def test_each_model_of_a_server_is_deployed_and_one_that_fails_leaves_the_others(monkeypatch):
-    asked = []
+    asked, found = [], []
 
     def deploy(settings):
+        assert found[:2] == ["Big_Cats", "dogs"]  # all are looked up before anything is deployed
         asked.append(settings)
         if settings.model_name == "Big_Cats":
-            raise ImageLoopError("it has no champion")
+            raise ImageLoopError("it rolled back")
         return result_of(settings.name)
 
     monkeypatch.setattr(model_server, "deploy", deploy)
-    with pytest.raises(
-        ImageLoopError, match="expected 2 models to be deployed, got 1 that failed: 'Big_Cats': it has no champion"
-    ):
+    monkeypatch.setattr(model_server, "open_stack", lambda: None)
+    monkeypatch.setattr(model_server, "find_candidate", lambda name, _version, **_: found.append(name))
+    with pytest.raises(ImageLoopError, match="1 of 2 models could not be deployed: 'Big_Cats': it rolled back"):
         deploy_models(SHELF)
     assert [(one.model_name, one.name, one.version, one.replicas, one.models) for one in asked] == [
         ("Big_Cats", "big-cats", None, 1, {}), ("dogs", "dogs", "3", 1, {}),
@@ -154,6 +155,9 @@ def test_each_model_of_a_server_is_deployed_and_one_that_fails_leaves_the_others
     assert [one.name for one in deploy_models(SHELF, "dogs").deployments] == ["dogs"]
     with pytest.raises(SettingsError, match="expected one of the models Big_Cats, dogs, got 'birds'"):
         deploy_models(SHELF, "birds")
+    with pytest.raises(SettingsError, match=r"version: expected it below one of the models \(models.NAME.version\)"):
+        deploy_models(SHELF.model_copy(update={"version": "2"}))
+    assert SHELF.model_copy(update={"version": "2"}).of_model("dogs").version == "2"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,7 @@ def test_each_model_of_a_server_is_deployed_and_one_that_fails_leaves_the_others
     [
         ({"server": None}, "expected a server for the models Big_Cats, dogs"),
         ({"server": {"name": "pets"}, "name": "pets"}, "expected a server with a name of its own"),
+        ({"server": {"name": "big-cats"}}, "expected a server with a name of its own"),
         ({"environment": {"A": "1"}}, "expected no environment"),
         ({"max_replicas": 4}, "expected no max_replicas"),
     ],

@@ -168,6 +168,12 @@ class DeploySettings(Settings):
     allow_class_change: bool = Field(False, description="let a version with other classes than those that are served take over")
     allow_refused_version: bool = Field(False, description="let a version that a gate refused be served")
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _may_be_empty(cls, models: Any) -> Any:
+        """A model with nothing after its name is one with nothing set."""
+        return {name: {} if entry is None else entry for name, entry in models.items()} if isinstance(models, dict) else models
+
     @model_validator(mode="after")
     def _may_grow(self) -> Self:
         if self.max_replicas is not None and self.max_replicas < self.replicas:
@@ -177,8 +183,11 @@ class DeploySettings(Settings):
             raise ValueError(
                 f"expected no {name} for a model that shares its processes with others (server), got one; unset either"
             )
-        if self.server is not None and self.server.name == self.name:
-            raise ValueError(f"expected a server with a name of its own, got that of the deployment ({self.name}); rename it")
+        names = [self.name, *map(deployment_of, self.models)]
+        if self.server is not None and self.server.name in names:
+            raise ValueError(
+                f"expected a server with a name of its own, got that of a deployment ({self.server.name}); rename it"
+            )
         if self.models and self.server is None:
             raise ValueError(f"expected a server for the models {', '.join(self.models)}, got none; set server.name")
         return self
@@ -191,7 +200,8 @@ class DeploySettings(Settings):
         entry, server = self.models.get(name), self.server
         if entry is None or server is None:
             raise SettingsError(f"expected one of the models {', '.join(self.models)}, got '{name}'; add it to models")
-        own: dict[str, Any] = {"model_name": name, "name": deployment_of(name), "version": entry.version, "models": {}}
+        own: dict[str, Any] = {"model_name": name, "name": deployment_of(name), "models": {}}
+        own |= {"version": self.version or entry.version, "graph": self.graph or entry.graph}
         return self.model_validate(self.model_dump() | own | {"server": server.model_dump() | {"warm": entry.warm}})
 
     def on(self, cluster: ClusterSettings) -> Self:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from imageloop.adapters.mlflow_registry import UnknownVersionError
@@ -35,3 +37,26 @@ def test_a_rollback_is_recorded_in_its_own_registry_and_no_note_blocks_for_ever(
     record_noted_rollbacks(workspace)
 
     assert sorted(note.name for note in workspace.rollbacks.iterdir()) == ["forgotten--7.unknown", "laptops--3.json"]
+
+
+@pytest.mark.parametrize(
+    ("good", "champion"),
+    [("6", "6"), ("5+6", "5"), ("6|4", "4"), ("7+4", "4"), ("6+3", "7"), (None, "7")],
+    ids=["one", "the first of several", "none that awaits approval", "not the bad one", "none of them", "nothing"],
+)
+def test_who_becomes_champion_after_a_rollback(workspace, monkeypatch, good, champion):
+    """Of several versions that served together the first one that was approved; the bad one is 7, and was the champion."""
+    verdicts = {"3": "rollback", "4": "advance", "5": "advance", "6": "hold", "7": "advance"}
+    state = {"champion": "7"}
+    registry = SimpleNamespace(
+        get=lambda version: SimpleNamespace(verdict=verdicts[version]),
+        set_verdict=lambda version, verdict, _by: verdicts.update({version: verdict}),
+        set_tag=lambda *_: None,
+        champion=lambda: state["champion"],
+        promote=lambda version: state.update(champion=version),
+    )
+    monkeypatch.setattr(rollback, "ModelRegistry", lambda _name: registry)
+
+    rollback.revoke("pets", "7", good, "too many errors", workspace)
+
+    assert (state["champion"], verdicts["7"]) == (champion, "rollback")

@@ -7,11 +7,12 @@ import pytest
 
 from imageloop.errors import ImageLoopError
 from seldon.service import model_repository as module
-from seldon.service.hosted_models import HostedModel, HostedModels, read_failures, write_failures
+from seldon.service.hosted_models import HostedModel, HostedModels, LoadFailure, read_failures, write_failures
 from seldon.service.model_repository import MIB, ModelRepository, Slot, failures_of
 from seldon.service.request_errors import RequestError
 
 BASE, EACH = 100, 50  # MB of the process, and of each model
+DAMAGED = LoadFailure(message="its file is damaged", of_model=True)
 
 
 class Memory:
@@ -78,7 +79,7 @@ def test_the_model_that_was_not_used_for_longest_goes(memory):
 
 def test_a_warm_model_stays_and_one_in_use_too(memory):
     async def play():
-        repository = repository_of(memory, BASE + 2 * EACH + 20, hosted("a", warm=True), hosted("b"), hosted("c"))
+        repository = repository_of(memory, BASE + 2 * EACH + 40, hosted("a", warm=True), hosted("b"), hosted("c"))
         await use(repository, "a")
         async with repository.using(repository.slots["b"]):
             with pytest.raises(RequestError, match="are in use or warm") as caught:
@@ -89,6 +90,18 @@ def test_a_warm_model_stays_and_one_in_use_too(memory):
     asyncio.run(play())
     assert memory.opened == ["a", "b", "c"]
     assert memory.loaded == {"a", "c"}
+
+
+def test_warm_models_leave_room_for_one_that_is_not(memory):
+    async def play():
+        warm = (hosted(name, warm=True) for name in "abc")
+        repository = repository_of(memory, BASE + 3 * EACH + 20, *warm, hosted("d"))
+        await use(repository, "a")
+        with pytest.raises(RequestError, match="fewer warm models"):
+            await use(repository, "b")
+        await use(repository, "d")
+
+    asyncio.run(play())
 
 
 def test_a_request_waits_for_a_model_in_use_to_be_idle(memory, monkeypatch):
@@ -140,9 +153,9 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_after_a_while(memory, monk
         repository = repository_of(memory, 1000, *map(hosted, "ab"))
         slot = repository.slots["a"]
         for _ in range(2):
-            with pytest.raises(RequestError, match="got: its file is damaged"):
+            with pytest.raises(RequestError, match="got an error of its package"):
                 await use(repository, "a")
-        assert failures_of(repository.slots.values()) == {"a": "its file is damaged"}
+        assert failures_of(repository.slots.values()) == {"a": DAMAGED}
         assert await use(repository, "b") == "b"
         memory.broken.clear()
         slot.failed_at -= module.AGAIN_SECONDS
@@ -170,8 +183,8 @@ def test_the_file_of_models_is_read_as_it_was_written(tmp_path):
     written.write(tmp_path)
     assert HostedModels.read(tmp_path) == written
     assert read_failures(tmp_path) == {}
-    write_failures(tmp_path, {"a": "its file is damaged"})
-    assert read_failures(tmp_path) == {"a": "its file is damaged"}
+    write_failures(tmp_path, {"a": DAMAGED})
+    assert read_failures(tmp_path) == {"a": DAMAGED}
 
 
 def test_this_process_takes_memory():

@@ -23,12 +23,14 @@ def server_routes(deployments: list[Deployment], settings: GatewaySettings, keys
     for prefix, members in servers.items():
         models = {member.manifest.spec.predictors[0].model_name: member for member in members}
         for name, member in models.items():
-            header = {"name": MODEL_HEADER, "string_match": {"exact": name}}
             path = {"path_separated_prefix": f"{prefix.rstrip('/')}{V2_MODELS}{name}"}
             rewrite = {"prefix_rewrite": f"{V2_MODELS}{name}"}
             routes += routes_to(member, settings, keys, "predict", path, rewrite=rewrite)
+        for name, member in models.items():
+            header = {"name": MODEL_HEADER, "string_match": {"exact": name}}
             routes += routes_below(prefix, member, settings, keys, [header])
-        info = f"expected the header {MODEL_HEADER} with a model of this server ({', '.join(sorted(models))}), got none of them"
+        named = ", ".join(sorted(models))
+        info = f"expected a model of this server ({named}) in the header {MODEL_HEADER} or in a path {V2_MODELS}NAME, got none of them"
         answer = {"status": 404, "body": {"inline_string": info}}
         routes.append({"match": {"prefix": prefix}, "direct_response": answer} | require_scope(keys, "predict"))
     return routes

@@ -152,7 +152,7 @@ class LocalCluster:
             state="Failed" if troubles else "Available",
             url=self._gateway.url(manifest, site),
             predictors=predictors,
-            notes=named_here(manifest),
+            notes=named_here(manifest) + self._replicas.servers.notes(state),
             description="; ".join(troubles),
         )
 

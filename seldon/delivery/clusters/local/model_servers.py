@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
-from seldon.delivery.clusters.local.deployment_state import Replica
+from seldon.delivery.clusters.local.deployment_state import DeploymentState, Replica
 from seldon.delivery.clusters.local.http_checks import get
 from seldon.delivery.clusters.local.site_folders import Layout
 from seldon.delivery.clusters.local.supervisor import Supervisor
 from seldon.delivery.inference_graph import process_parameters
 from seldon.delivery.manifest import Manifest, PredictorSpec
-from seldon.delivery.model_server_settings import ServerSettings
-from seldon.service.hosted_models import HostedModel, HostedModels, read_failures
+from seldon.delivery.model_server_settings import ServerSettings, server_of
+from seldon.service.hosted_models import HostedModel, HostedModels, LoadFailure, read_failures
 
 START_SECONDS = 60.0
 PORT_FILE = "port"
@@ -64,7 +64,7 @@ class ModelServers:
         if models != list(hosted.models) or hosted.memory_mb != settings.memory_mb:
             self._change(replica.host, models, settings.memory_mb)
 
-    def failure(self, replica: Replica) -> str | None:
+    def failure(self, replica: Replica) -> LoadFailure | None:
         """Why a process cannot load a predictor; None while that is not known."""
         return read_failures(self._layout.replicas / replica.host).get(replica.name)
 
@@ -84,6 +84,18 @@ class ModelServers:
         """Take a replica that did not get ready out of its process."""
         hosted = HostedModels.read(self._layout.replicas / replica.host)
         self._change(replica.host, self._others(replica), hosted.memory_mb)
+
+    def notes(self, state: DeploymentState) -> list[str]:
+        """What a user should know of the processes that a deployment shares, a sentence for each replica."""
+        found = []
+        for replica in state.replicas:
+            predictor = state.manifest.predictor(replica.predictor)
+            if replica.host and predictor is not None and (settings := server_of(predictor)) is not None:
+                warm = ", and is never unloaded" if settings.warm else ""
+                port = (self._layout.replicas / replica.host / PORT_FILE).read_text()
+                server = f"the server '{settings.name}' ({settings.memory_mb} MB)"
+                found.append(f"'{predictor.name}' shares a process of {server}{warm}: http://127.0.0.1:{port}/models")
+        return found
 
     def ports(self) -> list[int]:
         """The own ports of all processes, for their metrics."""

@@ -161,8 +161,9 @@ class Replicas:
         while get(replica.port, path) is None:
             state = self._supervisor.states().get(replica.program)
             failure = self.servers.failure(replica) if replica.host else None
-            if failure:
-                raise ReplicaEndedError(replica.predictor, f"'{replica.predictor}' cannot be loaded: {failure}")
+            if failure is not None:
+                message = f"'{replica.predictor}' cannot be loaded: {failure.message}"
+                raise ReplicaEndedError(replica.predictor, message) if failure.of_model else DeploymentError(message)
             ended = state in ("BACKOFF", "FATAL", "EXITED")
             if ended or time.monotonic() > deadline:
                 reason = f"a replica of '{replica.predictor}' did not get ready ({state}): {self._last_message(replica.program)}"

@@ -1,5 +1,6 @@
 """Several models in the same processes: each has its own address, metrics, records and rollout, and none disturbs another."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from seldon.delivery.clusters.local.http_checks import get
 from seldon.delivery.model_server_settings import ServerSettings, shared
 from seldon.delivery.render_manifest import render, render_predictor
 from seldon.delivery.rollouts.candidate_package import CandidatePackage
-from seldon.delivery.rollouts.rollout_runner import roll_out
+from seldon.delivery.rollouts.rollout_runner import RolloutStoppedError, roll_out
 from seldon.delivery.rollouts.settings import DeploySettings
 
 pytestmark = pytest.mark.xdist_group("model servers")
@@ -46,6 +47,17 @@ def state_of(cluster):
     """What the server's process says of its models, by deployment."""
     (port,) = cluster._replicas.servers.ports()
     return json.loads(get(port, "/models"))
+
+
+def processes_of(cluster):
+    """The processes of the site's servers, by pid."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            command = " ".join(process.cmdline())
+            if "seldon.model_server" in command and str(cluster._layout.folder) in command:
+                found.add(process.pid)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +144,26 @@ def test_a_model_that_cannot_be_loaded_does_not_disturb_one_that_serves(shelf, m
     assert {model["deployment"] for model in state_of(shelf)["models"]} == {"default/plain", "default/leaning"}
 
 
+def test_too_little_memory_is_no_fault_of_a_version(make_cluster, package):
+    """Two warm models, and a process that is larger than its memory before the first one."""
+    cluster = make_cluster()
+    enough = ServerSettings(name="shelf", memory_mb=1000, warm=True)
+    tight = enough.model_copy(update={"memory_mb": 60})
+    deploy(cluster, "plain", package, settings=tight)
+    settings = DeploySettings(name="other", model_name="other", replicas=1)
+    with pytest.raises(RolloutStoppedError, match=r"expected memory for the model 'other'.*keeps its title") as caught:
+        roll_out(cluster, settings, spec("other", package, settings=tight), package=CandidatePackage(package))
+    assert not caught.value.rollout.unfit
+    assert (
+        roll_out(cluster, settings, spec("other", package, settings=enough), package=CandidatePackage(package)).outcome
+        == "promoted"
+    )
+    assert [note.partition(" (")[0] for note in cluster.describe("default", "other").notes] == [
+        "'v1' shares a process of the server 'shelf'"
+    ]
+    cluster.stop()
+
+
 def test_a_rollout_of_one_model_is_none_of_the_others_concern(shelf, package, leaning, colours, call, load):
     settings = DeploySettings(name="leaning", model_name="leaning", replicas=1, server=SERVER)
     candidate = spec("leaning", package, version="2").model_copy(update={"traffic": 0})
@@ -150,7 +182,7 @@ def test_a_rollout_of_one_model_is_none_of_the_others_concern(shelf, package, le
 
 def test_new_settings_reach_the_process_without_another_one(shelf, package):
     settings = DeploySettings(name="plain", model_name="plain", replicas=1)
-    pids = {process.pid for process in psutil.process_iter() if "seldon.model_server" in " ".join(process.cmdline())}
+    pids = processes_of(shelf)
     warm = spec("plain", package, settings=ServerSettings(name="shelf", memory_mb=1500, warm=True))
     assert roll_out(shelf, settings, warm, package=CandidatePackage(package)).outcome == "promoted"
     deadline = time.monotonic() + 5
@@ -159,20 +191,13 @@ def test_new_settings_reach_the_process_without_another_one(shelf, package):
     state = state_of(shelf)
     assert state["memory_mb"] == 1500
     assert [model["warm"] for model in state["models"] if model["deployment"] == "default/plain"] == [True]
-    assert pids == {process.pid for process in psutil.process_iter() if "seldon.model_server" in " ".join(process.cmdline())}
+    assert pids == processes_of(shelf)
     assert roll_out(shelf, settings, warm, package=CandidatePackage(package)).outcome == "unchanged"
 
 
 def test_a_killed_process_serves_all_its_models_again(shelf, colours, call, eventually):
-    (worker,) = [
-        process
-        for process in psutil.process_iter()
-        if "seldon.model_server" in " ".join(process.cmdline())
-        and str(shelf._layout.folder) in " ".join(process.cmdline())
-        and process.children()
-    ]
-    for process in [worker, *worker.children()]:
-        os.kill(process.pid, signal.SIGKILL)
+    for pid in processes_of(shelf):
+        os.kill(pid, signal.SIGKILL)
 
     def serves():
         return [call(f"{shelf.urls[model]}/predict", colours.blue, "image/png")[0] for model in ("plain", "leaning")] == [
