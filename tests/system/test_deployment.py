@@ -433,8 +433,8 @@ def test_models_share_processes_and_versions_serve_together(site, deployed, thir
     answer = post(f"{combined['url']}/predict", image.getvalue(), "image/png")
     monitored = site.json("monitor", "--model", MODEL)
     back = site.json("rollback", "--model", MODEL)
-    _, error = site.run("deploy", "--config", str(shelf), "--model", "nobody", expect=1)
-    _, same = site.run("deploy", "--model", MODEL, "--set", "graph={kind: router, with_versions: [1, 1]}", expect=1)
+    _, error = site.run("deploy", "--config", str(shelf), "--model", "nobody", expect=2)
+    _, same = site.run("deploy", "--model", MODEL, "--set", "graph={kind: router, with_versions: [1, 1]}", expect=2)
 
     whole = f"{deployed['version']}+{third}"
     assert [(one["name"], one["outcome"]) for one in shared] == [("my-second", "promoted"), (MODEL, "promoted")]
