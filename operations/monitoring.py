@@ -39,7 +39,7 @@ GIVE_UP_SECONDS = 3600.0  # a retraining that fails again and again, and not for
 class MonitoringRun:
     """One monitoring run: the decision with its explanation, reason and metrics, and what followed. Units: seconds.
 
-    `finished`: outcomes of retrainings that an earlier run had begun. `outcome`: of the retraining that this run decided.
+    `finished`: outcomes of retrainings that an earlier run had begun. `outcome`: of the one that this run decided. `broken`: what does not serve.
     """
 
     stack: str
@@ -53,6 +53,7 @@ class MonitoringRun:
     explanation: str = ""
     finished: list[str] = field(default_factory=list)
     outcome: str | None = None
+    broken: str = ""
     seconds: float = 0.0
 
     @property
@@ -82,9 +83,12 @@ def monitor(settings: MonitorSettings) -> MonitoringRun:
     settings = settings.on(active_cluster())
     workspace = Workspace.current()
     with _alone(workspace):
-        _repair_deployments(workspace)
+        broken = _repair_deployments(workspace)
         finished = _finish_interrupted(settings, workspace)
         result = _run_pipeline(settings, client)
+        if broken:
+            said = f"What is deployed does not serve, and could not be started again: {broken}. {result.explanation}"
+            result = replace(result, broken=broken, explanation=said)
         outcome = None
         if result.action == "retrain":
             show_status(result, settings, workspace, due_seconds=CARRYING_OUT_SECONDS)
@@ -134,16 +138,18 @@ def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _repair_deployments(workspace: Workspace) -> None:
-    """Start again what the active stack deployed on this machine, and what serves no more; a failure stops no monitoring run."""
+def _repair_deployments(workspace: Workspace) -> str:
+    """Start again what the active stack deployed on this machine, and what serves no more; the result says what failed, and is empty else."""
     last = read_deployed(workspace, active_stack_id())
     if last is None:
-        return
+        return ""
     try:
         for repaired in open_cluster(last.cluster, workspace).repair():
             logger.warning("served no more, and was started again: %s", repaired)
     except ImageLoopError as error:
         logger.warning("what was deployed could not be started again: %s", error)
+        return str(error)
+    return ""
 
 
 def _run_pipeline(settings: MonitorSettings, client: "Client") -> MonitoringRun:
@@ -230,12 +236,14 @@ def _notify(result: MonitoringRun, outcomes: list[str], newest: str, settings: M
     """Notify Alertmanager each time, since an alert that is not repeated is over; a channel only of news."""
     from imageloop.adapters.alerter.alerter import active_alerter
 
-    alerter = active_alerter()
-    kind = "retrain" if outcomes else result.action
+    alerter, name = active_alerter(), settings.monitoring.model_name
+    kind = "retrain" if outcomes else "alert" if result.broken else result.action
+    known, news = f"{'broken' if result.broken else 'notified'} {name}", result.broken or newest
+    if not result.broken and read_memory(workspace).get(f"broken {name}"):
+        remember(workspace, f"broken {name}", "")  # so that it is news where it breaks again
     if alerter is None or kind not in ("alert", "retrain", "no_data"):
         return
-    name = settings.monitoring.model_name
-    is_news = bool(outcomes) or newest != read_memory(workspace).get(f"notified {name}")
-    text = " → ".join([result.reason, *outcomes])
+    is_news = bool(outcomes) or news != read_memory(workspace).get(known)
+    text = " → ".join([result.broken or result.reason, *outcomes])
     if alerter.notify(kind, name, text, result.metrics, is_news=is_news):
-        remember(workspace, f"notified {name}", newest)
+        remember(workspace, known, news)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from imageloop.errors import ImageLoopError
 from imageloop.lifecycle.feedback_for_training import open_database
 from imageloop.records.store.database import Decision
 from operations import monitor_status, monitoring, retraining
@@ -100,3 +101,27 @@ def test_a_channel_is_notified_once_and_again_after_a_failure(workspace, channel
     run_monitor("poisoned")
 
     assert channel.texts == ["drift", "poisoned"]
+
+
+def test_what_does_not_serve_is_news_each_time_that_it_breaks(workspace, monkeypatch):
+    notified = []
+    alerter = SimpleNamespace(
+        notify=lambda kind, _name, text, _metrics, *, is_news: notified.append((kind, text, is_news)) or True
+    )
+    monkeypatch.setattr("imageloop.adapters.alerter.alerter.active_alerter", lambda: alerter)
+    run = monitoring.MonitoringRun("local", "nothing", "no drift", broken="default/pets: 'v1' cannot be loaded")
+    for result in (run, run, monitoring.MonitoringRun("local", "nothing", "no drift"), run):
+        monitoring._notify(result, result.outcomes, "", SETTINGS, workspace)
+
+    assert notified == [("alert", run.broken, True), ("alert", run.broken, False), ("alert", run.broken, True)]
+
+
+def test_a_deployment_that_cannot_be_started_again_is_named(workspace, monkeypatch):
+    def repair():
+        raise ImageLoopError("default/pets: its package is gone")
+
+    monkeypatch.setattr(monitoring, "read_deployed", lambda *_: SimpleNamespace(cluster=None))
+    monkeypatch.setattr(monitoring, "active_stack_id", lambda: "1")
+    monkeypatch.setattr(monitoring, "open_cluster", lambda *_: SimpleNamespace(repair=repair))
+
+    assert monitoring._repair_deployments(workspace) == "default/pets: its package is gone"

@@ -78,8 +78,8 @@ class LocalCluster:
             logger.warning("the change could not be undone: %s", error)
 
     def repair(self) -> list[str]:
-        """A site that `stop` keeps for later stays stopped."""
-        repaired: list[str] = []
+        """A site that `stop` keeps for later stays stopped. Raises: DeploymentError for those that failed, once all were tried."""
+        repaired, failed = list[str](), list[str]()
         if self._layout.stopped.exists():
             return repaired
         for state in self._store.deployments():
@@ -94,6 +94,10 @@ class LocalCluster:
                         repaired.append(f"{manifest.key}: {found.description if found else 'the gateway is gone'}")
             except RolloutUnderWayError:
                 continue  # it sees the same
+            except DeploymentError as error:
+                failed.append(f"{state.manifest.key}: {error}")
+        if failed:
+            raise DeploymentError("; ".join(failed))
         return repaired
 
     def get(self, namespace: str, name: str) -> Manifest | None:

@@ -262,6 +262,21 @@ def test_what_serves_no_more_is_started_again_unless_its_user_stopped_it(served,
     assert status(served).state == "Available"
 
 
+def test_one_deployment_that_cannot_be_started_again_keeps_no_other_from_it(cluster, predictor_spec, make_package):
+    gone = make_package()
+    for name, package in (("broken", gone), ("whole", make_package())):
+        cluster.apply(render(name, "default", [predictor_spec("1", package)]))
+    for process in processes_of(cluster):
+        process.kill()
+    psutil.wait_procs(processes_of(cluster), timeout=10)
+    (gone / "model.onnx").write_bytes(b"damaged")
+
+    with pytest.raises(DeploymentError, match=r"default/broken: .*model\.onnx"):
+        cluster.repair()
+
+    assert cluster.describe("default", "whole").state == "Available"
+
+
 def test_a_killed_supervisor_is_reported_and_the_next_change_repairs_it(served, load):
     os.kill(int(served._supervisor._call("getPID")), signal.SIGKILL)
     wait_until(lambda: not served._supervisor.is_running())
