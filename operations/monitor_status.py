@@ -50,6 +50,7 @@ def show_status(result: "MonitoringRun", settings: MonitorSettings, workspace: W
         "action": result.action,
         "reason": result.reason,
         "explanation": result.explanation,
+        "broken": result.broken,
         "metrics": result.metrics,
         "versions": versions_shown(name),
         "served": served,

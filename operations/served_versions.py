@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imageloop.intervals import wilson
+from imageloop.model.served_versions import versions_in
 from imageloop.records.store.database import Database
 
 RECENT_SECONDS = 900
@@ -12,11 +13,17 @@ SHOWN = ("version", "accuracy", "backbone", "data", "made_at", "reason")
 
 
 def versions_shown(model_name: str) -> list[dict[str, Any]]:
-    """The newest versions of a model, the newest first. `traffic`: percent; None where this machine does not know it."""
+    """Versions that serve together, then the newest versions of a model. `traffic`: percent; None where this machine does not know it."""
     from operations.approval import known_versions
 
     known = known_versions(model_name)
-    return [
+    together = [
+        dict.fromkeys(SHOWN)
+        | {"version": text, "status": "together", "traffic": share, "reason": f"versions {', '.join(versions_in(text))}"}
+        for text, share in (known.traffic or {}).items()
+        if len(versions_in(text)) > 1
+    ]
+    return together + [
         {name: value for name, value in asdict(one).items() if name in SHOWN}
         | {
             "accuracy_low": one.interval[0] if one.interval else None,

@@ -104,6 +104,8 @@ def status(name: str | None = None) -> ServingStatus:
 def traffic_of(model_name: str) -> dict[str, int] | None:
     """The percentage of the traffic that each version of a model has in the deployments of this machine; None where none is deployed here.
 
+    Versions that serve together are among them one by one, and together, as `4+3`.
+
     On a shared cluster it is `status` that asks.
     """
     deployed = read_deployed(Workspace.current(), active_stack_id())
@@ -112,7 +114,11 @@ def traffic_of(model_name: str) -> dict[str, int] | None:
     cluster = open_cluster(deployed.cluster, Workspace.current())
     manifests = cluster.belonging_to(deployed.namespace, deployed.name)
     parts = [(manifest, part) for manifest in manifests for part in manifest.spec.predictors if part.model_name == model_name]
-    traffic = [(version, manifest.weights.get(part.name, 0)) for manifest, part in parts for version in versions_in(part.version)]
+    traffic = [
+        (version, manifest.weights.get(part.name, 0))
+        for manifest, part in parts
+        for version in {part.version, *versions_in(part.version)}
+    ]
     return dict(sorted(traffic, key=lambda share: share[1])) or None
 
 

@@ -57,6 +57,7 @@ function problemOf(loop, errors) {
   if (!loop.time) return "no monitor is running: run.py watch starts one";
   if (loop.due && Date.now() / 1000 > loop.due) return "the monitor is silent: its last run is overdue";
   if (errors > 0.01) return `${percent(errors)} of the requests to this replica fail`;
+  if (loop.broken) return "a deployment does not serve, and cannot be started again";
   if (["alert", "retrain"].includes(loop.action)) return `the monitor decided: ${loop.action}`;
   const newest = (loop.windows || []).at(-1);
   return newest?.alarm ? "the newest images have drifted" : "";
@@ -73,7 +74,7 @@ function row(version, served) {
     version.version, version.status, version.traffic === null ? null : `${version.traffic} %`, served?.predictions,
     served?.p50_ms === undefined ? null : `${served.p50_ms.toFixed(0)} ms, ${served.p95_ms.toFixed(0)} ms`, labelled,
     interval(version.accuracy, version.accuracy_low, version.accuracy_high), [version.backbone, version.data].filter(Boolean).join(", "),
-    version.made_at.slice(0, 16).replace("T", " "), version.reason,
+    (version.made_at || "").slice(0, 16).replace("T", " "), version.reason,
   ];
   const line = document.createElement("tr");
   line.append(...cells.map((value) => element("td", value || value === 0 ? value : "–")));
