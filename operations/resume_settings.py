@@ -35,6 +35,11 @@ def settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed |
         )
     manifest = cluster.get(last.namespace, last.name)
     if manifest is None:
+        logger.warning(
+            "nothing of '%s/%s' was kept to be resumed (down --keep does); deploying the champion of the default model",
+            last.namespace,
+            last.name,
+        )
         return DeploySettings()
     before = settled(manifest)
     served = before or manifest.spec.predictors[0]  # a first rollout that was cut off is carried out again

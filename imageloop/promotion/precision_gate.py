@@ -43,9 +43,9 @@ def judge_precision(
     same_N = exact_NK.argmax(1) == smaller_NK.argmax(1)
     accepted = high <= settings.int8_max_accuracy_loss and wilson(int(same_N.sum()), len(rows))[1] >= settings.int8_min_agreement
     logger.info(
-        "%s %s: on %d validation images it loses %.2f points of accuracy, with 95 %% confidence no more than %.2f (limit: %g); %.1f %% of the labels "
-        "are the same (limit: %g %%, within chance)",
-        name, "passed" if accepted else "refused, fp32 is used", len(rows), 100 * lost_N.mean(), 100 * high, 100 * settings.int8_max_accuracy_loss,
+        "%s %s: on %d validation images accuracy changes by %+.2f points and, with 95 %% confidence, falls by at most %.2f (limit: %g); %.1f %% of "
+        "the labels are the same (limit: %g %%, or within chance of it)",
+        name, "passed" if accepted else "refused, fp32 is used", len(rows), -100 * lost_N.mean(), 100 * max(high, 0.0), 100 * settings.int8_max_accuracy_loss,
         100 * same_N.mean(), 100 * settings.int8_min_agreement,
     )  # fmt: skip
     return PrecisionVerdict(accepted, float(lost_N.mean()), low, high, float(same_N.mean()))

@@ -37,10 +37,9 @@ class ModelServers:
                 continue
             home = self._layout.replicas / name
             home.mkdir(parents=True, exist_ok=True)
-            file = home / PORT_FILE
-            if not file.exists():
-                file.write_text(str(self._free_port()))
-            self._start(name, home, int(file.read_text()), number)
+            port = self._free_port()
+            (home / PORT_FILE).write_text(str(port))
+            self._start(name, home, port, number)
             self._await(name)
         return names
 
@@ -81,9 +80,11 @@ class ModelServers:
                 self._change(host, models, hosted.memory_mb)
 
     def remove(self, replica: Replica) -> None:
-        """Take a replica that did not get ready out of its process."""
-        hosted = HostedModels.read(self._layout.replicas / replica.host)
-        self._change(replica.host, self._others(replica), hosted.memory_mb)
+        """Take a replica that did not get ready out of its process, and end a process that was started for it alone."""
+        hosted, others = HostedModels.read(self._layout.replicas / replica.host), self._others(replica)
+        self._change(replica.host, others, hosted.memory_mb)
+        if not others:
+            self._supervisor.remove(replica.host)
 
     def notes(self, state: DeploymentState) -> list[str]:
         """What a user should know of the processes that a deployment shares, a sentence for each replica."""

@@ -53,6 +53,7 @@ class Replicas:
                     logger.warning("'%s' could not be started again: %s", state.manifest.key, error)
                     continue
                 self._store.put(DeploymentState(manifest=state.manifest, replicas=kept + started))
+                logger.info("'%s' was started again too", state.manifest.key)
 
     def start_missing(self, manifest: Manifest, have: list[Replica]) -> tuple[list[Replica], list[Replica]]:
         """The replicas that fit already, and new ones that are ready; if one does not get ready, all new ones are removed."""

@@ -142,6 +142,10 @@ def test_a_model_that_cannot_be_loaded_does_not_disturb_one_that_serves(shelf, m
     assert callers.failed == 0, callers.failures
     assert shelf.get("default", "broken") is None
     assert {model["deployment"] for model in state_of(shelf)["models"]} == {"default/plain", "default/leaning"}
+    alone = ServerSettings(name="another")
+    with pytest.raises(ReplicaEndedError, match="cannot be loaded"):
+        deploy(shelf, "broken", broken, settings=alone)
+    assert not [name for name in shelf._supervisor.states() if "server-another" in name]
 
 
 def test_too_little_memory_is_no_fault_of_a_version(make_cluster, package):
