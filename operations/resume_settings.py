@@ -23,7 +23,6 @@ def settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed |
 
     Raises: SettingsError where it was deployed to another cluster than that of the active stack.
     """
-    from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
     from seldon.delivery.rollouts.rollout_runner import settled
 
     if last is None:
@@ -43,9 +42,17 @@ def settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed |
         return DeploySettings()
     before = settled(manifest)
     served = before or manifest.spec.predictors[0]  # a first rollout that was cut off is carried out again
+    environment = _given_environment(served, cluster, manifest.key)
+    return _as_it_served(served, last, environment, refused_too=before is not None)
+
+
+def _as_it_served(served: PredictorSpec, last: Deployed, environment: dict[str, str], *, refused_too: bool) -> DeploySettings:
+    """The settings of a predictor that served; without its version where the registry no longer has that."""
+    from imageloop.adapters.mlflow_registry import ModelRegistry, UnknownVersionError
+
     found = DeploySettings(
         namespace=last.namespace, name=last.name, model_name=served.model_name, replicas=served.replicas,
-        image=served.container.image if served.container else None, environment=_given_environment(served, cluster, manifest.key),
+        image=served.container.image if served.container else None, environment=environment,
     )  # fmt: skip
     registry, version = ModelRegistry(served.model_name), registered_version(served.version)
     try:
@@ -66,7 +73,7 @@ def settings_to_resume(cluster: Cluster, here: ClusterSettings, last: Deployed |
             "version": version,
             "graph": settings_of(served.graph),
             "server": server_of(served),
-            "allow_refused_version": before is not None,
+            "allow_refused_version": refused_too,
         }
     )
 

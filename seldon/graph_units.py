@@ -6,13 +6,12 @@
 On one machine no executor runs: there a replica does the same in one process (seldon.service.served_graph).
 """
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from imageloop.abandoned_work import own_folder
-from seldon.service.bandit import Bandit, Method
+from imageloop.model.served_versions import versions_in
+from seldon.service.bandit import Bandit, Method, rewards_file
+from seldon.service.serving_place import ServingPlace
 
 RIGHT = 0.5  # a reward from here on means that the prediction was right
 
@@ -49,10 +48,10 @@ class BanditRouter:
     def __init__(
         self, model_name: str = "imageloop", model_version: str = "0", method: Method = "thompson", epsilon: float = 0.1
     ) -> None:
-        folder = os.environ.get("IMAGELOOP_RECORDS")
-        self._children = model_version.split("|")
-        file = (Path(folder) if folder else own_folder("router")) / f"router-{os.environ.get('PREDICTOR_ID', 'default')}.db"
-        self._bandit, self._model_name = Bandit(file, self._children, method, epsilon), model_name
+        """`model_name`: of the manifest, as of every unit; it decides nothing here."""
+        place = ServingPlace.from_environment()
+        self._children = versions_in(model_version)
+        self._bandit = Bandit(rewards_file(place.records, place.predictor), self._children, method, epsilon)
 
     def route(self, _features: Any, _names: Any, **_: Any) -> int:
         """The number of the child that predicts this request."""

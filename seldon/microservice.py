@@ -10,7 +10,6 @@ from typing import Any
 
 from flask import Blueprint
 
-from imageloop.abandoned_work import own_folder
 from imageloop.embeddings.training_examples import TrainingExamples
 from imageloop.model.signing import public_key
 from imageloop.prices import per_cpu_hour, per_gib_hour
@@ -61,7 +60,7 @@ class ImageClassifier:
         self._key = public_key(Workspace.current().keys)
         self._place = place or ServingPlace.from_environment()
         self._identity = Identity(model_name, model_version, self._place.predictor, self._place.scope)
-        self.info, self._verified_in = self._graph.verify(self._key), os.getpid()
+        self.info, self._verified_in = self._graph.verify(self._key, self._place.verify), os.getpid()
         self._retention = ImageRetention.from_environment(
             str(self._place.records) if self._place.records else None,
             lambda: prometheus_metrics.images_lost.labels(self._identity.label).inc(),
@@ -74,7 +73,7 @@ class ImageClassifier:
         """Open the model and what it writes to; ONNX Runtime's sessions and threads do not survive a fork."""
         prometheus_metrics.ensure_folder()
         if self._verified_in != os.getpid():  # a worker that replaces another one may start weeks later
-            self._graph.verify(self._key)
+            self._graph.verify(self._key, self._place.verify)
         predictors, identity = self._graph.open(), self._identity
         prometheus_metrics.model_info.labels(
             identity.label, identity.model_name, identity.model_version, self.info.data_version, predictors[0].precision
@@ -90,7 +89,7 @@ class ImageClassifier:
         prometheus_metrics.cores.labels(identity.label).set(threads)
         compute = self._place.compute or ComputeThreads(threads, max_batch(predictors[0]), max_wait_seconds())
         shared = Shared(from_environment(threads), compute, writer, self._retention)
-        self._handler = self._graph.handler(predictors, identity, shared, folder or own_folder("router"))
+        self._handler = self._graph.handler(predictors, identity, shared, folder)
 
     def close(self) -> None:
         """Before the process or the model ends: finish what is computed, and write the records that wait."""

@@ -63,6 +63,7 @@ class ModelServer(Application):
 
     def open(self) -> "ModelServerApp":
         """What the worker serves: no model yet."""
+        from imageloop.model.verify_package import verified_once
         from seldon.microservice import ImageClassifier, compute_threads
         from seldon.service.asgi_app import ServiceApp
         from seldon.service.compute_threads import ComputeThreads
@@ -74,7 +75,7 @@ class ModelServer(Application):
         compute = ComputeThreads(compute_threads(), int(os.environ.get(MAX_BATCH_VARIABLE) or 1), max_wait_seconds())
 
         def open_app(model: "HostedModel") -> ServiceApp:
-            place = ServingPlace(model.predictor, Path(model.records), model.deployment, compute)
+            place = ServingPlace(model.predictor, Path(model.records), model.deployment, compute, verified_once)
             classifier = ImageClassifier(**model.parameters, place=place)
             classifier.load()
             return service_app(classifier)

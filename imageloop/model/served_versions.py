@@ -1,14 +1,8 @@
 """The version of a predictor that serves several: `4+3` where the mean of both is the prediction, `4|3` where one of them is chosen."""
 
 import re
-from collections.abc import Sequence
 
 MEAN, CHOICE = "+", "|"
-
-
-def joined(sign: str, versions: Sequence[str]) -> str:
-    """One text for several versions; the first one stands for all where only one can."""
-    return sign.join(versions)
 
 
 def versions_in(text: str) -> list[str]:

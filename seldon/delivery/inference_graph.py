@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imageloop.errors import SettingsError
-from imageloop.model.served_versions import CHOICE, MEAN, joined
+from imageloop.model.served_versions import CHOICE, MEAN
 from seldon.delivery.graph_settings import Combiner, GraphSettings, Router
 from seldon.delivery.manifest import ComponentSpec, Container, Graph, Parameter, PodSpec, PredictorSpec, dump
 from seldon.service.serving_protocols import PORT
@@ -31,7 +31,7 @@ def render_graph(settings: GraphSettings, models: Sequence[PredictorSpec]) -> Pr
         raise SettingsError(f"graph.with_versions: expected versions that differ, got {', '.join(versions)}")
     kind = "COMBINER" if isinstance(settings, Combiner) else "ROUTER"
     parameters = [Parameter(name="model_name", value=first.model_name)]
-    parameters.append(Parameter(name="model_version", value=joined(SIGNS[kind], versions)))
+    parameters.append(Parameter(name="model_version", value=SIGNS[kind].join(versions)))
     if isinstance(settings, Router):
         parameters.append(Parameter(name="method", value=settings.method))
         parameters.append(Parameter(name="epsilon", value=str(settings.epsilon), type="FLOAT"))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from a2wsgi import WSGIMiddleware
@@ -31,6 +31,7 @@ from seldon.service.tracing import Tracing
 
 if TYPE_CHECKING:
     from seldon.microservice import ImageClassifier
+    from seldon.service.grpc_server import GrpcCalls
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -105,6 +106,13 @@ class ServiceApp:
                 await self.tracing.traced(scope, caller.stages, send, partial(self._handle, scope, caller))
         finally:
             self.in_flight -= 1
+
+    @cached_property
+    def grpc_calls(self) -> "GrpcCalls":
+        """The calls over gRPC, where another server than the app's own takes them."""
+        from seldon.service.grpc_server import GrpcCalls
+
+        return GrpcCalls(self)
 
     def close(self) -> None:
         """Before the process or the model ends: write the records that wait, and send spans."""

@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from imageloop.abandoned_work import own_folder
+
 Method = Literal["thompson", "epsilon_greedy"]
 CHANCE = random.SystemRandom()
 FRESH_SECONDS = 1.0  # so long the counts that were read last are used
@@ -26,6 +28,11 @@ LEARN = """
 insert into arms values (?, ?, ?)
 on conflict (arm) do update set rewarded = rewarded + excluded.rewarded, judged = judged + excluded.judged
 """
+
+
+def rewards_file(records: Path | None, predictor: str) -> Path:
+    """Where the router of a predictor keeps what it learns: beside its records, and without any for as long as its process runs."""
+    return (records or own_folder("router")) / f"router-{predictor}.db"
 
 
 class Counts(NamedTuple):

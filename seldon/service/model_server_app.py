@@ -10,18 +10,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from seldon.service import prometheus_metrics
-from seldon.service.asgi_app import HEADERS, READY, Scope, Send, ServiceApp
+from seldon.service.asgi_app import HEADERS, HEALTH, READY, Scope, Send, ServiceApp
 from seldon.service.callers import Receive
-from seldon.service.grpc_server import Answer, GrpcCalls, GrpcServer, refuse_call
+from seldon.service.grpc_server import Answer, GrpcServer, refuse_call
 from seldon.service.hosted_models import HostedModel, HostedModels, LoadFailure
 from seldon.service.json_encoding import to_json
 from seldon.service.model_repository import MIB, ModelRepository, Slot, resident_bytes
 from seldon.service.request_errors import RequestError
 from seldon.service.routes import route_of
-from seldon.service.serving_protocols import SELDON, V2
+from seldon.service.serving_protocols import SELDON
 
 logger = logging.getLogger(__name__)
-HEALTH = (SELDON.ready_path, SELDON.live_path, "/api/v1.0/health/status", V2.live_path, V2.ready_path)
 END_SECONDS = 25.0  # for the requests of a model that is removed
 Listen = Callable[[int], Awaitable[Any]]
 
@@ -60,11 +59,11 @@ class ModelServerApp:
             return
         if slot is None:
             await self._answer_of_process(scope["path"], send)
-        elif scope["path"] in HEALTH and scope["method"] == "GET":
-            await self._answer_health(slot, scope["path"], send)
         elif scope["path"] == "/metrics" and scope["method"] == "GET":
             text, content_type = prometheus_metrics.exposition_of(slot.label, slot.model.predictor)
             await _send(send, 200, text, content_type)
+        elif scope["path"] in HEALTH and scope["method"] == "GET":
+            await self._answer_health(slot, scope["path"], send)
         else:
             await self._serve(slot, scope, receive, send)
 
@@ -176,7 +175,7 @@ class ModelServerApp:
             async def answer(content: bytes, context: Any) -> bytes:
                 try:
                     async with self.repository.using(slot) as app:
-                        found = GrpcCalls(app).answering(path)
+                        found = app.grpc_calls.answering(path)
                         if found is None:
                             raise RequestError(
                                 404, "no_such_route", "expected a method of Seldon's or of Open Inference, got another one"

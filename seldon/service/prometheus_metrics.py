@@ -65,10 +65,7 @@ def count_request(predictor: str, route: str, code: int, begun: float) -> None:
 
 def exposition() -> tuple[bytes, str]:
     """Return the metrics of all workers, and their content type."""
-    registry = REGISTRY
-    if MULTIPROCESS_VARIABLE in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry = _workers() if MULTIPROCESS_VARIABLE in os.environ else REGISTRY
     loop = CollectorRegistry()
     loop.register(LoopCollector())
     if MULTIPROCESS_VARIABLE in os.environ:  # else Prometheus' own collector is in the registry

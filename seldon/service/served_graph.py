@@ -11,8 +11,8 @@ from imageloop.errors import SettingsError
 from imageloop.model.mean_predictor import MeanPredictor, joint_info
 from imageloop.model.package import PackageInfo
 from imageloop.model.predictor import Predictor
-from imageloop.model.verify_package import verified_package
-from seldon.service.bandit import Bandit, Method
+from imageloop.model.verify_package import Verify, verified_package
+from seldon.service.bandit import Bandit, Method, rewards_file
 from seldon.service.prediction_handler import PredictionHandler, Shared
 from seldon.service.prediction_requests import Identity
 from seldon.service.version_router import VersionRouter
@@ -53,19 +53,21 @@ class ServedGraph:
                 f"the parameter `graph`: expected the JSON of a combiner or router, got '{parameter[:200]}'"
             ) from error
 
-    def verify(self, key: Path) -> PackageInfo:
+    def verify(self, key: Path, verify: Verify = verified_package) -> PackageInfo:
         """The joint description of the packages, once all are verified.
 
         Raises: PackageError; ImageLoopError where they do not fit together.
         """
-        return joint_info([verified_package(member.folder, key) for member in self.members])
+        return joint_info([verify(member.folder, key) for member in self.members])
 
     def open(self) -> list[Predictor]:
         """Open the models, which were verified."""
         return [Predictor.unsigned(member.folder, threads=1) for member in self.members]
 
-    def handler(self, predictors: Sequence[Predictor], identity: Identity, shared: Shared, rewards: Path) -> PredictionHandler:
-        """What predicts with the opened models. `rewards`: the folder where a router keeps what it learns."""
+    def handler(
+        self, predictors: Sequence[Predictor], identity: Identity, shared: Shared, records: Path | None
+    ) -> PredictionHandler:
+        """What predicts with the opened models. `records`: the folder beside whose files a router keeps what it learns."""
         first = self.members[0].folder
         if self.kind == "MODEL":
             return PredictionHandler(predictors[0], identity, shared, Novelty.read(first))
@@ -77,7 +79,7 @@ class ServedGraph:
             )
             for member, predictor in zip(self.members, predictors, strict=True)
         }
-        bandit = Bandit(rewards / f"router-{identity.predictor}.db", list(handlers), self.method, self.epsilon)
+        bandit = Bandit(rewards_file(records, identity.predictor), list(handlers), self.method, self.epsilon)
         return VersionRouter(handlers, bandit, predictors[0], identity, shared)
 
 

@@ -7,7 +7,7 @@ import pytest
 from imageloop.model import verify_package
 from imageloop.model.package import PackageError
 from imageloop.model.signing import private_key, public_key, sign
-from imageloop.model.verify_package import verified_package
+from imageloop.model.verify_package import verified_once
 from tests.imageloop.model.test_package import package, unsigned  # noqa: F401
 
 
@@ -27,11 +27,11 @@ def verifications(monkeypatch):
 
 def test_the_same_bytes_are_verified_once(package, workspace, verifications):  # noqa: F811
     key = public_key(workspace.keys)
-    assert [verified_package(package, key).class_names for _ in range(3)] == [["cat", "dog"]] * 3
+    assert [verified_once(package, key).class_names for _ in range(3)] == [["cat", "dog"]] * 3
     assert len(verifications) == 1
     (package / "model_card.md").write_text("# another card")
     sign(package, private_key(workspace.keys))
-    verified_package(package, key)
+    verified_once(package, key)
     assert len(verifications) == 2
 
 
@@ -39,7 +39,7 @@ def test_the_same_bytes_are_verified_once(package, workspace, verifications):  #
 def test_what_changed_since_is_verified_again_and_refused(package, workspace, verifications, tmp_path, change):  # noqa: F811
     key = tmp_path / "signing.pub"
     key.write_bytes(public_key(workspace.keys).read_bytes())
-    verified_package(package, key)
+    verified_once(package, key)
     if change == "a byte":
         with (package / "model.onnx").open("r+b") as file:
             file.write(b"\0")
@@ -50,5 +50,5 @@ def test_what_changed_since_is_verified_again_and_refused(package, workspace, ve
         key.write_bytes(public_key(tmp_path / "others").read_bytes())
     for _ in range(2):
         with pytest.raises(PackageError):
-            verified_package(package, key)
+            verified_once(package, key)
     assert len(verifications) == 3

@@ -4,7 +4,7 @@ A replica has ports of its own in such a process, so the gateway treats it as an
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seldon.delivery.clusters.cluster_protocol import DeploymentError
@@ -40,7 +40,7 @@ class ModelServers:
             port = self._free_port()
             (home / PORT_FILE).write_text(str(port))
             self._start(name, home, port, number)
-            self._await(name)
+            self._await(name, port)
         return names
 
     def add(self, replica: Replica, manifest: Manifest, predictor: PredictorSpec, settings: ServerSettings) -> None:
@@ -51,17 +51,18 @@ class ModelServers:
             slot=replica.name, deployment=manifest.key, predictor=predictor.name, port=replica.port, grpc_port=replica.grpc_port,
             parameters=given, records=str(records), warm=settings.warm,
         )  # fmt: skip
-        self._change(replica.host, [*self._others(replica), model], settings.memory_mb)
+        self._change(replica.host, [*self._hosted(replica).models, model], settings.memory_mb)
 
-    def settle(self, replica: Replica, settings: ServerSettings) -> None:
-        """Note that a replica was ready, so that a process that starts again need not load it at once; and its newest settings."""
-        hosted = HostedModels.read(self._layout.replicas / replica.host)
-        models = [
-            one.model_copy(update={"proved": True, "warm": settings.warm}) if one.slot == replica.name else one
-            for one in hosted.models
-        ]
-        if models != list(hosted.models) or hosted.memory_mb != settings.memory_mb:
-            self._change(replica.host, models, settings.memory_mb)
+    def settle(self, manifest: Manifest, replicas: Sequence[Replica]) -> None:
+        """Note that replicas are ready, so that a process that starts again need not load them at once; and the newest settings."""
+        for replica, settings in _shared(manifest, replicas):
+            hosted = self._hosted(replica)
+            models = [
+                one.model_copy(update={"proved": True, "warm": settings.warm}) if one.slot == replica.name else one
+                for one in hosted.models
+            ]
+            if models != list(hosted.models) or hosted.memory_mb != settings.memory_mb:
+                self._change(replica.host, models, settings.memory_mb)
 
     def failure(self, replica: Replica) -> LoadFailure | None:
         """Why a process cannot load a predictor; None while that is not known."""
@@ -69,7 +70,7 @@ class ModelServers:
 
     def knows(self, replica: Replica) -> bool:
         """Whether the process of a replica still serves it."""
-        return any(one.slot == replica.name for one in HostedModels.read(self._layout.replicas / replica.host).models)
+        return any(one.slot == replica.name for one in self._hosted(replica).models)
 
     def retain(self, kept: Mapping[str, set[str]]) -> None:
         """Remove from each process what is not among its kept replicas."""
@@ -81,7 +82,8 @@ class ModelServers:
 
     def remove(self, replica: Replica) -> None:
         """Take a replica that did not get ready out of its process, and end a process that was started for it alone."""
-        hosted, others = HostedModels.read(self._layout.replicas / replica.host), self._others(replica)
+        hosted = self._hosted(replica)
+        others = [one for one in hosted.models if one.slot != replica.name]
         self._change(replica.host, others, hosted.memory_mb)
         if not others:
             self._supervisor.remove(replica.host)
@@ -89,28 +91,34 @@ class ModelServers:
     def notes(self, state: DeploymentState) -> list[str]:
         """What a user should know of the processes that a deployment shares, a sentence for each replica."""
         found = []
-        for replica in state.replicas:
-            predictor = state.manifest.predictor(replica.predictor)
-            if replica.host and predictor is not None and (settings := server_of(predictor)) is not None:
-                warm = ", and is never unloaded" if settings.warm else ""
-                port = (self._layout.replicas / replica.host / PORT_FILE).read_text()
-                server = f"the server '{settings.name}' ({settings.memory_mb} MB)"
-                found.append(f"'{predictor.name}' shares a process of {server}{warm}: http://127.0.0.1:{port}/models")
+        for replica, settings in _shared(state.manifest, state.replicas):
+            warm = ", and is never unloaded" if settings.warm else ""
+            port = (self._layout.replicas / replica.host / PORT_FILE).read_text()
+            server = f"the server '{settings.name}' ({settings.memory_mb} MB)"
+            found.append(f"'{replica.predictor}' shares a process of {server}{warm}: http://127.0.0.1:{port}/models")
         return found
 
     def ports(self) -> list[int]:
         """The own ports of all processes, for their metrics."""
         return [int(file.read_text()) for file in self._layout.replicas.glob(f"*/{PORT_FILE}")]
 
-    def _others(self, replica: Replica) -> list[HostedModel]:
-        return [one for one in HostedModels.read(self._layout.replicas / replica.host).models if one.slot != replica.name]
+    def _hosted(self, replica: Replica) -> HostedModels:
+        return HostedModels.read(self._layout.replicas / replica.host)
 
     def _change(self, host: str, models: Sequence[HostedModel], memory_mb: int) -> None:
         HostedModels(memory_mb=memory_mb, models=tuple(models)).write(self._layout.replicas / host)
 
-    def _await(self, name: str) -> None:
-        port, deadline = int((self._layout.replicas / name / PORT_FILE).read_text()), time.monotonic() + START_SECONDS
+    def _await(self, name: str, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
         while get(port, "/health/status") is None:
             if time.monotonic() > deadline or self._supervisor.states().get(name) in ("FATAL", "EXITED", "BACKOFF"):
                 raise DeploymentError(f"expected the server '{name}' to start, but it did not; its log is in {self._layout.logs}")
             time.sleep(0.05)
+
+
+def _shared(manifest: Manifest, replicas: Sequence[Replica]) -> Iterator[tuple[Replica, ServerSettings]]:
+    """Those of the replicas that share a process, with the settings of their server."""
+    for replica in replicas:
+        predictor = manifest.predictor(replica.predictor)
+        if replica.host and predictor is not None and (settings := server_of(predictor)) is not None:
+            yield replica, settings

@@ -78,7 +78,7 @@ class Replicas:
                     )
             for replica in kept + started:
                 self._wait_for(replica, health_path(manifest, replica.predictor))
-            self._settle(manifest, kept + started)
+            self.servers.settle(manifest, kept + started)
         except BaseException:
             for replica in started:
                 self.servers.remove(replica) if replica.host else self._supervisor.remove(replica.name)
@@ -149,13 +149,6 @@ class Replicas:
             "IMAGELOOP_MONITOR_STATUS": str(self._layout.folder / "monitor_status.json"),
             SITE_VARIABLE: str(self._layout.folder),
         }
-
-    def _settle(self, manifest: Manifest, replicas: list[Replica]) -> None:
-        """Hand the newest settings of a server to its processes."""
-        for replica in replicas:
-            predictor = manifest.predictor(replica.predictor)
-            if replica.host and predictor is not None and (server := server_of(predictor)) is not None:
-                self.servers.settle(replica, server)
 
     def _wait_for(self, replica: Replica, path: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
